@@ -1,0 +1,97 @@
+package admission
+
+import (
+	"crypto/sha256"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/google/uuid"
+)
+
+// ProvisionFailed is the registry's own event of a workspace that was marked failed.
+const ProvisionFailed = "WORKSPACE_PROVISION_FAILED"
+
+// Decision is the answer to one review and the record of it.
+type Decision struct {
+	ID           uuid.UUID // version 7: ordered by time
+	At           time.Time // UTC, whole microseconds, as every store keeps it
+	UID          string
+	Digest       [sha256.Size]byte // of the review's body; compared when a uid comes again
+	Hook         string
+	Caller       string
+	CallerProof  CallerProof
+	WorkspaceID  uuid.UUID
+	Kind         string // "platform", "workspace" or "other"
+	DryRun       bool
+	Input        jsontext.Value // the input as evaluated
+	Verdict      Verdict
+	MarkedFailed bool   // this request marked the workspace failed
+	Event        *Event // what this request announced, nil if nothing
+	Timings      Timings
+}
+
+// Timings are the stages before the record is written.
+type Timings struct {
+	Facts  time.Duration `json:"facts"`
+	Policy time.Duration `json:"policy"`
+}
+
+// Event is the registry's own message of something that happened to a workspace, as it goes over Redis, in
+// the answer and, its payload alone, into structure_events.
+type Event struct {
+	ID          uuid.UUID    `json:"-"`
+	Event       string       `json:"event"`
+	WorkspaceID uuid.UUID    `json:"workspace_id"`
+	Timestamp   time.Time    `json:"timestamp"`
+	Payload     EventPayload `json:"payload"`
+}
+
+// EventPayload is what the registry's canvas shows: Error is the same sentence as last_sample_error.
+type EventPayload struct {
+	Error  string `json:"error"`
+	Code   string `json:"code"`
+	Reason string `json:"reason"`
+}
+
+// Mark makes d the decision that marks its workspace failed. Ledgers call it inside their transaction, once
+// they know that the row is to be marked.
+func (d *Decision) Mark() error {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return err
+	}
+	cause := d.Verdict.Marking()
+	d.MarkedFailed = true
+	d.Event = &Event{
+		ID: id, Event: ProvisionFailed, WorkspaceID: d.WorkspaceID, Timestamp: d.At,
+		Payload: EventPayload{Error: cause.Message, Code: cause.Code, Reason: cause.Reason},
+	}
+	return nil
+}
+
+// protected are the statuses that a mark must not overwrite: a removed row stays removed, and a paused or
+// hibernated one was put there on purpose.
+var protected = map[string]bool{"removed": true, "paused": true, "hibernated": true}
+
+// ShouldMark says whether a stored row of this status and last error is to be marked failed for cause. A row
+// that already failed for the same reason is not: a crash-looping agent registers every few seconds.
+func ShouldMark(status, lastError string, cause *Violation) bool {
+	if cause == nil || protected[status] {
+		return false
+	}
+	return status != "failed" || lastError != cause.Message
+}
+
+// kindLabel bounds the kind of a workspace for metrics and records. A request that claims platform counts as
+// platform, because the rules treat it so.
+func kindLabel(requested, stored string) string {
+	const platform, workspace = "platform", "workspace"
+	switch {
+	case requested == platform || stored == platform:
+		return platform
+	case requested == workspace, requested == "" && (stored == workspace || stored == ""):
+		return workspace
+	default:
+		return "other"
+	}
+}

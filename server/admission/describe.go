@@ -1,0 +1,29 @@
+package admission
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// describe tells a caller what is wrong with a body and where, and never repeats a value of it.
+func describe(err error) string {
+	var syntax *jsontext.SyntacticError
+	var semantic *json.SemanticError
+	switch {
+	case errors.As(err, &syntax):
+		if errors.Is(err, jsontext.ErrDuplicateName) {
+			return fmt.Sprintf("duplicate member name %s at byte %d", syntax.JSONPointer, syntax.ByteOffset)
+		}
+		return fmt.Sprintf("invalid JSON at byte %d: %s", syntax.ByteOffset, syntax.Err)
+	case errors.As(err, &semantic):
+		if errors.Is(err, json.ErrUnknownName) {
+			return fmt.Sprintf("unknown member %s", semantic.JSONPointer)
+		}
+		return fmt.Sprintf("wrong type of value at %q", string(semantic.JSONPointer))
+	default:
+		return "unreadable JSON"
+	}
+}

@@ -1,0 +1,64 @@
+package admission
+
+import "errors"
+
+// Code is the stable name of an error on the wire. It says what a caller can do about it; the wrapped
+// error, which only logs show, says what happened.
+type Code string
+
+// The closed set of error codes. Package server maps each to one HTTP status.
+const (
+	CodeMalformedRequest     Code = "malformed_request"
+	CodeUnauthenticated      Code = "unauthenticated"
+	CodeForbidden            Code = "forbidden"
+	CodeUnknownHook          Code = "unknown_hook"
+	CodeNotFound             Code = "not_found"
+	CodeMethodNotAllowed     Code = "method_not_allowed"
+	CodeUIDConflict          Code = "uid_conflict"
+	CodeRequestTooLarge      Code = "request_too_large"
+	CodeUnsupportedMediaType Code = "unsupported_media_type"
+	CodeRateLimited          Code = "rate_limited"
+	CodeFactsUnavailable     Code = "facts_unavailable"
+	CodePolicyError          Code = "policy_error"
+	CodeRecordFailed         Code = "record_failed"
+	CodeInternal             Code = "internal_error"
+	CodeNotReady             Code = "not_ready"
+	CodeOverloaded           Code = "overloaded"
+	CodeDeadlineExceeded     Code = "deadline_exceeded"
+)
+
+// Error is an answer that is neither an allow nor a deny. Detail may be shown to the caller; Err may not:
+// it can name hosts, columns and SQL.
+type Error struct {
+	Code   Code
+	Detail string
+	Err    error
+}
+
+func (e *Error) Error() string {
+	text := string(e.Code)
+	if e.Detail != "" {
+		text += ": " + e.Detail
+	}
+	if e.Err != nil {
+		text += ": " + e.Err.Error()
+	}
+	return text
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// Malformed is the error of a request that cannot be read; detail says where and why, without quoting it.
+func Malformed(detail string) *Error {
+	return &Error{Code: CodeMalformedRequest, Detail: detail}
+}
+
+// AsError gives the typed error in err's chain. What carries no code is an internal error, so that a
+// mistake in the program still answers with a stable code and never with an allow.
+func AsError(err error) *Error {
+	var coded *Error
+	if errors.As(err, &coded) {
+		return coded
+	}
+	return &Error{Code: CodeInternal, Err: err}
+}

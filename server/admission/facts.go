@@ -1,0 +1,67 @@
+package admission
+
+import (
+	"bytes"
+	"errors"
+	"slices"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Facts is what is known of a workspace, read in one snapshot. Values of secrets are not part of it.
+type Facts struct {
+	Exists           bool           `json:"exists"`
+	Workspace        jsontext.Value `json:"workspace"` // the row as an object; {} when there is none
+	SecretKeys       []string       `json:"secret_keys"`
+	GlobalSecretKeys []string       `json:"global_secret_keys"`
+}
+
+// NewFacts puts what a store read into one form: keys sorted, never null, so that Equal compares facts and
+// not the order in which a query happened to give them. A stored row without a kind is an error and never
+// "not platform": a facts query that loses the column would open the gate.
+func NewFacts(exists bool, workspace []byte, secretKeys, globalSecretKeys []string) (Facts, error) {
+	if !exists {
+		workspace = []byte("{}")
+	}
+	facts := Facts{
+		Exists: exists, Workspace: workspace,
+		SecretKeys: sorted(secretKeys), GlobalSecretKeys: sorted(globalSecretKeys),
+	}
+	if facts.Workspace.Kind() != '{' {
+		return Facts{}, errors.New("facts: workspace is not an object")
+	}
+	if exists && facts.Kind() == "" {
+		return Facts{}, errors.New("facts: the stored workspace has no kind")
+	}
+	return facts, nil
+}
+
+func sorted(keys []string) []string {
+	keys = append([]string{}, keys...)
+	slices.Sort(keys)
+	return slices.Compact(keys)
+}
+
+// Equal says whether policies would see the same facts.
+func (f Facts) Equal(other Facts) bool {
+	return f.Exists == other.Exists &&
+		bytes.Equal(f.Workspace, other.Workspace) &&
+		slices.Equal(f.SecretKeys, other.SecretKeys) &&
+		slices.Equal(f.GlobalSecretKeys, other.GlobalSecretKeys)
+}
+
+// Kind is the stored kind, "" if there is no row or no such string in it.
+func (f Facts) Kind() string {
+	if !f.Exists {
+		return ""
+	}
+	var row struct {
+		Kind jsontext.Value `json:"kind"`
+	}
+	err := json.Unmarshal(f.Workspace, &row)
+	if err != nil {
+		return ""
+	}
+	return stringOf(row.Kind)
+}

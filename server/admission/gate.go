@@ -1,0 +1,271 @@
+package admission
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// FactsReader looks up what is known of a workspace: one statement, one snapshot.
+type FactsReader interface {
+	Facts(ctx context.Context, workspaceID uuid.UUID) (Facts, error)
+}
+
+// Policy gives the policies that are live now, nil if none are.
+type Policy interface {
+	Current() Ruleset
+}
+
+// Ruleset is one immutable snapshot of policies and data. A decision uses one from beginning to end.
+type Ruleset interface {
+	HasHook(hook string) bool
+	// Evaluate decides in; at is what the policies see as the present.
+	Evaluate(ctx context.Context, in Input, at time.Time) (Verdict, error)
+}
+
+// ErrNotRecorded says that no decision carries a uid.
+var ErrNotRecorded = errors.New("no decision is recorded under this uid")
+
+// Judge decides again on facts that a ledger read under the workspace's lock.
+type Judge func(ctx context.Context, facts Facts) (Decision, error)
+
+// Ledger keeps decisions. What it has returned is durable. Where a decision with the same uid is there
+// already, both writers write nothing and return that one.
+type Ledger interface {
+	// Recorded gives the decision of a uid, or ErrNotRecorded.
+	Recorded(ctx context.Context, uid string) (Decision, error)
+	// Record writes a decision that has no effect on the workspace.
+	Record(ctx context.Context, d Decision) (Decision, error)
+	// RecordAndMark locks the workspace's row, reads the facts again, decides again if they are not those of
+	// seen, and in the same transaction marks the row failed, writes the events and the decision. It marks
+	// nothing where ShouldMark says so.
+	RecordAndMark(ctx context.Context, d Decision, seen Facts, judge Judge) (Decision, error)
+}
+
+// Observer hears of every review once it has been answered or has failed. It must not block.
+type Observer interface {
+	Reviewed(ctx context.Context, o Outcome)
+}
+
+// Outcome is one review as operators see it. Err is nil when Decision is an answer.
+type Outcome struct {
+	Review   Review
+	Decision Decision
+	Repeated bool // the recorded answer of the same uid
+	Err      *Error
+	Total    time.Duration
+	Stages   map[Stage]time.Duration // stages that were entered
+}
+
+// Stage names a part of a review's way.
+type Stage string
+
+// The stages of a review.
+const (
+	StageFacts  Stage = "facts"
+	StagePolicy Stage = "policy"
+	StageLedger Stage = "ledger"
+)
+
+// Limits are the deadlines of a review. Request holds for all of it.
+type Limits struct {
+	Facts, Policy, Request time.Duration
+}
+
+// Gate takes reviews to decisions. Every error on the way is an error answer and never an allow. It is safe
+// for concurrent use.
+type Gate struct {
+	Facts      FactsReader
+	Policy     Policy
+	Ledger     Ledger
+	Observer   Observer
+	Limits     Limits
+	Deployment Deployment
+	Now        func() time.Time
+}
+
+// Review decides r, records the decision, and only then returns it. Errors are *Error.
+func (g *Gate) Review(ctx context.Context, r Review) (Decision, error) {
+	start := g.Now()
+	ctx, cancel := context.WithTimeout(ctx, g.Limits.Request)
+	defer cancel()
+
+	run := &run{gate: g, review: r, outcome: Outcome{Review: r, Stages: make(map[Stage]time.Duration, 3)}}
+	decision, err := run.decide(ctx, start)
+	run.outcome.Total = g.Now().Sub(start)
+	run.outcome.Decision = decision
+	if err != nil {
+		run.outcome.Err = AsError(err)
+	}
+	g.Observer.Reviewed(ctx, run.outcome)
+	if err != nil {
+		return Decision{}, run.outcome.Err
+	}
+	return decision, nil
+}
+
+// run is the state of one review.
+type run struct {
+	gate    *Gate
+	review  Review
+	rules   Ruleset
+	outcome Outcome
+}
+
+func (r *run) decide(ctx context.Context, now time.Time) (Decision, error) {
+	r.rules = r.gate.Policy.Current()
+	if r.rules == nil {
+		return Decision{}, &Error{Code: CodeNotReady, Detail: "no policies are active"}
+	}
+	if !r.rules.HasHook(r.review.Hook) {
+		return Decision{}, &Error{Code: CodeUnknownHook, Detail: "no policy defines this hook"}
+	}
+	if r.review.UID != "" && !r.review.DryRun {
+		decision, err := r.recorded(ctx)
+		if !errors.Is(err, ErrNotRecorded) {
+			return decision, err
+		}
+	}
+
+	facts, err := r.facts(ctx)
+	if err != nil {
+		return Decision{}, err
+	}
+	decision, err := r.newDecision(now)
+	if err != nil {
+		return Decision{}, err
+	}
+	decision, err = r.judge(ctx, decision, facts)
+	if err != nil || r.review.DryRun {
+		return decision, err
+	}
+	return r.record(ctx, decision, facts)
+}
+
+// recorded answers a uid that was decided before.
+func (r *run) recorded(ctx context.Context) (Decision, error) {
+	defer r.time(StageLedger)()
+	decision, err := r.gate.Ledger.Recorded(ctx, r.review.UID)
+	if errors.Is(err, ErrNotRecorded) {
+		return Decision{}, err
+	}
+	if err != nil {
+		return Decision{}, r.fail(ctx, CodeRecordFailed, "the ledger cannot be read", err)
+	}
+	return r.repeat(decision)
+}
+
+// repeat gives the recorded answer of this review's uid, if it is an answer to the same body.
+func (r *run) repeat(recorded Decision) (Decision, error) {
+	if recorded.Digest != r.review.Digest() {
+		return Decision{}, &Error{Code: CodeUIDConflict, Detail: "this uid was decided with another body"}
+	}
+	r.outcome.Repeated = true
+	return recorded, nil
+}
+
+func (r *run) facts(ctx context.Context) (Facts, error) {
+	defer r.time(StageFacts)()
+	limited, cancel := context.WithTimeout(ctx, r.gate.Limits.Facts)
+	defer cancel()
+
+	facts, err := r.gate.Facts.Facts(limited, r.review.WorkspaceID)
+	if err != nil {
+		return Facts{}, r.fail(ctx, CodeFactsUnavailable, "the facts of the workspace cannot be read", err)
+	}
+	return facts, nil
+}
+
+func (r *run) newDecision(now time.Time) (Decision, error) {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return Decision{}, fmt.Errorf("making a decision id: %w", err)
+	}
+	d := Decision{
+		ID: id, At: now.UTC().Truncate(time.Microsecond), UID: r.review.UID,
+		Hook: r.review.Hook, Caller: r.review.Caller, CallerProof: r.review.CallerProof,
+		WorkspaceID: r.review.WorkspaceID, DryRun: r.review.DryRun,
+	}
+	if d.UID != "" {
+		d.Digest = r.review.Digest()
+	}
+	return d, nil
+}
+
+// judge fills in d from the facts: once on the way in, and once more when a ledger finds them changed.
+func (r *run) judge(ctx context.Context, d Decision, facts Facts) (Decision, error) {
+	input := NewInput(r.review, facts, r.gate.Deployment)
+	verdict, err := r.evaluate(ctx, input, d.At)
+	if err != nil {
+		return Decision{}, err
+	}
+	d.Input, err = input.JSON()
+	if err != nil {
+		return Decision{}, &Error{Code: CodePolicyError, Detail: "the input cannot be recorded", Err: err}
+	}
+	d.Verdict = verdict
+	d.Kind = kindLabel(r.review.Kind, facts.Kind())
+	d.Timings = Timings{Facts: r.outcome.Stages[StageFacts], Policy: r.outcome.Stages[StagePolicy]}
+	return d, nil
+}
+
+func (r *run) evaluate(ctx context.Context, input Input, at time.Time) (Verdict, error) {
+	defer r.time(StagePolicy)()
+	limited, cancel := context.WithTimeout(ctx, r.gate.Limits.Policy)
+	defer cancel()
+
+	verdict, err := r.rules.Evaluate(limited, input, at)
+	if err != nil {
+		return Verdict{}, r.fail(ctx, CodePolicyError, "the policies gave no verdict", err)
+	}
+	return verdict, nil
+}
+
+// record makes the decision durable. From here a caller that hangs up changes nothing, or a workspace could
+// be denied and left unmarked; the request's deadline still holds.
+func (r *run) record(ctx context.Context, d Decision, seen Facts) (Decision, error) {
+	deadline, _ := ctx.Deadline()
+	detached, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadline)
+	defer cancel()
+
+	recorded, err := r.write(detached, d, seen)
+	if err != nil {
+		return Decision{}, r.fail(detached, CodeRecordFailed, "the decision cannot be recorded", err)
+	}
+	if recorded.ID != d.ID {
+		return r.repeat(recorded)
+	}
+	return recorded, nil
+}
+
+func (r *run) write(ctx context.Context, d Decision, seen Facts) (Decision, error) {
+	defer r.time(StageLedger)()
+	if d.Verdict.Marking() == nil || !seen.Exists {
+		return r.gate.Ledger.Record(ctx, d)
+	}
+	return r.gate.Ledger.RecordAndMark(ctx, d, seen, func(ctx context.Context, facts Facts) (Decision, error) {
+		return r.judge(ctx, d, facts)
+	})
+}
+
+// fail keeps an error that already has a code, such as a policy error met inside the ledger; calls what came
+// of the request's deadline by that name; and gives the rest the code of the stage.
+func (r *run) fail(ctx context.Context, code Code, detail string, err error) error {
+	var coded *Error
+	if errors.As(err, &coded) {
+		return coded
+	}
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return &Error{Code: CodeDeadlineExceeded, Detail: "the review took too long", Err: err}
+	}
+	return &Error{Code: code, Detail: detail, Err: err}
+}
+
+// time adds the time until the returned func is called to a stage.
+func (r *run) time(stage Stage) func() {
+	start := r.gate.Now()
+	return func() { r.outcome.Stages[stage] += r.gate.Now().Sub(start) }
+}
