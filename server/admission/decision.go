@@ -82,9 +82,9 @@ func ShouldMark(status, lastError string, cause *Violation) bool {
 	return status != "failed" || lastError != cause.Message
 }
 
-// kindLabel bounds the kind of a workspace for metrics and records. A request that claims platform counts as
+// KindLabel bounds the kind of a workspace for metrics and records. A request that claims platform counts as
 // platform, because the rules treat it so.
-func kindLabel(requested, stored string) string {
+func KindLabel(requested, stored string) string {
 	const platform, workspace = "platform", "workspace"
 	switch {
 	case requested == platform || stored == platform:

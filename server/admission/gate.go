@@ -207,7 +207,7 @@ func (r *run) judge(ctx context.Context, d Decision, facts Facts) (Decision, err
 		return Decision{}, &Error{Code: CodePolicyError, Detail: "the input cannot be recorded", Err: err}
 	}
 	d.Verdict = verdict
-	d.Kind = kindLabel(r.review.Kind, facts.Kind())
+	d.Kind = KindLabel(r.review.Kind, facts.Kind())
 	d.Timings = Timings{Facts: r.outcome.Stages[StageFacts], Policy: r.outcome.Stages[StagePolicy]}
 	return d, nil
 }

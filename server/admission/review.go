@@ -55,7 +55,7 @@ type envelope struct {
 // trailing bytes and nesting beyond maxDepth are refused; members of workspace pass as they are.
 func DecodeReview(hook string, body []byte, maxDepth int) (Review, error) {
 	var sent envelope
-	err := decode(body, &sent, maxDepth)
+	err := DecodeStrict(body, &sent, maxDepth)
 	if err != nil {
 		return Review{}, err
 	}
@@ -68,7 +68,7 @@ func DecodeBatch(hook string, body []byte, maxDepth int) ([]Review, error) {
 	var sent struct {
 		Reviews []envelope `json:"reviews"`
 	}
-	err := decode(body, &sent, maxDepth)
+	err := DecodeStrict(body, &sent, maxDepth)
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +92,7 @@ func DecodeBatch(hook string, body []byte, maxDepth int) ([]Review, error) {
 // DecodePayload reads a raw register payload, the body of the relay form: the workspace without an envelope.
 func DecodePayload(hook string, body []byte, proof CallerProof, maxDepth int) (Review, error) {
 	var workspace jsontext.Value
-	err := decode(body, &workspace, maxDepth)
+	err := DecodeStrict(body, &workspace, maxDepth)
 	if err != nil {
 		return Review{}, err
 	}
@@ -100,7 +100,9 @@ func DecodePayload(hook string, body []byte, proof CallerProof, maxDepth int) (R
 	return envelope{CallerProof: &text, Workspace: workspace}.review(hook)
 }
 
-func decode(body []byte, into any, maxDepth int) error {
+// DecodeStrict reads one JSON value: exact names, no duplicate and no unknown members, no trailing bytes, no
+// nesting beyond maxDepth. Errors are Malformed and quote no value.
+func DecodeStrict(body []byte, into any, maxDepth int) error {
 	err := scan(body, maxDepth)
 	if err != nil {
 		return Malformed(err.Error())

@@ -1,0 +1,113 @@
+package metrics
+
+import (
+	"context"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"gatehouse/server/admission"
+)
+
+// reviewBuckets, in seconds, double from half a millisecond, where an evaluation alone ends, to the two
+// seconds in which every review is answered. Halves of the default deadlines (250 ms and 500 ms) are bounds.
+var reviewBuckets = []float64{0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.031, 0.0625, 0.125, 0.25, 0.5, 1, 2}
+
+// other stands for a label value that is not in its closed set.
+const other = "other"
+
+// Admission counts reviews. It implements admission.Observer.
+type Admission struct {
+	policies  Policies
+	decisions *prometheus.CounterVec
+	errors    *prometheus.CounterVec
+	records   *prometheus.CounterVec
+	duration  *prometheus.HistogramVec
+	stages    *prometheus.HistogramVec
+}
+
+// NewAdmission registers the metrics of reviews. policies bounds the hooks and codes that appear as labels.
+func NewAdmission(registerer prometheus.Registerer, policies Policies) *Admission {
+	a := &Admission{
+		policies: policies,
+		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "gatehouse_admission_decisions_total",
+			Help: "Reviews by hook, decision (allow, deny, error, dry_run), code of the denying violation and kind of workspace.",
+		}, []string{"hook", "decision", "code", "kind"}),
+		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "gatehouse_admission_errors_total",
+			Help: "Reviews that got no decision, by hook and error code.",
+		}, []string{"hook", "code"}),
+		records: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "gatehouse_decision_records_total",
+			Help: "Attempts to record a decision, by result (recorded, repeated, failed).",
+		}, []string{"result"}),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "gatehouse_admission_duration_seconds",
+			Help:    "Time from a decoded review to its answer, by hook.",
+			Buckets: reviewBuckets,
+		}, []string{"hook"}),
+		stages: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "gatehouse_admission_stage_duration_seconds",
+			Help:    "Time in one stage of a review (facts, policy, ledger).",
+			Buckets: reviewBuckets,
+		}, []string{"stage"}),
+	}
+	registerer.MustRegister(a.decisions, a.errors, a.records, a.duration, a.stages)
+	for _, stage := range []admission.Stage{admission.StageFacts, admission.StagePolicy, admission.StageLedger} {
+		a.stages.WithLabelValues(string(stage))
+	}
+	for _, result := range []string{"recorded", "repeated", "failed"} {
+		a.records.WithLabelValues(result)
+	}
+	return a
+}
+
+// Reviewed implements admission.Observer.
+func (a *Admission) Reviewed(_ context.Context, o admission.Outcome) {
+	hook := other
+	if a.policies.HasHook(o.Review.Hook) {
+		hook = o.Review.Hook
+	}
+	a.duration.WithLabelValues(hook).Observe(o.Total.Seconds())
+	for stage, took := range o.Stages {
+		a.stages.WithLabelValues(string(stage)).Observe(took.Seconds())
+	}
+	if o.Err != nil {
+		a.failed(hook, o)
+		return
+	}
+	a.decided(hook, o)
+}
+
+// failed counts a review without a decision. What is stored of the workspace may be unknown, so only a claim
+// tells its kind.
+func (a *Admission) failed(hook string, o admission.Outcome) {
+	kind := other
+	if o.Review.Kind == "platform" {
+		kind = o.Review.Kind
+	}
+	a.decisions.WithLabelValues(hook, "error", other, kind).Inc()
+	a.errors.WithLabelValues(hook, string(o.Err.Code)).Inc()
+	if _, entered := o.Stages[admission.StageLedger]; entered {
+		a.records.WithLabelValues("failed").Inc()
+	}
+}
+
+func (a *Admission) decided(hook string, o admission.Outcome) {
+	decision, code := "allow", ""
+	if denying := o.Decision.Verdict.Denying(); denying != nil {
+		decision, code = "deny", other
+		if a.policies.HasCode(denying.Code) {
+			code = denying.Code
+		}
+	}
+	switch {
+	case o.Review.DryRun:
+		decision = "dry_run"
+	case o.Repeated:
+		a.records.WithLabelValues("repeated").Inc()
+	default:
+		a.records.WithLabelValues("recorded").Inc()
+	}
+	a.decisions.WithLabelValues(hook, decision, code, o.Decision.Kind).Inc()
+}

@@ -1,0 +1,288 @@
+package opa
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"sigs.k8s.io/yaml"
+
+	"gatehouse/server/admission"
+)
+
+// Case is one entry of a case file: a review and facts, and what the policies must say of them.
+type Case struct {
+	File   string
+	Name   string
+	input  admission.Input
+	data   map[string]any
+	expect expectation
+}
+
+type caseFile struct {
+	Title    string         `json:"title"`
+	Defaults map[string]any `json:"defaults"`
+	Cases    []struct {
+		Name   string                    `json:"name"`
+		Expect expectation               `json:"expect"`
+		Given  map[string]jsontext.Value `json:",inline"`
+	} `json:"cases"`
+}
+
+// expectation compares only what is given; violations must be exactly those listed, in order.
+type expectation struct {
+	Allowed    *bool                `json:"allowed"`
+	Status     *int                 `json:"status"`
+	MarkFailed *bool                `json:"mark_failed"`
+	Violations *[]expectedViolation `json:"violations"`
+}
+
+type expectedViolation struct {
+	Rule        *string                `json:"rule"`
+	Code        *string                `json:"code"`
+	Reason      *string                `json:"reason"`
+	Message     *string                `json:"message"`
+	Severity    *admission.Severity    `json:"severity"`
+	Enforcement *admission.Enforcement `json:"enforcement"`
+	Status      *int                   `json:"status"`
+	MarkFailed  *bool                  `json:"mark_failed"`
+}
+
+// given is the part of a case that is put before the policies.
+type given struct {
+	Review struct {
+		Hook        string         `json:"hook"`
+		DryRun      bool           `json:"dry_run"`
+		CallerProof string         `json:"caller_proof"`
+		Workspace   jsontext.Value `json:"workspace"`
+	} `json:"review"`
+	Facts struct {
+		Exists           bool           `json:"exists"`
+		Workspace        jsontext.Value `json:"workspace"`
+		SecretKeys       []string       `json:"secret_keys"`
+		GlobalSecretKeys []string       `json:"global_secret_keys"`
+	} `json:"facts"`
+	Deployment admission.Deployment `json:"deployment"`
+	Data       map[string]any       `json:"data"`
+}
+
+// LoadCases reads every .yaml file below root of fsys, in order of name. Names are exact and unknown ones are
+// errors: a misspelt expectation must not pass.
+func LoadCases(fsys fs.FS, root string) ([]Case, error) {
+	var cases []Case
+	err := fs.WalkDir(fsys, root, func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || path.Ext(name) != ".yaml" {
+			return err
+		}
+		text, err := fs.ReadFile(fsys, name)
+		if err != nil {
+			return err
+		}
+		found, err := parseCases(name, text)
+		cases = append(cases, found...)
+		return err
+	})
+	return cases, err
+}
+
+func parseCases(name string, text []byte) ([]Case, error) {
+	document, err := yaml.YAMLToJSONStrict(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	var file caseFile
+	err = json.Unmarshal(document, &file, json.RejectUnknownMembers(true))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	if len(file.Cases) == 0 {
+		return nil, fmt.Errorf("%s: no cases", name)
+	}
+	cases := make([]Case, 0, len(file.Cases))
+	for _, entry := range file.Cases {
+		one := Case{File: name, Name: entry.Name, expect: entry.Expect}
+		if entry.Name == "" || entry.Expect == (expectation{}) {
+			return nil, fmt.Errorf("%s: case %q needs a name and an expect that is not empty", name, entry.Name)
+		}
+		err := one.fill(file.Defaults, entry.Given)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %s: %w", name, entry.Name, err)
+		}
+		cases = append(cases, one)
+	}
+	return cases, nil
+}
+
+// fill merges a case over its file's defaults and takes it the way of a live request.
+func (c *Case) fill(defaults map[string]any, own map[string]jsontext.Value) error {
+	merged := defaults
+	for key, text := range own {
+		var value any
+		err := json.Unmarshal(text, &value)
+		if err != nil {
+			return err
+		}
+		merged = merge(merged, map[string]any{key: value})
+	}
+	document, err := json.Marshal(merged)
+	if err != nil {
+		return err
+	}
+	var parts given
+	err = json.Unmarshal(document, &parts, json.RejectUnknownMembers(true))
+	if err != nil {
+		return err
+	}
+	envelope, err := json.Marshal(map[string]any{
+		"dry_run": parts.Review.DryRun, "workspace": parts.Review.Workspace,
+		"caller_proof": orDefault(parts.Review.CallerProof, string(admission.Token)),
+	})
+	if err != nil {
+		return err
+	}
+	review, err := admission.DecodeReview(orDefault(parts.Review.Hook, "register"), envelope, admission.DefaultMaxDepth)
+	if err != nil {
+		return err
+	}
+	facts, err := admission.NewFacts(parts.Facts.Exists, parts.Facts.Workspace, parts.Facts.SecretKeys, parts.Facts.GlobalSecretKeys)
+	if err != nil {
+		return err
+	}
+	c.input = admission.NewInput(review, facts, parts.Deployment)
+	c.data = parts.Data
+	return nil
+}
+
+func orDefault(text, fallback string) string {
+	if text == "" {
+		return fallback
+	}
+	return text
+}
+
+// merge lays over upon base: objects are merged, everything else is replaced.
+func merge(base, over map[string]any) map[string]any {
+	result := maps.Clone(base)
+	if result == nil {
+		result = make(map[string]any, len(over))
+	}
+	for key, value := range over {
+		below, isObject := result[key].(map[string]any)
+		above, bothObjects := value.(map[string]any)
+		if isObject && bothObjects {
+			value = merge(below, above)
+		}
+		result[key] = value
+	}
+	return result
+}
+
+// CaseResult is one case after it was run; Problems is empty when it passed.
+type CaseResult struct {
+	Case     Case
+	Problems []string
+}
+
+// RunCases evaluates cases against the policies of source. A case that changes data is run on a snapshot of
+// its own.
+func RunCases(ctx context.Context, source Source, schema []byte, cases []Case) ([]CaseResult, error) {
+	loaded, err := source.load(capabilities())
+	if err != nil {
+		return nil, err
+	}
+	plain, err := newSnapshot(ctx, source.Name, loaded, schema)
+	if err != nil {
+		return nil, err
+	}
+	results := make([]CaseResult, len(cases))
+	for i, one := range cases {
+		snapshot := plain
+		if len(one.data) > 0 {
+			changed := loaded
+			changed.data = merge(loaded.data, one.data)
+			snapshot, err = newSnapshot(ctx, source.Name, changed, schema)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %s: %w", one.File, one.Name, err)
+			}
+		}
+		results[i] = CaseResult{Case: one, Problems: one.run(ctx, snapshot)}
+	}
+	return results, nil
+}
+
+func (c Case) run(ctx context.Context, snapshot *Snapshot) []string {
+	verdict, err := snapshot.Evaluate(ctx, c.input, time.Now())
+	if err != nil {
+		return []string{"error: " + err.Error()}
+	}
+	return c.expect.compare(verdict)
+}
+
+func (e expectation) compare(got admission.Verdict) []string {
+	var problems []string
+	if e.Allowed != nil && *e.Allowed != got.Allowed() {
+		problems = append(problems, fmt.Sprintf("allowed: expected %t, got %t", *e.Allowed, got.Allowed()))
+	}
+	status := 0
+	if denying := got.Denying(); denying != nil {
+		status = denying.Status
+	}
+	if e.Status != nil && *e.Status != status {
+		problems = append(problems, fmt.Sprintf("status: expected %d, got %d", *e.Status, status))
+	}
+	if marks := got.Marking() != nil; e.MarkFailed != nil && *e.MarkFailed != marks {
+		problems = append(problems, fmt.Sprintf("mark_failed: expected %t, got %t", *e.MarkFailed, marks))
+	}
+	if e.Violations != nil {
+		problems = append(problems, diff(*e.Violations, got.Violations)...)
+	}
+	return problems
+}
+
+// diff lists what was expected and missing with "-" and what came unexpectedly with "+".
+func diff(expected []expectedViolation, got []admission.Violation) []string {
+	same := slices.EqualFunc(expected, got, expectedViolation.matches)
+	if same {
+		return nil
+	}
+	problems := []string{"violations differ:"}
+	for _, want := range expected {
+		if !slices.ContainsFunc(got, want.matches) {
+			problems = append(problems, "  - "+want.String())
+		}
+	}
+	for _, violation := range got {
+		if !slices.ContainsFunc(expected, func(want expectedViolation) bool { return want.matches(violation) }) {
+			problems = append(problems, fmt.Sprintf("  + rule: %s, code: %s, reason: %s, severity: %s, enforcement: %s, status: %d, mark_failed: %t",
+				violation.Rule, violation.Code, violation.Reason, violation.Severity, violation.Enforcement, violation.Status, violation.MarkFailed))
+		}
+	}
+	if len(problems) == 1 {
+		problems = append(problems, "  the same violations, in another order or number")
+	}
+	return problems
+}
+
+func (e expectedViolation) matches(got admission.Violation) bool {
+	return equal(e.Rule, got.Rule) && equal(e.Code, got.Code) && equal(e.Reason, got.Reason) &&
+		equal(e.Message, got.Message) && equal(e.Severity, got.Severity) &&
+		equal(e.Enforcement, got.Enforcement) && equal(e.Status, got.Status) && equal(e.MarkFailed, got.MarkFailed)
+}
+
+func equal[T comparable](want *T, got T) bool { return want == nil || *want == got }
+
+func (e expectedViolation) String() string {
+	text, err := json.Marshal(e, json.OmitZeroStructFields(true))
+	if err != nil {
+		return errors.Join(err).Error()
+	}
+	return strings.NewReplacer(`"`, "", "{", "", "}", "", ",", ", ", ":", ": ").Replace(string(text))
+}

@@ -1,0 +1,102 @@
+package opa_test
+
+import (
+	"context"
+	"io/fs"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"gatehouse/adapters/opa"
+	"gatehouse/policies"
+	"gatehouse/server/admission"
+)
+
+func schema(t testing.TB) []byte {
+	t.Helper()
+	text, err := fs.ReadFile(policies.FS, "input.schema.json")
+	require.NoError(t, err)
+	return text
+}
+
+func embedded(t testing.TB) *opa.Snapshot {
+	t.Helper()
+	snapshot, err := opa.NewSnapshot(context.Background(), opa.Source{Name: "embedded", FS: policies.FS}, schema(t))
+	require.NoError(t, err)
+	return snapshot
+}
+
+func input(t testing.TB, hook, body string, facts admission.Facts) admission.Input {
+	t.Helper()
+	review, err := admission.DecodeReview(hook, []byte(body), admission.DefaultMaxDepth)
+	require.NoError(t, err)
+	return admission.NewInput(review, facts, admission.Deployment{})
+}
+
+func facts(t testing.TB, workspace string, keys ...string) admission.Facts {
+	t.Helper()
+	found, err := admission.NewFacts(workspace != "", []byte(workspace), keys, nil)
+	require.NoError(t, err)
+	return found
+}
+
+const platformRegister = `{"workspace": {"id": "01890a5d-ac96-774b-bcce-b302099a8057", "url": "https://agent.example.com"}}`
+
+func TestEmbeddedPoliciesGuardThePlatformAgent(t *testing.T) {
+	snapshot := embedded(t)
+	platform := `{"kind": "platform", "status": "provisioning", "name": "concierge"}`
+
+	denied, err := snapshot.Evaluate(t.Context(), input(t, "register", platformRegister, facts(t, platform, "model", "MODEL_PROVIDER")), time.Now())
+	require.NoError(t, err)
+	require.False(t, denied.Allowed())
+	require.Equal(t, &admission.Violation{
+		Rule: "platform_requires_model", Code: "PLATFORM_AGENT_IDENTITY_GATE", Reason: "model_missing",
+		Message:  "The platform agent has no MODEL secret of its own.",
+		Severity: admission.Critical, Enforcement: admission.Deny, Status: 400, MarkFailed: true,
+		Answer: "platform agent identity incomplete",
+	}, denied.Marking())
+
+	allowed, err := snapshot.Evaluate(t.Context(), input(t, "register", platformRegister, facts(t, platform, "MODEL")), time.Now())
+	require.NoError(t, err)
+	require.True(t, allowed.Allowed())
+	require.Empty(t, allowed.Violations)
+	require.Equal(t, snapshot.Revision(), allowed.Revision)
+}
+
+func TestEveryRuleOfTheEmbeddedPoliciesIsInTheCatalogue(t *testing.T) {
+	snapshot := embedded(t)
+	require.Equal(t, []string{"heartbeat", "register"}, snapshot.Hooks())
+	require.NotEmpty(t, snapshot.Rules())
+	for _, rule := range snapshot.Rules() {
+		require.NotEmpty(t, rule.Title, rule.Name)
+		require.True(t, strings.HasPrefix(rule.Package, "admission."), rule.Package)
+	}
+}
+
+func BenchmarkNewSnapshot(b *testing.B) {
+	text := schema(b)
+	for b.Loop() {
+		_, err := opa.NewSnapshot(b.Context(), opa.Source{Name: "embedded", FS: policies.FS}, text)
+		require.NoError(b, err)
+	}
+}
+
+func BenchmarkEvaluate(b *testing.B) {
+	snapshot := embedded(b)
+	row := `{"kind": "platform", "status": "provisioning", "name": "concierge", "tier": 1, "runtime": "langgraph", "role": "concierge",
+		"url": null, "parent_id": null, "workspace_access": "none", "workspace_dir": null, "budget_limit": null, "monthly_spend": 0, "delivery_mode": "push"}`
+	for name, in := range map[string]admission.Input{
+		"allow": input(b, "register", platformRegister, facts(b, row, "MODEL")),
+		"deny":  input(b, "register", platformRegister, facts(b, row)),
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				_, err := snapshot.Evaluate(b.Context(), in, time.Unix(0, 0))
+				require.NoError(b, err)
+			}
+		})
+	}
+}

@@ -1,0 +1,139 @@
+package opa
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/rego"
+
+	"gatehouse/server/admission"
+)
+
+// Snapshot is one checked and compiled set of policies and data. It is immutable and safe for concurrent use.
+type Snapshot struct {
+	source   string
+	revision string
+	rules    []admission.Rule
+	override map[string]admission.Enforcement
+	codes    map[string]bool
+	queries  map[string]rego.PreparedEvalQuery
+}
+
+// NewSnapshot loads and checks source. What passes has been evaluated once for every hook.
+func NewSnapshot(ctx context.Context, source Source, schema []byte) (*Snapshot, error) {
+	loaded, err := source.load(capabilities())
+	if err != nil {
+		return nil, err
+	}
+	return newSnapshot(ctx, source.Name, loaded, schema)
+}
+
+func newSnapshot(ctx context.Context, name string, loaded contents, schema []byte) (*Snapshot, error) {
+	compiled, err := compile(ctx, loaded, schema)
+	if err != nil {
+		return nil, err
+	}
+	snapshot := &Snapshot{
+		source: name, revision: loaded.revision, rules: compiled.rules, codes: codesOf(compiled.rules),
+		queries: make(map[string]rego.PreparedEvalQuery, len(compiled.hooks)),
+	}
+	snapshot.override, err = readEnforcement(loaded.data, snapshot.codes)
+	if err != nil {
+		return nil, err
+	}
+	for _, h := range compiled.hooks {
+		snapshot.queries[h.name], err = prepare(ctx, compiled, h)
+		if err != nil {
+			return nil, fmt.Errorf("hook %s: %w", h.name, err)
+		}
+		err = snapshot.rehearse(ctx, h.name)
+		if err != nil {
+			return nil, fmt.Errorf("hook %s: %w", h.name, err)
+		}
+	}
+	return snapshot, nil
+}
+
+// prepare makes the query of one hook: an object of its sets. Builtin errors stop the evaluation: in a rule
+// that denies, an expression that is undefined because a builtin failed would let the workspace pass.
+func prepare(ctx context.Context, from *compilation, h hook) (rego.PreparedEvalQuery, error) {
+	items := make([][2]*ast.Term, len(h.sets))
+	for i, set := range h.sets {
+		items[i] = ast.Item(ast.StringTerm(set), ast.NewTerm(setRef(h.name, set)))
+	}
+	query := ast.NewBody(ast.NewExpr(ast.ObjectTerm(items...)))
+	return rego.New(
+		rego.Compiler(from.compiler),
+		rego.Store(from.store),
+		rego.ParsedQuery(query),
+		rego.StrictBuiltinErrors(true),
+	).PrepareForEval(ctx)
+}
+
+// rehearse evaluates a hook once on the least of inputs, so that a ruleset that cannot give a verdict at all
+// is refused before it is live.
+func (s *Snapshot) rehearse(ctx context.Context, hook string) error {
+	facts, err := admission.NewFacts(false, nil, nil, nil)
+	if err != nil {
+		return err
+	}
+	input := admission.Input{Hook: hook, CallerProof: admission.Token, Request: []byte("{}"), Facts: facts}
+	_, err = s.Evaluate(ctx, input, time.Unix(0, 0))
+	return err
+}
+
+// Revision identifies the policies and data by their content.
+func (s *Snapshot) Revision() string { return s.revision }
+
+// Source says where they came from.
+func (s *Snapshot) Source() string { return s.source }
+
+// Rules is the catalogue, in order of file and row. Callers must not change it.
+func (s *Snapshot) Rules() []admission.Rule { return s.rules }
+
+// HasHook says whether the policies define the hook.
+func (s *Snapshot) HasHook(hook string) bool {
+	_, found := s.queries[hook]
+	return found
+}
+
+// HasCode says whether a rule of the policies has the code.
+func (s *Snapshot) HasCode(code string) bool { return s.codes[code] }
+
+func codesOf(rules []admission.Rule) map[string]bool {
+	codes := make(map[string]bool, len(rules))
+	for _, rule := range rules {
+		codes[rule.Code] = true
+	}
+	return codes
+}
+
+// Hooks are the names of the hooks, sorted.
+func (s *Snapshot) Hooks() []string { return sortedKeys(s.queries) }
+
+// readEnforcement reads data.enforcement: what a code does instead of what its rule says.
+func readEnforcement(data map[string]any, codes map[string]bool) (map[string]admission.Enforcement, error) {
+	override := make(map[string]admission.Enforcement)
+	value, found := data["enforcement"]
+	if !found || value == nil {
+		return override, nil
+	}
+	entries, isObject := value.(map[string]any)
+	if !isObject {
+		return nil, fmt.Errorf("data.enforcement is no object of codes")
+	}
+	for _, code := range sortedKeys(entries) {
+		text, _ := entries[code].(string)
+		enforcement := admission.Enforcement(text)
+		switch {
+		case !codes[code]:
+			return nil, fmt.Errorf("data.enforcement.%s: no rule has this code", code)
+		case !enforcement.Known():
+			return nil, fmt.Errorf("data.enforcement.%s is not deny, warn or audit", code)
+		}
+		override[code] = enforcement
+	}
+	return override, nil
+}

@@ -1,0 +1,35 @@
+package admission.heartbeat
+
+import data.admission.lib
+
+# METADATA
+# title: A heartbeat promotes from a known status to online
+# description: >-
+#   The gate is asked only when a heartbeat is about to bring a workspace
+#   online; any other change of status is not what it decides on.
+# custom:
+#   code: STATUS_INVALID
+#   severity: medium
+#   status: 400
+#   mark_failed: false
+deny contains violation if some violation in status_problems
+
+status_problems contains violation if {
+	lib.given("from_status")
+	not from_status_known
+	violation := {
+		"reason": "from_status_unknown",
+		"message": "The heartbeat's from_status is not a status that a workspace can have.",
+	}
+}
+
+status_problems contains violation if {
+	lib.given("to_status")
+	not input.request.to_status == "online"
+	violation := {
+		"reason": "to_status_not_online",
+		"message": "The heartbeat's to_status is something other than online.",
+	}
+}
+
+from_status_known if input.request.from_status in data.statuses

@@ -1,0 +1,33 @@
+package admission.lib
+
+# METADATA
+# title: The tier is one of those that exist
+# description: The tier decides how much of the machine an agent may use.
+# custom:
+#   code: TIER_INVALID
+#   severity: medium
+#   status: 400
+#   mark_failed: false
+tier_range contains violation if some violation in tier_problems
+
+tier_problems contains violation if {
+	tier := input.request.tier
+	tier != null
+	not tier_exists(tier)
+	violation := {
+		"reason": "tier_unknown",
+		"message": "The request's tier is not a whole number in the allowed range.",
+	}
+}
+
+tier_problems contains violation if {
+	tier := input.facts.workspace.tier
+	tier != null
+	not tier_exists(tier)
+	violation := {
+		"reason": "stored_tier_unknown",
+		"message": "The workspace is stored with a tier outside the allowed range.",
+	}
+}
+
+tier_exists(tier) if tier in numbers.range(data.tiers.min, data.tiers.max)

@@ -1,0 +1,31 @@
+package admission.lib
+
+# METADATA
+# title: Access to a workspace directory needs a directory
+# description: >-
+#   The access is none, read_only or read_write, and with the latter two the
+#   request or the stored workspace names the directory.
+# custom:
+#   code: WORKSPACE_ACCESS_INVALID
+#   severity: medium
+#   status: 400
+#   mark_failed: false
+workspace_access_values contains violation if some violation in access_problems
+
+access_problems contains violation if {
+	access := effective("workspace_access")
+	not access in {null, "", "none", "read_only", "read_write"}
+	violation := {
+		"reason": "workspace_access_unknown",
+		"message": "The workspace access is not none, read_only or read_write.",
+	}
+}
+
+access_problems contains violation if {
+	effective("workspace_access") in {"read_only", "read_write"}
+	not workspace_dir_named
+	violation := {
+		"reason": "workspace_dir_missing",
+		"message": "The workspace access needs a workspace directory, and there is none.",
+	}
+}

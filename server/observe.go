@@ -1,0 +1,151 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/chi/v5/middleware"
+
+	"gatehouse/server/admission"
+)
+
+// observed tells the observer of every request by its route's pattern, which bounds the label.
+func (s *Server) observed(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		wrapped := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
+		defer func() {
+			route := chi.RouteContext(r.Context()).RoutePattern()
+			if route == "" {
+				route = "none"
+			}
+			s.options.Observer.Served(route, methodLabel(r.Method), wrapped.Status(), time.Since(start))
+		}()
+		next.ServeHTTP(wrapped, r)
+	})
+}
+
+// methodLabel bounds what a client can invent.
+func methodLabel(method string) string {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodDelete:
+		return method
+	default:
+		return "other"
+	}
+}
+
+// recovered answers a panic as an internal error: it costs one request and is never an allow.
+func (s *Server) recovered(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			cause := recover()
+			if cause == nil {
+				return
+			}
+			if cause == http.ErrAbortHandler {
+				panic(cause)
+			}
+			s.options.Logger.ErrorContext(r.Context(), "panic", "cause", fmt.Sprint(cause), "stack", string(debug.Stack()))
+			s.writeProblem(w, r, &admission.Error{Code: admission.CodeInternal})
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// reviewedError is an error of the gate, which has had its line from ReviewLog.
+type reviewedError struct{ error }
+
+func (e reviewedError) Unwrap() error { return e.error }
+
+// refused logs a request that did not come as far as the gate. What a caller sent is not repeated, so the
+// detail of a malformed request, which can name its members, is left out.
+func (s *Server) refused(r *http.Request, cause error) {
+	var reviewed reviewedError
+	if errors.As(cause, &reviewed) {
+		return
+	}
+	err := admission.AsError(cause)
+	attributes := []slog.Attr{
+		slog.String("code", string(err.Code)),
+		slog.String("method", methodLabel(r.Method)),
+		slog.String("route", chi.RouteContext(r.Context()).RoutePattern()),
+		slog.String("caller", callerOf(r.Context()).Name),
+	}
+	if err.Err != nil {
+		attributes = append(attributes, slog.String("error", err.Err.Error()))
+	}
+	level := slog.LevelInfo
+	if statuses[err.Code] >= http.StatusInternalServerError {
+		level = slog.LevelWarn
+	}
+	s.options.Logger.LogAttrs(r.Context(), level, "refused", attributes...)
+}
+
+// ReviewLog writes one wide line for each review.
+type ReviewLog struct {
+	Logger *slog.Logger
+}
+
+// Reviewed implements admission.Observer. The line holds ids and codes, and nothing of the workspace or its
+// agent card.
+func (l ReviewLog) Reviewed(ctx context.Context, o admission.Outcome) {
+	attributes := make([]slog.Attr, 0, 24)
+	attributes = append(attributes,
+		slog.String("hook", o.Review.Hook),
+		slog.String("uid", o.Review.UID),
+		slog.String("workspace_id", o.Review.WorkspaceID.String()),
+		slog.String("caller", o.Review.Caller),
+		slog.String("caller_proof", string(o.Review.CallerProof)),
+		slog.Bool("dry_run", o.Review.DryRun),
+		slog.Duration("took", o.Total),
+	)
+	for _, stage := range []admission.Stage{admission.StageFacts, admission.StagePolicy, admission.StageLedger} {
+		if took, entered := o.Stages[stage]; entered {
+			attributes = append(attributes, slog.Duration(string(stage), took))
+		}
+	}
+	if o.Err != nil {
+		attributes = append(attributes, slog.String("decision", "error"), slog.String("code", string(o.Err.Code)))
+		if o.Err.Err != nil {
+			attributes = append(attributes, slog.String("error", o.Err.Err.Error()))
+		}
+		l.Logger.LogAttrs(ctx, slog.LevelWarn, "review", attributes...)
+		return
+	}
+	l.Logger.LogAttrs(ctx, slog.LevelInfo, "review", append(attributes, decided(o)...)...)
+}
+
+func decided(o admission.Outcome) []slog.Attr {
+	d := o.Decision
+	attributes := []slog.Attr{
+		slog.String("decision", word(d.Verdict.Allowed())),
+		slog.String("decision_id", d.ID.String()),
+		slog.String("kind", d.Kind),
+		slog.Int("violations", len(d.Verdict.Violations)),
+		slog.Bool("marked_failed", d.MarkedFailed),
+		slog.Bool("repeated", o.Repeated),
+		slog.String("policy_revision", d.Verdict.Revision),
+	}
+	if denying := d.Verdict.Denying(); denying != nil {
+		attributes = append(attributes,
+			slog.String("code", denying.Code), slog.String("reason", denying.Reason), slog.String("rule", denying.Rule))
+	}
+	if d.Event != nil {
+		attributes = append(attributes, slog.String("event_id", d.Event.ID.String()))
+	}
+	return attributes
+}
+
+func word(allowed bool) string {
+	if allowed {
+		return "allow"
+	}
+	return "deny"
+}

@@ -1,0 +1,78 @@
+package server
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/go-chi/chi/v5"
+	"golang.org/x/sync/errgroup"
+
+	"gatehouse/server/admission"
+)
+
+// review serves POST /v1/admission/{hook}: 200 for an allow and for a deny.
+func (s *Server) review(w http.ResponseWriter, r *http.Request) error {
+	body, err := s.readBody(w, r, s.options.MaxBodyBytes)
+	if err != nil {
+		return err
+	}
+	review, err := admission.DecodeReview(chi.URLParam(r, "hook"), body, s.options.MaxDepth)
+	if err != nil {
+		return err
+	}
+	review.Caller = callerOf(r.Context()).Name
+	decision, err := s.options.Reviewer.Review(r.Context(), review)
+	if err != nil {
+		return reviewedError{err}
+	}
+	s.write(w, r, http.StatusOK, newAnswer(decision))
+	return nil
+}
+
+// reviewBatch serves POST /v1/admission/{hook}/batch. Reviews of one batch run side by side; the answers keep
+// their order.
+func (s *Server) reviewBatch(w http.ResponseWriter, r *http.Request) error {
+	body, err := s.readBody(w, r, s.options.MaxBatchBytes)
+	if err != nil {
+		return err
+	}
+	reviews, err := admission.DecodeBatch(chi.URLParam(r, "hook"), body, s.options.MaxDepth)
+	if err != nil {
+		return err
+	}
+	answers := make([]any, len(reviews))
+	var group errgroup.Group
+	group.SetLimit(s.options.BatchParallel)
+	for i, review := range reviews {
+		review.Caller = callerOf(r.Context()).Name
+		group.Go(func() error {
+			answers[i] = s.reviewOne(r.Context(), review)
+			return nil
+		})
+	}
+	_ = group.Wait() // reviewOne turns every error into an answer
+	if unknown := allUnknown(answers); unknown != nil {
+		return unknown
+	}
+	s.write(w, r, http.StatusOK, batchAnswer{Decisions: answers})
+	return nil
+}
+
+func (s *Server) reviewOne(ctx context.Context, review admission.Review) any {
+	decision, err := s.options.Reviewer.Review(ctx, review)
+	if err != nil {
+		return failedAnswer{UID: review.UID, Error: newProblem(admission.AsError(err))}
+	}
+	return newAnswer(decision)
+}
+
+// allUnknown makes a batch for a hook that does not exist the same error as a single review for it.
+func allUnknown(answers []any) error {
+	for _, a := range answers {
+		failed, isFailed := a.(failedAnswer)
+		if !isFailed || failed.Error.Code != admission.CodeUnknownHook {
+			return nil
+		}
+	}
+	return &admission.Error{Code: admission.CodeUnknownHook, Detail: "no policy defines this hook"}
+}

@@ -1,0 +1,112 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+
+	"gatehouse/server/admission"
+)
+
+// Reviewer decides reviews; admission.Gate is the one there is. Its errors are *admission.Error.
+type Reviewer interface {
+	Review(ctx context.Context, r admission.Review) (admission.Decision, error)
+}
+
+// PolicyCatalogue tells what policies are live.
+type PolicyCatalogue interface {
+	PolicyStatus() PolicyStatus
+}
+
+// Observer hears of every request once it has been answered.
+type Observer interface {
+	Served(route, method string, status int, took time.Duration)
+}
+
+// Options are what a Server needs. Durations and sizes must be positive unless said otherwise.
+type Options struct {
+	Reviewer      Reviewer
+	Policies      PolicyCatalogue
+	Workspaces    WorkspaceStore // nil where facts are in the registry's own database
+	SecretKeys    SecretKeyStore // nil likewise
+	Authenticator *Authenticator
+	Checks        []Check
+	Metrics       http.Handler
+	Observer      Observer
+	Logger        *slog.Logger
+
+	RequestTimeout time.Duration // from a request's arrival to its answer
+	MaxBodyBytes   int64
+	MaxBatchBytes  int64
+	MaxDepth       int // levels of nesting in a body
+	MaxInFlight    int // reviews and batches being answered at once
+	BatchParallel  int // reviews of one batch being decided at once
+	RateLimit      int // requests a second and caller; 0 for none
+}
+
+// Server answers HTTP. It is an http.Handler and safe for concurrent use.
+type Server struct {
+	options  Options
+	routes   http.Handler
+	places   chan struct{}
+	draining atomic.Bool
+}
+
+// New makes a Server.
+func New(options Options) *Server {
+	s := &Server{options: options, places: make(chan struct{}, options.MaxInFlight)}
+	s.routes = s.router()
+	return s
+}
+
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.routes.ServeHTTP(w, r) }
+
+// Drain makes the server report not ready, so that no new work is sent to it before it stops.
+func (s *Server) Drain() { s.draining.Store(true) }
+
+func (s *Server) router() http.Handler {
+	r := chi.NewRouter()
+	r.Use(s.observed, s.recovered)
+	r.NotFound(s.problems(func(http.ResponseWriter, *http.Request) error {
+		return &admission.Error{Code: admission.CodeNotFound, Detail: "no such path"}
+	}))
+	r.MethodNotAllowed(s.problems(func(http.ResponseWriter, *http.Request) error {
+		return &admission.Error{Code: admission.CodeMethodNotAllowed, Detail: "this path has no such method"}
+	}))
+
+	r.Get("/healthz", s.healthz)
+	r.Get("/readyz", s.problems(s.readyz))
+	r.Method(http.MethodGet, "/metrics", s.options.Metrics)
+
+	r.Group(func(r chi.Router) {
+		r.Use(s.authenticate(s.writeProblem, RoleRegistry), s.deadline, s.rateLimited(s.writeProblem), s.bounded(s.writeProblem))
+		r.Post("/v1/admission/{hook}", s.problems(s.review))
+		r.Post("/v1/admission/{hook}/batch", s.problems(s.reviewBatch))
+		r.Put("/v1/workspaces/{id}", s.problems(s.putWorkspace))
+		r.Delete("/v1/workspaces/{id}", s.problems(s.deleteWorkspace))
+		r.Put("/v1/workspaces/{id}/secrets/{key}", s.problems(s.putSecretKey))
+		r.Delete("/v1/workspaces/{id}/secrets/{key}", s.problems(s.deleteSecretKey))
+	})
+	r.Group(func(r chi.Router) {
+		r.Use(s.authenticate(s.writeRelayError, RoleRegistry), s.deadline, s.rateLimited(s.writeRelayError), s.bounded(s.writeRelayError))
+		r.Post("/registry/register", s.relay)
+	})
+	r.Group(func(r chi.Router) {
+		r.Use(s.authenticate(s.writeProblem, RoleRegistry, RoleAuthor, RoleViewer), s.deadline)
+		r.Get("/v1/policies", s.problems(s.policies))
+	})
+	return r
+}
+
+// deadline starts the clock at a request's arrival: a slow body counts.
+func (s *Server) deadline(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), s.options.RequestTimeout)
+		defer cancel()
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
