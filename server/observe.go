@@ -99,16 +99,18 @@ func (l ReviewLog) Reviewed(ctx context.Context, o admission.Outcome) {
 	attributes := make([]slog.Attr, 0, 24)
 	attributes = append(attributes,
 		slog.String("hook", o.Review.Hook),
-		slog.String("uid", o.Review.UID),
 		slog.String("workspace_id", o.Review.WorkspaceID.String()),
 		slog.String("caller", o.Review.Caller),
 		slog.String("caller_proof", string(o.Review.CallerProof)),
 		slog.Bool("dry_run", o.Review.DryRun),
-		slog.Duration("took", o.Total),
+		milliseconds("took_ms", o.Total),
 	)
+	if o.Review.UID != "" {
+		attributes = append(attributes, slog.String("uid", o.Review.UID))
+	}
 	for _, stage := range []admission.Stage{admission.StageFacts, admission.StagePolicy, admission.StageLedger} {
 		if took, entered := o.Stages[stage]; entered {
-			attributes = append(attributes, slog.Duration(string(stage), took))
+			attributes = append(attributes, milliseconds(string(stage)+"_ms", took))
 		}
 	}
 	if o.Err != nil {
@@ -120,6 +122,10 @@ func (l ReviewLog) Reviewed(ctx context.Context, o admission.Outcome) {
 		return
 	}
 	l.Logger.LogAttrs(ctx, slog.LevelInfo, "review", append(attributes, decided(o)...)...)
+}
+
+func milliseconds(key string, d time.Duration) slog.Attr {
+	return slog.Float64(key, float64(d.Microseconds())/1000)
 }
 
 func decided(o admission.Outcome) []slog.Attr {

@@ -31,9 +31,12 @@ type caseFile struct {
 	Title    string         `json:"title"`
 	Defaults map[string]any `json:"defaults"`
 	Cases    []struct {
-		Name   string                    `json:"name"`
-		Expect expectation               `json:"expect"`
-		Given  map[string]jsontext.Value `json:",inline"`
+		Name       string         `json:"name"`
+		Review     map[string]any `json:"review"`
+		Facts      map[string]any `json:"facts"`
+		Deployment map[string]any `json:"deployment"`
+		Data       map[string]any `json:"data"`
+		Expect     expectation    `json:"expect"`
 	} `json:"cases"`
 }
 
@@ -74,6 +77,20 @@ type given struct {
 	Data       map[string]any       `json:"data"`
 }
 
+// ExpectedRules are the rules that the case expects to fire, by name.
+func (c Case) ExpectedRules() []string {
+	var rules []string
+	if c.expect.Violations == nil {
+		return nil
+	}
+	for _, violation := range *c.expect.Violations {
+		if violation.Rule != nil {
+			rules = append(rules, *violation.Rule)
+		}
+	}
+	return rules
+}
+
 // LoadCases reads every .yaml file below root of fsys, in order of name. Names are exact and unknown ones are
 // errors: a misspelt expectation must not pass.
 func LoadCases(fsys fs.FS, root string) ([]Case, error) {
@@ -112,7 +129,9 @@ func parseCases(name string, text []byte) ([]Case, error) {
 		if entry.Name == "" || entry.Expect == (expectation{}) {
 			return nil, fmt.Errorf("%s: case %q needs a name and an expect that is not empty", name, entry.Name)
 		}
-		err := one.fill(file.Defaults, entry.Given)
+		err := one.fill(merge(file.Defaults, map[string]any{
+			"review": entry.Review, "facts": entry.Facts, "deployment": entry.Deployment, "data": entry.Data,
+		}))
 		if err != nil {
 			return nil, fmt.Errorf("%s: %s: %w", name, entry.Name, err)
 		}
@@ -121,17 +140,8 @@ func parseCases(name string, text []byte) ([]Case, error) {
 	return cases, nil
 }
 
-// fill merges a case over its file's defaults and takes it the way of a live request.
-func (c *Case) fill(defaults map[string]any, own map[string]jsontext.Value) error {
-	merged := defaults
-	for key, text := range own {
-		var value any
-		err := json.Unmarshal(text, &value)
-		if err != nil {
-			return err
-		}
-		merged = merge(merged, map[string]any{key: value})
-	}
+// fill takes what is given the way of a live request.
+func (c *Case) fill(merged map[string]any) error {
 	document, err := json.Marshal(merged)
 	if err != nil {
 		return err

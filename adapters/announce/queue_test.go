@@ -1,0 +1,188 @@
+package announce_test
+
+import (
+	"context"
+	"database/sql"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+	_ "modernc.org/sqlite"
+
+	"gatehouse/adapters/announce"
+	"gatehouse/internal/testenv"
+	"gatehouse/server/admission"
+)
+
+// queue is a migrated queue on either database, as tests use it.
+type queue struct {
+	table string
+	// announce commits each event in a transaction of its own.
+	announce func(t testing.TB, events ...admission.Event)
+	rollBack func(t testing.TB, event admission.Event)
+	newRelay func(sinks []announce.Sink, options announce.Options) (*announce.Relay, error)
+	stats    func(ctx context.Context) (int, time.Duration, error)
+	exec     func(t testing.TB, statement string)
+	text     func(t testing.TB, query string) string
+}
+
+// onEachDatabase runs one statement about behaviour on Postgres and on SQLite.
+func onEachDatabase(t *testing.T, test func(t *testing.T, q *queue)) {
+	t.Run("postgres", func(t *testing.T) {
+		test(t, postgresQueue(t, openPostgres(t, testenv.DatabaseURL(t, testenv.Empty))))
+	})
+	t.Run("sqlite", func(t *testing.T) {
+		test(t, sqliteQueue(t, openSQLite(t, filepath.Join(t.TempDir(), "gatehouse.db"))))
+	})
+}
+
+func openPostgres(t testing.TB, address string) *pgxpool.Pool {
+	t.Helper()
+	pool, err := pgxpool.New(t.Context(), address)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	_, err = pool.Exec(t.Context(), "create schema if not exists gatehouse")
+	require.NoError(t, err)
+	return pool
+}
+
+func openSQLite(t testing.TB, path string) *sql.DB {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=journal_mode(WAL)&_pragma=busy_timeout(5000)&_pragma=synchronous(FULL)")
+	require.NoError(t, err)
+	db.SetMaxOpenConns(1)
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	return db
+}
+
+// sinkNames are those that events are announced to.
+func postgresQueue(t testing.TB, pool *pgxpool.Pool, sinkNames ...string) *queue {
+	t.Helper()
+	database := announce.Postgres(pool)
+	require.NoError(t, database.Migrate(t.Context()))
+	outbox, err := announce.NewPostgresOutbox(orRegistry(sinkNames)...)
+	require.NoError(t, err)
+	begin := func(t testing.TB, event admission.Event) pgx.Tx {
+		tx, err := pool.Begin(t.Context())
+		require.NoError(t, err)
+		require.NoError(t, outbox.Announce(t.Context(), tx, event))
+		return tx
+	}
+	return &queue{
+		table: "gatehouse.river_job",
+		announce: func(t testing.TB, events ...admission.Event) {
+			for _, event := range events {
+				require.NoError(t, begin(t, event).Commit(t.Context()))
+			}
+		},
+		rollBack: func(t testing.TB, event admission.Event) {
+			require.NoError(t, begin(t, event).Rollback(t.Context()))
+		},
+		newRelay: func(sinks []announce.Sink, options announce.Options) (*announce.Relay, error) {
+			return announce.NewRelay(database, sinks, options)
+		},
+		stats: database.Stats,
+		exec: func(t testing.TB, statement string) {
+			_, err := pool.Exec(t.Context(), statement)
+			require.NoError(t, err)
+		},
+		text: func(t testing.TB, query string) (text string) {
+			require.NoError(t, pool.QueryRow(t.Context(), query).Scan(&text))
+			return text
+		},
+	}
+}
+
+func sqliteQueue(t testing.TB, db *sql.DB, sinkNames ...string) *queue {
+	t.Helper()
+	database := announce.SQLite(db)
+	require.NoError(t, database.Migrate(t.Context()))
+	outbox, err := announce.NewSQLiteOutbox(orRegistry(sinkNames)...)
+	require.NoError(t, err)
+	begin := func(t testing.TB, event admission.Event) *sql.Tx {
+		tx, err := db.BeginTx(t.Context(), nil)
+		require.NoError(t, err)
+		require.NoError(t, outbox.Announce(t.Context(), tx, event))
+		return tx
+	}
+	return &queue{
+		table: "river_job",
+		announce: func(t testing.TB, events ...admission.Event) {
+			for _, event := range events {
+				require.NoError(t, begin(t, event).Commit())
+			}
+		},
+		rollBack: func(t testing.TB, event admission.Event) {
+			require.NoError(t, begin(t, event).Rollback())
+		},
+		newRelay: func(sinks []announce.Sink, options announce.Options) (*announce.Relay, error) {
+			return announce.NewRelay(database, sinks, options)
+		},
+		stats: database.Stats,
+		exec: func(t testing.TB, statement string) {
+			_, err := db.ExecContext(t.Context(), statement)
+			require.NoError(t, err)
+		},
+		text: func(t testing.TB, query string) (text string) {
+			require.NoError(t, db.QueryRowContext(t.Context(), query).Scan(&text))
+			return text
+		},
+	}
+}
+
+func orRegistry(names []string) []string {
+	if len(names) == 0 {
+		return []string{announce.RegistrySink}
+	}
+	return names
+}
+
+// start works the queue until the test ends, or until the function that it
+// returns is called.
+func (q *queue) start(t testing.TB, options announce.Options, sinks ...announce.Sink) (stop func()) {
+	t.Helper()
+	relay, err := q.newRelay(sinks, options)
+	require.NoError(t, err)
+	relay.Start(context.WithoutCancel(t.Context()))
+	stop = func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
+		defer cancel()
+		require.NoError(t, relay.Stop(ctx))
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+// requireEmpty waits until nothing is pending any more.
+func (q *queue) requireEmpty(t testing.TB) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		pending, oldest, err := q.stats(t.Context())
+		return err == nil && pending == 0 && oldest == 0
+	}, patience, tick)
+}
+
+func newEvents(t testing.TB, count int) []admission.Event {
+	t.Helper()
+	events := make([]admission.Event, count)
+	for i := range events {
+		id, err := uuid.NewV7()
+		require.NoError(t, err)
+		events[i] = admission.Event{
+			ID: id, Event: admission.ProvisionFailed, WorkspaceID: uuid.New(),
+			Timestamp: time.Date(2026, 4, 5, 6, 7, 8, 123456000, time.UTC),
+			Payload: admission.EventPayload{
+				Error:  `no <MODEL> secret & "no" model`,
+				Code:   "PLATFORM_AGENT_IDENTITY_GATE",
+				Reason: "model_missing",
+			},
+		}
+	}
+	return events
+}
+
+func newEvent(t testing.TB) admission.Event { return newEvents(t, 1)[0] }

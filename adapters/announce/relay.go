@@ -1,0 +1,212 @@
+package announce
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/riverqueue/river"
+)
+
+const (
+	// An attempt that a sink does not end itself is ended after attemptTimeout.
+	attemptTimeout = 10 * time.Second
+	// A job that has been worked for so long was left by a process that died. It
+	// must be well over attemptTimeout, or it would be worked twice.
+	rescueAfter = 30 * time.Second
+
+	// Jobs are fetched when the database says that there are some; the poll finds
+	// those whose retry is due and those whose call was lost.
+	pollInterval = time.Second
+	// fetchCooldown and workersPerSink bound what one process delivers to one sink:
+	// workersPerSink in each fetchCooldown.
+	fetchCooldown  = 5 * time.Millisecond
+	workersPerSink = 50
+
+	// The ledger tells what was announced; finished jobs are kept for a look at
+	// what has just happened, dead ones for somebody to decide about them.
+	keepDelivered = 10 * time.Minute
+	keepDead      = 30 * 24 * time.Hour
+
+	drainTimeout = 5 * time.Second
+)
+
+// Options of a Relay. Zero values stand for the defaults.
+type Options struct {
+	Log *slog.Logger
+	// Observe hears the result of each attempt: Delivered, Retried or Dead. It
+	// must not block.
+	Observe func(sink, result string)
+	Retry   Retry
+	// Poll is how often jobs are looked for without being called, and so the
+	// precision of retries (1 s).
+	Poll time.Duration
+	// Drain is how long deliveries in flight may take to end when the relay stops
+	// (5 s).
+	Drain time.Duration
+}
+
+func (o Options) withDefaults() Options {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Observe == nil {
+		o.Observe = func(string, string) {}
+	}
+	if o.Poll <= 0 {
+		o.Poll = pollInterval
+	}
+	if o.Drain <= 0 {
+		o.Drain = drainTimeout
+	}
+	o.Retry = o.Retry.withDefaults()
+	return o
+}
+
+// Relay works the queue. Any number of relays, in any number of processes, may
+// work one queue. It starts while the database is away and goes on when it is
+// back.
+type Relay struct {
+	open func() (client, error)
+	log  *slog.Logger
+
+	mu   sync.Mutex
+	stop context.CancelFunc
+	done chan struct{}
+}
+
+// client is what a relay needs of River's.
+type client interface {
+	Start(ctx context.Context) error
+	Stopped() <-chan struct{}
+}
+
+// NewRelay makes a relay that delivers to sinks. Without sinks it does nothing.
+func NewRelay[TTx any](database *Database[TTx], sinks []Sink, options Options) (*Relay, error) {
+	options = options.withDefaults()
+	relay := &Relay{log: options.Log}
+	if len(sinks) == 0 {
+		return relay, nil
+	}
+	config, err := configure(sinks, options)
+	if err != nil {
+		return nil, err
+	}
+	config.Schema = database.schema
+	relay.open = func() (client, error) { return river.NewClient(database.driver, config) }
+	// What is wrong with the configuration is said now, and not in the background.
+	_, err = relay.open()
+	if err != nil {
+		return nil, fmt.Errorf("opening the queue: %w", err)
+	}
+	return relay, nil
+}
+
+func configure(sinks []Sink, options Options) (*river.Config, error) {
+	names := make([]string, len(sinks))
+	byName := make(map[string]Sink, len(sinks))
+	queues := make(map[string]river.QueueConfig, len(sinks))
+	for i, sink := range sinks {
+		names[i] = sink.Name()
+		byName[names[i]] = sink
+		queues[queueOf(names[i])] = river.QueueConfig{MaxWorkers: workersPerSink}
+	}
+	err := checkSinkNames(names)
+	if err != nil {
+		return nil, err
+	}
+	workers := river.NewWorkers()
+	err = river.AddWorkerSafely(workers, &worker{
+		sinks: byName, retry: options.Retry, log: options.Log, observe: options.Observe,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("registering the worker: %w", err)
+	}
+	return &river.Config{
+		Workers:                     workers,
+		Queues:                      queues,
+		Logger:                      slog.New(newQuietHandler(options.Log.Handler())),
+		ErrorHandler:                undeliverable{log: options.Log, observe: options.Observe},
+		RetryPolicy:                 riverPolicy{options.Retry},
+		JobTimeout:                  attemptTimeout,
+		RescueStuckJobsAfter:        rescueAfter,
+		FetchCooldown:               min(fetchCooldown, options.Poll),
+		FetchPollInterval:           options.Poll,
+		CompletedJobRetentionPeriod: keepDelivered,
+		CancelledJobRetentionPeriod: keepDead,
+		DiscardedJobRetentionPeriod: keepDead,
+		SoftStopTimeout:             options.Drain,
+		// Rebuilding indexes at night needs the owner's rights, and a queue that is
+		// empty most of the time has no need of it.
+		ReindexerIndexNames: []string{},
+	}, nil
+}
+
+// Start begins to work the queue, in the background, until Stop is called or ctx
+// is done. It may be called once.
+func (r *Relay) Start(ctx context.Context) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.open == nil || r.done != nil {
+		return
+	}
+	ctx, r.stop = context.WithCancel(ctx)
+	r.done = make(chan struct{})
+	go func() {
+		defer close(r.done)
+		r.run(ctx)
+	}()
+}
+
+// Stop takes no new jobs and waits until those in flight have ended; what does not
+// end within Options.Drain is put back into the queue. If ctx is done first, Stop
+// returns its error and the rest happens in the background.
+func (r *Relay) Stop(ctx context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.done == nil {
+		return nil
+	}
+	r.stop()
+	select {
+	case <-r.done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for deliveries in flight: %w", ctx.Err())
+	}
+}
+
+// run keeps a client working. River's client outlives a database that goes away,
+// but does not start without one.
+func (r *Relay) run(ctx context.Context) {
+	again := Retry{First: 500 * time.Millisecond, Limit: 15 * time.Second}
+	for failures := 1; ctx.Err() == nil; failures++ {
+		err := r.work(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		delay := again.delay(failures)
+		r.log.WarnContext(ctx, "announcements wait for the database", "error", err, "retry_in", delay)
+		select {
+		case <-ctx.Done():
+		case <-time.After(delay):
+		}
+	}
+}
+
+// work returns when the client could not start or has stopped. A client whose
+// start failed half-way is not used again.
+func (r *Relay) work(ctx context.Context) error {
+	client, err := r.open()
+	if err != nil {
+		return fmt.Errorf("opening the queue: %w", err)
+	}
+	err = client.Start(ctx)
+	if err != nil {
+		return fmt.Errorf("starting to work the queue: %w", err)
+	}
+	<-client.Stopped()
+	return nil
+}

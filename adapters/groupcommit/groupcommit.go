@@ -1,0 +1,202 @@
+// Package groupcommit writes what concurrent callers bring in shared batches, so that durability costs one
+// commit for many records and not one each.
+//
+// Nobody waits for company: a flusher that is free takes whatever is queued, be it a single item, and what
+// comes while it writes is the next batch. So a lone caller pays no delay, and the batches grow by themselves
+// as the load does. The package knows nothing of databases; a flush function does the writing.
+package groupcommit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// ErrClosed is given to callers who come after Close.
+var ErrClosed = errors.New("group commit is closed")
+
+// Flush writes a batch, all of it or nothing, and gives one result per item, in order. Its context ends at
+// the latest deadline of the batch's callers and is not cancelled by any of them. An item can come a second
+// time, alone, after its batch failed, so writing the same item again must do no harm.
+type Flush[T, R any] func(ctx context.Context, batch []T) ([]R, error)
+
+// Options bound a Group. The zero value means one flusher and batches of at most 256 items.
+type Options struct {
+	MaxBatch int // most items of one flush
+	Flushers int // most flushes at a time
+}
+
+const defaultMaxBatch = 256
+
+// Group gathers items and flushes them together. It is safe for concurrent use and owns its flushers, which
+// Close stops.
+type Group[T, R any] struct {
+	flush    Flush[T, R]
+	maxBatch int
+	flushers sync.WaitGroup
+
+	mu     sync.Mutex
+	work   *sync.Cond // something is queued, or closed is set
+	queue  []*entry[T, R]
+	closed bool
+}
+
+// entry is one caller's item on its way.
+type entry[T, R any] struct {
+	ctx  context.Context
+	item T
+	done chan result[R] // holds one, so that a flusher never waits for a caller who left
+}
+
+type result[R any] struct {
+	value R
+	err   error
+}
+
+// New starts the flushers of a Group.
+func New[T, R any](options Options, flush Flush[T, R]) *Group[T, R] {
+	g := &Group[T, R]{flush: flush, maxBatch: options.MaxBatch}
+	g.work = sync.NewCond(&g.mu)
+	if g.maxBatch <= 0 {
+		g.maxBatch = defaultMaxBatch
+	}
+	for range max(1, options.Flushers) {
+		g.flushers.Go(g.run)
+	}
+	return g
+}
+
+// Do has item written and gives its result once the flush has returned. When ctx ends first, Do returns its
+// error at once: an item that still is queued then is dropped, but one that is being written may become
+// durable all the same.
+func (g *Group[T, R]) Do(ctx context.Context, item T) (R, error) {
+	var none R
+	if err := ctx.Err(); err != nil {
+		return none, err
+	}
+	e := &entry[T, R]{ctx: ctx, item: item, done: make(chan result[R], 1)}
+	if !g.enqueue(e) {
+		return none, ErrClosed
+	}
+
+	select {
+	case r := <-e.done:
+		return r.value, r.err
+	case <-ctx.Done():
+		return none, ctx.Err()
+	}
+}
+
+// Close refuses new items, waits until those that are queued are written, and stops the flushers.
+func (g *Group[T, R]) Close() {
+	g.mu.Lock()
+	g.closed = true
+	g.mu.Unlock()
+	g.work.Broadcast()
+	g.flushers.Wait()
+}
+
+func (g *Group[T, R]) enqueue(e *entry[T, R]) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return false
+	}
+	g.queue = append(g.queue, e)
+	g.work.Signal()
+	return true
+}
+
+func (g *Group[T, R]) run() {
+	for {
+		batch, more := g.next()
+		if !more {
+			return
+		}
+		g.write(batch)
+	}
+}
+
+// next waits for queued items and takes those whose callers still wait. It gives false once the group is
+// closed and empty.
+func (g *Group[T, R]) next() ([]*entry[T, R], bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for len(g.queue) == 0 {
+		if g.closed {
+			return nil, false
+		}
+		g.work.Wait()
+	}
+
+	n := min(len(g.queue), g.maxBatch)
+	batch := make([]*entry[T, R], 0, n)
+	for _, e := range g.queue[:n] {
+		// While a database is away callers give up one after the other. What they left behind must not be the
+		// first load on it when it comes back.
+		if e.ctx.Err() == nil {
+			batch = append(batch, e)
+		}
+	}
+	rest := copy(g.queue, g.queue[n:])
+	clear(g.queue[rest:])
+	g.queue = g.queue[:rest]
+	return batch, true
+}
+
+// write flushes a batch. If that fails, each item is tried alone, so that one record that cannot be written
+// does not fail its neighbours.
+func (g *Group[T, R]) write(batch []*entry[T, R]) {
+	if len(batch) == 0 {
+		return
+	}
+	values, err := g.attempt(batch)
+	if err != nil && len(batch) > 1 {
+		for i := range batch {
+			g.write(batch[i : i+1])
+		}
+		return
+	}
+	for i, e := range batch {
+		if err != nil {
+			e.done <- result[R]{err: err}
+			continue
+		}
+		e.done <- result[R]{value: values[i]}
+	}
+}
+
+func (g *Group[T, R]) attempt(batch []*entry[T, R]) ([]R, error) {
+	ctx, cancel := flushContext(batch)
+	defer cancel()
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+
+	items := make([]T, len(batch))
+	for i, e := range batch {
+		items[i] = e.item
+	}
+	values, err := g.flush(ctx, items)
+	if err == nil && len(values) != len(items) {
+		err = fmt.Errorf("flush gave %d results for %d items", len(values), len(items))
+	}
+	return values, err
+}
+
+// flushContext lasts as long as the most patient caller of the batch waits.
+func flushContext[T, R any](batch []*entry[T, R]) (context.Context, context.CancelFunc) {
+	var latest time.Time
+	for _, e := range batch {
+		deadline, limited := e.ctx.Deadline()
+		if !limited {
+			return context.WithCancel(context.Background())
+		}
+		if deadline.After(latest) {
+			latest = deadline
+		}
+	}
+	return context.WithDeadline(context.Background(), latest)
+}

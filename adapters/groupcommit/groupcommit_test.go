@@ -1,0 +1,251 @@
+package groupcommit_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+	"pgregory.net/rapid"
+
+	"gatehouse/adapters/groupcommit"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// recorder is a flush that remembers its batches; hold, if set, keeps each flush until it is closed.
+type recorder struct {
+	mu      sync.Mutex
+	batches [][]int
+	started chan struct{}
+	hold    chan struct{}
+	poison  int
+}
+
+var errPoison = errors.New("cannot be written")
+
+func (r *recorder) flush(_ context.Context, batch []int) ([]int, error) {
+	if r.started != nil {
+		r.started <- struct{}{}
+		<-r.hold
+	}
+	if r.poison != 0 && slices.Contains(batch, r.poison) {
+		return nil, errPoison
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.batches = append(r.batches, slices.Clone(batch))
+	doubled := make([]int, len(batch))
+	for i, n := range batch {
+		doubled[i] = 2 * n
+	}
+	return doubled, nil
+}
+
+func (r *recorder) written() []int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Sorted(slices.Values(slices.Concat(r.batches...)))
+}
+
+func TestALoneItemIsWrittenAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &recorder{}
+		g := groupcommit.New(groupcommit.Options{}, r.flush)
+		defer g.Close()
+		start := time.Now()
+
+		got, err := g.Do(t.Context(), 21)
+
+		require.NoError(t, err)
+		require.Equal(t, 42, got)
+		require.Zero(t, time.Since(start))
+	})
+}
+
+func TestItemsThatComeDuringAFlushAreWrittenTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &recorder{started: make(chan struct{}), hold: make(chan struct{})}
+		g := groupcommit.New(groupcommit.Options{MaxBatch: 3}, r.flush)
+		defer g.Close()
+
+		var callers sync.WaitGroup
+		callers.Go(func() { _, _ = g.Do(t.Context(), 1) })
+		<-r.started
+		for n := 2; n <= 6; n++ {
+			callers.Go(func() { _, _ = g.Do(t.Context(), n) })
+			synctest.Wait()
+		}
+		close(r.hold)
+		<-r.started
+		<-r.started
+		callers.Wait()
+
+		require.Equal(t, [][]int{{1}, {2, 3, 4}, {5, 6}}, r.batches)
+	})
+}
+
+func TestACallerWhoseContextEndsStopsWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &recorder{started: make(chan struct{}), hold: make(chan struct{})}
+		g := groupcommit.New(groupcommit.Options{}, r.flush)
+		defer g.Close()
+
+		var callers sync.WaitGroup
+		callers.Go(func() {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			_, err := g.Do(ctx, 1)
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+		})
+		<-r.started
+		callers.Go(func() {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			_, err := g.Do(ctx, 2)
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+		})
+		callers.Wait()
+		close(r.hold)
+		synctest.Wait()
+
+		require.Equal(t, []int{1}, r.written(), "1 was being written, 2 was left in the queue")
+	})
+}
+
+func TestAFlushLastsAsLongAsTheMostPatientCaller(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var deadlines []time.Time
+		first, hold := make(chan struct{}), make(chan struct{})
+		g := groupcommit.New(groupcommit.Options{}, func(ctx context.Context, batch []int) ([]int, error) {
+			if batch[0] == 0 {
+				close(first)
+				<-hold
+				return batch, nil
+			}
+			deadline, _ := ctx.Deadline()
+			deadlines = append(deadlines, deadline)
+			return batch, nil
+		})
+		defer g.Close()
+		start := time.Now()
+
+		var callers sync.WaitGroup
+		callers.Go(func() { _, _ = g.Do(t.Context(), 0) })
+		<-first
+		for n := 1; n <= 3; n++ {
+			callers.Go(func() {
+				ctx, cancel := context.WithDeadline(t.Context(), start.Add(time.Duration(n)*time.Second))
+				defer cancel()
+				_, err := g.Do(ctx, n)
+				require.NoError(t, err)
+			})
+		}
+		synctest.Wait()
+		close(hold)
+		callers.Wait()
+
+		require.Equal(t, []time.Time{start.Add(3 * time.Second)}, deadlines)
+	})
+}
+
+func TestOnePoisonedItemDoesNotFailItsNeighbours(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &recorder{started: make(chan struct{}, 100), hold: make(chan struct{}), poison: 3}
+		g := groupcommit.New(groupcommit.Options{}, r.flush)
+		defer g.Close()
+
+		var callers sync.WaitGroup
+		for n := 1; n <= 5; n++ {
+			callers.Go(func() {
+				got, err := g.Do(t.Context(), n)
+				if n == 3 {
+					require.ErrorIs(t, err, errPoison)
+					return
+				}
+				require.NoError(t, err)
+				require.Equal(t, 2*n, got)
+			})
+		}
+		synctest.Wait()
+		close(r.hold)
+		callers.Wait()
+
+		require.Equal(t, []int{1, 2, 4, 5}, r.written())
+	})
+}
+
+func TestAFlushThatGivesTooFewResultsIsAnError(t *testing.T) {
+	g := groupcommit.New(groupcommit.Options{}, func(context.Context, []int) ([]int, error) { return nil, nil })
+	defer g.Close()
+
+	_, err := g.Do(t.Context(), 1)
+
+	require.ErrorContains(t, err, "0 results for 1 items")
+}
+
+func TestCloseWritesWhatIsQueuedAndThenRefuses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &recorder{started: make(chan struct{}, 100), hold: make(chan struct{})}
+		g := groupcommit.New(groupcommit.Options{}, r.flush)
+		var callers sync.WaitGroup
+		for n := 1; n <= 4; n++ {
+			callers.Go(func() {
+				_, err := g.Do(t.Context(), n)
+				require.NoError(t, err)
+			})
+		}
+		synctest.Wait()
+		callers.Go(g.Close)
+		synctest.Wait()
+
+		_, err := g.Do(t.Context(), 5)
+		require.ErrorIs(t, err, groupcommit.ErrClosed)
+
+		close(r.hold)
+		callers.Wait()
+		require.Equal(t, []int{1, 2, 3, 4}, r.written())
+	})
+}
+
+func TestEveryItemIsWrittenOnceAndItsResultReachesItsCaller(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		callers := rapid.IntRange(1, 40).Draw(rt, "callers")
+		each := rapid.IntRange(1, 10).Draw(rt, "each")
+		options := groupcommit.Options{
+			MaxBatch: rapid.IntRange(1, 16).Draw(rt, "max batch"),
+			Flushers: rapid.IntRange(1, 3).Draw(rt, "flushers"),
+		}
+		r := &recorder{}
+		g := groupcommit.New(options, r.flush)
+
+		var running sync.WaitGroup
+		var want []int
+		for c := range callers {
+			for i := range each {
+				want = append(want, c*each+i)
+			}
+			running.Go(func() {
+				for i := range each {
+					n := c*each + i
+					got, err := g.Do(context.Background(), n)
+					if err != nil || got != 2*n {
+						panic("a result went to the wrong caller")
+					}
+				}
+			})
+		}
+		running.Wait()
+		g.Close()
+
+		require.Equal(rt, want, r.written())
+		for _, batch := range r.batches {
+			require.LessOrEqual(rt, len(batch), options.MaxBatch)
+		}
+	})
+}

@@ -1,0 +1,87 @@
+package postgres
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+const (
+	connectTimeout = 5 * time.Second
+
+	// cancelPatience is how long a connection may take to end a statement whose context has ended, before it
+	// is thrown away. The driver waits another 100 ms so that the cancel request cannot hit a later statement,
+	// and a busy machine takes its share.
+	cancelPatience = 100 * time.Millisecond
+	giveUpBefore   = cancelPatience + 150*time.Millisecond
+)
+
+func poolConfig(options Options) (*pgxpool.Config, error) {
+	config, err := pgxpool.ParseConfig(options.URL)
+	if err != nil {
+		// The driver's message has the URL in it, without its password.
+		return nil, fmt.Errorf("reading the database URL: %w", err)
+	}
+	if options.MaxConns > 0 {
+		config.MaxConns = options.MaxConns
+	}
+
+	conn := config.ConnConfig
+	if conn.ConnectTimeout == 0 {
+		conn.ConnectTimeout = connectTimeout
+	}
+	timeout := strconv.FormatInt(cmp.Or(options.Timeout, defaultTimeout).Milliseconds(), 10)
+	conn.RuntimeParams["statement_timeout"] = timeout
+	conn.RuntimeParams["lock_timeout"] = timeout
+	conn.RuntimeParams["idle_in_transaction_session_timeout"] = timeout
+	setApplication(&conn.Config)
+	setDurability(&conn.Config)
+
+	// The default closes the socket and leaves the server waiting for the lock. With 50 callers who gave up,
+	// that would be 50 server processes in a queue that nobody reads.
+	conn.BuildContextWatcherHandler = func(c *pgconn.PgConn) ctxwatch.Handler {
+		return &pgconn.CancelRequestContextWatcherHandler{Conn: c, DeadlineDelay: cancelPatience}
+	}
+	return config, nil
+}
+
+func setApplication(config *pgconn.Config) {
+	if config.RuntimeParams["application_name"] == "" {
+		config.RuntimeParams["application_name"] = "gatehouse"
+	}
+}
+
+// setDurability makes a commit durable before it returns, whatever the server's default is: what was answered
+// must survive a crash. Waiting for the standbys as well is the one other setting that keeps this promise.
+func setDurability(config *pgconn.Config) {
+	const parameter = "synchronous_commit"
+	if config.RuntimeParams[parameter] != "remote_apply" {
+		config.RuntimeParams[parameter] = "on"
+	}
+}
+
+// beforeDeadline ends a little before ctx does, so that what has to be cancelled is cancelled, and the error
+// returned, within the caller's deadline.
+func beforeDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
+	deadline, limited := ctx.Deadline()
+	if !limited {
+		return context.WithCancel(ctx)
+	}
+	return context.WithDeadline(ctx, deadline.Add(-min(giveUpBefore, time.Until(deadline)/5)))
+}
+
+// because adds to err that the context ended, if so: the server's own answer to a cancel request is an error
+// of a statement, in which nobody would recognise a deadline.
+func because(ctx context.Context, err error) error {
+	if ctx.Err() == nil || errors.Is(err, ctx.Err()) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ctx.Err(), err)
+}

@@ -1,0 +1,159 @@
+package postgres
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"gatehouse/server/admission"
+)
+
+//go:embed facts.sql
+var defaultFactsQuery string
+
+// Facts looks a workspace up. What the facts query gives beside its contract is an error, never a guess.
+func (s *Store) Facts(ctx context.Context, workspaceID uuid.UUID) (admission.Facts, error) {
+	rows, err := s.pool.Query(ctx, s.factsQuery, workspaceID)
+	if err != nil {
+		return admission.Facts{}, because(ctx, fmt.Errorf("asking for facts: %w", err))
+	}
+	facts, err := readFacts(rows)
+	if err != nil {
+		return admission.Facts{}, because(ctx, err)
+	}
+	return facts, nil
+}
+
+// readFacts reads the one row of a facts query.
+func readFacts(rows pgx.Rows) (admission.Facts, error) {
+	defer rows.Close()
+	if !rows.Next() {
+		if err := rows.Err(); err != nil {
+			return admission.Facts{}, fmt.Errorf("reading facts: %w", err)
+		}
+		return admission.Facts{}, errors.New("the facts query gave no row; it must give one for every workspace, known or not")
+	}
+
+	var row factsRow
+	targets, err := row.targets(rows.FieldDescriptions())
+	if err != nil {
+		return admission.Facts{}, err
+	}
+	err = rows.Scan(targets...)
+	if err != nil {
+		return admission.Facts{}, fmt.Errorf("reading facts: %w", err)
+	}
+	if rows.Next() {
+		return admission.Facts{}, errors.New("the facts query gave more than one row")
+	}
+	err = rows.Err()
+	if err != nil {
+		return admission.Facts{}, fmt.Errorf("reading facts: %w", err)
+	}
+	return admission.NewFacts(row.exists, row.workspace, row.secretKeys, row.globalSecretKeys)
+}
+
+// factsRow is the contract of a facts query.
+type factsRow struct {
+	exists                       bool
+	workspace                    []byte
+	secretKeys, globalSecretKeys []string
+}
+
+// factsColumn is what the contract says of one column.
+type factsColumn struct {
+	target any
+	types  []uint32
+	kind   string
+}
+
+func (r *factsRow) column(name string) (factsColumn, bool) {
+	switch name {
+	case "exists":
+		return factsColumn{&r.exists, []uint32{pgtype.BoolOID}, "boolean"}, true
+	case "workspace":
+		return factsColumn{&r.workspace, []uint32{pgtype.JSONBOID, pgtype.JSONOID}, "json or jsonb"}, true
+	case "secret_keys":
+		return factsColumn{&r.secretKeys, []uint32{pgtype.TextArrayOID}, "text[]"}, true
+	case "global_secret_keys":
+		return factsColumn{&r.globalSecretKeys, []uint32{pgtype.TextArrayOID}, "text[]"}, true
+	default:
+		return factsColumn{}, false
+	}
+}
+
+const factsColumns = 4
+
+// targets are where the columns go, in the order of fields, which must be those of the contract.
+func (r *factsRow) targets(fields []pgconn.FieldDescription) ([]any, error) {
+	const names = "exists, workspace, secret_keys and global_secret_keys"
+	if len(fields) != factsColumns {
+		return nil, fmt.Errorf("the facts query gives %d columns; it must give %s", len(fields), names)
+	}
+	targets := make([]any, 0, factsColumns)
+	given := make(map[string]bool, factsColumns)
+	for _, field := range fields {
+		column, known := r.column(field.Name)
+		if !known {
+			return nil, fmt.Errorf("the facts query gives a column %q; it must give %s", field.Name, names)
+		}
+		if given[field.Name] {
+			return nil, fmt.Errorf("the facts query gives the column %q twice", field.Name)
+		}
+		if !column.hasType(field.DataTypeOID) {
+			return nil, fmt.Errorf("the column %q of the facts query must be %s (add a cast)", field.Name, column.kind)
+		}
+		given[field.Name] = true
+		targets = append(targets, column.target)
+	}
+	return targets, nil
+}
+
+func (c factsColumn) hasType(oid uint32) bool {
+	for _, t := range c.types {
+		if t == oid {
+			return true
+		}
+	}
+	return false
+}
+
+// SQLSTATE codes.
+const (
+	undefinedColumn = "42703"
+	queryCanceled   = "57014"
+)
+
+// CheckFacts has the server describe the facts query and compares it with its contract, without running it.
+// The error says what an operator can do about it.
+func (s *Store) CheckFacts(ctx context.Context) error {
+	var description *pgconn.StatementDescription
+	err := s.pool.AcquireFunc(ctx, func(c *pgxpool.Conn) error {
+		var err error
+		description, err = c.Conn().PgConn().Prepare(ctx, "", s.factsQuery, nil)
+		return err
+	})
+	var refused *pgconn.PgError
+	switch {
+	case errors.As(err, &refused) && refused.Code == undefinedColumn && s.factsQuery == defaultFactsQuery:
+		return fmt.Errorf("this registry's tables are not those that the built-in facts query reads; "+
+			"give a query that fits them (--facts-query-file): %w", err)
+	case errors.As(err, &refused) && refused.Code != queryCanceled:
+		return fmt.Errorf("the database refuses the facts query: %w", err)
+	case err != nil:
+		return because(ctx, fmt.Errorf("checking the facts query: %w", err))
+	}
+
+	if len(description.ParamOIDs) != 1 || description.ParamOIDs[0] != pgtype.UUIDOID {
+		return errors.New("the facts query must have exactly one parameter, $1, of type uuid (write $1::uuid)")
+	}
+	_, err = new(factsRow).targets(description.Fields)
+	return err
+}

@@ -1,0 +1,112 @@
+package postgres_test
+
+import (
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/stretchr/testify/require"
+
+	"gatehouse/adapters/postgres"
+	"gatehouse/internal/testenv"
+)
+
+func factsQuery(sql string) func(*postgres.Options) {
+	return func(o *postgres.Options) { o.FactsQuery = sql }
+}
+
+func TestARegistryWithoutKindsIsAnErrorAndNeverNotPlatform(t *testing.T) {
+	store := open(t, testenv.DatabaseURL(t, testenv.RegistryBase))
+
+	_, err := store.Facts(t.Context(), uuid.New())
+	var refused *pgconn.PgError
+	require.ErrorAs(t, err, &refused)
+	require.Equal(t, "42703", refused.Code)
+
+	require.ErrorContains(t, store.CheckFacts(t.Context()), "--facts-query-file")
+	require.Error(t, store.Ready(t.Context()))
+}
+
+func TestAnOperatorsOwnQueryFitsARegistryWithoutKinds(t *testing.T) {
+	url := testenv.DatabaseURL(t, testenv.RegistryBase)
+	h := newHarness(t, url, factsQuery(`
+select array(select key from workspace_secrets where workspace_id = $1) as secret_keys,
+       null::text[] as global_secret_keys,
+       count(*) > 0 as exists,
+       json_build_object('kind', case when max(name) = 'concierge' then 'platform' else 'workspace' end) as workspace
+from workspaces where id = $1::uuid`))
+	id := uuid.New()
+	h.exec(t, "insert into workspaces (id, name) values ($1, 'concierge')", id)
+	h.PutSecret(t, id, "OTHER")
+
+	require.NoError(t, h.store.Ready(t.Context()))
+	facts, err := h.store.Facts(t.Context(), id)
+	require.NoError(t, err)
+	require.Equal(t, "platform", facts.Kind())
+	require.Equal(t, []string{"OTHER"}, facts.SecretKeys)
+	unknown, err := h.store.Facts(t.Context(), uuid.New())
+	require.NoError(t, err)
+	require.False(t, unknown.Exists)
+
+	marked, err := h.mark(t.Context(), t, deniedDecision(t, id))
+	require.NoError(t, err)
+	require.True(t, marked.MarkedFailed)
+}
+
+func TestAFactsQueryThatBreaksItsContractIsRefusedWithAReason(t *testing.T) {
+	const good = `true as exists, '{"kind":"workspace"}'::jsonb as workspace, array['A'] as secret_keys, array['B'] as global_secret_keys`
+	tests := map[string]struct {
+		sql, reason string
+		runs        bool // CheckFacts cannot know, only a run can
+	}{
+		"no parameter":       {sql: "select " + good, reason: "exactly one parameter"},
+		"a second parameter": {sql: "select " + good + " where $1::uuid is not null and $2::text = ''", reason: "exactly one parameter"},
+		"parameter is text":  {sql: "select " + good + " where $1::text <> ''", reason: "exactly one parameter"},
+		"syntax":             {sql: "select from where $1", reason: "the database refuses the facts query"},
+		"unknown table":      {sql: "select * from nowhere where id = $1", reason: "the database refuses the facts query"},
+		"two statements":     {sql: "select " + good + "; select $1::uuid", reason: "the database refuses the facts query"},
+		"too few columns":    {sql: "select true as exists where $1::uuid is not null", reason: "gives 1 columns"},
+		"misnamed column": {
+			sql:    `select true as exists, '{}'::json as workspace, array['A'] as keys, array['B'] as global_secret_keys where $1::uuid is not null`,
+			reason: `gives a column "keys"`,
+		},
+		"column twice": {
+			sql:    `select true as exists, '{}'::json as workspace, array['A'] as secret_keys, array['B'] as secret_keys where $1::uuid is not null`,
+			reason: `"secret_keys" twice`,
+		},
+		"wrong type": {
+			sql:    `select 'yes' as exists, '{}'::json as workspace, array['A'] as secret_keys, array['B'] as global_secret_keys where $1::uuid is not null`,
+			reason: `"exists" of the facts query must be boolean`,
+		},
+		"no row":              {sql: "select " + good + " where $1::uuid is null", reason: "gave no row", runs: true},
+		"two rows":            {sql: "select " + good + " from generate_series(1, 2) where $1::uuid is not null", reason: "more than one row", runs: true},
+		"exists is NULL":      {sql: `select null::boolean as exists, '{"kind":"workspace"}'::json as workspace, array['A'] as secret_keys, array['B'] as global_secret_keys where $1::uuid is not null`, reason: "NULL", runs: true},
+		"a key is NULL":       {sql: `select true as exists, '{"kind":"workspace"}'::json as workspace, array[null::text] as secret_keys, array['B'] as global_secret_keys where $1::uuid is not null`, reason: "NULL", runs: true},
+		"no kind":             {sql: `select true as exists, '{}'::json as workspace, array['A'] as secret_keys, array['B'] as global_secret_keys where $1::uuid is not null`, reason: "no kind", runs: true},
+		"workspace is NULL":   {sql: `select true as exists, null::json as workspace, array['A'] as secret_keys, array['B'] as global_secret_keys where $1::uuid is not null`, reason: "not an object", runs: true},
+		"fails while it runs": {sql: `select 1/(case when $1::uuid is null then 1 else 0 end) > 0 as exists, '{}'::json as workspace, array['A'] as secret_keys, array['B'] as global_secret_keys`, reason: "division by zero", runs: true},
+	}
+	url := testenv.DatabaseURL(t, testenv.RegistryCurrent)
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			store := open(t, url, factsQuery(test.sql))
+
+			check := store.CheckFacts(t.Context())
+			_, run := store.Facts(t.Context(), uuid.New())
+
+			require.ErrorContains(t, store.Ready(t.Context()), test.reason)
+			if test.runs {
+				require.NoError(t, check)
+				require.ErrorContains(t, run, test.reason)
+				return
+			}
+			require.ErrorContains(t, check, test.reason)
+		})
+	}
+}
+
+func TestTheBuiltInFactsQueryKeepsItsContract(t *testing.T) {
+	store := open(t, testenv.DatabaseURL(t, testenv.RegistryCurrent))
+
+	require.NoError(t, store.CheckFacts(t.Context()))
+}

@@ -1,0 +1,268 @@
+package postgres_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"gatehouse/adapters/postgres"
+	"gatehouse/internal/testenv"
+	"gatehouse/server/admission"
+)
+
+const patience = 10 * time.Second
+
+// The server of this test has synchronous_commit off, so that what survives is the store's doing.
+func TestACrashOfTheServerLosesNoAnswerAndIsRecoveredFrom(t *testing.T) {
+	server := testenv.OwnPostgres(t, testenv.Options{})
+	url, err := server.CreateDatabase(t.Context(), testenv.RegistryCurrent)
+	require.NoError(t, err)
+	h := newHarness(t, url)
+	id := h.platformRow(t)
+	answered := recordFor(t, h, id, 200)
+
+	require.NoError(t, server.Stop(testenv.Immediate))
+	h.requireErrorsWithin(t, id, 500*time.Millisecond)
+	require.Error(t, h.store.Ready(t.Context()))
+	require.NoError(t, server.Start(t.Context()))
+
+	require.Eventually(t, func() bool { return h.store.Ready(t.Context()) == nil }, patience, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return h.registry.Ping(t.Context()) == nil }, patience, 10*time.Millisecond)
+	require.Subset(t, h.Decisions(t, id), answered)
+	marked, err := h.mark(t.Context(), t, deniedDecision(t, id))
+	require.NoError(t, err)
+	require.True(t, marked.MarkedFailed)
+}
+
+func recordFor(t *testing.T, h *harness, id uuid.UUID, n int) []uuid.UUID {
+	t.Helper()
+	ids := make([]uuid.UUID, n)
+	var running sync.WaitGroup
+	for i := range n {
+		d := allowedDecision(t, id)
+		ids[i] = d.ID
+		running.Go(func() {
+			_, err := h.store.Record(t.Context(), d)
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	running.Wait()
+	return ids
+}
+
+// requireErrorsWithin asks for everything a review asks for, while there is no database to answer it.
+func (h *harness) requireErrorsWithin(t *testing.T, id uuid.UUID, limit time.Duration) {
+	t.Helper()
+	// Ending a statement may take the store a little longer than a deadline of a part of the request; the
+	// rest is for a slow machine.
+	const slack = 450 * time.Millisecond
+	d := deniedDecision(t, id)
+	for name, ask := range map[string]func(context.Context) error{
+		"facts":    func(ctx context.Context) error { _, err := h.store.Facts(ctx, id); return err },
+		"recorded": func(ctx context.Context) error { _, err := h.store.Recorded(ctx, "uid"); return err },
+		"record":   func(ctx context.Context) error { _, err := h.store.Record(ctx, allowedDecision(t, id)); return err },
+		"mark": func(ctx context.Context) error {
+			_, err := h.store.RecordAndMark(ctx, d, admission.Facts{}, judgeAs(d))
+			return err
+		},
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), limit)
+		start := time.Now()
+		err := ask(ctx)
+		cancel()
+		require.Error(t, err, name)
+		require.NotErrorIs(t, err, admission.ErrNotRecorded, name)
+		require.Less(t, time.Since(start), limit+slack, name)
+	}
+}
+
+func TestAFrozenServerIsAnErrorWithinTheDeadlineAndIsRecoveredFrom(t *testing.T) {
+	database := testenv.DatabaseURL(t, testenv.RegistryCurrent)
+	proxy, url := newProxy(t, database)
+	h := newHarness(t, database)
+	h.store = open(t, url, func(o *postgres.Options) { o.Outbox, o.MaxConns = tableOutbox{}, 4 })
+	id := h.platformRow(t)
+	require.NoError(t, h.store.Ready(t.Context()))
+
+	proxy.freeze(true)
+	for range 3 { // more than there are connections
+		h.requireErrorsWithin(t, id, 300*time.Millisecond)
+	}
+	proxy.freeze(false)
+
+	require.Eventually(t, func() bool { return h.store.Ready(t.Context()) == nil }, patience, 10*time.Millisecond)
+	require.Equal(t, "provisioning", h.Row(t, id).Status)
+	marked, err := h.mark(t.Context(), t, deniedDecision(t, id))
+	require.NoError(t, err)
+	require.True(t, marked.MarkedFailed)
+}
+
+func TestAConnectionThatIsKilledInTheMiddleLeavesNothing(t *testing.T) {
+	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent))
+	id := h.platformRow(t)
+	d := deniedDecision(t, id)
+	d.UID = "uid-1"
+
+	_, err := h.store.RecordAndMark(t.Context(), d, admission.Facts{},
+		func(context.Context, admission.Facts) (admission.Decision, error) {
+			killed := collect(t, h, pgx.RowTo[bool], `
+select pg_terminate_backend(pid, 5000) from pg_stat_activity
+where application_name = 'gatehouse' and datname = current_database() and state = 'idle in transaction'`)
+			require.Equal(t, []bool{true}, killed)
+			return d, nil
+		})
+
+	require.Error(t, err)
+	h.requireUntouched(t, id)
+	again, err := h.mark(t.Context(), t, d)
+	require.NoError(t, err)
+	require.True(t, again.MarkedFailed)
+}
+
+func TestACallerWhoGivesUpWaitingForARowLeavesNobodyWaiting(t *testing.T) {
+	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent))
+	id := h.platformRow(t)
+	unlock := h.lockRow(t, id)
+	d := deniedDecision(t, id)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+
+	_, err := h.mark(ctx, t, d)
+
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.Eventually(t, func() bool { return h.waiting(t) == 0 }, patience, 10*time.Millisecond)
+	unlock()
+	h.requireUntouched(t, id)
+}
+
+func TestManyRequestsOfOneLockedWorkspaceLeaveConnectionsForOthers(t *testing.T) {
+	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent),
+		func(o *postgres.Options) { o.MaxConns, o.Timeout = 3, time.Minute })
+	id := h.platformRow(t)
+	seen, err := h.store.Facts(t.Context(), id)
+	require.NoError(t, err)
+	unlock := h.lockRow(t, id)
+	answers := make(chan error, 50)
+	for range cap(answers) {
+		go func() {
+			d := deniedDecision(t, id)
+			_, err := h.store.RecordAndMark(t.Context(), d, seen, judgeAs(d))
+			answers <- err
+		}()
+	}
+	require.Eventually(t, func() bool { return h.waiting(t) == 1 }, patience, 10*time.Millisecond)
+
+	for range 20 {
+		_, err := h.store.Facts(t.Context(), uuid.New())
+		require.NoError(t, err)
+		_, err = h.store.Record(t.Context(), allowedDecision(t, uuid.New()))
+		require.NoError(t, err)
+	}
+	require.Equal(t, 1, h.waiting(t))
+
+	unlock()
+	for range cap(answers) {
+		require.NoError(t, <-answers)
+	}
+	require.Len(t, h.Decisions(t, id), 50)
+	require.Len(t, h.OutgoingEvents(t, id), 1)
+}
+
+// lockRow holds the workspace's row as a slow transaction of the registry would.
+func (h *harness) lockRow(t *testing.T, id uuid.UUID) (unlock func()) {
+	t.Helper()
+	tx, err := h.registry.Begin(t.Context())
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = tx.Rollback(context.Background()) })
+	_, err = tx.Exec(t.Context(), "select from workspaces where id = $1 for update", id)
+	require.NoError(t, err)
+	return func() { require.NoError(t, tx.Rollback(t.Context())) }
+}
+
+// waiting is the number of the store's server processes that wait for a lock.
+func (h *harness) waiting(t *testing.T) int {
+	return collect(t, h, pgx.RowTo[int], `
+select count(*) from pg_stat_activity
+where application_name = 'gatehouse' and datname = current_database() and wait_event_type = 'Lock'`)[0]
+}
+
+func TestAnOutboxThatFailsLeavesNothing(t *testing.T) {
+	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent),
+		func(o *postgres.Options) { o.Outbox = brokenOutbox{} })
+	id := h.platformRow(t)
+
+	_, err := h.mark(t.Context(), t, deniedDecision(t, id))
+
+	require.ErrorIs(t, err, errOutbox)
+	h.requireUntouched(t, id)
+}
+
+var errOutbox = errors.New("the outbox is full")
+
+type brokenOutbox struct{}
+
+func (brokenOutbox) Announce(context.Context, pgx.Tx, admission.Event) error { return errOutbox }
+
+func TestWithoutAnOutboxTheLedgerHasTheEvent(t *testing.T) {
+	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent),
+		func(o *postgres.Options) { o.Outbox = nil })
+	id := h.platformRow(t)
+
+	marked, err := h.mark(t.Context(), t, deniedDecision(t, id))
+
+	require.NoError(t, err)
+	require.True(t, marked.MarkedFailed)
+	require.Len(t, h.OutgoingEvents(t, id), 1)
+}
+
+func TestWhatPostgresCannotKeepFailsAloneAndLeavesNothing(t *testing.T) {
+	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent))
+	id := h.platformRow(t)
+	d := deniedDecision(t, id)
+	d.Verdict.Violations[0].Message = "a NUL \x00 in a message"
+	bad := allowedDecision(t, id)
+	bad.Hook = "a NUL \x00 in a hook"
+
+	_, err := h.mark(t.Context(), t, d)
+	require.Error(t, err)
+	h.requireUntouched(t, id)
+
+	var running sync.WaitGroup
+	running.Go(func() {
+		_, err := h.store.Record(t.Context(), bad)
+		if err == nil {
+			t.Error("a NUL was recorded")
+		}
+	})
+	running.Go(func() { recordFor(t, h, id, 100) })
+	running.Wait()
+	require.Len(t, h.Decisions(t, id), 100)
+}
+
+func TestFactsThatCannotBeReadAgainAreNamedSo(t *testing.T) {
+	// The query works until a table is there, which stands for any failure between the two looks.
+	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent), factsQuery(`
+select 1/(1 - count(*)) = 1 as exists, '{"kind":"platform"}'::jsonb as workspace,
+       '{}'::text[] as secret_keys, '{}'::text[] as global_secret_keys
+from pg_class where relname = 'broken' and $1::uuid is not null`))
+	id := h.platformRow(t)
+	seen, err := h.store.Facts(t.Context(), id)
+	require.NoError(t, err)
+	h.exec(t, "create table broken ()")
+	d := deniedDecision(t, id)
+
+	_, err = h.store.RecordAndMark(t.Context(), d, seen, judgeAs(d))
+
+	var coded *admission.Error
+	require.ErrorAs(t, err, &coded)
+	require.Equal(t, admission.CodeFactsUnavailable, coded.Code)
+	h.requireUntouched(t, id)
+}

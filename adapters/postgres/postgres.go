@@ -1,0 +1,97 @@
+// Package postgres keeps Gatehouse's facts and decisions in the registry's own Postgres database.
+//
+// It reads the registry's tables for facts, and marks a workspace failed in them. What is Gatehouse's own
+// (decisions, the uids of requests, the ledger of outgoing events) is in the schema gatehouse. It never
+// migrates the registry's tables, never reads the value of a secret, and sends no event out: an Outbox takes
+// events along in the marking transaction.
+package postgres
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"gatehouse/adapters/groupcommit"
+	"gatehouse/server/admission"
+)
+
+// Outbox takes an event along in the transaction that makes it, so that it is announced if and only if the
+// transaction commits.
+type Outbox interface {
+	Announce(ctx context.Context, tx pgx.Tx, event admission.Event) error
+}
+
+// Options of a Store. Only URL is required.
+type Options struct {
+	URL      string // postgres://…, or keywords and values
+	MaxConns int32  // of the pool; 0 leaves it to the URL (pool_max_conns) or to the driver
+	// FactsQuery replaces the query of facts.sql, which says what such a query must give.
+	FactsQuery string
+	// Outbox may be nil: then events are kept in the ledger and told in answers only.
+	Outbox Outbox
+	// Timeout is how long the server keeps on with a statement, a wait for a lock or an idle transaction of
+	// ours, should we be gone without telling it: 2 s by default, as a whole request has.
+	Timeout time.Duration
+	Logger  *slog.Logger // nil for none
+}
+
+const defaultTimeout = 2 * time.Second
+
+// Store is the facts reader and the ledger on one pool of connections. It is safe for concurrent use, and
+// finds its way back by itself when the database was away.
+type Store struct {
+	pool       *pgxpool.Pool
+	factsQuery string
+	outbox     Outbox
+	logger     *slog.Logger
+	records    *groupcommit.Group[admission.Decision, admission.Decision]
+	marking    keyedLock
+}
+
+var (
+	_ admission.FactsReader = (*Store)(nil)
+	_ admission.Ledger      = (*Store)(nil)
+)
+
+// While one batch waits for its commit, the next is on its way. A third flusher would only split the same
+// load into more commits.
+const flushers = 2
+
+// Open makes a store. It does not connect: a server that is down now may be up when the first request comes,
+// and until then Ready says so.
+func Open(ctx context.Context, options Options) (*Store, error) {
+	config, err := poolConfig(options)
+	if err != nil {
+		return nil, err
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("making the pool of database connections: %w", err)
+	}
+
+	s := &Store{
+		pool:       pool,
+		factsQuery: cmp.Or(options.FactsQuery, defaultFactsQuery),
+		outbox:     options.Outbox,
+		logger:     options.Logger,
+	}
+	if s.logger == nil {
+		s.logger = slog.New(slog.DiscardHandler)
+	}
+	s.records = groupcommit.New(groupcommit.Options{Flushers: flushers}, s.recordBatch)
+	return s, nil
+}
+
+// Pool is for others who work on the same database, and for metrics. Close closes it.
+func (s *Store) Pool() *pgxpool.Pool { return s.pool }
+
+// Close writes the records that are queued, and closes the pool once all of its connections are given back.
+func (s *Store) Close() {
+	s.records.Close()
+	s.pool.Close()
+}

@@ -1,0 +1,115 @@
+package postgres_test
+
+import (
+	"net"
+	"net/url"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// proxy stands between a store and its database and can freeze: connections stay open, new ones are taken, and
+// no byte goes through, as with a stopped server or a network that drops packets.
+type proxy struct {
+	listener net.Listener
+	target   string
+	running  sync.WaitGroup
+
+	mu    sync.Mutex
+	flow  *sync.Cond // frozen or ended has changed
+	froze bool
+	ended bool
+	conns []net.Conn
+}
+
+// newProxy gives the URL of the database through a proxy.
+func newProxy(t *testing.T, database string) (*proxy, string) {
+	t.Helper()
+	address, err := url.Parse(database)
+	require.NoError(t, err)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	p := &proxy{listener: listener, target: address.Host}
+	p.flow = sync.NewCond(&p.mu)
+	p.running.Go(p.accept)
+	t.Cleanup(p.close)
+	address.Host = listener.Addr().String()
+	return p, address.String()
+}
+
+func (p *proxy) freeze(frozen bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.froze = frozen
+	p.flow.Broadcast()
+}
+
+func (p *proxy) close() {
+	p.mu.Lock()
+	p.ended = true
+	for _, c := range p.conns {
+		_ = c.Close()
+	}
+	p.flow.Broadcast()
+	p.mu.Unlock()
+	_ = p.listener.Close()
+	p.running.Wait()
+}
+
+func (p *proxy) accept() {
+	for {
+		client, err := p.listener.Accept()
+		if err != nil {
+			return
+		}
+		server, err := net.Dial("tcp", p.target)
+		if err != nil {
+			_ = client.Close()
+			continue
+		}
+		if !p.keep(client, server) {
+			return
+		}
+		p.running.Go(func() { p.copy(client, server) })
+		p.running.Go(func() { p.copy(server, client) })
+	}
+}
+
+func (p *proxy) keep(conns ...net.Conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ended {
+		for _, c := range conns {
+			_ = c.Close()
+		}
+		return false
+	}
+	p.conns = append(p.conns, conns...)
+	return true
+}
+
+func (p *proxy) copy(from, to net.Conn) {
+	defer func() { _, _ = from.Close(), to.Close() }()
+	buffer := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(buffer)
+		if err != nil || !p.flows() {
+			return
+		}
+		_, err = to.Write(buffer[:n])
+		if err != nil {
+			return
+		}
+	}
+}
+
+// flows waits while the proxy is frozen.
+func (p *proxy) flows() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.froze && !p.ended {
+		p.flow.Wait()
+	}
+	return !p.ended
+}

@@ -1,0 +1,80 @@
+package postgres
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"gatehouse/server/admission"
+)
+
+//go:embed record.sql
+var recordSQL string
+
+// Recorded gives the decision of a uid.
+func (s *Store) Recorded(ctx context.Context, uid string) (admission.Decision, error) {
+	ctx, cancel := beforeDeadline(ctx)
+	defer cancel()
+	return s.recorded(ctx, uid)
+}
+
+func (s *Store) recorded(ctx context.Context, uid string) (admission.Decision, error) {
+	rows, err := s.pool.Query(ctx, recordedSQL, uid)
+	if err != nil {
+		return admission.Decision{}, because(ctx, fmt.Errorf("looking for the decision of a uid: %w", err))
+	}
+	d, err := pgx.CollectExactlyOneRow(rows, readDecision)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return admission.Decision{}, admission.ErrNotRecorded
+	}
+	if err != nil {
+		return admission.Decision{}, because(ctx, fmt.Errorf("looking for the decision of a uid: %w", err))
+	}
+	return d, nil
+}
+
+// Record writes a decision together with those of other callers. When ctx ends first, the decision may have
+// been written all the same.
+func (s *Store) Record(ctx context.Context, d admission.Decision) (admission.Decision, error) {
+	d, err := s.records.Do(ctx, d)
+	if err != nil {
+		return admission.Decision{}, fmt.Errorf("recording a decision: %w", err)
+	}
+	return d, nil
+}
+
+// recordBatch is the flush of the group commit: one statement, and so one transaction.
+func (s *Store) recordBatch(ctx context.Context, batch []admission.Decision) ([]admission.Decision, error) {
+	given, err := newDecisionRows(batch)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := s.pool.Query(ctx, recordSQL, given.arguments()...)
+	if err != nil {
+		return nil, because(ctx, fmt.Errorf("writing %d decisions: %w", len(batch), err))
+	}
+	refused, err := uuids(rows)
+	if err != nil {
+		return nil, because(ctx, fmt.Errorf("writing %d decisions: %w", len(batch), err))
+	}
+
+	if len(refused) == 0 {
+		return batch, nil
+	}
+	recorded := slices.Clone(batch)
+	for i := range recorded {
+		if !slices.Contains(refused, recorded[i].ID) {
+			continue
+		}
+		// The first decision of the uid is committed by now: claiming the uid waited for it.
+		recorded[i], err = s.recorded(ctx, recorded[i].UID)
+		if err != nil {
+			return nil, err
+		}
+	}
+	return recorded, nil
+}

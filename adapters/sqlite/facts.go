@@ -1,0 +1,150 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	_ "embed"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/google/uuid"
+
+	"gatehouse/server/admission"
+)
+
+//go:embed facts.sql
+var defaultFactsQuery string
+
+var _ admission.FactsReader = (*Store)(nil)
+
+// querier is a pool or a transaction.
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+// Facts reads what is known of a workspace, in one statement.
+func (s *Store) Facts(ctx context.Context, workspaceID uuid.UUID) (admission.Facts, error) {
+	return s.readFacts(ctx, s.readers, workspaceID)
+}
+
+func (s *Store) readFacts(ctx context.Context, from querier, workspaceID uuid.UUID) (admission.Facts, error) {
+	facts, err := queryFacts(ctx, from, s.factsQuery, workspaceID)
+	if err != nil {
+		return admission.Facts{}, fmt.Errorf("reading the facts: %w", explain(ctx, err))
+	}
+	return facts, nil
+}
+
+func queryFacts(ctx context.Context, from querier, query string, workspaceID uuid.UUID) (_ admission.Facts, err error) {
+	rows, err := from.QueryContext(ctx, query, workspaceID.String())
+	if err != nil {
+		return admission.Facts{}, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+
+	var row factsRow
+	cells, err := row.cells(rows)
+	if err != nil {
+		return admission.Facts{}, err
+	}
+	if !rows.Next() {
+		return admission.Facts{}, errors.Join(rows.Err(), errors.New("the facts query gave no row, where it must give one"))
+	}
+	err = rows.Scan(cells...)
+	if err != nil {
+		return admission.Facts{}, err
+	}
+	if rows.Next() {
+		return admission.Facts{}, errors.New("the facts query gave more than one row")
+	}
+	err = rows.Err()
+	if err != nil {
+		return admission.Facts{}, err
+	}
+	return row.facts()
+}
+
+// CheckFacts asks the facts query for a workspace that nobody has, so that an operator hears of a query that
+// does not keep its contract when the program starts, and not from the first request.
+func (s *Store) CheckFacts(ctx context.Context) error {
+	_, err := queryFacts(ctx, s.readers, s.factsQuery, uuid.Nil)
+	if err != nil {
+		return fmt.Errorf("checking the facts query: %w", explain(ctx, err))
+	}
+	return nil
+}
+
+// factsRow is what a facts query gives. A NULL is an error, but for the workspace that does not exist.
+type factsRow struct {
+	exists           sql.Null[int64]
+	workspace        sql.Null[string]
+	secretKeys       sql.Null[string]
+	globalSecretKeys sql.Null[string]
+}
+
+// cells gives the places to scan a row into, in the order of the query's columns, which are told by name.
+func (r *factsRow) cells(rows *sql.Rows) ([]any, error) {
+	names, err := rows.Columns()
+	if err != nil {
+		return nil, err
+	}
+	known := map[string]any{
+		"exists": &r.exists, "workspace": &r.workspace,
+		"secret_keys": &r.secretKeys, "global_secret_keys": &r.globalSecretKeys,
+	}
+	cells := make([]any, len(names))
+	for i, name := range names {
+		cell, ok := known[name]
+		if !ok || slices.Contains(names[:i], name) {
+			return nil, wrongColumns(names)
+		}
+		cells[i] = cell
+	}
+	if len(cells) != len(known) {
+		return nil, wrongColumns(names)
+	}
+	return cells, nil
+}
+
+func wrongColumns(names []string) error {
+	return fmt.Errorf("the facts query gives the columns %s; it must give exists, workspace, secret_keys and "+
+		"global_secret_keys, each once", strings.Join(names, ", "))
+}
+
+func (r *factsRow) facts() (admission.Facts, error) {
+	if !r.exists.Valid || r.exists.V < 0 || r.exists.V > 1 {
+		return admission.Facts{}, errors.New("the facts query gives an exists that is not 0 or 1")
+	}
+	exists := r.exists.V == 1
+	workspace := jsontext.Value(r.workspace.V)
+	if exists && !(r.workspace.Valid && workspace.IsValid()) {
+		return admission.Facts{}, errors.New("the facts query gives a workspace that is no JSON")
+	}
+	secretKeys, err := keys("secret_keys", r.secretKeys)
+	if err != nil {
+		return admission.Facts{}, err
+	}
+	globalSecretKeys, err := keys("global_secret_keys", r.globalSecretKeys)
+	if err != nil {
+		return admission.Facts{}, err
+	}
+	return admission.NewFacts(exists, workspace, secretKeys, globalSecretKeys)
+}
+
+func keys(column string, cell sql.Null[string]) ([]string, error) {
+	var texts []*string
+	err := json.Unmarshal([]byte(cell.V), &texts)
+	if err != nil || texts == nil || slices.Contains(texts, nil) {
+		// The error is left out, as it could quote what the column holds.
+		return nil, fmt.Errorf("the facts query gives a %s that is no JSON array of texts", column)
+	}
+	found := make([]string, len(texts))
+	for i, text := range texts {
+		found[i] = *text
+	}
+	return found, nil
+}

@@ -1,0 +1,88 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"gatehouse/server/admission"
+)
+
+var _ admission.Ledger = (*Store)(nil)
+
+// Recorded gives the decision of a uid, or admission.ErrNotRecorded.
+func (s *Store) Recorded(ctx context.Context, uid string) (admission.Decision, error) {
+	d, err := recorded(ctx, s.readers, uid)
+	if err != nil {
+		return admission.Decision{}, fmt.Errorf("reading the decision of a uid: %w", explain(ctx, err))
+	}
+	return d, nil
+}
+
+// Record writes a decision together with those that are recorded at the same time.
+func (s *Store) Record(ctx context.Context, d admission.Decision) (admission.Decision, error) {
+	written, err := s.records.Do(ctx, d)
+	if err != nil {
+		return admission.Decision{}, fmt.Errorf("recording a decision: %w", explain(ctx, err))
+	}
+	return written, nil
+}
+
+// writeBatch writes decisions in one transaction. For each whose uid was decided before, in the batch or
+// earlier, it writes nothing and gives that one.
+func (s *Store) writeBatch(ctx context.Context, batch []admission.Decision) ([]admission.Decision, error) {
+	tx, err := s.writer.BeginTx(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer rollback(tx)
+
+	written := make([]admission.Decision, len(batch))
+	for i, d := range batch {
+		written[i], err = write(ctx, tx, d)
+		if err != nil {
+			return nil, err
+		}
+	}
+	err = tx.Commit()
+	if err != nil {
+		return nil, err
+	}
+	return written, nil
+}
+
+// write needs no constraint to tell it of a uid that is taken: its transaction is the only one that writes.
+func write(ctx context.Context, tx *sql.Tx, d admission.Decision) (admission.Decision, error) {
+	earlier, err := earlier(ctx, tx, d.UID)
+	if err != nil {
+		return admission.Decision{}, err
+	}
+	if earlier != nil {
+		return *earlier, nil
+	}
+	err = insertDecision(ctx, tx, d)
+	if err != nil {
+		return admission.Decision{}, err
+	}
+	return d, nil
+}
+
+// earlier is the decision that carries uid already, nil if none does.
+func earlier(ctx context.Context, tx *sql.Tx, uid string) (*admission.Decision, error) {
+	if uid == "" {
+		return nil, nil
+	}
+	d, err := recorded(ctx, tx, uid)
+	if errors.Is(err, admission.ErrNotRecorded) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &d, nil
+}
+
+// rollback ends a transaction that was not committed. Its error says nothing that the error which led here
+// does not say; after a commit it does nothing.
+func rollback(tx *sql.Tx) { _ = tx.Rollback() }

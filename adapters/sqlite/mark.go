@@ -1,0 +1,151 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/google/uuid"
+
+	"gatehouse/server/admission"
+)
+
+// RecordAndMark does all that a deny with an effect does, in one transaction. Everything that writes to the
+// store goes over the one connection that the transaction holds, and other processes wait for SQLite's write
+// lock, so that the transaction is the lock on the workspace's row, its secrets included: a secret that was
+// put before it is seen by it, and one that is put meanwhile comes after it.
+func (s *Store) RecordAndMark(
+	ctx context.Context, d admission.Decision, seen admission.Facts, judge admission.Judge,
+) (admission.Decision, error) {
+	d, err := s.recordAndMark(ctx, d, seen, judge)
+	if err != nil {
+		return admission.Decision{}, fmt.Errorf("recording a deny: %w", explain(ctx, err))
+	}
+	return d, nil
+}
+
+func (s *Store) recordAndMark(
+	ctx context.Context, d admission.Decision, seen admission.Facts, judge admission.Judge,
+) (admission.Decision, error) {
+	tx, err := s.writer.BeginTx(ctx, nil)
+	if err != nil {
+		return admission.Decision{}, err
+	}
+	defer rollback(tx)
+
+	earlier, err := earlier(ctx, tx, d.UID)
+	if err != nil {
+		return admission.Decision{}, err
+	}
+	if earlier != nil {
+		return *earlier, nil
+	}
+	d, err = s.judgeAgain(ctx, tx, d, seen, judge)
+	if err != nil {
+		return admission.Decision{}, err
+	}
+	err = s.mark(ctx, tx, &d)
+	if err != nil {
+		return admission.Decision{}, err
+	}
+	err = insertDecision(ctx, tx, d)
+	if err != nil {
+		return admission.Decision{}, err
+	}
+	err = tx.Commit()
+	if err != nil {
+		return admission.Decision{}, err
+	}
+	return d, nil
+}
+
+// judgeAgain decides on the facts as they are now, if they are not those that d was decided on.
+func (s *Store) judgeAgain(
+	ctx context.Context, tx *sql.Tx, d admission.Decision, seen admission.Facts, judge admission.Judge,
+) (admission.Decision, error) {
+	facts, err := s.readFacts(ctx, tx, d.WorkspaceID)
+	if err != nil || facts.Equal(seen) {
+		return d, err
+	}
+	return judge(ctx, facts)
+}
+
+// mark marks the workspace of d failed and writes the events of that, unless there is no reason to.
+func (s *Store) mark(ctx context.Context, tx *sql.Tx, d *admission.Decision) error {
+	cause := d.Verdict.Marking()
+	if cause == nil {
+		return nil
+	}
+	// The row itself, and not the facts: an operator's facts query may give another status, or none.
+	var status, lastError string
+	err := tx.QueryRowContext(ctx, `
+		select coalesce(status, ''), coalesce(last_sample_error, '') from workspaces where id = $1`,
+		d.WorkspaceID.String()).Scan(&status, &lastError)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if !admission.ShouldMark(status, lastError, cause) {
+		return nil
+	}
+	err = d.Mark()
+	if err != nil {
+		return err
+	}
+	err = setFailed(ctx, tx, d.WorkspaceID, cause.Message)
+	if err != nil {
+		return err
+	}
+	return s.writeEvent(ctx, tx, *d.Event, d.ID)
+}
+
+// setFailed is guarded although ShouldMark has looked: nothing in this file may bring a removed row back.
+func setFailed(ctx context.Context, tx *sql.Tx, id uuid.UUID, message string) error {
+	marked, err := tx.ExecContext(ctx, `
+		update workspaces set status = 'failed', last_sample_error = $2, updated_at = $3
+		where id = $1 and (status is null or status not in ('removed', 'paused', 'hibernated'))`,
+		id.String(), message, timeText(time.Now()))
+	if err != nil {
+		return err
+	}
+	count, err := marked.RowsAffected()
+	if err != nil {
+		return err
+	}
+	if count != 1 {
+		return fmt.Errorf("marking the workspace failed changed %d rows", count)
+	}
+	return nil
+}
+
+// writeEvent puts an event into the registry's log, into the events that streams read, and into the outbox.
+func (s *Store) writeEvent(ctx context.Context, tx *sql.Tx, event admission.Event, decisionID uuid.UUID) error {
+	payload, err := json.Marshal(event.Payload)
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `
+		insert into structure_events (id, event_type, workspace_id, payload, created_at) values ($1, $2, $3, $4, $5)`,
+		event.ID.String(), event.Event, event.WorkspaceID.String(), string(payload), timeText(event.Timestamp))
+	if err != nil {
+		return err
+	}
+	message, err := json.Marshal(event)
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `
+		insert into events (id, workspace_id, event_type, decision_id, message, created_at)
+		values ($1, $2, $3, $4, $5, $6)`,
+		event.ID.String(), event.WorkspaceID.String(), event.Event, decisionID.String(), string(message),
+		timeText(event.Timestamp))
+	if err != nil || s.outbox == nil {
+		return err
+	}
+	return s.outbox.Announce(ctx, tx, event)
+}

@@ -1,0 +1,121 @@
+package sqlite
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"time"
+
+	"github.com/pressly/goose/v3"
+)
+
+//go:embed migrations/*.sql
+var migrationFiles embed.FS
+
+// ErrNewer says that the file was made by a newer Gatehouse than this one.
+var ErrNewer = errors.New("the SQLite file was made by a newer version of Gatehouse")
+
+// Migrate brings the tables up to this version. Of several processes that do so at once, one works and the
+// others wait for it.
+func (s *Store) Migrate(ctx context.Context) (err error) {
+	provider, err := s.migrations()
+	if err != nil {
+		return fmt.Errorf("migrating the SQLite store: %w", err)
+	}
+	unlock, err := s.lockMigrations(ctx)
+	if err != nil {
+		return fmt.Errorf("waiting for another migration of the SQLite store: %w", explain(ctx, err))
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
+
+	have, want, err := provider.GetVersions(ctx)
+	if err != nil {
+		return fmt.Errorf("reading the version of the SQLite store: %w", explain(ctx, err))
+	}
+	if have > want {
+		return fmt.Errorf("%w: its tables are of version %d, this program knows %d", ErrNewer, have, want)
+	}
+	applied, err := provider.Up(ctx)
+	if err != nil {
+		return fmt.Errorf("migrating the SQLite store: %w", explain(ctx, err))
+	}
+	for _, m := range applied {
+		s.logger.InfoContext(ctx, "migrated the SQLite store",
+			"version", m.Source.Version, "file", m.Source.Path, "duration", m.Duration)
+	}
+	return nil
+}
+
+// Pending are the versions of the migrations that Migrate has to apply. It changes nothing.
+func (s *Store) Pending(ctx context.Context) ([]int64, error) {
+	pending, err := s.pending(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("looking for pending migrations: %w", explain(ctx, err))
+	}
+	return pending, nil
+}
+
+func (s *Store) pending(ctx context.Context) ([]int64, error) {
+	provider, err := s.migrations()
+	if err != nil {
+		return nil, err
+	}
+	var begun bool
+	err = s.readers.QueryRowContext(ctx,
+		`select exists (select 1 from sqlite_schema where name = $1)`, goose.DefaultTablename).Scan(&begun)
+	if err != nil {
+		return nil, err
+	}
+	var pending []int64
+	for _, source := range provider.ListSources() {
+		applied := false
+		if begun {
+			err = s.readers.QueryRowContext(ctx,
+				`select exists (select 1 from goose_db_version where version_id = $1)`, source.Version).Scan(&applied)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if !applied {
+			pending = append(pending, source.Version)
+		}
+	}
+	return pending, nil
+}
+
+func (s *Store) migrations() (*goose.Provider, error) {
+	files, err := fs.Sub(migrationFiles, "migrations")
+	if err != nil {
+		return nil, err
+	}
+	return goose.NewProvider(goose.DialectSQLite3, s.writer, files,
+		goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
+}
+
+// lockMigrations holds the write lock of an empty SQLite file beside the store, which a process that is
+// killed gives up. The store's own lock would not do: goose takes and releases it for every migration, and
+// two processes that both found the same one pending would both run it.
+func (s *Store) lockMigrations(ctx context.Context) (unlock func() error, err error) {
+	const patience = time.Minute
+	path := s.path + ".migration-lock"
+	err = createFile(path)
+	if err != nil {
+		return nil, err
+	}
+	pool, err := openPool(dsn(path, patience, url.Values{"_txlock": {"exclusive"}}), 1)
+	if err != nil {
+		return nil, err
+	}
+	tx, err := pool.BeginTx(ctx, nil)
+	if err != nil {
+		return nil, errors.Join(err, pool.Close())
+	}
+	return func() error {
+		// A context that ended has ended the transaction already.
+		_ = tx.Rollback()
+		return pool.Close()
+	}, nil
+}

@@ -1,0 +1,103 @@
+package sqlite_test
+
+import (
+	"math/rand/v2"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"gatehouse/adapters/sqlite"
+)
+
+// TestKill kills a recording process at random moments. Every decision whose Record had returned is there
+// afterwards, with its uid, and every mark with its event.
+func TestKill(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "gatehouse.db")
+	openDemo(t, sqlite.Options{Path: path})
+
+	for range 5 {
+		c := startChild(t, recording, path)
+		var answered []string
+		for range 1 + rand.IntN(150) {
+			answered = append(answered, c.line(t))
+		}
+		require.NoError(t, c.cmd.Process.Kill())
+		// What it printed before it died, it had recorded; a line that the kill cut off is none.
+		for c.lines.Scan() {
+			answered = append(answered, c.lines.Text())
+		}
+		_ = c.cmd.Wait()
+		requireRecorded(t, path, answered)
+	}
+}
+
+func requireRecorded(t *testing.T, path string, answered []string) {
+	t.Helper()
+	s := open(t, sqlite.Options{Path: path})
+	recorded := texts(t, s, `select d.id || ' allow' from decisions d join request_uids u on u.decision_id = d.id`)
+	marked := texts(t, s, `
+		select d.id || ' mark' from decisions d
+		join events e on e.decision_id = d.id join structure_events l on l.id = e.id
+		where d.marked_failed`)
+	for _, line := range answered {
+		_, whole := strings.CutSuffix(line, ".")
+		if whole {
+			require.Contains(t, append(recorded, marked...), strings.TrimSuffix(line, "."))
+		}
+	}
+	require.Equal(t, count(t, s, `select count(*) from decisions`), len(recorded)+len(marked), "nothing half done")
+	require.Equal(t, count(t, s, `select count(*) from events`), len(marked), "nothing half done")
+	require.Equal(t, []string{"ok"}, texts(t, s, `select integrity_check from pragma_integrity_check`))
+}
+
+func TestLockedByAnotherProcess(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "gatehouse.db")
+	s := openDemo(t, sqlite.Options{Path: path, BusyTimeout: 20 * time.Millisecond})
+	other := startChild(t, locking, path)
+	require.Equal(t, "locked", other.line(t))
+
+	_, err := s.Record(t.Context(), allow(researcher))
+	require.ErrorIs(t, err, sqlite.ErrLocked)
+	require.ErrorContains(t, err, "recording a decision: another process has the SQLite file locked")
+	facts, err := s.Facts(t.Context(), modelless)
+	require.NoError(t, err, "reading waits for no writer")
+	_, err = s.RecordAndMark(t.Context(), deny(modelless), facts, neverJudge)
+	require.ErrorIs(t, err, sqlite.ErrLocked)
+	require.ErrorIs(t, s.PutSecretKey(t.Context(), modelless, "MODEL"), sqlite.ErrLocked)
+
+	other.release(t)
+	_, err = s.Record(t.Context(), allow(researcher))
+	require.NoError(t, err)
+}
+
+// TestMigrateTogether has processes, and stores within one, migrate a new file at the same time.
+func TestMigrateTogether(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "gatehouse.db")
+	var children []*child
+	for range 3 {
+		children = append(children, startChild(t, migrating, path))
+	}
+	for _, c := range children {
+		require.Equal(t, "ready", c.line(t))
+	}
+	done := make(chan error)
+	for range 3 {
+		s := open(t, sqlite.Options{Path: path})
+		go func() { done <- s.Migrate(t.Context()) }()
+	}
+	for _, c := range children {
+		require.NoError(t, c.stdin.Close())
+	}
+	for range 3 {
+		require.NoError(t, <-done)
+	}
+	for _, c := range children {
+		require.NoError(t, c.cmd.Wait())
+	}
+
+	s := open(t, sqlite.Options{Path: path})
+	require.Equal(t, 1, count(t, s, `select count(*) from goose_db_version where version_id = 1`))
+}

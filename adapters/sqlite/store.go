@@ -1,0 +1,148 @@
+// Package sqlite keeps workspaces, facts, decisions and events in one embedded SQLite file: the store that
+// needs no setup, for a registry whose database is not shared. The registry tells it of its workspaces
+// through PutWorkspace and PutSecretKey; it implements admission.FactsReader and admission.Ledger.
+//
+// What was answered survives kill -9 and loss of power: the file is in WAL mode with synchronous=FULL, so a
+// commit returns once the disk has it. That costs one sync a commit, and decisions that are recorded at the
+// same time share one.
+//
+// It does not keep values of secrets, it does not send events (an Outbox does), and it does not work in
+// memory. Several processes may open one file; one of them writes at a time.
+package sqlite
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"time"
+
+	"gatehouse/adapters/groupcommit"
+	"gatehouse/server/admission"
+)
+
+// Outbox hands events on. Announce is called inside the transaction that writes the event, and what it keeps
+// for later it writes through tx: the event goes out if and only if the transaction commits.
+type Outbox interface {
+	Announce(ctx context.Context, tx *sql.Tx, event admission.Event) error
+}
+
+// Options of Open.
+type Options struct {
+	Path        string        // of the file; its folder is made if need be
+	Outbox      Outbox        // nil: events are kept, and nobody is told
+	FactsQuery  string        // replaces facts.sql, see there for its shape; "": facts.sql
+	BusyTimeout time.Duration // how long to wait for another process's transaction; 0: one second
+	Logger      *slog.Logger  // nil: nothing is logged
+}
+
+// defaultBusyTimeout is well inside the two seconds of a request, so that the error names the lock and not
+// the deadline.
+const defaultBusyTimeout = time.Second
+
+// Store is an open file. It is safe for concurrent use. Its errors wrap ErrLocked where another process held
+// the file for too long.
+type Store struct {
+	path       string
+	factsQuery string
+	outbox     Outbox
+	logger     *slog.Logger
+
+	// All writing goes over one connection: SQLite has one writer at a time anyway, and waiting in Go's
+	// queue is fair and ends with the context, where SQLite's busy loop is neither.
+	writer *sql.DB
+	// readers cannot write (mode=ro), whatever an operator's facts query says, and wait for no writer.
+	readers *sql.DB
+
+	records *groupcommit.Group[admission.Decision, admission.Decision]
+}
+
+// Open opens the file, and makes it and its folder if they are not there: a folder for this user alone
+// (0700), a file that only this user reads (0600), because decisions hold what registries sent. Rights of
+// what is there already stay as they are. It does not migrate.
+func Open(ctx context.Context, o Options) (*Store, error) {
+	path, err := prepareFile(o.Path)
+	if err != nil {
+		return nil, fmt.Errorf("opening the SQLite store: %w", err)
+	}
+	busy := cmp.Or(o.BusyTimeout, defaultBusyTimeout)
+	s := &Store{path: path, factsQuery: cmp.Or(o.FactsQuery, defaultFactsQuery), outbox: o.Outbox, logger: o.Logger}
+	if s.logger == nil {
+		s.logger = slog.New(slog.DiscardHandler)
+	}
+	s.writer, err = openPool(writerDSN(path, busy), 1)
+	if err == nil {
+		s.readers, err = openPool(readerDSN(path, busy), max(4, runtime.GOMAXPROCS(0)))
+	}
+	if err == nil {
+		err = s.checkDurable(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("opening the SQLite store %s: %w", path, explain(ctx, err)), s.Close())
+	}
+	s.records = groupcommit.New(groupcommit.Options{}, s.writeBatch)
+	return s, nil
+}
+
+func openPool(dsn string, size int) (*sql.DB, error) {
+	pool, err := sql.Open("sqlite", dsn)
+	if err != nil {
+		return nil, err
+	}
+	pool.SetMaxOpenConns(size)
+	pool.SetMaxIdleConns(size)
+	return pool, nil
+}
+
+// checkDurable refuses a file on which the promise cannot be kept: SQLite leaves WAL mode out without an
+// error where the file system cannot do it.
+func (s *Store) checkDurable(ctx context.Context) error {
+	var journal string
+	var synchronous int
+	err := s.writer.QueryRowContext(ctx, `select journal_mode, synchronous from pragma_journal_mode, pragma_synchronous`).
+		Scan(&journal, &synchronous)
+	if err != nil {
+		return err
+	}
+	const full = 2
+	if journal != "wal" || synchronous != full {
+		return fmt.Errorf("SQLite works with journal_mode=%s and synchronous=%d where wal and %d are needed; "+
+			"is the file on a network file system?", journal, synchronous, full)
+	}
+	return nil
+}
+
+// Writer is the handle of the one writing connection, for River, whose SQLite driver wants exactly one. A
+// caller that holds it holds up every decision.
+func (s *Store) Writer() *sql.DB { return s.writer }
+
+// Ready says whether the store can be read and has its tables.
+func (s *Store) Ready(ctx context.Context) error {
+	var stored bool
+	err := s.readers.QueryRowContext(ctx, `select exists (select 1 from workspaces)`).Scan(&stored)
+	if err != nil {
+		return fmt.Errorf("reading the SQLite store: %w", explain(ctx, err))
+	}
+	return nil
+}
+
+// Close waits for what is being written.
+func (s *Store) Close() error {
+	if s.records != nil {
+		s.records.Close()
+	}
+	var err error
+	// The writer last: the last connection that may write brings the WAL back into the file.
+	for _, pool := range []*sql.DB{s.readers, s.writer} {
+		if pool != nil {
+			err = errors.Join(err, pool.Close())
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("closing the SQLite store: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,84 @@
+// Package storetest says what a store of Gatehouse must do, as one suite of tests that every store passes.
+//
+// It knows the ports of package admission and nothing of any database: a store's own test gives it a Harness,
+// which arranges workspaces and secrets as the registry would and looks at what the store has left behind.
+package storetest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"gatehouse/server/admission"
+)
+
+// Store is what is tested.
+type Store interface {
+	admission.FactsReader
+	admission.Ledger
+}
+
+// Harness is one store over one database that nothing else uses. Its methods act outside of the store, as
+// another process would, may be called from several goroutines, and fail the test when they cannot do their
+// work.
+type Harness interface {
+	Store() Store
+
+	// PutWorkspace inserts the row or replaces it.
+	PutWorkspace(t testing.TB, id uuid.UUID, w admission.Workspace)
+	// DeleteWorkspace deletes the row and its secrets.
+	DeleteWorkspace(t testing.TB, id uuid.UUID)
+	// PutSecret inserts a secret as the registry does: in one transaction, which waits for the row's lock. It
+	// gives the row's status as that same transaction saw it after the insert, "" for NULL.
+	PutSecret(t testing.TB, id uuid.UUID, key string) (status string)
+	DeleteSecret(t testing.TB, id uuid.UUID, key string)
+	PutGlobalSecret(t testing.TB, key string)
+
+	// Row reads the workspace's row, which is there.
+	Row(t testing.TB, id uuid.UUID) Row
+	// StructureEvents are the registry's own events of the workspace, oldest first. A store that keeps none
+	// (its registry is not in the same database) gives nil, false.
+	StructureEvents(t testing.TB, id uuid.UUID) ([]StructureEvent, bool)
+	// OutgoingEvents are the store's ledger of events of the workspace, oldest first: the id of each and its
+	// message as JSON.
+	OutgoingEvents(t testing.TB, id uuid.UUID) []OutgoingEvent
+	// Announced are the ids of the events of the workspace that were handed to the outbox, in transactions
+	// that were committed.
+	Announced(t testing.TB, id uuid.UUID) []uuid.UUID
+	// Decisions are the ids of the recorded decisions of the workspace.
+	Decisions(t testing.TB, id uuid.UUID) []uuid.UUID
+}
+
+// Row is what the tests look at of a workspace's row.
+type Row struct {
+	Status    string // "" for NULL
+	LastError string // "" for NULL
+	UpdatedAt time.Time
+}
+
+// StructureEvent is one of the registry's own events.
+type StructureEvent struct {
+	Type    string
+	Payload []byte // JSON
+}
+
+// OutgoingEvent is one row of the ledger of events.
+type OutgoingEvent struct {
+	ID      uuid.UUID
+	Message []byte // JSON
+}
+
+// Run runs the suite. open gives a harness over an empty database, and closes it when the test it is given has
+// ended.
+func Run(t *testing.T, open func(t *testing.T) Harness) {
+	tests := map[string]map[string]func(*testing.T, Harness){
+		"facts": factsTests, "record": recordTests, "uid": uidTests, "mark": markTests, "race": raceTests,
+		"model": modelTests,
+	}
+	for _, group := range []string{"facts", "record", "uid", "mark", "race", "model"} {
+		for name, test := range tests[group] {
+			t.Run(group+"/"+name, func(t *testing.T) { test(t, open(t)) })
+		}
+	}
+}

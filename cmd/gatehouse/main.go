@@ -1,0 +1,91 @@
+// Command gatehouse is admission control for a registry of agent workspaces: the server, and the tools of
+// those who write its policies. There is one file for each subcommand; serve.go wires adapters into the
+// server.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// Exit codes: exitFailed when the command ran and the answer is no (policies refused, tests failed, server
+// stopped by an error), exitUsage when it could not be understood.
+const (
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// commands are the subcommands. Flags are also GATEHOUSE_* variables and keys of the --config file.
+type commands struct {
+	Config kong.ConfigFlag `help:"YAML file of flags by their names; flags and variables come first." placeholder:"FILE" env:"GATEHOUSE_CONFIG"`
+
+	Serve   serveCommand   `cmd:"" help:"Answer registries."`
+	Check   checkCommand   `cmd:"" help:"Compile and type-check policies."`
+	Test    testCommand    `cmd:"" help:"Run Rego tests and case files, with coverage."`
+	Eval    evalCommand    `cmd:"" help:"Decide one review from a file and explain."`
+	Migrate migrateCommand `cmd:"" help:"Bring the database's own tables up to date."`
+	Version versionCommand `cmd:"" help:"Say which version this is."`
+}
+
+// streams are what a command talks over, so that tests can listen.
+type streams struct {
+	in  io.Reader
+	out io.Writer
+	err io.Writer
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr}))
+}
+
+// run does one command and gives the exit code.
+func run(ctx context.Context, args []string, to streams) int {
+	exited := -1
+	parser, err := newParser(to, func(code int) { exited = code })
+	if err != nil {
+		_, _ = fmt.Fprintln(to.err, "gatehouse:", err)
+		return exitUsage
+	}
+	command, err := parser.Parse(args)
+	if exited >= 0 { // --help has been printed
+		return exited
+	}
+	if err != nil {
+		_, _ = fmt.Fprintln(to.err, "gatehouse:", err)
+		return exitUsage
+	}
+	command.BindTo(ctx, (*context.Context)(nil))
+	err = command.Run(to)
+	if errors.Is(err, errSaid) {
+		return exitFailed
+	}
+	if err != nil {
+		_, _ = fmt.Fprintln(to.err, "gatehouse:", err)
+		return exitFailed
+	}
+	return 0
+}
+
+// errSaid is the error of a command that has printed what is wrong.
+var errSaid = errors.New("said")
+
+func newParser(to streams, exit func(int)) (*kong.Kong, error) {
+	return kong.New(&commands{},
+		kong.Name("gatehouse"),
+		kong.Description("Admission control for registries of AI-agent workspaces."),
+		kong.UsageOnError(),
+		kong.DefaultEnvars("GATEHOUSE"),
+		kong.Configuration(readConfig),
+		kong.Writers(to.out, to.err),
+		kong.Exit(exit),
+	)
+}

@@ -1,0 +1,265 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"gatehouse/adapters/metrics"
+	"gatehouse/adapters/opa"
+	"gatehouse/server"
+	"gatehouse/server/admission"
+)
+
+type serveCommand struct {
+	policyFlags
+	databaseFlags
+
+	Listen         string `help:"Address and port. Beyond loopback only with caller authentication." default:"127.0.0.1:8181"`
+	FactsQueryFile string `help:"File with the SQL query that gives the facts of a workspace, instead of the built-in one." placeholder:"FILE" type:"existingfile"`
+	RedisURL       string `name:"redis-url" help:"The registry's Redis: it hears of every workspace marked failed, and loses its liveness keys." placeholder:"redis://…"`
+	SaaS           bool   `name:"saas" help:"Workspaces live in private networks: policies may allow private addresses."`
+	Demo           bool   `help:"Put a handful of demo workspaces into the SQLite file."`
+
+	TokensFile    string `help:"YAML file of the callers' tokens (names, roles, SHA-256 hashes). Read again on SIGHUP." placeholder:"FILE" type:"existingfile"`
+	RegistryToken string `help:"Token of the one registry that calls; a variable is the better place for it." placeholder:"TOKEN"`
+
+	FactsTimeout    time.Duration `help:"Deadline of the facts query." default:"500ms"`
+	PolicyTimeout   time.Duration `help:"Deadline of an evaluation." default:"250ms"`
+	RequestTimeout  time.Duration `help:"Deadline of a request, from its arrival to its answer." default:"2s"`
+	ShutdownTimeout time.Duration `help:"How long requests under way may take to end when the server is told to stop." default:"10s"`
+
+	MaxBodyBytes  int64 `help:"Largest body of a request." default:"1048576"`
+	MaxBatchBytes int64 `help:"Largest body of a batch." default:"16777216"`
+	MaxDepth      int   `help:"Deepest nesting of a body." default:"64"`
+	MaxInFlight   int   `help:"Requests that are answered at once; more are refused as overloaded." default:"1024"`
+	BatchParallel int   `help:"Reviews of one batch that are decided at once." default:"16"`
+	RateLimit     int   `help:"Requests that one caller may send in a second; 0 for no limit." default:"0"`
+
+	LogLevel  string `help:"Least level that is logged: debug, info, warn, error." enum:"debug,info,warn,error" default:"info"`
+	LogFormat string `help:"Form of log lines." enum:"json,text" default:"json"`
+}
+
+// Run serves until it is told to stop, and then finishes and records what is under way.
+func (c *serveCommand) Run(ctx context.Context, to streams) error {
+	err := c.check()
+	if err != nil {
+		return err
+	}
+	logger := c.logger(to)
+	tokens, err := c.tokens()
+	if err != nil {
+		return err
+	}
+	authenticator := &server.Authenticator{}
+	authenticator.Use(tokens)
+	listener, err := c.listen(ctx, authenticator, logger)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = listener.Close() }() // closed already when the server has served
+
+	schema, err := inputSchema()
+	if err != nil {
+		return err
+	}
+	engine := opa.NewEngine(schema, time.Now)
+	err = engine.Load(ctx, c.source())
+	if err != nil {
+		printPolicyErrors(to.err, err)
+		return errors.New("the policies were refused")
+	}
+	registry := prometheus.NewRegistry()
+	store, err := c.open(ctx, registry, logger)
+	if err != nil {
+		return err
+	}
+	defer store.close()
+
+	service := c.service(engine, store, authenticator, registry, logger)
+	go c.reloadOnSignal(ctx, engine, authenticator, logger)
+	logger.Info("serving", "address", listener.Addr().String(), "store", store.kind, "policies", c.source().Name,
+		"policy_revision", livePolicies{engine}.PolicyState().Revision, "version", programVersion())
+	return serveUntilDone(ctx, listener, service, c.ShutdownTimeout, logger)
+}
+
+// check refuses limits that would switch a promise off.
+func (c *serveCommand) check() error {
+	positive := map[string]int64{
+		"facts-timeout": int64(c.FactsTimeout), "policy-timeout": int64(c.PolicyTimeout), "request-timeout": int64(c.RequestTimeout),
+		"shutdown-timeout": int64(c.ShutdownTimeout), "max-body-bytes": c.MaxBodyBytes, "max-batch-bytes": c.MaxBatchBytes,
+		"max-depth": int64(c.MaxDepth), "max-in-flight": int64(c.MaxInFlight), "batch-parallel": int64(c.BatchParallel),
+	}
+	for name, value := range positive {
+		if value <= 0 {
+			return fmt.Errorf("--%s must be more than 0", name)
+		}
+	}
+	if c.RateLimit < 0 {
+		return errors.New("--rate-limit must not be negative")
+	}
+	return nil
+}
+
+func (c *serveCommand) logger(to streams) *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(c.LogLevel)) // the flag's enum has no other value
+	options := &slog.HandlerOptions{Level: level}
+	if c.LogFormat == "text" {
+		return slog.New(slog.NewTextHandler(to.err, options))
+	}
+	return slog.New(slog.NewJSONHandler(to.err, options))
+}
+
+func (c *serveCommand) tokens() ([]server.Token, error) {
+	var tokens []server.Token
+	if c.RegistryToken != "" {
+		token, err := server.NewToken("registry", server.RoleRegistry, c.RegistryToken)
+		if err != nil {
+			return nil, fmt.Errorf("--registry-token: %w", err)
+		}
+		tokens = append(tokens, token)
+	}
+	if c.TokensFile == "" {
+		return tokens, nil
+	}
+	text, err := os.ReadFile(c.TokensFile)
+	if err != nil {
+		return nil, fmt.Errorf("--tokens-file: %w", err)
+	}
+	read, err := server.ParseTokens(text)
+	if err != nil {
+		return nil, err
+	}
+	return append(tokens, read...), nil
+}
+
+// listen refuses to be reached from other machines by whoever likes.
+func (c *serveCommand) listen(ctx context.Context, callers *server.Authenticator, logger *slog.Logger) (net.Listener, error) {
+	address, err := net.ResolveTCPAddr("tcp", c.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("--listen: %w", err)
+	}
+	if callers.Open() {
+		if !address.IP.IsLoopback() {
+			return nil, fmt.Errorf("--listen %s is beyond loopback and callers are not authenticated: "+
+				"set --tokens-file or GATEHOUSE_REGISTRY_TOKEN, or listen on 127.0.0.1", c.Listen)
+		}
+		logger.Warn("callers are not authenticated, so only loopback is served; set --tokens-file or GATEHOUSE_REGISTRY_TOKEN")
+	}
+	var config net.ListenConfig
+	listener, err := config.Listen(ctx, "tcp", address.String())
+	if err != nil {
+		return nil, fmt.Errorf("--listen: %w", err)
+	}
+	return listener, nil
+}
+
+// service wires the gate and the HTTP service.
+func (c *serveCommand) service(
+	engine *opa.Engine, store *openStore, callers *server.Authenticator, registry *prometheus.Registry, logger *slog.Logger,
+) *server.Server {
+	live := livePolicies{engine}
+	registry.MustRegister(
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		metrics.NewBuildInfo(programVersion()), metrics.NewPolicyCollector(live),
+	)
+	gate := &admission.Gate{
+		Facts: store.facts, Policy: engine, Ledger: store.ledger,
+		Observer:   observers{metrics.NewAdmission(registry, live), server.ReviewLog{Logger: logger}},
+		Limits:     admission.Limits{Facts: c.FactsTimeout, Policy: c.PolicyTimeout, Request: c.RequestTimeout},
+		Deployment: admission.Deployment{SaaS: c.SaaS},
+		Now:        time.Now,
+	}
+	return server.New(server.Options{
+		Reviewer: gate, Policies: live, Workspaces: store.workspaces, SecretKeys: store.secretKeys,
+		Authenticator: callers,
+		Checks:        []server.Check{{Name: "policies", Ready: live.ready}, {Name: "store", Ready: store.ready}},
+		Metrics:       promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry}),
+		Observer:      metrics.NewHTTP(registry), Logger: logger,
+		RequestTimeout: c.RequestTimeout, MaxBodyBytes: c.MaxBodyBytes, MaxBatchBytes: c.MaxBatchBytes, MaxDepth: c.MaxDepth,
+		MaxInFlight: c.MaxInFlight, BatchParallel: c.BatchParallel, RateLimit: c.RateLimit,
+	})
+}
+
+// observers tells several observers.
+type observers []admission.Observer
+
+func (all observers) Reviewed(ctx context.Context, o admission.Outcome) {
+	for _, one := range all {
+		one.Reviewed(ctx, o)
+	}
+}
+
+// reloadOnSignal reads policies and tokens again on SIGHUP. What is refused leaves what there was.
+func (c *serveCommand) reloadOnSignal(ctx context.Context, engine *opa.Engine, callers *server.Authenticator, logger *slog.Logger) {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangups:
+			c.reload(ctx, engine, callers, logger)
+		}
+	}
+}
+
+func (c *serveCommand) reload(ctx context.Context, engine *opa.Engine, callers *server.Authenticator, logger *slog.Logger) {
+	err := engine.Load(ctx, c.source())
+	if err != nil {
+		logger.Error("policies were refused; those that were live stay", "source", c.source().Name, "error", err)
+	} else {
+		logger.Info("policies are live", "source", c.source().Name, "policy_revision", livePolicies{engine}.PolicyState().Revision)
+	}
+	tokens, err := c.tokens()
+	if err != nil {
+		logger.Error("tokens were refused; those that were known stay", "error", err)
+		return
+	}
+	callers.Use(tokens)
+	logger.Info("tokens are live", "tokens", len(tokens))
+}
+
+// idleTimeout outlasts the idle time after which clients drop a connection themselves (90 s in Go's).
+const idleTimeout = 2 * time.Minute
+
+// serveUntilDone serves until ctx is done, and then lets requests under way finish.
+func serveUntilDone(
+	ctx context.Context, listener net.Listener, service *server.Server, patience time.Duration, logger *slog.Logger,
+) error {
+	httpServer := &http.Server{
+		Handler: service, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: idleTimeout, MaxHeaderBytes: 32 << 10,
+		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+	}
+	served := make(chan error, 1)
+	go func() { served <- httpServer.Serve(listener) }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("serving: %w", err)
+	case <-ctx.Done():
+	}
+
+	logger.Info("stopping: finishing what is under way")
+	service.Drain()
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	err := httpServer.Shutdown(limited)
+	if err != nil {
+		return fmt.Errorf("requests under way did not end in %s: %w", patience, err)
+	}
+	logger.Info("stopped")
+	return nil
+}

@@ -1,0 +1,207 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"gatehouse/adapters/announce"
+	"gatehouse/adapters/metrics"
+	"gatehouse/adapters/postgres"
+	"gatehouse/adapters/sqlite"
+	"gatehouse/server"
+	"gatehouse/server/admission"
+)
+
+// databaseFlags say where facts and decisions are kept.
+type databaseFlags struct {
+	DatabaseURL      string `name:"database-url" help:"postgres://… of the registry's database, or sqlite:PATH of a file of Gatehouse's own." default:"sqlite:data/gatehouse.db"`
+	DatabaseMaxConns int32  `help:"Connections to Postgres; 0 for 4 or the number of CPUs, whichever is more." default:"0"`
+}
+
+// sqlitePath gives the path of a sqlite: URL.
+func (f databaseFlags) sqlitePath() (string, bool) {
+	return strings.CutPrefix(f.DatabaseURL, "sqlite:")
+}
+
+func (f databaseFlags) checkURL() error {
+	_, isSQLite := f.sqlitePath()
+	isPostgres := strings.HasPrefix(f.DatabaseURL, "postgres://") || strings.HasPrefix(f.DatabaseURL, "postgresql://")
+	if !isSQLite && !isPostgres {
+		return errors.New("--database-url is neither postgres://… nor sqlite:PATH")
+	}
+	return nil
+}
+
+// openStore is a store with what hangs on it: the ports it fills, its queue and the relay that works it.
+type openStore struct {
+	kind       string
+	facts      admission.FactsReader
+	ledger     admission.Ledger
+	workspaces server.WorkspaceStore
+	secretKeys server.SecretKeyStore
+	ready      func(ctx context.Context) error
+	close      func()
+}
+
+// open opens the store, brings its tables up to date and starts the relay.
+func (c *serveCommand) open(ctx context.Context, registry *prometheus.Registry, logger *slog.Logger) (*openStore, error) {
+	err := c.checkURL()
+	if err != nil {
+		return nil, err
+	}
+	factsQuery, err := c.factsQuery()
+	if err != nil {
+		return nil, err
+	}
+	var sinks []string
+	if c.RedisURL != "" {
+		sinks = append(sinks, announce.RegistrySink)
+	}
+	counter := metrics.NewAnnouncements(registry, sinks)
+	options := announce.Options{Log: logger, Observe: counter.Delivered}
+	if path, isSQLite := c.sqlitePath(); isSQLite {
+		return c.openSQLite(ctx, path, factsQuery, sinks, options, registry)
+	}
+	return c.openPostgres(ctx, factsQuery, sinks, options, registry)
+}
+
+func (c *serveCommand) factsQuery() (string, error) {
+	if c.FactsQueryFile == "" {
+		return "", nil
+	}
+	text, err := os.ReadFile(c.FactsQueryFile)
+	if err != nil {
+		return "", fmt.Errorf("--facts-query-file: %w", err)
+	}
+	return string(text), nil
+}
+
+func (c *serveCommand) openPostgres(
+	ctx context.Context, factsQuery string, sinks []string, options announce.Options, registry *prometheus.Registry,
+) (*openStore, error) {
+	if c.Demo {
+		return nil, errors.New("--demo is for SQLite: it does not write into the registry's database")
+	}
+	outbox, err := announce.NewPostgresOutbox(sinks...)
+	if err != nil {
+		return nil, err
+	}
+	store, err := postgres.Open(ctx, postgres.Options{
+		URL: c.DatabaseURL, MaxConns: c.DatabaseMaxConns, FactsQuery: factsQuery, Outbox: outbox,
+		Timeout: c.RequestTimeout, Logger: options.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	queue := announce.Postgres(store.Pool())
+	registry.MustRegister(metrics.NewPoolCollector(store.Pool()), metrics.NewOutboxCollector(queue.Stats))
+	tables := &tables{migrate: func(ctx context.Context) error { return migrateAll(ctx, store, queue) }, retry: true, log: options.Log}
+	stop, err := startRelay(ctx, queue, c.RedisURL, store, tables, options)
+	if err != nil {
+		store.Close()
+		return nil, err
+	}
+	return &openStore{
+		kind: "postgres", facts: store, ledger: store,
+		ready: func(ctx context.Context) error { return errors.Join(tables.ready(), store.Ready(ctx)) },
+		close: func() {
+			stop()
+			store.Close()
+		},
+	}, nil
+}
+
+func (c *serveCommand) openSQLite(
+	ctx context.Context, path, factsQuery string, sinks []string, options announce.Options, registry *prometheus.Registry,
+) (*openStore, error) {
+	outbox, err := announce.NewSQLiteOutbox(sinks...)
+	if err != nil {
+		return nil, err
+	}
+	store, err := sqlite.Open(ctx, sqlite.Options{Path: path, Outbox: outbox, FactsQuery: factsQuery})
+	if err != nil {
+		return nil, err
+	}
+	closeStore := func() {
+		err := store.Close()
+		if err != nil {
+			options.Log.Error("closing the store", "error", err)
+		}
+	}
+	queue := announce.SQLite(store.Writer())
+	registry.MustRegister(metrics.NewOutboxCollector(queue.Stats))
+	tables := &tables{migrate: func(ctx context.Context) error { return migrateAll(ctx, store, queue) }, log: options.Log}
+	stop, err := startRelay(ctx, queue, c.RedisURL, store, tables, options)
+	if err == nil && c.Demo {
+		err = loadDemo(ctx, store, options.Log)
+	}
+	if err != nil {
+		closeStore()
+		return nil, err
+	}
+	writer := workspaceStore{store}
+	return &openStore{
+		kind: "sqlite", facts: store, ledger: store, workspaces: writer, secretKeys: writer,
+		ready: store.Ready,
+		close: func() {
+			stop()
+			closeStore()
+		},
+	}, nil
+}
+
+func loadDemo(ctx context.Context, store *sqlite.Store, logger *slog.Logger) error {
+	n, err := store.LoadDemo(ctx)
+	if err != nil {
+		return err
+	}
+	logger.Info("demo workspaces are loaded", "new", n)
+	return nil
+}
+
+// workspaceStore gives the server its own errors.
+type workspaceStore struct {
+	store *sqlite.Store
+}
+
+func (w workspaceStore) PutWorkspace(ctx context.Context, id uuid.UUID, workspace admission.Workspace) error {
+	return serverError(w.store.PutWorkspace(ctx, id, workspace))
+}
+
+func (w workspaceStore) DeleteWorkspace(ctx context.Context, id uuid.UUID) error {
+	return serverError(w.store.DeleteWorkspace(ctx, id))
+}
+
+func (w workspaceStore) PutSecretKey(ctx context.Context, id uuid.UUID, key string) error {
+	return serverError(w.store.PutSecretKey(ctx, id, key))
+}
+
+func (w workspaceStore) DeleteSecretKey(ctx context.Context, id uuid.UUID, key string) error {
+	return serverError(w.store.DeleteSecretKey(ctx, id, key))
+}
+
+func serverError(err error) error {
+	switch {
+	case errors.Is(err, sqlite.ErrUnknownWorkspace):
+		return server.ErrUnknownWorkspace
+	case errors.Is(err, sqlite.ErrInvalid):
+		return admission.Malformed("the workspace or the secret's name cannot be stored like this")
+	default:
+		return err
+	}
+}
+
+// Both ways of a queue's transaction are wired here, so that a mismatch shows when this is compiled.
+var (
+	_ postgres.Outbox = (*announce.Outbox[pgx.Tx])(nil)
+	_ sqlite.Outbox   = (*announce.Outbox[*sql.Tx])(nil)
+)

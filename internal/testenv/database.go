@@ -1,0 +1,113 @@
+package testenv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	_ "github.com/jackc/pgx/v5/stdlib" // pgtestdb connects through database/sql
+	"github.com/peterldowns/pgtestdb"
+)
+
+// DatabaseURL returns the URL of a fresh database for this test, which is
+// dropped after it, or kept for inspection when the test failed. The URL's user
+// owns the database and is no superuser, as Gatehouse's is in production. It
+// may be called by parallel tests.
+//
+// The server is the one of [DatabaseVariable], or else one per test binary,
+// which other tests use at the same time: a test that stops it wants
+// [OwnPostgres] instead.
+func DatabaseURL(t testing.TB, fixture Fixture) string {
+	t.Helper()
+	admin, err := perBinary.databaseAdmin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := templateConfig(admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pgtestdb.Custom(t, config, migrator{fixture}).URL()
+}
+
+// OwnPostgres starts a server for this test alone and closes it after the test.
+func OwnPostgres(t testing.TB, options Options) *PostgresServer {
+	t.Helper()
+	server, err := StartPostgres(t.Context(), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		err := server.Close()
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	return server
+}
+
+// templateConfig turns an administrator's URL into pgtestdb's form, which is
+// put together again as text and therefore has to stay escaped.
+func templateConfig(admin string) (pgtestdb.Config, error) {
+	address, err := url.Parse(admin)
+	if err != nil {
+		return pgtestdb.Config{}, wrongURL("it cannot be parsed")
+	}
+	if address.Scheme != "postgres" && address.Scheme != "postgresql" {
+		return pgtestdb.Config{}, wrongURL("its scheme is not postgres")
+	}
+	if address.Hostname() == "" || address.User.Username() == "" {
+		return pgtestdb.Config{}, wrongURL("it has no host or no user")
+	}
+	port := address.Port()
+	if port == "" {
+		port = "5432"
+	}
+	password, _ := address.User.Password()
+	return pgtestdb.Config{
+		DriverName: "pgx",
+		Host:       strings.TrimSuffix(address.Host, ":"+address.Port()),
+		Port:       port,
+		User:       url.User(address.User.Username()).String(),
+		Password:   strings.TrimPrefix(url.UserPassword("", password).String(), ":"),
+		Database:   strings.TrimPrefix(address.EscapedPath(), "/"),
+		Options:    address.RawQuery,
+		TestRole: &pgtestdb.Role{
+			Username:     "gatehouse_test",
+			Password:     "gatehouse_test",
+			Capabilities: pgtestdb.DefaultRoleCapabilities,
+		},
+		// A test that leaks a connection is found by the check of goroutines; its
+		// database need not stay for that.
+		ForceTerminateConnections: true,
+	}, nil
+}
+
+// wrongURL does not repeat the URL, which may hold a password.
+func wrongURL(reason string) error {
+	return fmt.Errorf("%s must be postgres://user:password@host:port/database of a superuser, but %s",
+		DatabaseVariable, reason)
+}
+
+// requireSuperuser gives a plain answer early; template databases need the
+// right to mark them as such.
+func requireSuperuser(ctx context.Context, admin string) error {
+	conn, err := pgx.Connect(ctx, admin)
+	if err != nil {
+		return fmt.Errorf("connecting to the server of %s: %w", DatabaseVariable, err)
+	}
+	var superuser bool
+	err = conn.QueryRow(ctx, "select rolsuper from pg_roles where rolname = current_user").Scan(&superuser)
+	err = errors.Join(err, conn.Close(ctx))
+	if err != nil {
+		return fmt.Errorf("asking the server of %s for its user's rights: %w", DatabaseVariable, err)
+	}
+	if !superuser {
+		return wrongURL("its user is not one")
+	}
+	return nil
+}

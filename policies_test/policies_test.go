@@ -1,0 +1,59 @@
+package policiestest_test
+
+import (
+	"io/fs"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"gatehouse/adapters/opa"
+	"gatehouse/policies"
+	policiestest "gatehouse/policies_test"
+)
+
+var embedded = opa.Source{Name: "embedded", FS: policies.FS}
+
+func TestRegoTestsPassAndReachEveryLine(t *testing.T) {
+	report, err := opa.RunTests(t.Context(), embedded, policiestest.FS)
+	require.NoError(t, err)
+	require.NotEmpty(t, report.Results)
+	for _, result := range report.Results {
+		require.True(t, result.Pass(), "%s: %v", result, result.Error)
+	}
+	require.Empty(t, report.Missed)
+	require.InDelta(t, 100, report.Coverage, 0)
+}
+
+func TestPoliciesDecideEveryCaseAsItsFileSays(t *testing.T) {
+	schema, err := fs.ReadFile(policies.FS, "input.schema.json")
+	require.NoError(t, err)
+	cases, err := opa.LoadCases(policiestest.FS, "cases")
+	require.NoError(t, err)
+	results, err := opa.RunCases(t.Context(), embedded, schema, cases)
+	require.NoError(t, err)
+	require.NotEmpty(t, results)
+	for _, result := range results {
+		t.Run(result.Case.File+"/"+result.Case.Name, func(t *testing.T) {
+			require.Empty(t, result.Problems)
+		})
+	}
+}
+
+func TestEveryRuleHasACaseThatItDenies(t *testing.T) {
+	schema, err := fs.ReadFile(policies.FS, "input.schema.json")
+	require.NoError(t, err)
+	snapshot, err := opa.NewSnapshot(t.Context(), embedded, schema)
+	require.NoError(t, err)
+	cases, err := opa.LoadCases(policiestest.FS, "cases")
+	require.NoError(t, err)
+
+	denied := make(map[string]bool)
+	for _, one := range cases {
+		for _, rule := range one.ExpectedRules() {
+			denied[rule] = true
+		}
+	}
+	for _, rule := range snapshot.Rules() {
+		require.True(t, denied[rule.Name], "no case expects a violation of %s", rule.Name)
+	}
+}
