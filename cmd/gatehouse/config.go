@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
 	"sort"
 	"strings"
 
@@ -26,8 +27,14 @@ func readConfig(r io.Reader) (kong.Resolver, error) {
 	return file, nil
 }
 
-// Resolve implements kong.Resolver.
+// Resolve implements kong.Resolver. A variable that is set comes before the file, which kong would take the
+// other way round.
 func (c configFile) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+	for _, variable := range flag.Envs {
+		if _, set := os.LookupEnv(variable); set {
+			return nil, nil
+		}
+	}
 	return c[flag.Name], nil
 }
 

@@ -106,8 +106,10 @@ func (c *serveCommand) check() error {
 			return fmt.Errorf("--%s must be more than 0", name)
 		}
 	}
-	if c.RateLimit < 0 {
-		return errors.New("--rate-limit must not be negative")
+	for name, value := range map[string]int64{"rate-limit": int64(c.RateLimit), "database-max-conns": int64(c.DatabaseMaxConns)} {
+		if value < 0 {
+			return fmt.Errorf("--%s must not be negative", name)
+		}
 	}
 	return nil
 }
