@@ -136,7 +136,7 @@ test_a_platform_agent_is_denied_unmarked_if_the_data_requires_nothing[note] if {
 		"an empty list": [],
 		"null": null,
 		"text": "MODEL",
-		"an object": {"MODEL": true},
+		"an object": {"MODEL": true}, "an object of names": {"key": "MODEL"},
 		"a number": 1,
 		"false": false,
 		"a list with a number": ["MODEL", 1],

@@ -136,6 +136,34 @@ test_an_empty_userinfo_is_refused_though_the_parser_drops_it if {
 	testing.reasons(result) == {"url_userinfo"}
 }
 
+test_a_userinfo_is_seen_where_the_text_has_no_slashes if {
+	result := lib.url_safety with input as testing.review({
+		"request": {"url": "https:u:p@agent.example.com"},
+		"url": {"userinfo": true},
+	})
+	testing.reasons(result) == {"url_no_host", "url_userinfo"}
+}
+
+test_nothing_more_is_said_of_a_url_that_cannot_be_read if {
+	result := lib.url_safety with input as testing.review({
+		"request": {"url": "ftp://u:p@127.0	.0.1"},
+		"url": {"scheme": "ftp", "host": "127.0.0.1", "ip": "127.0.0.1", "userinfo": true},
+	})
+	testing.reasons(result) == {"url_invalid"}
+}
+
+test_nothing_is_said_of_a_host_that_only_the_parser_finds[note] if {
+	some note, url in {
+		"an address": {"host": "127.0.0.1", "ip": "127.0.0.1"},
+		"a name": {"host": "localhost"},
+	}
+	result := lib.url_safety with input as testing.review({
+		"request": {"url": sprintf("https:%s", [url.host])},
+		"url": url,
+	})
+	testing.reasons(result) == {"url_no_host"}
+}
+
 test_an_at_sign_after_the_host_is_no_userinfo[url] if {
 	some url in ["https://agent.example.com/@a", "https://agent.example.com?a@b", "https://agent.example.com#a@b"]
 	result := lib.url_safety with input as testing.requesting({"url": url})
@@ -236,8 +264,8 @@ test_a_kept_url_has_no_userinfo_and_no_other_scheme if {
 test_hosts_of_the_platform_s_own_network_are_refused[host] if {
 	some host in [
 		"localhost", "localhost.", "localhost..", "127.0.0.1..", "agent..example.com", "app.localhost", "app.localhost.", "localhost.localdomain",
-		"metadata", "metadata.google.internal", "metadata.google.internal.", "instance-data", "internal",
-		"host.docker.internal", "printer.local", "redis.default.svc.cluster.local", "redis.default.svc", "kubernetes",
+		"metadata", "ip6-localhost", "ip6-loopback", "metadata.google.internal", "metadata.google.internal.", "instance-data", "internal",
+		"host.docker.internal", "printer.local", "redis.default.svc.cluster.local", "redis.default.svc", "kubernetes", "kubernetes.default", "nas.home", "wiki.intranet", "app.lvh.me", "10.0.0.1.xip.io",
 		"router.lan", "router.home.arpa", "1.0.0.127.in-addr.arpa", "127.0.0.1.nip.io", "app.10-0-0-1.sslip.io", "localtest.me",
 	]
 	result := lib.url_safety with input as at_host(host)
@@ -281,5 +309,12 @@ test_each_list_of_hosts_is_needed[list] if {
 	lists := object.remove(data.url, [list])
 	result := lib.url_safety with input as testing.base
 		with data.url as lists
+	testing.reasons(result) == {"url_host_refused"}
+}
+
+test_a_list_of_hosts_that_is_no_list_refuses_every_name[note] if {
+	some note, hosts in {"text": "metadata", "null": null}
+	result := lib.url_safety with input as testing.base
+		with data.url.refused_hosts as hosts
 	testing.reasons(result) == {"url_host_refused"}
 }

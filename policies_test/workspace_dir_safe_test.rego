@@ -7,7 +7,7 @@ test_folders_of_the_system_are_refused_in_every_spelling[directory] if {
 	some directory in [
 		"/", "//", "/.", "/./", "/etc", "/etc/", "//etc", "/./etc", "/etc/.", "/etc//", "/etc/passwd", "///etc///ssh",
 		"/proc", "/proc/self/root/srv", "/sys", "/dev/shm", "/boot", "/root", "/root/agents", "/run", "/run/docker.sock",
-		"/var/run", "/var/./run", "/var/lib/docker", "/bin", "/sbin", "/usr", "/usr/local", "/lib", "/lib64",
+		"/var/run", "/var/./run", "/var/lib/docker", "/bin", "/sbin", "/usr", "/usr/local", "/lib", "/lib32", "/lib64", "/libx32",
 	]
 	result := lib.workspace_dir_safe with input as testing.requesting({"workspace_dir": directory})
 	testing.reasons(result) == {"workspace_dir_system"}

@@ -149,3 +149,10 @@ test_an_empty_list_needs_nothing if {
 		with data.required_secrets.workspace as []
 	result == set()
 }
+
+test_a_malformed_list_for_a_claimed_kind_denies_as_well if {
+	review := testing.without_row({"request": {"kind": "workspace"}})
+	result := lib.workspace_requires_secrets with input as review
+		with data.required_secrets.workspace as ["TOKEN", 1]
+	testing.reasons(result) == {"required_secrets_malformed"}
+}

@@ -76,6 +76,8 @@ func ParseTokens(text []byte) ([]Token, error) {
 			return nil, fmt.Errorf("tokens file: %s: the role is not registry, author or viewer", entry.Name)
 		case err != nil || len(hash) != sha256.Size:
 			return nil, fmt.Errorf("tokens file: %s: sha256 is not 64 hexadecimal digits", entry.Name)
+		case [sha256.Size]byte(hash) == sha256.Sum256(nil):
+			return nil, fmt.Errorf("tokens file: %s: sha256 is that of an empty token", entry.Name)
 		}
 		tokens = append(tokens, Token{Name: entry.Name, Role: entry.Role, Hash: [sha256.Size]byte(hash)})
 	}

@@ -12,9 +12,24 @@ import (
 	"gatehouse/server/admission"
 )
 
-// readBody reads a JSON body of up to limit bytes within the request's deadline: a client that sends slowly
-// must not hold a place longer than one that is decided slowly. The read deadline is lifted again, because
-// net/http goes on reading to notice a client that hangs up, and would take its end for that.
+// bodyDeadline gives every body the request's timeout to arrive: a client that sends slowly must not hold a
+// place longer than one that is decided slowly. It holds for refused requests too, because net/http reads what
+// is left of their bodies before it sends the answer.
+func (s *Server) bodyDeadline(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 {
+			err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.options.RequestTimeout))
+			if err != nil {
+				s.writeProblem(w, r, fmt.Errorf("setting the read deadline: %w", err))
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// readBody reads a JSON body of up to limit bytes. It lifts the read deadline, because net/http goes on reading
+// to notice a client that hangs up, and would take the deadline for that.
 func (s *Server) readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
 	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || media != "application/json" {
@@ -23,15 +38,9 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request, limit int64) (
 	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
 		return nil, &admission.Error{Code: admission.CodeUnsupportedMediaType, Detail: "the body has a Content-Encoding"}
 	}
-	deadline, _ := r.Context().Deadline()
-	controller := http.NewResponseController(w)
-	err = controller.SetReadDeadline(deadline)
-	if err != nil {
-		return nil, fmt.Errorf("setting the read deadline: %w", err)
-	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
 	if err == nil {
-		err = controller.SetReadDeadline(time.Time{})
+		err = http.NewResponseController(w).SetReadDeadline(time.Time{})
 	}
 	var tooLarge *http.MaxBytesError
 	switch {

@@ -2,9 +2,6 @@ package server
 
 import (
 	"net/http"
-	"time"
-
-	"github.com/go-chi/httprate"
 
 	"gatehouse/server/admission"
 )
@@ -25,15 +22,19 @@ func (s *Server) bounded(wire func(http.ResponseWriter, *http.Request, error)) f
 	}
 }
 
-// rateLimited refuses a caller's requests beyond the configured number in a second; 0 means no limit.
+// rateLimited refuses a caller's requests beyond the configured number in a second; 0 means no limit. The count
+// is one for all routes, so that the relay form is no second helping.
 func (s *Server) rateLimited(wire func(http.ResponseWriter, *http.Request, error)) func(http.Handler) http.Handler {
-	if s.options.RateLimit == 0 {
-		return func(next http.Handler) http.Handler { return next }
+	return func(next http.Handler) http.Handler {
+		if s.options.RateLimit == 0 {
+			return next
+		}
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if s.rate.OnLimit(w, r, callerOf(r.Context()).Name) {
+				wire(w, r, &admission.Error{Code: admission.CodeRateLimited, Detail: "more requests in a second than this caller may send"})
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
 	}
-	return httprate.Limit(s.options.RateLimit, time.Second,
-		httprate.WithKeyFuncs(func(r *http.Request) (string, error) { return callerOf(r.Context()).Name, nil }),
-		httprate.WithLimitHandler(func(w http.ResponseWriter, r *http.Request) {
-			wire(w, r, &admission.Error{Code: admission.CodeRateLimited, Detail: "more requests in a second than this caller may send"})
-		}),
-	)
 }

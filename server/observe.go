@@ -42,21 +42,27 @@ func methodLabel(method string) string {
 }
 
 // recovered answers a panic as an internal error: it costs one request and is never an allow.
-func (s *Server) recovered(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		defer func() {
-			cause := recover()
-			if cause == nil {
-				return
-			}
-			if cause == http.ErrAbortHandler {
-				panic(cause)
-			}
-			s.options.Logger.ErrorContext(r.Context(), "panic", "cause", fmt.Sprint(cause), "stack", string(debug.Stack()))
-			s.writeProblem(w, r, &admission.Error{Code: admission.CodeInternal})
-		}()
-		next.ServeHTTP(w, r)
-	})
+func (s *Server) recovered(wire func(http.ResponseWriter, *http.Request, error)) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			defer func() {
+				cause := recover()
+				if cause == nil {
+					return
+				}
+				if cause == http.ErrAbortHandler {
+					panic(cause)
+				}
+				wire(w, r, s.panicked(r.Context(), cause))
+			}()
+			next.ServeHTTP(w, r)
+		})
+	}
+}
+
+func (s *Server) panicked(ctx context.Context, cause any) error {
+	s.options.Logger.ErrorContext(ctx, "panic", "cause", fmt.Sprint(cause), "stack", string(debug.Stack()))
+	return &admission.Error{Code: admission.CodeInternal}
 }
 
 // reviewedError is an error of the gate, which has had its line from ReviewLog.

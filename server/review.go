@@ -58,7 +58,13 @@ func (s *Server) reviewBatch(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-func (s *Server) reviewOne(ctx context.Context, review admission.Review) any {
+// reviewOne runs on a goroutine of its own, where a panic that is not caught ends the process.
+func (s *Server) reviewOne(ctx context.Context, review admission.Review) (answered any) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			answered = failedAnswer{UID: review.UID, Error: newProblem(admission.AsError(s.panicked(ctx, cause)))}
+		}
+	}()
 	decision, err := s.options.Reviewer.Review(ctx, review)
 	if err != nil {
 		return failedAnswer{UID: review.UID, Error: newProblem(admission.AsError(err))}
@@ -74,5 +80,5 @@ func allUnknown(answers []any) error {
 			return nil
 		}
 	}
-	return &admission.Error{Code: admission.CodeUnknownHook, Detail: "no policy defines this hook"}
+	return reviewedError{&admission.Error{Code: admission.CodeUnknownHook, Detail: "no policy defines this hook"}}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/httprate"
 
 	"gatehouse/server/admission"
 )
@@ -53,12 +54,17 @@ type Server struct {
 	options  Options
 	routes   http.Handler
 	places   chan struct{}
+	rate     *httprate.RateLimiter
 	draining atomic.Bool
 }
 
 // New makes a Server.
 func New(options Options) *Server {
-	s := &Server{options: options, places: make(chan struct{}, options.MaxInFlight)}
+	s := &Server{
+		options: options,
+		places:  make(chan struct{}, options.MaxInFlight),
+		rate:    httprate.NewRateLimiter(options.RateLimit, time.Second),
+	}
 	s.routes = s.router()
 	return s
 }
@@ -70,7 +76,7 @@ func (s *Server) Drain() { s.draining.Store(true) }
 
 func (s *Server) router() http.Handler {
 	r := chi.NewRouter()
-	r.Use(s.observed, s.recovered)
+	r.Use(s.observed, s.recovered(s.writeProblem), s.bodyDeadline)
 	r.NotFound(s.problems(func(http.ResponseWriter, *http.Request) error {
 		return &admission.Error{Code: admission.CodeNotFound, Detail: "no such path"}
 	}))
@@ -92,7 +98,7 @@ func (s *Server) router() http.Handler {
 		r.Delete("/v1/workspaces/{id}/secrets/{key}", s.problems(s.deleteSecretKey))
 	})
 	r.Group(func(r chi.Router) {
-		r.Use(s.authenticate(s.writeRelayError, RoleRegistry), s.deadline, s.rateLimited(s.writeRelayError), s.bounded(s.writeRelayError))
+		r.Use(s.recovered(s.writeRelayError), s.authenticate(s.writeRelayError, RoleRegistry), s.deadline, s.rateLimited(s.writeRelayError), s.bounded(s.writeRelayError))
 		r.Post("/registry/register", s.relay)
 	})
 	r.Group(func(r chi.Router) {

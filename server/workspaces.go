@@ -75,8 +75,8 @@ func (s *Server) deleteWorkspace(w http.ResponseWriter, r *http.Request) error {
 	return s.changed(w, s.options.Workspaces.DeleteWorkspace(r.Context(), id))
 }
 
-// putSecretKey serves PUT /v1/workspaces/{id}/secrets/{key}. It takes no body, or an empty object: a registry
-// that sends a value by mistake hears of it, and the value is not read further.
+// putSecretKey serves PUT /v1/workspaces/{id}/secrets/{key}. It takes no body: a registry that sends a
+// value by mistake hears of it, and the value is not read.
 func (s *Server) putSecretKey(w http.ResponseWriter, r *http.Request) error {
 	id, key, err := s.secretKey(r)
 	if err != nil {
@@ -102,7 +102,11 @@ func (s *Server) workspaceID(r *http.Request) (uuid.UUID, error) {
 			Code: admission.CodeForbidden, Detail: "the facts are in the registry's own database; Gatehouse does not write them",
 		}
 	}
-	id, err := admission.ParseWorkspaceID(chi.URLParam(r, "id"))
+	text, err := pathValue(r, "id")
+	if err != nil {
+		return uuid.Nil, admission.Malformed("the workspace id in the path is not text")
+	}
+	id, err := admission.ParseWorkspaceID(text)
 	if err != nil {
 		return uuid.Nil, admission.Malformed("the workspace id in the path is not a UUID")
 	}
@@ -121,11 +125,17 @@ func (s *Server) secretKey(r *http.Request) (uuid.UUID, string, error) {
 	return id, key, nil
 }
 
-// pathValue is a path segment as text. The router leaves escapes in it, and an escaped byte may be anything.
+// pathValue is a path segment as text; an escaped byte may be anything. The router takes segments from the path
+// as it was sent if that is kept, which is when it has an escape such as %2F, and else from the path that net/http
+// has unescaped already: to unescape that once more would make another name of "MODE%4C".
 func pathValue(r *http.Request, name string) (string, error) {
-	text, err := url.PathUnescape(chi.URLParam(r, name))
-	if err != nil {
-		return "", err
+	text := chi.URLParam(r, name)
+	if r.URL.RawPath != "" {
+		var err error
+		text, err = url.PathUnescape(text)
+		if err != nil {
+			return "", err
+		}
 	}
 	if !utf8.ValidString(text) || strings.ContainsRune(text, 0) {
 		return "", errors.New("not text")
@@ -133,8 +143,12 @@ func pathValue(r *http.Request, name string) (string, error) {
 	return text, nil
 }
 
+// changed keeps an error that already has a code, such as of a value that the store cannot hold.
 func (s *Server) changed(w http.ResponseWriter, err error) error {
+	var coded *admission.Error
 	switch {
+	case errors.As(err, &coded):
+		return coded
 	case errors.Is(err, ErrUnknownWorkspace):
 		return &admission.Error{Code: admission.CodeNotFound, Detail: "no such workspace"}
 	case err != nil:

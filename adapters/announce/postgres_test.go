@@ -46,7 +46,7 @@ func TestRelayStartsWithoutADatabaseAndOutlivesItsRestart(t *testing.T) {
 	sink, log, events := &recorder{name: announce.RegistrySink}, &logBook{}, newEvents(t, 30)
 
 	require.NoError(t, server.Stop(testenv.Fast))
-	q.start(t, announce.Options{Log: log.logger(slog.LevelInfo)}, sink)
+	stop := q.start(t, announce.Options{Log: log.logger(slog.LevelInfo)}, sink)
 	require.Eventually(t, func() bool {
 		return len(log.lines(t, "announcements wait for the database")) > 0
 	}, patience, tick)
@@ -60,6 +60,8 @@ func TestRelayStartsWithoutADatabaseAndOutlivesItsRestart(t *testing.T) {
 	q.announce(t, events[10:]...)
 	require.Eventually(t, func() bool { return sink.hasAll(events) }, patience, tick)
 	q.requireEmpty(t)
+	require.NoError(t, server.Stop(testenv.Fast))
+	stop()
 	require.Empty(t, strings.Join(repeated(t, log), "\n"), "River said something twice")
 }
 

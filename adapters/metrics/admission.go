@@ -88,9 +88,16 @@ func (a *Admission) failed(hook string, o admission.Outcome) {
 	}
 	a.decisions.WithLabelValues(hook, "error", other, kind).Inc()
 	a.errors.WithLabelValues(hook, string(o.Err.Code)).Inc()
-	if _, entered := o.Stages[admission.StageLedger]; entered {
+	if recordFailed(o) {
 		a.records.WithLabelValues("failed").Inc()
 	}
+}
+
+// recordFailed says whether the ledger is to blame. To have entered its stage is not enough: a review with a uid
+// looks there first, and may then fail for want of facts or be a conflict.
+func recordFailed(o admission.Outcome) bool {
+	_, entered := o.Stages[admission.StageLedger]
+	return o.Err.Code == admission.CodeRecordFailed || entered && o.Err.Code == admission.CodeDeadlineExceeded
 }
 
 func (a *Admission) decided(hook string, o admission.Outcome) {

@@ -96,7 +96,10 @@ func (c Case) ExpectedRules() []string {
 func LoadCases(fsys fs.FS, root string) ([]Case, error) {
 	var cases []Case
 	err := fs.WalkDir(fsys, root, func(name string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() || path.Ext(name) != ".yaml" {
+		if err == nil && isHidden(entry.Name()) && entry.IsDir() {
+			return fs.SkipDir
+		}
+		if err != nil || entry.IsDir() || isHidden(entry.Name()) || path.Ext(name) != ".yaml" {
 			return err
 		}
 		text, err := fs.ReadFile(fsys, name)

@@ -65,12 +65,17 @@ func RunTests(ctx context.Context, source Source, tests fs.FS) (TestReport, erro
 func loadTests(fsys fs.FS, into map[string]*ast.Module) error {
 	loaded, err := loader.NewFileLoader().WithFS(fsys).WithProcessAnnotation(true).WithRegoVersion(ast.RegoV1).
 		Filtered([]string{"."}, func(abs string, info fs.FileInfo, _ int) bool {
-			return !info.IsDir() && !strings.HasSuffix(abs, "_test.rego")
+			return isHidden(info.Name()) || !info.IsDir() && !strings.HasSuffix(abs, "_test.rego")
 		})
 	if err != nil {
 		return err
 	}
 	for name, module := range loaded.ParsedModules() {
+		// The same file again is the same tests; another one of that name must not replace them.
+		other, seen := into[name]
+		if seen && !other.Equal(module) {
+			name = "tests/" + name
+		}
 		into[name] = module
 	}
 	return nil
@@ -79,19 +84,32 @@ func loadTests(fsys fs.FS, into map[string]*ast.Module) error {
 // count takes the coverage of the policies alone: lines of tests are always covered.
 func (r *TestReport) count(coverage *cover.Cover, policies map[string]*ast.Module) {
 	covered, missed := 0, 0
-	for file, report := range coverage.Report(policies).Files {
+	files := coverage.Report(policies).Files
+	for _, file := range sortedKeys(files) {
 		if _, isPolicy := policies[file]; !isPolicy {
 			continue
 		}
+		report := files[file]
 		covered += report.CoveredLines
 		missed += report.NotCoveredLines
-		for _, lines := range report.NotCovered {
-			r.Missed = append(r.Missed, fmt.Sprintf("%s:%d", file, lines.Start.Row))
+		for _, row := range rowsOf(report.NotCovered) {
+			r.Missed = append(r.Missed, fmt.Sprintf("%s:%d", file, row))
 		}
 	}
 	if covered+missed > 0 {
 		r.Coverage = 100 * float64(covered) / float64(covered+missed)
 	}
+}
+
+// rowsOf gives the rows that ranges touch; ranges of nested expressions overlap.
+func rowsOf(ranges []cover.Range) []int {
+	rows := make(map[int]bool)
+	for _, lines := range ranges {
+		for row := lines.Start.Row; row <= lines.End.Row; row++ {
+			rows[row] = true
+		}
+	}
+	return sortedKeys(rows)
 }
 
 // Failed are the results that are no pass.

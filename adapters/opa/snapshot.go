@@ -72,6 +72,9 @@ func prepare(ctx context.Context, from *compilation, h hook) (rego.PreparedEvalQ
 	).PrepareForEval(ctx)
 }
 
+// rehearsalTimeout is far beyond any policy that could answer a live request in time.
+const rehearsalTimeout = 5 * time.Second
+
 // rehearse evaluates a hook once on the least of inputs, so that a ruleset that cannot give a verdict at all
 // is refused before it is live.
 func (s *Snapshot) rehearse(ctx context.Context, hook string) error {
@@ -80,7 +83,9 @@ func (s *Snapshot) rehearse(ctx context.Context, hook string) error {
 		return err
 	}
 	input := admission.Input{Hook: hook, CallerProof: admission.Token, Request: []byte("{}"), Facts: facts}
-	_, err = s.Evaluate(ctx, input, time.Unix(0, 0))
+	limited, cancel := context.WithTimeout(ctx, rehearsalTimeout)
+	defer cancel()
+	_, err = s.Evaluate(limited, input, time.Unix(0, 0))
 	return err
 }
 

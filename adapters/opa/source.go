@@ -3,6 +3,7 @@ package opa
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -37,7 +38,7 @@ type contents struct {
 const maxSourceFiles = 10_000
 
 func (s Source) load(capabilities *ast.Capabilities) (contents, error) {
-	files, revision, err := s.policyFiles()
+	files, err := s.policyFiles()
 	if err != nil {
 		return contents{}, fmt.Errorf("policies from %s: %w", s.Name, err)
 	}
@@ -49,40 +50,58 @@ func (s Source) load(capabilities *ast.Capabilities) (contents, error) {
 	if err != nil {
 		return contents{}, err
 	}
+	revision, err := revisionOf(loaded)
+	if err != nil {
+		return contents{}, fmt.Errorf("policies from %s: %w", s.Name, err)
+	}
 	return contents{modules: loaded.ParsedModules(), data: loaded.Documents, revision: revision}, nil
 }
 
-// policyFiles names the files that count, and digests them into the revision: equal policies have equal
-// revisions, wherever they lie.
-func (s Source) policyFiles() (map[string]bool, string, error) {
+// policyFiles names the files that count.
+func (s Source) policyFiles() (map[string]bool, error) {
 	files := make(map[string]bool)
-	hash := sha256.New()
 	err := fs.WalkDir(s.FS, ".", func(name string, entry fs.DirEntry, err error) error {
-		if err != nil {
+		switch {
+		case err != nil:
 			return err
-		}
-		if entry.IsDir() || !isPolicyFile(name) {
+		case isHidden(entry.Name()) && entry.IsDir():
+			return fs.SkipDir
+		case isHidden(entry.Name()) || entry.IsDir() || !isPolicyFile(name):
 			return nil
-		}
-		if len(files) == maxSourceFiles {
+		case len(files) == maxSourceFiles:
 			return fmt.Errorf("more than %d files", maxSourceFiles)
 		}
-		text, err := fs.ReadFile(s.FS, name)
-		if err != nil {
-			return err
-		}
 		files[name] = true
-		_, err = fmt.Fprintf(hash, "%s\x00%d\x00%s", name, len(text), text)
-		return err
+		return nil
 	})
-	if err != nil {
-		return nil, "", err
+	if err == nil && len(files) == 0 {
+		err = errors.New("no Rego files")
 	}
-	if len(files) == 0 {
-		return nil, "", errors.New("no Rego files")
-	}
-	return files, "sha256:" + hex.EncodeToString(hash.Sum(nil))[:16], nil
+	return files, err
 }
+
+// revisionOf digests what was loaded, and not the files once more: they could have changed meanwhile. Equal
+// policies have equal revisions, wherever they lie.
+func revisionOf(loaded *loader.Result) (string, error) {
+	hash := sha256.New()
+	for _, name := range sortedKeys(loaded.Modules) {
+		text := loaded.Modules[name].Raw
+		_, err := fmt.Fprintf(hash, "%s\x00%d\x00%s", name, len(text), text)
+		if err != nil {
+			return "", err
+		}
+	}
+	data, err := json.Marshal(loaded.Documents)
+	if err != nil {
+		return "", err
+	}
+	_, err = hash.Write(data)
+	return "sha256:" + hex.EncodeToString(hash.Sum(nil))[:16], err
+}
+
+// isHidden leaves out what editors and version control put beside files, and the folders behind the links of
+// a mounted Kubernetes ConfigMap, which hold every file a second time.
+func isHidden(base string) bool { return strings.HasPrefix(base, ".") && base != "." }
 
 func isPolicyFile(name string) bool {
 	base := path.Base(name)

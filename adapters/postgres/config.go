@@ -44,8 +44,8 @@ func poolConfig(options Options) (*pgxpool.Config, error) {
 	setApplication(&conn.Config)
 	setDurability(&conn.Config)
 
-	// The default closes the socket and leaves the server waiting for the lock. With 50 callers who gave up,
-	// that would be 50 server processes in a queue that nobody reads.
+	// The default throws a connection away with every deadline that it meets. A database that has become slow
+	// would have to make a new process for each, on top of what made it slow.
 	conn.BuildContextWatcherHandler = func(c *pgconn.PgConn) ctxwatch.Handler {
 		return &pgconn.CancelRequestContextWatcherHandler{Conn: c, DeadlineDelay: cancelPatience}
 	}

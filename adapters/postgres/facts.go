@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -20,7 +21,7 @@ var defaultFactsQuery string
 
 // Facts looks a workspace up. What the facts query gives beside its contract is an error, never a guess.
 func (s *Store) Facts(ctx context.Context, workspaceID uuid.UUID) (admission.Facts, error) {
-	rows, err := s.pool.Query(ctx, s.factsQuery, workspaceID)
+	rows, err := s.pool.Query(ctx, s.factsQuery, [16]byte(workspaceID))
 	if err != nil {
 		return admission.Facts{}, because(ctx, fmt.Errorf("asking for facts: %w", err))
 	}
@@ -70,59 +71,45 @@ type factsRow struct {
 // factsColumn is what the contract says of one column.
 type factsColumn struct {
 	target any
-	types  []uint32
-	kind   string
+	types  [2]uint32 // either will do
+	kind   string    // the types as an operator writes them
 }
 
 func (r *factsRow) column(name string) (factsColumn, bool) {
 	switch name {
 	case "exists":
-		return factsColumn{&r.exists, []uint32{pgtype.BoolOID}, "boolean"}, true
+		return factsColumn{&r.exists, [2]uint32{pgtype.BoolOID}, "boolean"}, true
 	case "workspace":
-		return factsColumn{&r.workspace, []uint32{pgtype.JSONBOID, pgtype.JSONOID}, "json or jsonb"}, true
+		return factsColumn{&r.workspace, [2]uint32{pgtype.JSONBOID, pgtype.JSONOID}, "json or jsonb"}, true
 	case "secret_keys":
-		return factsColumn{&r.secretKeys, []uint32{pgtype.TextArrayOID}, "text[]"}, true
+		return factsColumn{&r.secretKeys, [2]uint32{pgtype.TextArrayOID}, "text[]"}, true
 	case "global_secret_keys":
-		return factsColumn{&r.globalSecretKeys, []uint32{pgtype.TextArrayOID}, "text[]"}, true
+		return factsColumn{&r.globalSecretKeys, [2]uint32{pgtype.TextArrayOID}, "text[]"}, true
 	default:
 		return factsColumn{}, false
 	}
 }
 
-const factsColumns = 4
-
 // targets are where the columns go, in the order of fields, which must be those of the contract.
 func (r *factsRow) targets(fields []pgconn.FieldDescription) ([]any, error) {
-	const names = "exists, workspace, secret_keys and global_secret_keys"
-	if len(fields) != factsColumns {
+	const count, names = 4, "exists, workspace, secret_keys and global_secret_keys"
+	if len(fields) != count {
 		return nil, fmt.Errorf("the facts query gives %d columns; it must give %s", len(fields), names)
 	}
-	targets := make([]any, 0, factsColumns)
-	given := make(map[string]bool, factsColumns)
+	targets := make([]any, 0, count)
 	for _, field := range fields {
 		column, known := r.column(field.Name)
-		if !known {
+		switch {
+		case !known:
 			return nil, fmt.Errorf("the facts query gives a column %q; it must give %s", field.Name, names)
-		}
-		if given[field.Name] {
+		case slices.Contains(targets, column.target):
 			return nil, fmt.Errorf("the facts query gives the column %q twice", field.Name)
-		}
-		if !column.hasType(field.DataTypeOID) {
+		case !slices.Contains(column.types[:], field.DataTypeOID):
 			return nil, fmt.Errorf("the column %q of the facts query must be %s (add a cast)", field.Name, column.kind)
 		}
-		given[field.Name] = true
 		targets = append(targets, column.target)
 	}
 	return targets, nil
-}
-
-func (c factsColumn) hasType(oid uint32) bool {
-	for _, t := range c.types {
-		if t == oid {
-			return true
-		}
-	}
-	return false
 }
 
 // SQLSTATE codes.

@@ -143,6 +143,27 @@ func TestACallerWhoGivesUpWaitingForARowLeavesNobodyWaiting(t *testing.T) {
 	h.requireUntouched(t, id)
 }
 
+func TestAStatementThatIsGivenUpCostsNoConnection(t *testing.T) {
+	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent), factsQuery(`
+select true as exists, '{"kind":"platform"}'::jsonb as workspace, '{}'::text[] as secret_keys,
+       '{}'::text[] as global_secret_keys
+from pg_sleep(case when $1::uuid = '00000000-0000-0000-0000-000000000000' then 0 else 60 end)`))
+	_, err := h.store.Facts(t.Context(), uuid.Nil)
+	require.NoError(t, err)
+
+	// The server has 100 ms to react, which a busy machine may miss.
+	require.Eventually(t, func() bool {
+		before := h.store.Pool().Stat().NewConnsCount()
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		_, err := h.store.Facts(ctx, uuid.New())
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		_, err = h.store.Facts(t.Context(), uuid.Nil)
+		require.NoError(t, err)
+		return h.store.Pool().Stat().NewConnsCount() == before
+	}, patience, time.Millisecond)
+}
+
 func TestManyRequestsOfOneLockedWorkspaceLeaveConnectionsForOthers(t *testing.T) {
 	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent),
 		func(o *postgres.Options) { o.MaxConns, o.Timeout = 3, time.Minute })
@@ -192,6 +213,104 @@ func (h *harness) waiting(t *testing.T) int {
 	return collect(t, h, pgx.RowTo[int], `
 select count(*) from pg_stat_activity
 where application_name = 'gatehouse' and datname = current_database() and wait_event_type = 'Lock'`)[0]
+}
+
+func TestASecretCannotComeBetweenTheJudgementAndTheMark(t *testing.T) {
+	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent))
+	id := h.platformRow(t)
+	d := deniedDecision(t, id)
+	status := make(chan string, 1)
+
+	marked, err := h.store.RecordAndMark(t.Context(), d, admission.Facts{},
+		func(context.Context, admission.Facts) (admission.Decision, error) {
+			go func() { status <- h.PutSecret(t, id, "MODEL") }()
+			require.Eventually(t, func() bool { return h.secretsWaiting(t) == 1 }, patience, time.Millisecond,
+				"the insert of a secret does not wait for the mark")
+			return d, nil
+		})
+
+	require.NoError(t, err)
+	require.True(t, marked.MarkedFailed)
+	require.Equal(t, "failed", <-status, "the secret's own transaction sees the mark")
+}
+
+// secretsWaiting is the number of the registry's inserts of secrets that wait for a lock.
+func (h *harness) secretsWaiting(t *testing.T) int {
+	return collect(t, h, pgx.RowTo[int], `
+select count(*) from pg_stat_activity
+where query ilike '%insert into workspace_secrets%' and datname = current_database() and wait_event_type = 'Lock'`)[0]
+}
+
+func TestAMarkWaitsForASecretThatIsBeingInserted(t *testing.T) {
+	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent))
+	id := h.platformRow(t)
+	seen, err := h.store.Facts(t.Context(), id)
+	require.NoError(t, err)
+	tx, err := h.registry.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = tx.Exec(t.Context(),
+		`insert into workspace_secrets (workspace_id, key, encrypted_value) values ($1, 'MODEL', '')`, id)
+	require.NoError(t, err)
+	var judged admission.Facts
+	answers := make(chan admission.Decision, 1)
+	go func() {
+		answer, err := h.store.RecordAndMark(t.Context(), deniedDecision(t, id), seen,
+			func(_ context.Context, facts admission.Facts) (admission.Decision, error) {
+				judged = facts
+				return allowedDecision(t, id), nil
+			})
+		if err != nil {
+			t.Error(err)
+		}
+		answers <- answer
+	}()
+	require.Eventually(t, func() bool { return h.waiting(t) == 1 }, patience, time.Millisecond)
+
+	require.NoError(t, tx.Commit(t.Context()))
+
+	answer := <-answers
+	require.Equal(t, []string{"MODEL"}, judged.SecretKeys)
+	require.True(t, answer.Verdict.Allowed())
+	require.False(t, answer.MarkedFailed)
+	require.Equal(t, "provisioning", h.Row(t, id).Status)
+}
+
+func TestTwoReplicasMarkOnceAndAnswerAUIDOnce(t *testing.T) {
+	url := testenv.DatabaseURL(t, testenv.RegistryCurrent)
+	h := newHarness(t, url)
+	replicas := []*postgres.Store{h.store, open(t, url, func(o *postgres.Options) { o.Outbox = tableOutbox{} })}
+	id := h.platformRow(t)
+	seen, err := h.store.Facts(t.Context(), id)
+	require.NoError(t, err)
+
+	var running sync.WaitGroup
+	byUID := make([]uuid.UUID, 50)
+	for i := range byUID {
+		d := deniedDecision(t, id)
+		d.UID = "uid-1"
+		running.Go(func() {
+			answer, err := replicas[i%2].RecordAndMark(t.Context(), d, seen, judgeAs(d))
+			if err != nil {
+				t.Error(err)
+			}
+			byUID[i] = answer.ID
+		})
+		running.Go(func() {
+			other := deniedDecision(t, id)
+			_, err := replicas[i%2].RecordAndMark(t.Context(), other, seen, judgeAs(other))
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	running.Wait()
+
+	for _, answer := range byUID {
+		require.Equal(t, byUID[0], answer)
+	}
+	require.Len(t, h.Decisions(t, id), 51)
+	require.Len(t, h.OutgoingEvents(t, id), 1)
+	require.Len(t, h.Announced(t, id), 1)
 }
 
 func TestAnOutboxThatFailsLeavesNothing(t *testing.T) {

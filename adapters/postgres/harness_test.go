@@ -19,9 +19,14 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(testenv.Main(m)) }
 
+// One database, emptied for each test: making one takes longer than most of the tests do.
 func TestPostgresKeepsThePromisesOfAStore(t *testing.T) {
+	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent))
 	storetest.Run(t, func(t *testing.T) storetest.Harness {
-		return newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent))
+		h.exec(t, `
+truncate workspaces, workspace_secrets, global_secrets, structure_events, outbox,
+    gatehouse.decisions, gatehouse.request_uids, gatehouse.events`)
+		return h
 	})
 }
 

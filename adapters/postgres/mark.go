@@ -118,7 +118,7 @@ func (s *Store) readLocked(ctx context.Context, tx pgx.Tx, id uuid.UUID) (locked
 	var row lockedRow
 	var facts admission.Facts
 	batch := new(pgx.Batch)
-	batch.Queue(lockedSQL, id).QueryRow(func(r pgx.Row) error {
+	batch.Queue(lockedSQL, [16]byte(id)).QueryRow(func(r pgx.Row) error {
 		err := r.Scan(&row.status, &row.lastError)
 		row.exists = err == nil
 		if errors.Is(err, pgx.ErrNoRows) {
@@ -126,7 +126,7 @@ func (s *Store) readLocked(ctx context.Context, tx pgx.Tx, id uuid.UUID) (locked
 		}
 		return err
 	})
-	batch.Queue(s.factsQuery, id).Query(func(rows pgx.Rows) error {
+	batch.Queue(s.factsQuery, [16]byte(id)).Query(func(rows pgx.Rows) error {
 		var err error
 		facts, err = readFacts(rows)
 		return err

@@ -64,6 +64,11 @@ func decisionValues(d admission.Decision) ([]any, error) {
 	}, nil
 }
 
+// querier is the pool of readers or a transaction.
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
 // recorded reads the decision of a uid, as it was answered.
 func recorded(ctx context.Context, from querier, uid string) (_ admission.Decision, err error) {
 	rows, err := from.QueryContext(ctx, `

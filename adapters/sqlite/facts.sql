@@ -1,7 +1,17 @@
--- What policies may know of a workspace: one statement, hence one snapshot, and one row whether the workspace
--- is stored or not. A query of your own (facts-query-file) has the same shape: the one parameter $1 is the
--- workspace's id as canonical text, and the columns are exists (0 or 1), workspace (a JSON object),
--- secret_keys and global_secret_keys (JSON arrays of texts).
+-- What is known of one workspace, in one statement and so in one snapshot.
+--
+-- An operator's own query (--facts-query-file) must keep this contract:
+--   * one parameter, $1, the workspace's id as canonical text;
+--   * always exactly one row, also for a workspace that does not exist;
+--   * the columns, in any order:
+--       exists              0 or 1             is there such a workspace
+--       workspace           JSON object        with at least "kind"; not read if there is no workspace
+--       secret_keys         JSON array, texts  names of the workspace's secrets
+--       global_secret_keys  JSON array, texts  names of the secrets that all workspaces share
+--   * never a value of a secret.
+-- It is asked over a connection that cannot write. What it returns is what the policies see. Leave out what
+-- moves on its own (updated_at): facts that differ from those that were judged are judged again before a
+-- workspace is marked failed.
 select
     w.id is not null as "exists",
     case when w.id is not null then json_object(

@@ -54,12 +54,9 @@ func (s *Store) writeBatch(ctx context.Context, batch []admission.Decision) ([]a
 
 // write needs no constraint to tell it of a uid that is taken: its transaction is the only one that writes.
 func write(ctx context.Context, tx *sql.Tx, d admission.Decision) (admission.Decision, error) {
-	earlier, err := earlier(ctx, tx, d.UID)
-	if err != nil {
-		return admission.Decision{}, err
-	}
-	if earlier != nil {
-		return *earlier, nil
+	earlier, found, err := earlierDecision(ctx, tx, d.UID)
+	if err != nil || found {
+		return earlier, err
 	}
 	err = insertDecision(ctx, tx, d)
 	if err != nil {
@@ -68,19 +65,16 @@ func write(ctx context.Context, tx *sql.Tx, d admission.Decision) (admission.Dec
 	return d, nil
 }
 
-// earlier is the decision that carries uid already, nil if none does.
-func earlier(ctx context.Context, tx *sql.Tx, uid string) (*admission.Decision, error) {
+// earlierDecision is the one that carries uid already, if any does.
+func earlierDecision(ctx context.Context, tx *sql.Tx, uid string) (_ admission.Decision, found bool, _ error) {
 	if uid == "" {
-		return nil, nil
+		return admission.Decision{}, false, nil
 	}
 	d, err := recorded(ctx, tx, uid)
 	if errors.Is(err, admission.ErrNotRecorded) {
-		return nil, nil
+		return admission.Decision{}, false, nil
 	}
-	if err != nil {
-		return nil, err
-	}
-	return &d, nil
+	return d, err == nil, err
 }
 
 // rollback ends a transaction that was not committed. Its error says nothing that the error which led here

@@ -36,12 +36,9 @@ func (s *Store) recordAndMark(
 	}
 	defer rollback(tx)
 
-	earlier, err := earlier(ctx, tx, d.UID)
-	if err != nil {
-		return admission.Decision{}, err
-	}
-	if earlier != nil {
-		return *earlier, nil
+	earlier, found, err := earlierDecision(ctx, tx, d.UID)
+	if err != nil || found {
+		return earlier, err
 	}
 	d, err = s.judgeAgain(ctx, tx, d, seen, judge)
 	if err != nil {
@@ -62,15 +59,24 @@ func (s *Store) recordAndMark(
 	return d, nil
 }
 
-// judgeAgain decides on the facts as they are now, if they are not those that d was decided on.
+// judgeAgain decides on the facts as they are now, if they are not those that d was decided on. This connection
+// can write, but a facts query that does was refused when the facts were read first.
 func (s *Store) judgeAgain(
 	ctx context.Context, tx *sql.Tx, d admission.Decision, seen admission.Facts, judge admission.Judge,
 ) (admission.Decision, error) {
-	facts, err := s.readFacts(ctx, tx, d.WorkspaceID)
-	if err != nil || facts.Equal(seen) {
-		return d, err
+	facts, err := readFacts(tx.QueryContext(ctx, s.factsQuery, d.WorkspaceID.String()))
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return d, fmt.Errorf("reading the facts again: %w", err)
+	case err != nil:
+		return d, &admission.Error{
+			Code: admission.CodeFactsUnavailable, Detail: "the facts of the workspace cannot be read again", Err: err,
+		}
+	case facts.Equal(seen):
+		return d, nil
+	default:
+		return judge(ctx, facts)
 	}
-	return judge(ctx, facts)
 }
 
 // mark marks the workspace of d failed and writes the events of that, unless there is no reason to.
@@ -147,5 +153,9 @@ func (s *Store) writeEvent(ctx context.Context, tx *sql.Tx, event admission.Even
 	if err != nil || s.outbox == nil {
 		return err
 	}
-	return s.outbox.Announce(ctx, tx, event)
+	err = s.outbox.Announce(ctx, tx, event)
+	if err != nil {
+		return fmt.Errorf("handing the event to the outbox: %w", err)
+	}
+	return nil
 }

@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"gatehouse/adapters/groupcommit"
@@ -55,7 +56,8 @@ type Store struct {
 	// queue is fair and ends with the context, where SQLite's busy loop is neither.
 	writer *sql.DB
 	// readers cannot write (mode=ro), whatever an operator's facts query says, and wait for no writer.
-	readers *sql.DB
+	readers       *sql.DB
+	preparedFacts atomic.Pointer[sql.Stmt]
 
 	records *groupcommit.Group[admission.Decision, admission.Decision]
 }
@@ -118,16 +120,6 @@ func (s *Store) checkDurable(ctx context.Context) error {
 // Writer is the handle of the one writing connection, for River, whose SQLite driver wants exactly one. A
 // caller that holds it holds up every decision.
 func (s *Store) Writer() *sql.DB { return s.writer }
-
-// Ready says whether the store can be read and has its tables.
-func (s *Store) Ready(ctx context.Context) error {
-	var stored bool
-	err := s.readers.QueryRowContext(ctx, `select exists (select 1 from workspaces)`).Scan(&stored)
-	if err != nil {
-		return fmt.Errorf("reading the SQLite store: %w", explain(ctx, err))
-	}
-	return nil
-}
 
 // Close waits for what is being written.
 func (s *Store) Close() error {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"gatehouse/adapters/groupcommit"
 	"gatehouse/adapters/sqlite"
 )
 
@@ -93,7 +94,7 @@ func TestWhatWasWrittenIsThereForAnotherStore(t *testing.T) {
 func TestMigrate(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "gatehouse.db")
 	s := open(t, sqlite.Options{Path: path})
-	require.ErrorContains(t, s.Ready(t.Context()), "no such table: workspaces")
+	require.ErrorContains(t, s.Ready(t.Context()), "the SQLite store lacks the migrations [1]; run gatehouse migrate")
 	pending, err := s.Pending(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, []int64{1}, pending)
@@ -118,7 +119,7 @@ func TestReadyFailsOnceClosed(t *testing.T) {
 	require.NoError(t, s.Close())
 	require.Error(t, s.Ready(t.Context()))
 	_, err = s.Record(t.Context(), allow(researcher))
-	require.Error(t, err)
+	require.ErrorIs(t, err, groupcommit.ErrClosed)
 }
 
 // TestNoColumnHoldsASecret names every column of the tables that know of workspaces and their secrets. Who

@@ -102,15 +102,3 @@ func (s *Store) DeleteSecretKey(ctx context.Context, id uuid.UUID, key string) e
 	}
 	return nil
 }
-
-// StillFailed says whether a workspace is stored as failed, for who acts on a mark after its transaction: the
-// registry may have set another status meanwhile.
-func (s *Store) StillFailed(ctx context.Context, id uuid.UUID) (bool, error) {
-	var failed bool
-	err := s.readers.QueryRowContext(ctx,
-		`select exists (select 1 from workspaces where id = $1 and status = 'failed')`, id.String()).Scan(&failed)
-	if err != nil {
-		return false, fmt.Errorf("reading the status of a workspace: %w", explain(ctx, err))
-	}
-	return failed, nil
-}

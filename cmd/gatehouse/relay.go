@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"gatehouse/adapters/announce"
@@ -15,35 +16,38 @@ const stopPatience = 10 * time.Second
 func startRelay[TTx any](
 	ctx context.Context, queue *announce.Database[TTx], redisURL string, workspaces announce.Workspaces,
 	tables *tables, options announce.Options,
-) (func(), error) {
-	var sinks []announce.Sink
-	closeSinks := func() error { return nil }
-	if redisURL != "" {
-		redis, err := announce.NewRedis(redisURL, workspaces)
-		if err != nil {
-			return nil, err
-		}
-		sinks = append(sinks, redis)
-		closeSinks = redis.Close
+) (stop func(), err error) {
+	sinks, closeSinks, err := openSinks(redisURL, workspaces)
+	if err != nil {
+		return nil, err
 	}
 	relay, err := announce.NewRelay(queue, sinks, options)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, closeSinks())
 	}
 	working := context.WithoutCancel(ctx)
 	err = tables.start(ctx, func() { relay.Start(working) })
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, closeSinks())
 	}
 	return func() {
 		limited, cancel := context.WithTimeout(working, stopPatience)
 		defer cancel()
-		err := relay.Stop(limited)
-		if err == nil {
-			err = closeSinks()
-		}
+		err := errors.Join(relay.Stop(limited), closeSinks())
 		if err != nil {
 			options.Log.Warn("stopping the relay", "error", err)
 		}
 	}, nil
+}
+
+// openSinks makes the sinks that are configured.
+func openSinks(redisURL string, workspaces announce.Workspaces) ([]announce.Sink, func() error, error) {
+	if redisURL == "" {
+		return nil, func() error { return nil }, nil
+	}
+	redis, err := announce.NewRedis(redisURL, workspaces)
+	if err != nil {
+		return nil, nil, err
+	}
+	return []announce.Sink{redis}, redis.Close, nil
 }

@@ -127,7 +127,7 @@ func (c *serveCommand) openSQLite(
 	if err != nil {
 		return nil, err
 	}
-	store, err := sqlite.Open(ctx, sqlite.Options{Path: path, Outbox: outbox, FactsQuery: factsQuery})
+	store, err := sqlite.Open(ctx, sqlite.Options{Path: path, Outbox: outbox, FactsQuery: factsQuery, Logger: options.Log})
 	if err != nil {
 		return nil, err
 	}
@@ -141,12 +141,17 @@ func (c *serveCommand) openSQLite(
 	registry.MustRegister(metrics.NewOutboxCollector(queue.Stats))
 	tables := &tables{migrate: func(ctx context.Context) error { return migrateAll(ctx, store, queue) }, log: options.Log}
 	stop, err := startRelay(ctx, queue, c.RedisURL, store, tables, options)
-	if err == nil && c.Demo {
-		err = loadDemo(ctx, store, options.Log)
-	}
 	if err != nil {
 		closeStore()
 		return nil, err
+	}
+	if c.Demo {
+		err = loadDemo(ctx, store, options.Log)
+		if err != nil {
+			stop()
+			closeStore()
+			return nil, err
+		}
 	}
 	writer := workspaceStore{store}
 	return &openStore{

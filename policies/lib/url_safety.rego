@@ -43,7 +43,6 @@ url_problems contains violation if {
 }
 
 url_problems contains violation if {
-	url_readable
 	url_has_userinfo
 	violation := {
 		"reason": "url_userinfo",
@@ -102,7 +101,10 @@ url_names_host if {
 # With or without the dot of the DNS root, a name is the same host.
 url_host := trim_right(input.url.host, ".")
 
-url_has_userinfo if input.url.userinfo
+url_has_userinfo if {
+	url_readable
+	input.url.userinfo
+}
 
 # An empty user name leaves no trace in the parsed URL, but other parsers may
 # split the text at the @ elsewhere.

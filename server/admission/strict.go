@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"bytes"
 	"fmt"
 	"strconv"
 )
@@ -88,8 +89,16 @@ func checkNumber(literal []byte, at int, zero, exponent bool) error {
 		return nil
 	}
 	value, err := strconv.ParseFloat(string(literal), 64)
-	if err != nil || (value == 0 && !zero) {
+	if err != nil || (value == 0 && (!zero || !exponentInRange(literal))) {
 		return fmt.Errorf("number out of range at byte %d", at)
 	}
 	return nil
+}
+
+// exponentInRange says whether 1 with the exponent of literal is a float64. The policy engine panics at
+// 0e99999999999999999999, and Postgres refuses 0e-99999.
+func exponentInRange(literal []byte) bool {
+	at := bytes.IndexAny(literal, "eE")
+	value, err := strconv.ParseFloat("1"+string(literal[at:]), 64)
+	return err == nil && value != 0
 }

@@ -1,0 +1,33 @@
+# make run: build and serve with demo workspaces; make test: everything, on real servers.
+
+VERSION := $(shell git describe --always --dirty 2>/dev/null || echo devel)
+PACKAGES ?= ./...
+
+.PHONY: build run test lint bench help
+
+build: ## the program, in bin/
+	go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/gatehouse ./cmd/gatehouse
+
+run: build ## serve on 127.0.0.1:8181 with an SQLite file, the embedded policies and demo workspaces
+	./bin/gatehouse serve --demo
+
+# -race needs a C compiler. Postgres and Redis are found, or installed where that is allowed; see
+# internal/testenv. Not "go run": it would not hand on the signals that end the servers.
+test: lint ## everything, with the race detector, on a real Postgres and a real Redis
+	@command -v $${CC:-cc} >/dev/null || { echo "make test needs a C compiler for the race detector: install gcc" >&2; exit 1; }
+	go build -o bin/withservices ./internal/testenv/withservices
+	./bin/withservices -- go test -race -timeout 20m $(PACKAGES)
+
+lint: ## formatting, vet, golangci-lint (built once, from tools/go.mod), and the policies' own check
+	@unformatted=$$(gofmt -l cmd server adapters policies policies_test internal); \
+	  [ -z "$$unformatted" ] || { echo "not formatted (gofmt -w): $$unformatted" >&2; exit 1; }
+	go vet ./...
+	go -C tools build -o ../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	./bin/golangci-lint run ./...
+	go run ./cmd/gatehouse check --policies policies
+
+bench: ## Go benchmarks of one decision, one review and one record; see docs/performance.md
+	./bin/withservices -- go test -run '^$$' -bench . -benchmem $(PACKAGES)
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1\t/'

@@ -1,0 +1,63 @@
+package admission_test
+
+import (
+	stdjson "encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"gatehouse/server/admission"
+)
+
+func FuzzDecodeReview(f *testing.F) {
+	for _, seed := range []string{
+		``, `null`, `{}`, `[]`, `"`, `{"workspace": -`,
+		envelope(withID("")),
+		`{"uid": "r", "dry_run": true, "caller_proof": "bootstrap", "workspace": ` + withID(`"kind": "platform", "url": "http://0x7f.1/"`) + `}`,
+		`{"uid": null, "caller_proof": null, "workspace": {"id": "{01890A5DAC96774BBCCEB302099A8057}"}}`,
+		envelope(withID(`"a": {"a": [1, 1e308, -0.0E-3, 0e99999999999999999999, 1e400]}`)),
+		envelope(withID(`"a": "\\u0000\ud83d\ude00\"\/"`)),
+		envelope(withID(`"a": "\u0000"`)), envelope(withID(`"a": "\ud800"`)), envelope(withID("\"a\": \"\xff\"")),
+		envelope(withID(`"a": 1, "\u0061": 1`)),
+		envelope(withID(`"a": ` + strings.Repeat("[", 62) + strings.Repeat("]", 62))),
+		envelope(withID(`"a": ` + strings.Repeat("[", 63) + strings.Repeat("]", 63))),
+		envelope(withID("")) + " {}", `{"Workspace": {}}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		got, err := admission.DecodeReview("register", body, admission.DefaultMaxDepth)
+		if err != nil {
+			require.Equal(t, admission.CodeMalformedRequest, admission.AsError(err).Code)
+			return
+		}
+		require.True(t, jsontext.Value(body).IsValid(), "what jsontext refuses is refused")
+		require.True(t, stdjson.Valid(body))
+		require.True(t, got.Workspace.IsValid())
+		require.Equal(t, jsontext.Kind('{'), got.Workspace.Kind())
+
+		facts, err := admission.NewFacts(false, nil, nil, nil)
+		require.NoError(t, err)
+		input, err := admission.NewInput(got, facts, admission.Deployment{}).JSON()
+		require.NoError(t, err, "whatever is accepted can be recorded")
+		var recorded admission.Input
+		require.NoError(t, json.Unmarshal(input, &recorded))
+
+		envelope, err := json.Marshal(map[string]any{"uid": got.UID, "dry_run": got.DryRun, "caller_proof": string(got.CallerProof)})
+		require.NoError(t, err)
+		again := strings.TrimSuffix(string(envelope), "}") + `, "workspace": ` + string(got.Workspace) + "}"
+		second, err := admission.DecodeReview("register", []byte(again), admission.DefaultMaxDepth)
+		require.NoError(t, err)
+		require.Equal(t, got.UID, second.UID)
+		require.Equal(t, got.Digest(), second.Digest())
+		require.Equal(t, got.WorkspaceID, second.WorkspaceID)
+
+		canonical, err := uuid.Parse(got.WorkspaceID.String())
+		require.NoError(t, err)
+		require.Equal(t, canonical, got.WorkspaceID)
+	})
+}
