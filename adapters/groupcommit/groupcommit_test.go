@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
@@ -101,14 +102,14 @@ func TestACallerWhoseContextEndsStopsWaiting(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
 			_, err := g.Do(ctx, 1)
-			require.ErrorIs(t, err, context.DeadlineExceeded)
+			assert.ErrorIs(t, err, context.DeadlineExceeded)
 		})
 		<-r.started
 		callers.Go(func() {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
 			_, err := g.Do(ctx, 2)
-			require.ErrorIs(t, err, context.DeadlineExceeded)
+			assert.ErrorIs(t, err, context.DeadlineExceeded)
 		})
 		callers.Wait()
 		close(r.hold)
@@ -143,7 +144,7 @@ func TestAFlushLastsAsLongAsTheMostPatientCaller(t *testing.T) {
 				ctx, cancel := context.WithDeadline(t.Context(), start.Add(time.Duration(n)*time.Second))
 				defer cancel()
 				_, err := g.Do(ctx, n)
-				require.NoError(t, err)
+				assert.NoError(t, err)
 			})
 		}
 		synctest.Wait()
@@ -165,11 +166,11 @@ func TestOnePoisonedItemDoesNotFailItsNeighbours(t *testing.T) {
 			callers.Go(func() {
 				got, err := g.Do(t.Context(), n)
 				if n == 3 {
-					require.ErrorIs(t, err, errPoison)
+					assert.ErrorIs(t, err, errPoison)
 					return
 				}
-				require.NoError(t, err)
-				require.Equal(t, 2*n, got)
+				assert.NoError(t, err)
+				assert.Equal(t, 2*n, got)
 			})
 		}
 		synctest.Wait()
@@ -197,7 +198,7 @@ func TestCloseWritesWhatIsQueuedAndThenRefuses(t *testing.T) {
 		for n := 1; n <= 4; n++ {
 			callers.Go(func() {
 				_, err := g.Do(t.Context(), n)
-				require.NoError(t, err)
+				assert.NoError(t, err)
 			})
 		}
 		synctest.Wait()

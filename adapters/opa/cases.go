@@ -91,15 +91,15 @@ func (c Case) ExpectedRules() []string {
 	return rules
 }
 
-// LoadCases reads every .yaml file below root of fsys, in order of name. Names are exact and unknown ones are
-// errors: a misspelt expectation must not pass.
+// LoadCases reads every .yaml file below root of fsys, in order of name, but not the policies' own data.yaml,
+// which may lie beside. Names are exact and unknown ones are errors: a misspelt expectation must not pass.
 func LoadCases(fsys fs.FS, root string) ([]Case, error) {
 	var cases []Case
 	err := fs.WalkDir(fsys, root, func(name string, entry fs.DirEntry, err error) error {
 		if err == nil && isHidden(entry.Name()) && entry.IsDir() {
 			return fs.SkipDir
 		}
-		if err != nil || entry.IsDir() || isHidden(entry.Name()) || path.Ext(name) != ".yaml" {
+		if err != nil || entry.IsDir() || isHidden(entry.Name()) || path.Ext(name) != ".yaml" || isPolicyFile(name) {
 			return err
 		}
 		text, err := fs.ReadFile(fsys, name)

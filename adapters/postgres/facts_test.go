@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/uuid"
@@ -54,37 +55,74 @@ from workspaces where id = $1::uuid`))
 }
 
 func TestAFactsQueryThatBreaksItsContractIsRefusedWithAReason(t *testing.T) {
-	const good = `true as exists, '{"kind":"workspace"}'::jsonb as workspace, array['A'] as secret_keys, array['B'] as global_secret_keys`
+	const (
+		yes       = "true as exists"
+		workspace = `'{"kind":"workspace"}'::json as workspace`
+		keys      = "array['A'] as secret_keys"
+		global    = "array['B'] as global_secret_keys"
+		where     = "where $1::uuid is not null"
+	)
+	query := func(parts ...string) string {
+		columns := strings.Join(parts[:len(parts)-1], ", ")
+		return "select " + columns + " " + parts[len(parts)-1]
+	}
 	tests := map[string]struct {
 		sql, reason string
 		runs        bool // CheckFacts cannot know, only a run can
 	}{
-		"no parameter":       {sql: "select " + good, reason: "exactly one parameter"},
-		"a second parameter": {sql: "select " + good + " where $1::uuid is not null and $2::text = ''", reason: "exactly one parameter"},
-		"parameter is text":  {sql: "select " + good + " where $1::text <> ''", reason: "exactly one parameter"},
-		"syntax":             {sql: "select from where $1", reason: "the database refuses the facts query"},
-		"unknown table":      {sql: "select * from nowhere where id = $1", reason: "the database refuses the facts query"},
-		"two statements":     {sql: "select " + good + "; select $1::uuid", reason: "the database refuses the facts query"},
-		"too few columns":    {sql: "select true as exists where $1::uuid is not null", reason: "gives 1 columns"},
+		"no parameter": {sql: query(yes, workspace, keys, global, ""), reason: "exactly one parameter"},
+		"a second parameter": {
+			sql:    query(yes, workspace, keys, global, where+" and $2::text = ''"),
+			reason: "exactly one parameter",
+		},
+		"parameter is text": {
+			sql:    query(yes, workspace, keys, global, "where $1::text <> ''"),
+			reason: "exactly one parameter",
+		},
+		"syntax":        {sql: "select from where $1", reason: "the database refuses the facts query"},
+		"unknown table": {sql: "select * from nowhere where id = $1", reason: "the database refuses the facts query"},
+		"two statements": {
+			sql:    query(yes, workspace, keys, global, where+"; select 1"),
+			reason: "the database refuses the facts query",
+		},
+		"too few columns": {sql: query(yes, where), reason: "gives 1 columns"},
 		"misnamed column": {
-			sql:    `select true as exists, '{}'::json as workspace, array['A'] as keys, array['B'] as global_secret_keys where $1::uuid is not null`,
+			sql:    query(yes, workspace, "array['A'] as keys", global, where),
 			reason: `gives a column "keys"`,
 		},
-		"column twice": {
-			sql:    `select true as exists, '{}'::json as workspace, array['A'] as secret_keys, array['B'] as secret_keys where $1::uuid is not null`,
-			reason: `"secret_keys" twice`,
-		},
+		"column twice": {sql: query(yes, workspace, keys, keys, where), reason: `"secret_keys" twice`},
 		"wrong type": {
-			sql:    `select 'yes' as exists, '{}'::json as workspace, array['A'] as secret_keys, array['B'] as global_secret_keys where $1::uuid is not null`,
+			sql:    query("'yes' as exists", workspace, keys, global, where),
 			reason: `"exists" of the facts query must be boolean`,
 		},
-		"no row":              {sql: "select " + good + " where $1::uuid is null", reason: "gave no row", runs: true},
-		"two rows":            {sql: "select " + good + " from generate_series(1, 2) where $1::uuid is not null", reason: "more than one row", runs: true},
-		"exists is NULL":      {sql: `select null::boolean as exists, '{"kind":"workspace"}'::json as workspace, array['A'] as secret_keys, array['B'] as global_secret_keys where $1::uuid is not null`, reason: "NULL", runs: true},
-		"a key is NULL":       {sql: `select true as exists, '{"kind":"workspace"}'::json as workspace, array[null::text] as secret_keys, array['B'] as global_secret_keys where $1::uuid is not null`, reason: "NULL", runs: true},
-		"no kind":             {sql: `select true as exists, '{}'::json as workspace, array['A'] as secret_keys, array['B'] as global_secret_keys where $1::uuid is not null`, reason: "no kind", runs: true},
-		"workspace is NULL":   {sql: `select true as exists, null::json as workspace, array['A'] as secret_keys, array['B'] as global_secret_keys where $1::uuid is not null`, reason: "not an object", runs: true},
-		"fails while it runs": {sql: `select 1/(case when $1::uuid is null then 1 else 0 end) > 0 as exists, '{}'::json as workspace, array['A'] as secret_keys, array['B'] as global_secret_keys`, reason: "division by zero", runs: true},
+		"no row": {
+			sql:    query(yes, workspace, keys, global, "where $1::uuid is null"),
+			reason: "gave no row", runs: true,
+		},
+		"two rows": {
+			sql:    query(yes, workspace, keys, global, "from generate_series(1, 2) "+where),
+			reason: "more than one row", runs: true,
+		},
+		"exists is NULL": {
+			sql:    query("null::boolean as exists", workspace, keys, global, where),
+			reason: "NULL", runs: true,
+		},
+		"a key is NULL": {
+			sql:    query(yes, workspace, "array[null::text] as secret_keys", global, where),
+			reason: "NULL", runs: true,
+		},
+		"no kind": {
+			sql:    query(yes, "'{}'::json as workspace", keys, global, where),
+			reason: "no kind", runs: true,
+		},
+		"workspace is NULL": {
+			sql:    query(yes, "null::json as workspace", keys, global, where),
+			reason: "not an object", runs: true,
+		},
+		"fails while it runs": {
+			sql:    query("1/(case when $1::uuid is null then 1 else 0 end) > 0 as exists", workspace, keys, global, ""),
+			reason: "division by zero", runs: true,
+		},
 	}
 	url := testenv.DatabaseURL(t, testenv.RegistryCurrent)
 	for name, test := range tests {

@@ -173,8 +173,8 @@ func TestManyRequestsOfOneLockedWorkspaceLeaveConnectionsForOthers(t *testing.T)
 	unlock := h.lockRow(t, id)
 	answers := make(chan error, 50)
 	for range cap(answers) {
+		d := deniedDecision(t, id)
 		go func() {
-			d := deniedDecision(t, id)
 			_, err := h.store.RecordAndMark(t.Context(), d, seen, judgeAs(d))
 			answers <- err
 		}()
@@ -220,12 +220,15 @@ func TestASecretCannotComeBetweenTheJudgementAndTheMark(t *testing.T) {
 	id := h.platformRow(t)
 	d := deniedDecision(t, id)
 	status := make(chan string, 1)
+	insert := func() {
+		go func() { status <- h.PutSecret(t, id, "MODEL") }()
+		require.Eventually(t, func() bool { return h.secretsWaiting(t) == 1 }, patience, time.Millisecond,
+			"the insert of a secret does not wait for the mark")
+	}
 
 	marked, err := h.store.RecordAndMark(t.Context(), d, admission.Facts{},
 		func(context.Context, admission.Facts) (admission.Decision, error) {
-			go func() { status <- h.PutSecret(t, id, "MODEL") }()
-			require.Eventually(t, func() bool { return h.secretsWaiting(t) == 1 }, patience, time.Millisecond,
-				"the insert of a secret does not wait for the mark")
+			insert()
 			return d, nil
 		})
 
@@ -252,12 +255,13 @@ func TestAMarkWaitsForASecretThatIsBeingInserted(t *testing.T) {
 		`insert into workspace_secrets (workspace_id, key, encrypted_value) values ($1, 'MODEL', '')`, id)
 	require.NoError(t, err)
 	var judged admission.Facts
+	denied, allowed := deniedDecision(t, id), allowedDecision(t, id)
 	answers := make(chan admission.Decision, 1)
 	go func() {
-		answer, err := h.store.RecordAndMark(t.Context(), deniedDecision(t, id), seen,
+		answer, err := h.store.RecordAndMark(t.Context(), denied, seen,
 			func(_ context.Context, facts admission.Facts) (admission.Decision, error) {
 				judged = facts
-				return allowedDecision(t, id), nil
+				return allowed, nil
 			})
 		if err != nil {
 			t.Error(err)

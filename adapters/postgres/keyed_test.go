@@ -20,7 +20,10 @@ func TestAKeyedLockIsHeldByOneAtATimeAndForgotten(t *testing.T) {
 		for range 20 {
 			running.Go(func() {
 				unlock, err := k.lock(t.Context(), id)
-				require.NoError(t, err)
+				if err != nil {
+					t.Error(err)
+					return
+				}
 				defer unlock()
 				inside++
 				most = max(most, inside)

@@ -53,6 +53,9 @@ type serveCommand struct {
 
 // Run serves until it is told to stop, and then finishes and records what is under way.
 func (c *serveCommand) Run(ctx context.Context, to streams) error {
+	hangups := make(chan os.Signal, 1) // from the first moment on: a SIGHUP that nobody waits for ends the process
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
 	err := c.check()
 	if err != nil {
 		return err
@@ -88,7 +91,7 @@ func (c *serveCommand) Run(ctx context.Context, to streams) error {
 	defer store.close()
 
 	service := c.service(engine, store, authenticator, registry, logger)
-	go c.reloadOnSignal(ctx, engine, authenticator, logger)
+	go c.reloadOnSignal(ctx, hangups, engine, authenticator, logger)
 	logger.Info("serving", "address", listener.Addr().String(), "store", store.kind, "policies", c.source().Name,
 		"policy_revision", livePolicies{engine}.PolicyState().Revision, "version", programVersion())
 	return serveUntilDone(ctx, listener, service, c.ShutdownTimeout, logger)
@@ -205,10 +208,9 @@ func (all observers) Reviewed(ctx context.Context, o admission.Outcome) {
 }
 
 // reloadOnSignal reads policies and tokens again on SIGHUP. What is refused leaves what there was.
-func (c *serveCommand) reloadOnSignal(ctx context.Context, engine *opa.Engine, callers *server.Authenticator, logger *slog.Logger) {
-	hangups := make(chan os.Signal, 1)
-	signal.Notify(hangups, syscall.SIGHUP)
-	defer signal.Stop(hangups)
+func (c *serveCommand) reloadOnSignal(
+	ctx context.Context, hangups <-chan os.Signal, engine *opa.Engine, callers *server.Authenticator, logger *slog.Logger,
+) {
 	for {
 		select {
 		case <-ctx.Done():

@@ -1,0 +1,173 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"github.com/stretchr/testify/require"
+)
+
+// parse gives the commands as these arguments, the environment and the file that they name make them.
+func parse(t *testing.T, args ...string) (commands, error) {
+	t.Helper()
+	parser, err := newParser(streams{nil, &bytes.Buffer{}, &bytes.Buffer{}}, func(int) {})
+	require.NoError(t, err)
+	_, err = parser.Parse(args)
+	return parser.Model.Target.Interface().(commands), err
+}
+
+// serveFlags are the flags of serve without --help and --config.
+func serveFlags(t *testing.T) []*kong.Flag {
+	t.Helper()
+	parser, err := newParser(streams{nil, &bytes.Buffer{}, &bytes.Buffer{}}, func(int) {})
+	require.NoError(t, err)
+	for _, node := range parser.Model.Leaves(false) {
+		if node.Name == "serve" {
+			require.NotEmpty(t, node.Flags)
+			return node.Flags
+		}
+	}
+	require.FailNow(t, "no serve")
+	return nil
+}
+
+// sample is a value for a flag that is not its default, as text, and what it is.
+func sample(t *testing.T, flag *kong.Flag) (text string, value any) {
+	t.Helper()
+	switch flag.Target.Interface().(type) {
+	case time.Duration:
+		return "77s", 77 * time.Second
+	case bool:
+		return "true", true
+	case int, int32, int64:
+		return "77000000", reflect.ValueOf(77000000).Convert(flag.Target.Type()).Interface()
+	case string:
+		if flag.Enum != "" {
+			enum := flag.EnumSlice()
+			last := enum[len(enum)-1]
+			require.NotEqual(t, flag.Default, last)
+			return last, last
+		}
+		if flag.Tag.Type == "existingfile" {
+			path := file(t, "existing", "")
+			return path, path
+		}
+		return "something", "something"
+	}
+	require.FailNow(t, "no sample", "%s of %s", flag.Name, flag.Target.Type())
+	return "", nil
+}
+
+func TestEveryFlagOfServeIsAVariableAndAKeyToo(t *testing.T) {
+	names := make(map[string]bool)
+	for _, flag := range serveFlags(t) {
+		names[flag.Name] = true
+		t.Run(flag.Name, func(t *testing.T) {
+			variable := "GATEHOUSE_" + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))
+			require.Equal(t, []string{variable}, flag.Envs)
+			require.NotEmpty(t, flag.Help)
+			text, want := sample(t, flag)
+			value := func(args ...string) any {
+				parser, err := newParser(streams{nil, &bytes.Buffer{}, &bytes.Buffer{}}, func(int) {})
+				require.NoError(t, err)
+				_, err = parser.Parse(append([]string{"serve"}, args...))
+				require.NoError(t, err)
+				for _, node := range parser.Model.Leaves(false) {
+					for _, one := range node.Flags {
+						if node.Name == "serve" && one.Name == flag.Name {
+							return one.Target.Interface()
+						}
+					}
+				}
+				return nil
+			}
+			require.NotEqual(t, want, value(), "the default")
+			require.Equal(t, want, value("--"+flag.Name+"="+text))
+			require.Equal(t, want, value("--config", file(t, "config.yaml", flag.Name+": "+text+"\n")))
+			t.Setenv(variable, text)
+			require.Equal(t, want, value())
+		})
+	}
+	for _, name := range []string{
+		"listen", "database-url", "redis-url", "policies", "tokens-file", "facts-query-file", "facts-timeout", "policy-timeout", "request-timeout",
+	} {
+		require.True(t, names[name], "the name --%s is promised", name)
+	}
+}
+
+func TestFlagsComeBeforeVariablesAndVariablesBeforeTheFile(t *testing.T) {
+	config := file(t, "config.yaml", "max-depth: 10\nlisten: 127.0.0.1:1\nfacts-timeout: 1s\ndemo: true\n")
+	t.Setenv("GATEHOUSE_MAX_DEPTH", "20")
+	t.Setenv("GATEHOUSE_LISTEN", "127.0.0.1:2")
+	t.Setenv("GATEHOUSE_DEMO", "false")
+	got, err := parse(t, "serve", "--config", config, "--listen", "127.0.0.1:3")
+	require.NoError(t, err)
+	require.Equal(t, "127.0.0.1:3", got.Serve.Listen)
+	require.Equal(t, 20, got.Serve.MaxDepth)
+	require.False(t, got.Serve.Demo)
+	require.Equal(t, time.Second, got.Serve.FactsTimeout)
+	require.Equal(t, 250*time.Millisecond, got.Serve.PolicyTimeout)
+}
+
+func TestTheFileCanBeNamedByAVariable(t *testing.T) {
+	t.Setenv("GATEHOUSE_CONFIG", file(t, "config.yaml", "max-depth: 10\n"))
+	got, err := parse(t, "serve")
+	require.NoError(t, err)
+	require.Equal(t, 10, got.Serve.MaxDepth)
+}
+
+func TestOneFileServesEveryCommand(t *testing.T) {
+	config := file(t, "config.yaml", "database-url: sqlite:x.db\nmax-depth: 10\nthreshold: 99.5\n")
+	got, err := parse(t, "migrate", "--config", config)
+	require.NoError(t, err)
+	require.Equal(t, "sqlite:x.db", got.Migrate.DatabaseURL)
+	got, err = parse(t, "test", "--config", config)
+	require.NoError(t, err)
+	require.InDelta(t, 99.5, got.Test.Threshold, 0)
+	_, err = parse(t, "serve", "--config", file(t, "config.yaml", ""))
+	require.NoError(t, err, "an empty file")
+}
+
+func TestAFileThatCannotBeMeantIsRefused(t *testing.T) {
+	for text, want := range map[string]string{
+		"max-dept: 10\nmax-depth: 10\nfact-timeout: 1s": "unknown key fact-timeout, max-dept",
+		"max_depth: 10":                "unknown key max_depth",
+		"Max-Depth: 10":                "unknown key Max-Depth",
+		"max-depth: 10\nmax-depth: 20": `"max-depth" already set`,
+		"max-depth: many":              "max-depth",
+		"facts-timeout: soon":          "facts-timeout",
+		"log-level: loud":              "log-level",
+		"demo: perhaps":                "demo",
+		"- max-depth":                  "configuration file",
+		"max-depth: [":                 "configuration file",
+	} {
+		got := command(t, "", "serve", "--config", file(t, "config.yaml", text+"\n"))
+		require.Equal(t, exitUsage, got.code, text)
+		require.Contains(t, got.err, want, text)
+	}
+}
+
+func TestServeRefusesWhatWouldSwitchAPromiseOff(t *testing.T) {
+	for _, flag := range serveFlags(t) {
+		var values []string
+		switch flag.Target.Interface().(type) {
+		case time.Duration:
+			values = []string{"0s", "-1s"}
+		case int, int32, int64:
+			values = []string{"-1", "0"}
+		}
+		if flag.Name == "rate-limit" || flag.Name == "database-max-conns" { // 0 means something
+			values = values[:1]
+		}
+		for _, value := range values {
+			got := command(t, "", "serve", "--listen=127.0.0.1:0", "--database-url=sqlite:/nowhere/x.db", fmt.Sprintf("--%s=%s", flag.Name, value))
+			require.Equal(t, exitFailed, got.code)
+			require.Regexp(t, "--"+flag.Name+" must (be more than 0|not be negative)", got.err)
+		}
+	}
+}
