@@ -70,6 +70,7 @@ func compile(ctx context.Context, from contents, schema []byte) (*compilation, e
 // before rules are indexed.
 func (c *compilation) checkAndTag(compiler *ast.Compiler) *ast.Error {
 	rules, index, errs := catalogue(compiler)
+	errs = append(errs, checkReferences(compiler)...)
 	c.rules = rules
 	c.hooks = findHooks(compiler)
 	for _, h := range c.hooks {
@@ -85,6 +86,24 @@ func (c *compilation) checkAndTag(compiler *ast.Compiler) *ast.Error {
 		tag(rule, number)
 	}
 	return nil
+}
+
+// checkReferences refuses a reference to a rule of another package that is not there. To Rego it is data that
+// may come later, so a misspelt name in deny would never deny.
+func checkReferences(compiler *ast.Compiler) ast.Errors {
+	var errs ast.Errors
+	for _, name := range sortedKeys(compiler.Modules) {
+		for _, rule := range compiler.Modules[name].Rules {
+			ast.WalkTerms(rule, func(term *ast.Term) bool {
+				ref, isRef := term.Value.(ast.Ref)
+				if isRef && ref.HasPrefix(hooksRoot) && len(compiler.GetRules(ref.GroundPrefix())) == 0 {
+					errs = append(errs, ast.NewError(ast.TypeErr, term.Location, "undefined rule %s", ref))
+				}
+				return false
+			})
+		}
+	}
+	return errs
 }
 
 // tag makes every entry of a rule carry the rule's number: deny contains v becomes deny contains

@@ -221,7 +221,13 @@ func TestASecretCannotComeBetweenTheJudgementAndTheMark(t *testing.T) {
 	d := deniedDecision(t, id)
 	status := make(chan string, 1)
 	insert := func() {
-		go func() { status <- h.PutSecret(t, id, "MODEL") }()
+		go func() {
+			seen, err := h.insertSecret(t.Context(), id, "MODEL")
+			if err != nil {
+				t.Error(err)
+			}
+			status <- seen
+		}()
 		require.Eventually(t, func() bool { return h.secretsWaiting(t) == 1 }, patience, time.Millisecond,
 			"the insert of a secret does not wait for the mark")
 	}

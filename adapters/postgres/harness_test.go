@@ -107,17 +107,21 @@ func (h *harness) DeleteWorkspace(t testing.TB, id uuid.UUID) {
 
 func (h *harness) PutSecret(t testing.TB, id uuid.UUID, key string) string {
 	t.Helper()
-	var status string
-	err := pgx.BeginFunc(t.Context(), h.registry, func(tx pgx.Tx) error {
-		_, err := tx.Exec(t.Context(), `
+	status, err := h.insertSecret(t.Context(), id, key)
+	require.NoError(t, err)
+	return status
+}
+
+func (h *harness) insertSecret(ctx context.Context, id uuid.UUID, key string) (status string, err error) {
+	err = pgx.BeginFunc(ctx, h.registry, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `
 insert into workspace_secrets (workspace_id, key, encrypted_value) values ($1, $2, '\x00')`, id, key)
 		if err != nil {
 			return err
 		}
-		return tx.QueryRow(t.Context(), "select coalesce(status::text, '') from workspaces where id = $1", id).Scan(&status)
+		return tx.QueryRow(ctx, "select coalesce(status::text, '') from workspaces where id = $1", id).Scan(&status)
 	})
-	require.NoError(t, err)
-	return status
+	return status, err
 }
 
 func (h *harness) DeleteSecret(t testing.TB, id uuid.UUID, key string) {

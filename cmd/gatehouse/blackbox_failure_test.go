@@ -80,7 +80,7 @@ func TestTheBaseSchemaIsNeverTakenForNotPlatform(t *testing.T) {
 func TestFiftyRegistersOfOneBadWorkspaceAreFiftyDeniesAndOneMark(t *testing.T) {
 	database, broker := testenv.DatabaseURL(t, testenv.RegistryCurrent), testenv.RedisURL(t)
 	reg, heard := newRegistry(t, database), subscribe(t, broker)
-	gate := start(t, "--database-url", database, "--redis-url", broker).waitReady()
+	gate := start(t, append(patient, "--database-url", database, "--redis-url", broker)...).waitReady()
 	id := reg.workspace("platform", "provisioning")
 
 	const callers = 50
@@ -118,7 +118,7 @@ func TestFiftyRegistersOfOneBadWorkspaceAreFiftyDeniesAndOneMark(t *testing.T) {
 func TestASecretThatIsSeededWhileRegisteringWins(t *testing.T) {
 	database := testenv.DatabaseURL(t, testenv.RegistryCurrent)
 	reg := newRegistry(t, database)
-	gate := start(t, "--database-url", database).waitReady()
+	gate := start(t, append(patient, "--database-url", database)...).waitReady()
 	id := reg.workspace("platform", "provisioning")
 	// The database's own clock and transactions say what came first: a trigger notes whether the row was
 	// already failed when the secret was inserted, and whether the secret was there when the row was marked.

@@ -75,6 +75,10 @@ type program struct {
 	log bytes.Buffer
 }
 
+// patient are deadlines for tests of anything but deadlines: with the race detector and a busy machine, fifty
+// requests at once take longer than the default ones allow.
+var patient = []string{"--facts-timeout", "10s", "--policy-timeout", "10s", "--request-timeout", "20s"}
+
 // start runs gatehouse serve on a free port of loopback, waits until it listens, and ends it with the test.
 func start(t *testing.T, args ...string) *program {
 	t.Helper()

@@ -79,7 +79,11 @@ func run(ctx context.Context, args []string, to streams) int {
 var errSaid = errors.New("said")
 
 func newParser(to streams, exit func(int)) (*kong.Kong, error) {
-	return kong.New(&commands{},
+	return newParserFor(&commands{}, to, exit)
+}
+
+func newParserFor(into *commands, to streams, exit func(int)) (*kong.Kong, error) {
+	return kong.New(into,
 		kong.Name("gatehouse"),
 		kong.Description("Admission control for registries of AI-agent workspaces."),
 		kong.UsageOnError(),

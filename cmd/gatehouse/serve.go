@@ -9,12 +9,14 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sync/semaphore"
 
 	"gatehouse/adapters/metrics"
 	"gatehouse/adapters/opa"
@@ -186,6 +188,8 @@ func (c *serveCommand) service(
 		Limits:     admission.Limits{Facts: c.FactsTimeout, Policy: c.PolicyTimeout, Request: c.RequestTimeout},
 		Deployment: admission.Deployment{SaaS: c.SaaS},
 		Now:        time.Now,
+		// Two for each core: one that computes, and one that is ready to when the first lets go of it.
+		Evaluations: semaphore.NewWeighted(int64(2 * runtime.GOMAXPROCS(0))),
 	}
 	return server.New(server.Options{
 		Reviewer: gate, Policies: live, Workspaces: store.workspaces, SecretKeys: store.secretKeys,

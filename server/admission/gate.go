@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"golang.org/x/sync/semaphore"
 )
 
 // FactsReader looks up what is known of a workspace: one statement, one snapshot.
@@ -85,6 +86,10 @@ type Gate struct {
 	Limits     Limits
 	Deployment Deployment
 	Now        func() time.Time
+	// Evaluations bounds how many evaluations run at once; nil for no bound. Evaluations are pure computation:
+	// fifty at a time on two cores all take twenty-five times as long, and all pass their deadline, where
+	// fifty in turn do not. The wait counts against the request's deadline and not the evaluation's.
+	Evaluations *semaphore.Weighted
 }
 
 // Review decides r, records the decision, and only then returns it. Errors are *Error.
@@ -214,6 +219,13 @@ func (r *run) judge(ctx context.Context, d Decision, facts Facts) (Decision, err
 
 func (r *run) evaluate(ctx context.Context, input Input, at time.Time) (Verdict, error) {
 	defer r.time(StagePolicy)()
+	if turns := r.gate.Evaluations; turns != nil {
+		err := turns.Acquire(ctx, 1)
+		if err != nil {
+			return Verdict{}, r.fail(ctx, CodePolicyError, "no turn to evaluate came", err)
+		}
+		defer turns.Release(1)
+	}
 	limited, cancel := context.WithTimeout(ctx, r.gate.Limits.Policy)
 	defer cancel()
 

@@ -1,0 +1,61 @@
+package opa_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"gatehouse/adapters/opa"
+	"gatehouse/server/admission"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// files makes a source of texts by name.
+func files(texts map[string]string) opa.Source {
+	fsys := make(fstest.MapFS, len(texts))
+	for name, text := range texts {
+		fsys[name] = &fstest.MapFile{Data: []byte(text)}
+	}
+	return opa.Source{Name: "test", FS: fsys}
+}
+
+// annotation is the metadata of a rule; custom is further custom metadata beside code, severity and status.
+func annotation(code string, custom ...string) string {
+	members := append([]string{"code: " + code, "severity: high", "status: 400"}, custom...)
+	return "# METADATA\n# title: A title\n# description: A description.\n# custom: {" + strings.Join(members, ", ") + "}\n"
+}
+
+const hookPackage = "package admission.register\n\n"
+
+// hook is a module of the register hook whose only rule has this body.
+func hook(body string, custom ...string) opa.Source {
+	return files(map[string]string{"register/some_rule.rego": hookPackage + annotation("SOME_CODE", custom...) + "deny contains violation if {\n" + body + "\n}\n"})
+}
+
+const someEntry = `violation := {"reason": "r", "message": "m"}`
+
+func load(t testing.TB, source opa.Source) *opa.Snapshot {
+	t.Helper()
+	snapshot, err := opa.NewSnapshot(context.Background(), source, schema(t))
+	require.NoError(t, err)
+	return snapshot
+}
+
+// registering is the input of a request with these members beside its id.
+func registering(t testing.TB, members string) admission.Input {
+	t.Helper()
+	return input(t, "register", `{"workspace": {"id": "01890a5d-ac96-774b-bcce-b302099a8057"`+members+`}}`, facts(t, ""))
+}
+
+func verdict(t testing.TB, snapshot *opa.Snapshot, in admission.Input) admission.Verdict {
+	t.Helper()
+	got, err := snapshot.Evaluate(t.Context(), in, time.Unix(0, 0))
+	require.NoError(t, err)
+	return got
+}
