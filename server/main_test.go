@@ -133,12 +133,21 @@ type answered struct {
 // value is left out.
 func (s *service) send(method, path, body string, headers ...string) answered {
 	s.t.Helper()
+	got, err := s.attempt(method, path, body, headers...)
+	require.NoError(s.t, err)
+	return got
+}
+
+// attempt is send for goroutines, which must not end a test.
+func (s *service) attempt(method, path, body string, headers ...string) (answered, error) {
 	var reader io.Reader
 	if body != "" {
 		reader = strings.NewReader(body)
 	}
 	request, err := http.NewRequestWithContext(s.t.Context(), method, s.URL+path, reader)
-	require.NoError(s.t, err)
+	if err != nil {
+		return answered{}, err
+	}
 	if body != "" {
 		request.Header.Set("Content-Type", "application/json")
 	}
@@ -149,17 +158,24 @@ func (s *service) send(method, path, body string, headers ...string) answered {
 		}
 		request.Header.Set(headers[i], headers[i+1])
 	}
-	return s.do(request)
+	return s.exchange(request)
 }
 
 func (s *service) do(request *http.Request) answered {
 	s.t.Helper()
-	response, err := s.Client().Do(request)
+	got, err := s.exchange(request)
 	require.NoError(s.t, err)
+	return got
+}
+
+func (s *service) exchange(request *http.Request) (answered, error) {
+	response, err := s.Client().Do(request)
+	if err != nil {
+		return answered{}, err
+	}
 	defer func() { _ = response.Body.Close() }()
 	body, err := io.ReadAll(response.Body)
-	require.NoError(s.t, err)
-	return answered{response.StatusCode, response.Header, string(body)}
+	return answered{response.StatusCode, response.Header, string(body)}, err
 }
 
 func (s *service) register(body string, headers ...string) answered {

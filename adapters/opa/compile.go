@@ -97,7 +97,11 @@ func checkReferences(compiler *ast.Compiler) ast.Errors {
 			ast.WalkTerms(rule, func(term *ast.Term) bool {
 				ref, isRef := term.Value.(ast.Ref)
 				if isRef && ref.HasPrefix(hooksRoot) && len(compiler.GetRules(ref.GroundPrefix())) == 0 {
-					errs = append(errs, ast.NewError(ast.TypeErr, term.Location, "undefined rule %s", ref))
+					location := term.Location
+					if !location.HasFile() { // the compiler rewrote it
+						location = rule.Location
+					}
+					errs = append(errs, ast.NewError(ast.TypeErr, location, "undefined rule %s", ref.GroundPrefix()))
 				}
 				return false
 			})

@@ -33,6 +33,9 @@ func poolConfig(options Options) (*pgxpool.Config, error) {
 		config.MaxConns = options.MaxConns
 	}
 
+	// Connections stand ready: half a second, a review's deadline for facts, is no time to open sixteen at once.
+	config.MinConns = config.MaxConns
+
 	conn := config.ConnConfig
 	if conn.ConnectTimeout == 0 {
 		conn.ConnectTimeout = connectTimeout

@@ -79,7 +79,7 @@ func serviceFor(b *testing.B, args ...string) http.Handler {
 	require.NoError(b, err)
 	engine := opa.NewEngine(schema, time.Now)
 	require.NoError(b, engine.Load(b.Context(), all.Serve.source()))
-	registry, logger := prometheus.NewRegistry(), slog.New(slog.DiscardHandler)
+	registry, logger := prometheus.NewRegistry(), slog.New(slog.NewTextHandler(b.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	store, err := all.Serve.open(context.WithoutCancel(b.Context()), registry, logger)
 	require.NoError(b, err)
 	b.Cleanup(store.close)

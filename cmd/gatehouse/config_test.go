@@ -161,7 +161,7 @@ func TestServeRefusesWhatWouldSwitchAPromiseOff(t *testing.T) {
 		case int, int32, int64:
 			values = []string{"-1", "0"}
 		}
-		if flag.Name == "rate-limit" || flag.Name == "database-max-conns" { // 0 means something
+		if flag.Name == "rate-limit" { // 0 is for none
 			values = values[:1]
 		}
 		for _, value := range values {

@@ -105,16 +105,15 @@ func (c *serveCommand) check() error {
 		"facts-timeout": int64(c.FactsTimeout), "policy-timeout": int64(c.PolicyTimeout), "request-timeout": int64(c.RequestTimeout),
 		"shutdown-timeout": int64(c.ShutdownTimeout), "max-body-bytes": c.MaxBodyBytes, "max-batch-bytes": c.MaxBatchBytes,
 		"max-depth": int64(c.MaxDepth), "max-in-flight": int64(c.MaxInFlight), "batch-parallel": int64(c.BatchParallel),
+		"database-max-conns": int64(c.DatabaseMaxConns),
 	}
 	for name, value := range positive {
 		if value <= 0 {
 			return fmt.Errorf("--%s must be more than 0", name)
 		}
 	}
-	for name, value := range map[string]int64{"rate-limit": int64(c.RateLimit), "database-max-conns": int64(c.DatabaseMaxConns)} {
-		if value < 0 {
-			return fmt.Errorf("--%s must not be negative", name)
-		}
+	if c.RateLimit < 0 {
+		return errors.New("--rate-limit must not be negative")
 	}
 	return nil
 }
