@@ -18,10 +18,10 @@ import (
 // observed tells the observer of every request by its route's pattern, which bounds the label.
 func (s *Server) observed(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		start := time.Now()
+		start, ctx := time.Now(), r.Context()
 		wrapped := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
 		defer func() {
-			route := chi.RouteContext(r.Context()).RoutePattern()
+			route := chi.RouteContext(ctx).RoutePattern()
 			if route == "" {
 				route = "none"
 			}
@@ -50,7 +50,7 @@ func (s *Server) recovered(wire func(http.ResponseWriter, *http.Request, error))
 				if cause == nil {
 					return
 				}
-				if cause == http.ErrAbortHandler {
+				if err, isError := cause.(error); isError && errors.Is(err, http.ErrAbortHandler) {
 					panic(cause)
 				}
 				wire(w, r, s.panicked(r.Context(), cause))

@@ -10,3 +10,5 @@ const MaxSourceFiles = maxSourceFiles
 func (c Case) Input() admission.Input { return c.input }
 
 func (c Case) Data() map[string]any { return c.data }
+
+var Merge = merge

@@ -41,7 +41,7 @@ func catalogue(compiler *ast.Compiler) ([]admission.Rule, map[*ast.Rule]int, ast
 // annotationsOf gives the rule's own annotations, or its document's, if they have a code.
 func annotationsOf(all *ast.AnnotationSet, rule *ast.Rule) *ast.Annotations {
 	candidates := slices.Clone(all.GetRuleScope(rule))
-	if document := all.GetDocumentScope(rule.Path().GroundPrefix()); document != nil {
+	if document := all.GetDocumentScope(rule.Ref().GroundPrefix()); document != nil {
 		candidates = append(candidates, document)
 	}
 	for _, candidate := range candidates {

@@ -32,7 +32,7 @@ func checkSet(compiler *ast.Compiler, hook, set string) ast.Errors {
 	if len(errs) > 0 {
 		return errs
 	}
-	setType, isSet := compiler.TypeEnv.Get(ref).(*types.Set)
+	setType, isSet := compiler.TypeEnv.GetByRef(ref).(*types.Set)
 	if !isSet {
 		return ast.Errors{ast.NewError(ast.TypeErr, rules[0].Location, "%s of hook %s is no set", set, hook)}
 	}

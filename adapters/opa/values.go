@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -69,8 +70,8 @@ func jsonValue(text jsontext.Value) (*ast.Term, error) {
 		return nil, err
 	}
 	_, err = decoder.ReadToken()
-	if err != io.EOF {
-		return nil, fmt.Errorf("bytes after the value")
+	if !errors.Is(err, io.EOF) {
+		return nil, errors.New("bytes after the value")
 	}
 	return term, nil
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -193,16 +192,6 @@ func (p *program) post(path, body string) (int, string) {
 		return 0, err.Error()
 	}
 	return readAll(response)
-}
-
-func (p *program) do(ctx context.Context, method, path, body string) int {
-	request, err := http.NewRequestWithContext(ctx, method, p.url+path, strings.NewReader(body))
-	require.NoError(p.t, err)
-	request.Header.Set("Content-Type", "application/json")
-	response, err := p.client.Do(request)
-	require.NoError(p.t, err)
-	status, _ := readAll(response)
-	return status
 }
 
 // wireAnswer is an answer as a registry reads it.

@@ -57,7 +57,7 @@ func (p *process) waitReady(ctx context.Context, ping func(ctx context.Context) 
 		}
 		select {
 		case <-p.done:
-			return fmt.Errorf("%w (%v)", errEnded, p.err)
+			return fmt.Errorf("%w (%w)", errEnded, p.err)
 		case <-ctx.Done():
 			return fmt.Errorf("waiting for its answer: %w (last attempt: %w)", ctx.Err(), err)
 		case <-ticker.C:

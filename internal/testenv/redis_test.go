@@ -44,7 +44,8 @@ func TestRedisWantsItsPassword(t *testing.T) {
 }
 
 func TestRedisIsSharedByTheTestsOfABinary(t *testing.T) {
-	require.Equal(t, RedisURL(t), RedisURL(t))
+	first, second := RedisURL(t), RedisURL(t)
+	require.Equal(t, first, second)
 
 	_, err := dialRedis(t, RedisURL(t)).Do("PING")
 
