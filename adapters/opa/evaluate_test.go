@@ -3,6 +3,7 @@ package opa_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -213,6 +214,22 @@ func TestAViolationIsAttributedToTheRuleThatMadeIt(t *testing.T) {
 			require.ElementsMatch(t, test.want, names(verdict(t, snapshot, registering(t, "")).Violations))
 		})
 	}
+}
+
+func TestMetadataOfADocumentHoldsForEveryRuleOfIt(t *testing.T) {
+	snapshot := load(t, module(strings.Replace(annotation("SOME_CODE"), "# title", "# scope: document\n# title", 1)+
+		"deny contains {\"reason\": \"a\", \"message\": \"m\"}\n\ndeny contains {\"reason\": \"b\", \"message\": \"m\"}\n"))
+	require.Equal(t, []string{"some_rule: a", "some_rule: b"}, names(verdict(t, snapshot, registering(t, "")).Violations))
+	require.Len(t, snapshot.Rules(), 2)
+}
+
+func TestAPolicyThatRunsAwayOnEveryRequestIsRefusedInTime(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	start := time.Now()
+	_, err := opa.NewSnapshot(ctx, hook("count(numbers.range(1, 1000000000)) == 1\n"+someEntry), schema(t))
+	require.ErrorContains(t, err, "hook register: evaluating")
+	require.Less(t, time.Since(start), 2*time.Second)
 }
 
 // The engine's tags must not show: a rule that reads another rule's entries sees what a Rego test sees.

@@ -39,7 +39,13 @@ type Timings struct {
 // Event is the registry's own message of something that happened to a workspace, as it goes over Redis, in
 // the answer and, its payload alone, into structure_events.
 type Event struct {
-	ID          uuid.UUID    `json:"-"`
+	ID         uuid.UUID `json:"-"` // the same for every subscriber and every attempt
+	DecisionID uuid.UUID `json:"-"`
+	Hook       string    `json:"-"`
+	// Sequence counts the events of one workspace from 1, in the order of their marks. The ledger gives it; it
+	// is 0 before, and in the event of a recorded answer.
+	Sequence int64 `json:"-"`
+
 	Event       string       `json:"event"`
 	WorkspaceID uuid.UUID    `json:"workspace_id"`
 	Timestamp   time.Time    `json:"timestamp"`
@@ -63,7 +69,7 @@ func (d *Decision) Mark() error {
 	cause := d.Verdict.Marking()
 	d.MarkedFailed = true
 	d.Event = &Event{
-		ID: id, Event: ProvisionFailed, WorkspaceID: d.WorkspaceID, Timestamp: d.At,
+		ID: id, DecisionID: d.ID, Hook: d.Hook, Event: ProvisionFailed, WorkspaceID: d.WorkspaceID, Timestamp: d.At,
 		Payload: EventPayload{Error: cause.Message, Code: cause.Code, Reason: cause.Reason},
 	}
 	return nil
