@@ -99,12 +99,15 @@ type ReviewLog struct {
 	Logger *slog.Logger
 }
 
+// maxLoggedHook is longer than any hook that policies define; what a caller makes up ends there.
+const maxLoggedHook = 64
+
 // Reviewed implements admission.Observer. The line holds ids and codes, and nothing of the workspace or its
 // agent card.
 func (l ReviewLog) Reviewed(ctx context.Context, o admission.Outcome) {
 	attributes := make([]slog.Attr, 0, 24)
 	attributes = append(attributes,
-		slog.String("hook", o.Review.Hook),
+		slog.String("hook", o.Review.Hook[:min(len(o.Review.Hook), maxLoggedHook)]),
 		slog.String("workspace_id", o.Review.WorkspaceID.String()),
 		slog.String("caller", o.Review.Caller),
 		slog.String("caller_proof", string(o.Review.CallerProof)),

@@ -101,15 +101,19 @@ func (c *serveCommand) Run(ctx context.Context, to streams) error {
 
 // check refuses limits that would switch a promise off.
 func (c *serveCommand) check() error {
-	positive := map[string]int64{
-		"facts-timeout": int64(c.FactsTimeout), "policy-timeout": int64(c.PolicyTimeout), "request-timeout": int64(c.RequestTimeout),
-		"shutdown-timeout": int64(c.ShutdownTimeout), "max-body-bytes": c.MaxBodyBytes, "max-batch-bytes": c.MaxBatchBytes,
-		"max-depth": int64(c.MaxDepth), "max-in-flight": int64(c.MaxInFlight), "batch-parallel": int64(c.BatchParallel),
-		"database-max-conns": int64(c.DatabaseMaxConns),
+	positive := []struct {
+		flag  string
+		value int64
+	}{
+		{"facts-timeout", int64(c.FactsTimeout)}, {"policy-timeout", int64(c.PolicyTimeout)},
+		{"request-timeout", int64(c.RequestTimeout)}, {"shutdown-timeout", int64(c.ShutdownTimeout)},
+		{"max-body-bytes", c.MaxBodyBytes}, {"max-batch-bytes", c.MaxBatchBytes}, {"max-depth", int64(c.MaxDepth)},
+		{"max-in-flight", int64(c.MaxInFlight)}, {"batch-parallel", int64(c.BatchParallel)},
+		{"database-max-conns", int64(c.DatabaseMaxConns)},
 	}
-	for name, value := range positive {
-		if value <= 0 {
-			return fmt.Errorf("--%s must be more than 0", name)
+	for _, limit := range positive {
+		if limit.value <= 0 {
+			return fmt.Errorf("--%s must be more than 0", limit.flag)
 		}
 	}
 	if c.RateLimit < 0 {
