@@ -112,7 +112,7 @@ func (a *Authenticator) caller(presented string) (Token, bool) {
 			found, matched = token, 1
 		}
 	}
-	return found, matched == 1
+	return found, matched == 1 && len(presented) >= MinTokenLength
 }
 
 type callerKey struct{}
