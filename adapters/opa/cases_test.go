@@ -220,7 +220,9 @@ import data.admission.register
 
 test_passes if count(register.deny) == 0 with input.request.tier as 1
 test_fails if count(register.deny) == 1 with input.request.tier as 1
-test_raises if to_number("x") == 1
+numeric if to_number("x") == 1
+
+test_raises if not numeric
 test_each[tier] if { some tier in [1, 9]; count(register.deny) == 0 with input.request.tier as tier }
 `,
 		"data.yaml": "tiers: {max: 4}",

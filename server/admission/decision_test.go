@@ -41,7 +41,7 @@ func TestWhichRowsAreMarkedFailed(t *testing.T) {
 
 func TestAMarkMakesTheRegistrysOwnEvent(t *testing.T) {
 	decision := admission.Decision{
-		At: time.Date(2026, 4, 1, 12, 0, 0, 123456000, time.UTC), WorkspaceID: uuid.MustParse(workspaceID),
+		ID: uuid.New(), Hook: "register", At: time.Date(2026, 4, 1, 12, 0, 0, 123456000, time.UTC), WorkspaceID: uuid.MustParse(workspaceID),
 		Verdict: admission.NewVerdict([]admission.Violation{
 			{Code: "OTHER", Severity: admission.Critical, Enforcement: admission.Deny, Message: "other"},
 			{Code: "PLATFORM_AGENT_IDENTITY_GATE", Reason: "model_missing", Message: "no MODEL", Answer: "incomplete",
@@ -51,6 +51,8 @@ func TestAMarkMakesTheRegistrysOwnEvent(t *testing.T) {
 	require.NoError(t, decision.Mark())
 	require.True(t, decision.MarkedFailed)
 	require.NotEqual(t, uuid.Nil, decision.Event.ID)
+	require.Equal(t, decision.ID, decision.Event.DecisionID)
+	require.Equal(t, "register", decision.Event.Hook)
 	text, err := json.Marshal(decision.Event)
 	require.NoError(t, err)
 	require.JSONEq(t, `{"event": "WORKSPACE_PROVISION_FAILED", "workspace_id": "`+workspaceID+`", "timestamp": "2026-04-01T12:00:00.123456Z",

@@ -210,7 +210,7 @@ func (f *fixture) review(ctx context.Context, t require.TestingT, one admission.
 	}
 	require.Equal(t, admission.Decision{}, decision, "an error comes without a decision")
 	var coded *admission.Error
-	require.True(t, errors.As(err, &coded))
+	require.ErrorAs(t, err, &coded)
 	require.Equal(t, coded, outcome.Err)
 	return decision, coded
 }

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/semaphore"
 
 	"gatehouse/server/admission"
 )
@@ -395,6 +397,46 @@ func TestAFaultWhileJudgingAgainKeepsItsCode(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestEvaluationsTakeTurnsAndTheWaitIsNotTheirs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		f.gate.Evaluations = semaphore.NewWeighted(1)
+		f.rules.evaluate = func(ctx context.Context, in admission.Input) ([]admission.Violation, error) {
+			time.Sleep(200 * time.Millisecond) // of the bubble's own time; limits.Policy is 250 ms
+			require.NoError(t, ctx.Err())
+			return requireModel(ctx, in)
+		}
+		start := time.Now()
+		var reviews sync.WaitGroup
+		for range 5 {
+			gate := *f.gate
+			gate.Observer = &observer{journal: &f.journal}
+			reviews.Go(func() {
+				_, err := gate.Review(t.Context(), review(t, register))
+				require.NoError(t, err)
+			})
+		}
+		reviews.Wait()
+		require.Equal(t, time.Second, time.Since(start))
+		require.True(t, f.gate.Evaluations.TryAcquire(1), "every turn is given back")
+	})
+}
+
+func TestATurnThatNeverComesIsADeadlineExceeded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		f.facts = facts(t, platformRow, "MODEL")
+		f.gate.Evaluations = semaphore.NewWeighted(1)
+		require.True(t, f.gate.Evaluations.TryAcquire(1))
+		start := time.Now()
+		_, err := f.review(t.Context(), t, review(t, register))
+		require.Equal(t, admission.CodeDeadlineExceeded, err.Code)
+		require.Equal(t, limits.Request, time.Since(start))
+		require.NotContains(t, f.lines, "evaluate")
+		require.Empty(t, f.ledger.decisions)
+	})
 }
 
 func TestStagesAreTimed(t *testing.T) {
