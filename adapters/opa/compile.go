@@ -78,6 +78,9 @@ func (c *compilation) checkAndTag(compiler *ast.Compiler) *ast.Error {
 			errs = append(errs, checkSet(compiler, h.name, set)...)
 		}
 	}
+	if len(errs) == 0 {
+		errs = checkReach(compiler, c.hooks, index)
+	}
 	if len(errs) > 0 {
 		compiler.Errors = append(compiler.Errors, errs[:len(errs)-1]...)
 		return errs[len(errs)-1]

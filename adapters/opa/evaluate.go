@@ -32,7 +32,7 @@ func (s *Snapshot) evaluate(
 	options := append([]rego.EvalOption{
 		rego.EvalParsedInput(input), rego.EvalTime(at), rego.EvalGenerateJSON(rawValue),
 	}, more...)
-	results, err := query.Eval(ctx, options...)
+	results, err := evalQuery(ctx, query, options)
 	if err != nil {
 		return admission.Verdict{}, fmt.Errorf("evaluating: %w", err)
 	}
@@ -48,6 +48,17 @@ func (s *Snapshot) evaluate(
 		return admission.Verdict{}, errors.New("the result is no object of sets")
 	}
 	return s.verdict(object)
+}
+
+// evalQuery makes a panic of the engine an error like any other: it has panicked on numbers before, and the
+// rest of the review's way, the ledger's transaction above all, must end as it does after an error.
+func evalQuery(ctx context.Context, query rego.PreparedEvalQuery, options []rego.EvalOption) (results rego.ResultSet, err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			err = fmt.Errorf("the engine panicked: %v", cause)
+		}
+	}()
+	return query.Eval(ctx, options...)
 }
 
 func rawValue(term *ast.Term, _ *rego.EvalContext) (any, error) { return term.Value, nil }

@@ -47,6 +47,9 @@ func TestAnEntryOverridesStatusAndMark(t *testing.T) {
 func TestAFaultOfAnEvaluationIsAnErrorAndNeverAnAllow(t *testing.T) {
 	bad := "input.request.bad\n"
 	anything := `object.get(input.request, "entry", 1)`
+	// A set that passes a rule on, and slips an entry of its own in beside it.
+	coded := annotation("CODED") + "coded contains violation if {\nfalse\n" + someEntry + "\n}\n\n"
+	slipped := "count(coded) == 0\n" + bad
 	for name, test := range map[string]struct {
 		source  opa.Source
 		members string
@@ -58,8 +61,8 @@ func TestAFaultOfAnEvaluationIsAnErrorAndNeverAnAllow(t *testing.T) {
 		"a builtin's wrong type":      {hook("lower(input.request.bad) == \"a\"\n" + someEntry), `, "bad": 1`, "lower"},
 		"a helper conflicts":          {module(deny("a == 1\n"+someEntry) + "a := 1 if input.request.bad\na := 2 if input.request.bad\n"), `, "bad": true`, "conflict"},
 		"a function conflicts":        {module(deny("f(1) == 1\n"+someEntry) + "f(x) := x if input.request.bad\nf(_) := 2 if input.request.bad\n"), `, "bad": true`, "conflict"},
-		"no code":                     {module("deny contains violation if {\n" + bad + someEntry + "\n}"), `, "bad": true`, "without a code"},
-		"no code beside one that has": {module(deny("false\n"+someEntry) + "deny contains violation if {\n" + bad + someEntry + "\n}"), `, "bad": true`, "without a code"},
+		"no code":                     {module(coded + "deny contains violation if {\n" + slipped + someEntry + "\n}"), `, "bad": true`, "without a code"},
+		"no code beside one that has": {module(coded + deny("false\n"+someEntry) + "deny contains violation if {\n" + slipped + someEntry + "\n}"), `, "bad": true`, "without a code"},
 		"an entry is text":            {hook(bad + "violation := " + anything), `, "bad": true, "entry": "no"`, "object.union"},
 		"an entry is null":            {hook(bad + "violation := " + anything), `, "bad": true, "entry": null`, "object.union"},
 		"an entry is empty":           {hook(bad + "violation := " + anything), `, "bad": true, "entry": {}`, "no reason or no message"},
@@ -71,10 +74,10 @@ func TestAFaultOfAnEvaluationIsAnErrorAndNeverAnAllow(t *testing.T) {
 		"a status of success":         {hook(bad + "violation := " + anything), `, "bad": true, "entry": {"reason": "r", "message": "m", "status": 200}`, "400 to 499"},
 		"a status of text":            {hook(bad + "violation := " + anything), `, "bad": true, "entry": {"reason": "r", "message": "m", "status": "403"}`, "status that is string"},
 		"a mark of text":              {hook(bad + "violation := " + anything), `, "bad": true, "entry": {"reason": "r", "message": "m", "mark_failed": "false"}`, "mark_failed that is string"},
-		"a tag that names no rule":    {module(deny("false\n"+someEntry) + "deny contains violation if {\n" + bad + "violation := input.request.entry\n}"), `, "bad": true, "entry": {"reason": "r", "message": "m", "gatehouse.rule": 7}`, "names no rule"},
-		"a tag of text":               {module(deny("false\n"+someEntry) + "deny contains violation if {\n" + bad + "violation := input.request.entry\n}"), `, "bad": true, "entry": {"reason": "r", "message": "m", "gatehouse.rule": "0"}`, "names no rule"},
-		"a negative tag":              {module(deny("false\n"+someEntry) + "deny contains violation if {\n" + bad + "violation := input.request.entry\n}"), `, "bad": true, "entry": {"reason": "r", "message": "m", "gatehouse.rule": -1}`, "names no rule"},
-		"a fault in a warning":        {module(deny("false\n"+someEntry) + "warn contains violation if {\n" + bad + someEntry + "\n}"), `, "bad": true`, "warn: an entry comes from a rule without a code"},
+		"a tag that names no rule":    {module(coded + deny("false\n"+someEntry) + "deny contains violation if {\n" + slipped + "violation := input.request.entry\n}"), `, "bad": true, "entry": {"reason": "r", "message": "m", "gatehouse.rule": 7}`, "names no rule"},
+		"a tag of text":               {module(coded + deny("false\n"+someEntry) + "deny contains violation if {\n" + slipped + "violation := input.request.entry\n}"), `, "bad": true, "entry": {"reason": "r", "message": "m", "gatehouse.rule": "0"}`, "names no rule"},
+		"a negative tag":              {module(coded + deny("false\n"+someEntry) + "deny contains violation if {\n" + slipped + "violation := input.request.entry\n}"), `, "bad": true, "entry": {"reason": "r", "message": "m", "gatehouse.rule": -1}`, "names no rule"},
+		"a fault in a warning":        {module(coded + deny("false\n"+someEntry) + "warn contains violation if {\n" + slipped + someEntry + "\n}"), `, "bad": true`, "warn: an entry comes from a rule without a code"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			snapshot := load(t, test.source) // which is fine as long as nobody sends the request
@@ -210,6 +213,8 @@ func TestAViolationIsAttributedToTheRuleThatMadeIt(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			snapshot := load(t, files(map[string]string{
 				"lib/lib.rego": lib, "register/some_rule.rego": hookPackage + "import data.admission.lib\n\n" + test.deny,
+				// Another hook uses all of them: a rule in no hook is refused.
+				"other/other.rego": "package admission.other\n\nimport data.admission.lib\n\ndeny contains v if some v in ((lib.first | lib.second) | lib.third)\n",
 			}))
 			require.ElementsMatch(t, test.want, names(verdict(t, snapshot, registering(t, "")).Violations))
 		})

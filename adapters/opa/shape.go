@@ -71,7 +71,7 @@ func entryProblem(entry types.Type) string {
 		if !known {
 			return "an entry has a member " + name + "; entries hold " + memberNames()
 		}
-		if !types.Contains(types.Or(property.Value, want), property.Value) || !overlaps(property.Value, want) {
+		if !overlaps(property.Value, want) {
 			return "an entry's " + name + " is " + types.Sprint(property.Value) + ", not " + types.Sprint(want)
 		}
 	}

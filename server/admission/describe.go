@@ -3,6 +3,7 @@ package admission
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -15,15 +16,25 @@ func describe(err error) string {
 	switch {
 	case errors.As(err, &syntax):
 		if errors.Is(err, jsontext.ErrDuplicateName) {
-			return fmt.Sprintf("duplicate member name %s at byte %d", syntax.JSONPointer, syntax.ByteOffset)
+			return fmt.Sprintf("duplicate member name %s at byte %d", clip(syntax.JSONPointer), syntax.ByteOffset)
 		}
 		return fmt.Sprintf("invalid JSON at byte %d: %s", syntax.ByteOffset, syntax.Err)
 	case errors.As(err, &semantic):
 		if errors.Is(err, json.ErrUnknownName) {
-			return fmt.Sprintf("unknown member %s", semantic.JSONPointer)
+			return fmt.Sprintf("unknown member %s", clip(semantic.JSONPointer))
 		}
-		return fmt.Sprintf("wrong type of value at %q", string(semantic.JSONPointer))
+		return fmt.Sprintf("wrong type of value at %q", clip(semantic.JSONPointer))
 	default:
 		return "unreadable JSON"
 	}
+}
+
+// clip bounds what of a caller's own names is repeated.
+func clip(pointer jsontext.Pointer) string {
+	const most = 128
+	text := string(pointer)
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most], "") + "…"
 }
