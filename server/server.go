@@ -39,6 +39,8 @@ type Options struct {
 	Metrics       http.Handler
 	Observer      Observer
 	Logger        *slog.Logger
+	Events        EventOptions
+	Announcements AnnouncementLister
 
 	RequestTimeout time.Duration // from a request's arrival to its answer
 	MaxBodyBytes   int64
@@ -54,6 +56,7 @@ type Server struct {
 	options  Options
 	routes   http.Handler
 	places   chan struct{}
+	streams  *streams
 	rate     *httprate.RateLimiter
 	draining atomic.Bool
 }
@@ -63,6 +66,7 @@ func New(options Options) *Server {
 	s := &Server{
 		options: options,
 		places:  make(chan struct{}, options.MaxInFlight),
+		streams: newStreams(options.Events),
 		rate:    httprate.NewRateLimiter(options.RateLimit, time.Second),
 	}
 	s.routes = s.router()
@@ -71,8 +75,12 @@ func New(options Options) *Server {
 
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.routes.ServeHTTP(w, r) }
 
-// Drain makes the server report not ready, so that no new work is sent to it before it stops.
-func (s *Server) Drain() { s.draining.Store(true) }
+// Drain makes the server report not ready, so that no new work is sent to it before it stops, and ends the
+// streams, for which a graceful stop would wait for ever.
+func (s *Server) Drain() {
+	s.draining.Store(true)
+	s.streams.end()
+}
 
 func (s *Server) router() http.Handler {
 	r := chi.NewRouter()
@@ -104,7 +112,11 @@ func (s *Server) router() http.Handler {
 	r.Group(func(r chi.Router) {
 		r.Use(s.authenticate(s.writeProblem, RoleRegistry, RoleAuthor, RoleViewer), s.deadline)
 		r.Get("/v1/policies", s.problems(s.policies))
+		r.Get("/v1/announcements", s.problems(s.announcements))
 	})
+	if s.options.Events.Source != nil {
+		r.With(s.authenticate(s.writeProblem, RoleRegistry, RoleAuthor, RoleViewer)).Get("/v1/events/stream", s.problems(s.streamEvents))
+	}
 	return r
 }
 

@@ -3,6 +3,7 @@ package announce
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"time"
 
@@ -22,8 +23,10 @@ type Database[TTx any] struct {
 	schema string
 	// exclusively runs a migration while no other process runs one.
 	exclusively func(ctx context.Context, migrate func(context.Context) error) error
-	queryRow    func(ctx context.Context, query string) scanner
-	statsQuery  string
+	// query hands each row of a result to scan.
+	query      func(ctx context.Context, query string, scan func(scanner) error) error
+	statsQuery string
+	sinksQuery string
 }
 
 type scanner interface{ Scan(into ...any) error }
@@ -34,8 +37,22 @@ func Postgres(pool *pgxpool.Pool) *Database[pgx.Tx] {
 		driver:      riverpgxv5.New(pool),
 		schema:      postgresSchema,
 		exclusively: advisoryLock{pool.Config().ConnConfig}.hold,
-		queryRow:    func(ctx context.Context, query string) scanner { return pool.QueryRow(ctx, query) },
-		statsQuery:  postgresStats,
+		query: func(ctx context.Context, query string, scan func(scanner) error) error {
+			rows, err := pool.Query(ctx, query)
+			if err != nil {
+				return err
+			}
+			defer rows.Close()
+			for rows.Next() {
+				err = scan(rows)
+				if err != nil {
+					return err
+				}
+			}
+			return rows.Err()
+		},
+		statsQuery: postgresStats,
+		sinksQuery: postgresSinks,
 	}
 }
 
@@ -45,32 +62,112 @@ func SQLite(db *sql.DB) *Database[*sql.Tx] {
 	return &Database[*sql.Tx]{
 		driver:      riversqlite.New(db),
 		exclusively: untilNobodyInterferes,
-		queryRow:    func(ctx context.Context, query string) scanner { return db.QueryRowContext(ctx, query) },
-		statsQuery:  sqliteStats,
+		query: func(ctx context.Context, query string, scan func(scanner) error) (err error) {
+			rows, err := db.QueryContext(ctx, query)
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, rows.Close()) }()
+			for rows.Next() {
+				err = scan(rows)
+				if err != nil {
+					return err
+				}
+			}
+			return rows.Err()
+		},
+		statsQuery: sqliteStats,
+		sinksQuery: sqliteSinks,
 	}
 }
 
-// The states are those of jobs that are not finished; they are listed, not
-// excluded, so that River's index of states serves.
+// River's states. Those of jobs that are not finished are listed, not excluded, so
+// that its index of states serves.
+const (
+	unfinished = `'available', 'pending', 'retryable', 'running', 'scheduled'`
+	givenUp    = `'cancelled', 'discarded'`
+)
+
 const (
 	postgresStats = `
 select count(*), coalesce(extract(epoch from now() - min(created_at)), 0)::float8
 from gatehouse.river_job
-where state in ('available', 'pending', 'retryable', 'running', 'scheduled') and kind = '` + kind + `'`
+where state in (` + unfinished + `) and kind = '` + kind + `'`
 
 	sqliteStats = `
 select count(*), coalesce((julianday('now') - julianday(min(created_at))) * 86400, 0.0)
 from river_job
-where state in ('available', 'pending', 'retryable', 'running', 'scheduled') and kind = '` + kind + `'`
+where state in (` + unfinished + `) and kind = '` + kind + `'`
+)
+
+// A queue has jobs without a row of its own before it is worked for the first time
+// and a day after it was for the last, and a row without jobs most of the time.
+const (
+	postgresSinks = `
+with jobs as (
+    select queue,
+        count(*) filter (where state in (` + unfinished + `)) as pending,
+        min(created_at) filter (where state in (` + unfinished + `)) as oldest,
+        count(*) filter (where state in (` + givenUp + `)) as dead
+    from gatehouse.river_job
+    where state in (` + unfinished + `, ` + givenUp + `) and kind = '` + kind + `'
+    group by queue
+)
+select coalesce(queue, name), coalesce(pending, 0), coalesce(extract(epoch from now() - oldest), 0)::float8,
+    coalesce(dead, 0), paused_at is not null, coalesce(metadata ->> 'reason', '')
+from jobs full join gatehouse.river_queue on queue = name
+where coalesce(queue, name) like '` + queuePrefix + `%'
+order by 1`
+
+	sqliteSinks = `
+with jobs as (
+    select queue,
+        count(*) filter (where state in (` + unfinished + `)) as pending,
+        min(created_at) filter (where state in (` + unfinished + `)) as oldest,
+        count(*) filter (where state in (` + givenUp + `)) as dead
+    from river_job
+    where state in (` + unfinished + `, ` + givenUp + `) and kind = '` + kind + `'
+    group by queue
+)
+select coalesce(queue, name), coalesce(pending, 0), coalesce((julianday('now') - julianday(oldest)) * 86400, 0.0),
+    coalesce(dead, 0), paused_at is not null, coalesce(metadata ->> 'reason', '')
+from jobs full join river_queue on queue = name
+where coalesce(queue, name) like '` + queuePrefix + `%'
+order by 1`
 )
 
 // Stats says how many announcements are neither delivered nor dead, and how long
 // ago the oldest of them was made.
 func (d *Database[TTx]) Stats(ctx context.Context) (pending int, oldest time.Duration, err error) {
-	var seconds float64
-	err = d.queryRow(ctx, d.statsQuery).Scan(&pending, &seconds)
+	var age float64
+	err = d.query(ctx, d.statsQuery, func(row scanner) error { return row.Scan(&pending, &age) })
 	if err != nil {
 		return 0, 0, fmt.Errorf("counting pending announcements: %w", err)
 	}
-	return pending, max(0, time.Duration(seconds*float64(time.Second))), nil
+	return pending, seconds(age), nil
+}
+
+// sinkStates reads a row for every sink that has a queue or jobs.
+func (d *Database[TTx]) sinkStates(ctx context.Context) ([]SinkState, error) {
+	var states []SinkState
+	err := d.query(ctx, d.sinksQuery, func(row scanner) error {
+		var (
+			state SinkState
+			age   float64
+		)
+		err := row.Scan(&state.Name, &state.Pending, &age, &state.Dead, &state.Disabled, &state.Reason)
+		state.Name = sinkOf(state.Name)
+		state.OldestSeconds = seconds(age).Seconds()
+		states = append(states, state)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("counting announcements of each sink: %w", err)
+	}
+	return states, nil
+}
+
+// seconds is never negative: the databases' clocks are not this one.
+func seconds(number float64) time.Duration {
+	return max(0, time.Duration(number*float64(time.Second)))
 }

@@ -3,6 +3,7 @@ package announce
 import (
 	"fmt"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -16,6 +17,12 @@ type Job struct {
 	EventID     uuid.UUID `json:"event_id"` // the same for all sinks and all attempts
 	Sink        string    `json:"sink"`
 	WorkspaceID uuid.UUID `json:"workspace_id"`
+	// What goes into a CloudEvent besides the message.
+	DecisionID uuid.UUID `json:"decision_id"`
+	Event      string    `json:"event"`
+	Hook       string    `json:"hook"`
+	Code       string    `json:"code"`
+	Sequence   int64     `json:"sequence"`
 	// Message is the event's JSON exactly as it goes out. It is kept as a text
 	// because jsonb would reorder its members.
 	Message   string    `json:"message"`
@@ -37,6 +44,8 @@ func newJobs(event admission.Event, sinks []string) ([]Job, error) {
 	for i, sink := range sinks {
 		jobs[i] = Job{
 			EventID: event.ID, Sink: sink, WorkspaceID: event.WorkspaceID,
+			DecisionID: event.DecisionID, Event: event.Event, Hook: event.Hook,
+			Code: event.Payload.Code, Sequence: event.Sequence,
 			Message: string(message), CreatedAt: event.Timestamp,
 		}
 	}
@@ -52,6 +61,8 @@ const (
 
 func queueOf(sink string) string { return queuePrefix + sink }
 
+func sinkOf(queue string) string { return strings.TrimPrefix(queue, queuePrefix) }
+
 // checkSinkNames keeps two sinks from sharing a queue, and names that River
 // refuses from being found out when the first event is announced.
 func checkSinkNames(names []string) error {
@@ -61,6 +72,9 @@ func checkSinkNames(names []string) error {
 		if len(name) > maxSinkNameLength || !valid.MatchString(name) {
 			return fmt.Errorf("sink name %q: want at most %d lower-case letters and digits, separated by - or _",
 				name, maxSinkNameLength)
+		}
+		if name == OtherSinks {
+			return fmt.Errorf("sink name %q is taken for sinks that are not configured", name)
 		}
 		if seen[name] {
 			return fmt.Errorf("sink name %q is used twice", name)

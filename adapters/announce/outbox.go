@@ -24,22 +24,41 @@ const maxAttempts = 1000
 type Outbox[TTx any] struct {
 	driver riverdriver.Driver[TTx]
 	config river.Config
-	sinks  []string
+	sinks  SinkConfigs
 }
 
 // NewPostgresOutbox makes the outbox of a ledger on Postgres. sinks are the names
 // of the sinks that get every event; without any, nothing is announced.
 func NewPostgresOutbox(sinks ...string) (*Outbox[pgx.Tx], error) {
-	return newOutbox(riverpgxv5.New(nil), postgresSchema, sinks)
+	return NewPostgresOutboxFor(named(sinks))
 }
 
 // NewSQLiteOutbox makes the outbox of a ledger on SQLite.
 func NewSQLiteOutbox(sinks ...string) (*Outbox[*sql.Tx], error) {
+	return NewSQLiteOutboxFor(named(sinks))
+}
+
+// NewPostgresOutboxFor is NewPostgresOutbox for sinks that get those events only
+// that they are configured to get.
+func NewPostgresOutboxFor(sinks SinkConfigs) (*Outbox[pgx.Tx], error) {
+	return newOutbox(riverpgxv5.New(nil), postgresSchema, sinks)
+}
+
+// NewSQLiteOutboxFor is NewPostgresOutboxFor for a ledger on SQLite.
+func NewSQLiteOutboxFor(sinks SinkConfigs) (*Outbox[*sql.Tx], error) {
 	return newOutbox(riversqlite.New(nil), "", sinks)
 }
 
-func newOutbox[TTx any](driver riverdriver.Driver[TTx], schema string, sinks []string) (*Outbox[TTx], error) {
-	err := checkSinkNames(sinks)
+func named(sinks []string) SinkConfigs {
+	configs := make(SinkConfigs, len(sinks))
+	for i, name := range sinks {
+		configs[i].Name = name
+	}
+	return configs
+}
+
+func newOutbox[TTx any](driver riverdriver.Driver[TTx], schema string, sinks SinkConfigs) (*Outbox[TTx], error) {
+	err := checkSinkNames(sinks.Names())
 	if err != nil {
 		return nil, err
 	}
@@ -68,13 +87,19 @@ func (o *Outbox[TTx]) client() (*river.Client[TTx], error) {
 	return client, nil
 }
 
-// Announce adds event to the caller's transaction, for every sink. If it fails,
-// the transaction must not be committed.
+// Announce adds event to the caller's transaction, for every sink that wants it.
+// If it fails, the transaction must not be committed.
 func (o *Outbox[TTx]) Announce(ctx context.Context, tx TTx, event admission.Event) error {
-	if len(o.sinks) == 0 {
+	var wanting []string
+	for _, sink := range o.sinks {
+		if sink.wants(event) {
+			wanting = append(wanting, sink.Name)
+		}
+	}
+	if len(wanting) == 0 {
 		return nil
 	}
-	jobs, err := newJobs(event, o.sinks)
+	jobs, err := newJobs(event, wanting)
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// RegistrySink is the name of the Redis sink.
+// RegistrySink is the name of the sink that is the registry's own Redis.
 const RegistrySink = "registry"
 
 // The registry's names.
@@ -27,21 +27,40 @@ const (
 	redisIdle        = 5 * time.Minute
 )
 
-// Redis is the registry's Redis: it gets the message on the channel that the
-// registry's own events go over, and loses the keys through which the registry
-// would take the failed workspace for alive and bring it back online.
+// Redis gets the registry's own message. The registry's Redis gets it on the
+// channel that the registry's own events go over, and loses the keys through which
+// the registry would take the failed workspace for alive and bring it back online.
 type Redis struct {
+	name       string
+	channel    string
 	pool       *redis.Pool
-	workspaces Workspaces
+	workspaces Workspaces // nil where there are no liveness keys
 }
 
-// NewRedis makes the sink of a redis:// or rediss:// URL. It does not connect.
+// NewRedis makes the registry's own sink of a redis:// or rediss:// URL. It does
+// not connect.
 func NewRedis(rawURL string, workspaces Workspaces) (*Redis, error) {
-	address, err := parseRedisURL(rawURL)
+	return newRedis(RegistrySinkConfig(rawURL), workspaces)
+}
+
+// newRedis takes a configuration that is valid and resolved.
+func newRedis(config SinkConfig, workspaces Workspaces) (*Redis, error) {
+	address, err := parseRedisURL(string(config.URL))
 	if err != nil {
 		return nil, err
 	}
-	pool := &redis.Pool{
+	sink := &Redis{name: config.Name, channel: config.Channel}
+	if sink.channel == "" {
+		sink.channel = eventsChannel
+	}
+	deletesKeys := config.Name == RegistrySink
+	if config.LivenessKeys != nil {
+		deletesKeys = *config.LivenessKeys
+	}
+	if deletesKeys {
+		sink.workspaces = workspaces
+	}
+	sink.pool = &redis.Pool{
 		DialContext: address.dial,
 		MaxActive:   redisConnections,
 		MaxIdle:     redisConnections,
@@ -55,11 +74,11 @@ func NewRedis(rawURL string, workspaces Workspaces) (*Redis, error) {
 			return err
 		},
 	}
-	return &Redis{pool: pool, workspaces: workspaces}, nil
+	return sink, nil
 }
 
-// Name is RegistrySink.
-func (r *Redis) Name() string { return RegistrySink }
+// Name is that of the configuration.
+func (r *Redis) Name() string { return r.name }
 
 // Close closes the connections that are idle, and the others when they are.
 func (r *Redis) Close() error { return r.pool.Close() }
@@ -69,9 +88,13 @@ func (r *Redis) Close() error { return r.pool.Close() }
 // left alone: a late retry would take it offline. Between the question and the
 // deletion a workspace can still recover; its next heartbeat sets its keys again.
 func (r *Redis) Deliver(ctx context.Context, job Job) error {
-	failed, err := r.workspaces.StillFailed(ctx, job.WorkspaceID)
-	if err != nil {
-		return fmt.Errorf("asking whether the workspace is still failed: %w", err)
+	failed := false
+	if r.workspaces != nil {
+		var err error
+		failed, err = r.workspaces.StillFailed(ctx, job.WorkspaceID)
+		if err != nil {
+			return fmt.Errorf("asking whether the workspace is still failed: %w", err)
+		}
 	}
 	conn, err := r.pool.GetContext(ctx)
 	if err != nil {
@@ -79,17 +102,17 @@ func (r *Redis) Deliver(ctx context.Context, job Job) error {
 	}
 	// What matters of a connection that does not close well was said before.
 	defer func() { _ = conn.Close() }()
-	return publish(ctx, conn, job, failed)
+	return r.publish(ctx, conn, job, failed)
 }
 
 // publish is one transaction: who hears the message finds the keys gone.
-func publish(ctx context.Context, conn redis.Conn, job Job, failed bool) error {
+func (r *Redis) publish(ctx context.Context, conn redis.Conn, job Job, failed bool) error {
 	err := conn.Send("MULTI")
 	if err == nil && failed {
 		err = conn.Send("DEL", livenessKeys(job.WorkspaceID)...)
 	}
 	if err == nil {
-		err = conn.Send("PUBLISH", eventsChannel, job.Message)
+		err = conn.Send("PUBLISH", r.channel, job.Message)
 	}
 	if err != nil {
 		return fmt.Errorf("writing to Redis: %w", err)

@@ -11,10 +11,11 @@ import (
 )
 
 const (
-	// An attempt that a sink does not end itself is ended after attemptTimeout.
+	// An attempt that a sink does not end itself is ended after attemptTimeout, if
+	// the sink is not configured otherwise.
 	attemptTimeout = 10 * time.Second
 	// A job that has been worked for so long was left by a process that died. It
-	// must be well over attemptTimeout, or it would be worked twice.
+	// must be well over maxTimeout, or it would be worked twice.
 	rescueAfter = 30 * time.Second
 
 	// Jobs are fetched when the database says that there are some; the poll finds
@@ -23,7 +24,7 @@ const (
 	// fetchCooldown and workersPerSink bound what one process delivers to one sink:
 	// workersPerSink in each fetchCooldown.
 	fetchCooldown  = 5 * time.Millisecond
-	workersPerSink = 50
+	workersPerSink = 200
 
 	// The ledger tells what was announced; finished jobs are kept for a look at
 	// what has just happened, dead ones for somebody to decide about them.
@@ -39,7 +40,8 @@ type Options struct {
 	// Observe hears the result of each attempt: Delivered, Retried or Dead. It
 	// must not block.
 	Observe func(sink, result string)
-	Retry   Retry
+	// Retry is for sinks that are not configured otherwise.
+	Retry Retry
 	// Poll is how often jobs are looked for without being called, and so the
 	// precision of retries (1 s).
 	Poll time.Duration
@@ -90,7 +92,8 @@ func NewRelay[TTx any](database *Database[TTx], sinks []Sink, options Options) (
 	if len(sinks) == 0 {
 		return relay, nil
 	}
-	config, err := configure(sinks, options)
+	queues := func(ctx context.Context) (queueControl, error) { return river.ClientFromContextSafely[TTx](ctx) }
+	config, err := configure(sinks, queues, options)
 	if err != nil {
 		return nil, err
 	}
@@ -104,13 +107,15 @@ func NewRelay[TTx any](database *Database[TTx], sinks []Sink, options Options) (
 	return relay, nil
 }
 
-func configure(sinks []Sink, options Options) (*river.Config, error) {
+func configure(
+	sinks []Sink, control func(ctx context.Context) (queueControl, error), options Options,
+) (*river.Config, error) {
 	names := make([]string, len(sinks))
-	byName := make(map[string]Sink, len(sinks))
+	lanes := make(map[string]*lane, len(sinks))
 	queues := make(map[string]river.QueueConfig, len(sinks))
 	for i, sink := range sinks {
 		names[i] = sink.Name()
-		byName[names[i]] = sink
+		lanes[names[i]] = newLane(sink, options)
 		queues[queueOf(names[i])] = river.QueueConfig{MaxWorkers: workersPerSink}
 	}
 	err := checkSinkNames(names)
@@ -119,7 +124,7 @@ func configure(sinks []Sink, options Options) (*river.Config, error) {
 	}
 	workers := river.NewWorkers()
 	err = river.AddWorkerSafely(workers, &worker{
-		sinks: byName, retry: options.Retry, log: options.Log, observe: options.Observe,
+		lanes: lanes, queues: control, log: options.Log, observe: options.Observe,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("registering the worker: %w", err)
@@ -130,7 +135,7 @@ func configure(sinks []Sink, options Options) (*river.Config, error) {
 		Logger:                      slog.New(newQuietHandler(options.Log.Handler())),
 		ErrorHandler:                undeliverable{log: options.Log, observe: options.Observe},
 		RetryPolicy:                 riverPolicy{options.Retry},
-		JobTimeout:                  attemptTimeout,
+		JobTimeout:                  maxTimeout,
 		RescueStuckJobsAfter:        rescueAfter,
 		FetchCooldown:               min(fetchCooldown, options.Poll),
 		FetchPollInterval:           options.Poll,

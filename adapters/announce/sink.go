@@ -2,6 +2,7 @@ package announce
 
 import (
 	"context"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -29,3 +30,20 @@ const (
 	Retried   = "retried"
 	Dead      = "dead"
 )
+
+// goneError is a receiver's word that it wants no more: its sink is disabled, for
+// all processes, until an operator enables it again.
+type goneError struct{ cause error }
+
+func (e goneError) Error() string { return e.cause.Error() }
+func (e goneError) Unwrap() error { return e.cause }
+
+// laterError is a receiver's word that it is to be left alone for some time, if
+// after is not 0.
+type laterError struct {
+	cause error
+	after time.Duration
+}
+
+func (e laterError) Error() string { return e.cause.Error() }
+func (e laterError) Unwrap() error { return e.cause }

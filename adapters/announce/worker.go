@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -20,21 +21,46 @@ import (
 // known of the past attempts is in history, which stays small.
 type worker struct {
 	river.WorkerDefaults[Job]
-	sinks   map[string]Sink
-	retry   Retry
+	lanes   map[string]*lane
+	queues  func(ctx context.Context) (queueControl, error)
 	log     *slog.Logger
 	observe func(sink, result string)
 }
 
 // history is what a job's row tells of its failed attempts.
 type history struct {
-	Failures    int       `json:"failures"`
+	Failures int `json:"failures"`
+	// FirstFailed is when the time for retries began. It is zero while it has not:
+	// a sink that was disabled is not one that failed.
 	FirstFailed time.Time `json:"first_failed"`
 	Error       string    `json:"error"` // of the last one
 }
 
+// Timeout is how long River lets an attempt take.
+func (w *worker) Timeout(job *river.Job[Job]) time.Duration {
+	lane := w.lanes[job.Args.Sink]
+	if lane == nil {
+		return attemptTimeout
+	}
+	return lane.timeout
+}
+
 func (w *worker) Work(ctx context.Context, job *river.Job[Job]) error {
-	err := w.deliver(ctx, job.Args)
+	lane := w.lanes[job.Args.Sink]
+	if lane == nil {
+		return fmt.Errorf("there is no sink %q", job.Args.Sink)
+	}
+	wait := lane.hold.remaining()
+	if wait > 0 {
+		return river.JobSnooze(spread(wait))
+	}
+	leave, wait := lane.turns.take(ctx, job.Args.WorkspaceID)
+	if leave == nil {
+		return river.JobSnooze(wait)
+	}
+	defer leave()
+
+	err := deliver(ctx, lane.sink, job.Args)
 	if err == nil {
 		w.observe(job.Args.Sink, Delivered)
 		return nil
@@ -43,48 +69,143 @@ func (w *worker) Work(ctx context.Context, job *river.Job[Job]) error {
 		// The relay is stopping. River puts the job back as if it had not begun.
 		return fmt.Errorf("delivery was interrupted: %w", ctx.Err())
 	}
-	return w.failed(ctx, job, err)
+	return w.failed(ctx, lane, job, err)
 }
 
 // deliver makes a panic an error like any other: River would count it as one of
 // its own attempts and, after the last, drop the announcement without a word.
-func (w *worker) deliver(ctx context.Context, job Job) (err error) {
+func deliver(ctx context.Context, sink Sink, job Job) (err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			err = fmt.Errorf("panic: %v", cause)
 		}
 	}()
-	sink := w.sinks[job.Sink]
-	if sink == nil {
-		return errors.New("there is no sink of this name")
-	}
 	return sink.Deliver(ctx, job)
 }
 
-func (w *worker) failed(ctx context.Context, job *river.Job[Job], cause error) error {
+// noteTimeout is for what has to be written down of a failed attempt, whose own
+// time may be over.
+const noteTimeout = 5 * time.Second
+
+func (w *worker) failed(ctx context.Context, lane *lane, job *river.Job[Job], cause error) error {
+	notes, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTimeout)
+	defer cancel()
 	past := readHistory(job.JobRow)
-	now := time.Now()
-	if past.Failures == 0 {
-		past.FirstFailed = now
-	}
 	past.Failures++
 	past.Error = cause.Error()
 	log := w.log.With("event_id", job.Args.EventID, "sink", job.Args.Sink, "workspace_id", job.Args.WorkspaceID,
 		"attempt", past.Failures, "error", past.Error)
 
-	if now.Sub(past.FirstFailed) >= w.retry.For {
-		w.observe(job.Args.Sink, Dead)
-		log.ErrorContext(ctx, "announcement is dead", "retried_for", now.Sub(past.FirstFailed))
-		return river.JobCancel(fmt.Errorf("given up after attempt %d: %w", past.Failures, cause))
+	var gone goneError
+	if errors.As(cause, &gone) {
+		return w.putOff(ctx, past, w.gone(notes, lane, job.Args.Sink, log), log)
 	}
+	now := time.Now()
+	began, err := w.retriesBegan(notes, lane, job, past)
+	if err != nil {
+		// An announcement is not given up as long as it is unknown whether it may be.
+		log.WarnContext(ctx, "looking for when retries began", "cause", err)
+		return w.putOff(ctx, past, lane.retry.delay(past.Failures), log)
+	}
+	if began.IsZero() {
+		began = now
+	}
+	past.FirstFailed = began
+	if now.Sub(began) >= lane.retry.For {
+		return w.dead(ctx, job.Args.Sink, past, now.Sub(began), cause, log)
+	}
+	delay := lane.retry.delay(past.Failures)
+	var later laterError
+	if errors.As(cause, &later) && later.after > 0 {
+		lane.hold.extend(later.after)
+		delay = spread(later.after)
+	}
+	w.observe(job.Args.Sink, Retried)
+	return w.putOff(ctx, past, delay, log)
+}
+
+// putOff keeps the attempt's history and has the job come again.
+func (w *worker) putOff(ctx context.Context, past history, delay time.Duration, log *slog.Logger) error {
 	err := river.RecordOutput(ctx, past)
 	if err != nil {
 		return fmt.Errorf("recording a failed attempt: %w", err)
 	}
-	delay := w.retry.delay(past.Failures)
-	w.observe(job.Args.Sink, Retried)
 	log.WarnContext(ctx, "announcement was not delivered", "retry_in", delay)
 	return river.JobSnooze(delay)
+}
+
+func (w *worker) dead(
+	ctx context.Context, sink string, past history, retried time.Duration, cause error, log *slog.Logger,
+) error {
+	err := river.RecordOutput(ctx, past)
+	if err != nil {
+		return fmt.Errorf("recording the last attempt: %w", err)
+	}
+	w.observe(sink, Dead)
+	log.ErrorContext(ctx, "announcement is dead", "retried_for", retried)
+	return river.JobCancel(fmt.Errorf("given up after attempt %d: %w", past.Failures, cause))
+}
+
+// goneHold keeps a disabled sink from being tried by those jobs that this process
+// has fetched already, until its queue is known to be paused.
+const goneHold = 2 * time.Second
+
+// gone disables the sink. The announcement is neither failed nor dead: it waits
+// until the sink is enabled.
+func (w *worker) gone(ctx context.Context, lane *lane, sink string, log *slog.Logger) time.Duration {
+	lane.disable.Lock()
+	defer lane.disable.Unlock()
+	lane.hold.extend(goneHold)
+	w.observe(sink, Retried)
+	queues, err := w.queues(ctx)
+	first := false
+	if err == nil {
+		first, err = disableSink(ctx, queues, sink, "the receiver answered 410 Gone")
+	}
+	switch {
+	case err != nil:
+		log.WarnContext(ctx, "sink could not be disabled", "cause", err)
+	case first:
+		log.ErrorContext(ctx, "sink is disabled: its receiver wants no more events; announcements wait until it is enabled again")
+	}
+	return goneHold
+}
+
+// retriesBegan is when the time for job's retries began, zero if with this attempt.
+// It begins anew when an operator retries an announcement that was given up, or
+// enables a disabled sink.
+func (w *worker) retriesBegan(
+	ctx context.Context, lane *lane, job *river.Job[Job], past history,
+) (time.Time, error) {
+	began := past.FirstFailed
+	for _, given := range job.Errors {
+		// River notes the error of a job that is given up, and of those that were left
+		// by a killed process; not of other attempts.
+		if given.At.After(began) {
+			began = time.Time{}
+		}
+	}
+	if began.IsZero() || time.Since(began) < lane.retry.For {
+		return began, nil
+	}
+	// Only for those about to be given up, because it asks the database.
+	queues, err := w.queues(ctx)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("finding the queue: %w", err)
+	}
+	enabled, err := enabledAt(ctx, queues, job.Args.Sink)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if enabled.After(began) {
+		began = enabled
+	}
+	return began, nil
+}
+
+// spread keeps those who wait for the same moment from coming back together.
+func spread(wait time.Duration) time.Duration {
+	return wait + rand.N(wait/10+100*time.Millisecond)
 }
 
 // readHistory takes an unreadable history for none: retries then begin anew,
@@ -100,15 +221,15 @@ func readHistory(row *rivertype.JobRow) history {
 	return metadata.Output
 }
 
-// undeliverable hears of jobs that never reach the worker, because a newer
-// version of the program wrote them.
+// undeliverable hears of jobs that never reach a sink, because a newer version of
+// the program wrote them.
 type undeliverable struct {
 	log     *slog.Logger
 	observe func(sink, result string)
 }
 
 func (u undeliverable) HandleError(ctx context.Context, row *rivertype.JobRow, err error) *river.ErrorHandlerResult {
-	sink := row.Queue[min(len(queuePrefix), len(row.Queue)):]
+	sink := sinkOf(row.Queue)
 	log := u.log.With("job_id", row.ID, "sink", sink, "attempt", row.Attempt, "error", err)
 	if row.Attempt >= row.MaxAttempts {
 		u.observe(sink, Dead)

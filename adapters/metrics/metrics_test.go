@@ -179,14 +179,20 @@ func TestRequestsAndAnnouncementsAreCounted(t *testing.T) {
 func TestAnOutboxThatCannotBeReadShowsNoOldNumbers(t *testing.T) {
 	err := errors.New("away")
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(metrics.NewOutboxCollector(func(ctx context.Context) (int, time.Duration, error) {
+	registry.MustRegister(metrics.NewOutboxCollector(func(ctx context.Context) ([]metrics.SinkStats, error) {
 		_, bounded := ctx.Deadline()
 		assert.True(t, bounded)
-		return 7, 1500 * time.Millisecond, err
+		return []metrics.SinkStats{{Sink: "ops", Pending: 7, OldestSeconds: 1.5, Dead: 2, Disabled: true}, {Sink: "bus"}}, err
 	}))
 	require.Equal(t, []string{"gatehouse_outbox_up 0"}, series(t, registry))
 	err = nil
-	require.Equal(t, []string{"gatehouse_outbox_oldest_seconds 1.5", "gatehouse_outbox_pending 7", "gatehouse_outbox_up 1"}, series(t, registry))
+	require.Equal(t, []string{
+		`gatehouse_outbox_dead{sink="bus"} 0`, `gatehouse_outbox_dead{sink="ops"} 2`,
+		`gatehouse_outbox_oldest_seconds{sink="bus"} 0`, `gatehouse_outbox_oldest_seconds{sink="ops"} 1.5`,
+		`gatehouse_outbox_pending{sink="bus"} 0`, `gatehouse_outbox_pending{sink="ops"} 7`,
+		`gatehouse_outbox_sink_disabled{sink="bus"} 0`, `gatehouse_outbox_sink_disabled{sink="ops"} 1`,
+		"gatehouse_outbox_up 1",
+	}, series(t, registry))
 }
 
 func TestPoliciesThatAreNotLiveShowOnlyTheirFailures(t *testing.T) {
@@ -219,7 +225,9 @@ func TestPromtoolAcceptsEverything(t *testing.T) {
 	registry.MustRegister(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		metrics.NewBuildInfo("v1"), metrics.NewPolicyCollector(policies{livePolicies}), metrics.NewPoolCollector(pool),
-		metrics.NewOutboxCollector(func(context.Context) (int, time.Duration, error) { return 0, 0, nil }),
+		metrics.NewOutboxCollector(func(context.Context) ([]metrics.SinkStats, error) {
+			return []metrics.SinkStats{{Sink: "ops"}}, nil
+		}),
 	)
 	observer := metrics.NewAdmission(registry, policies{})
 	observer.Reviewed(t.Context(), outcome(nil))

@@ -45,7 +45,7 @@ func newHarness(t testing.TB, url string, change ...func(*postgres.Options)) *ha
 	require.NoError(t, err)
 	t.Cleanup(registry.Close)
 	_, err = registry.Exec(t.Context(),
-		"create table outbox (seq bigint generated always as identity, event_id uuid, workspace_id uuid)")
+		"create table outbox (event_id uuid, workspace_id uuid, sequence bigint)")
 	require.NoError(t, err)
 	store := open(t, url, append([]func(*postgres.Options){
 		func(o *postgres.Options) { o.Outbox, o.MaxConns = tableOutbox{}, 8 },
@@ -70,7 +70,7 @@ func open(t testing.TB, url string, change ...func(*postgres.Options)) *postgres
 type tableOutbox struct{}
 
 func (tableOutbox) Announce(ctx context.Context, tx pgx.Tx, e admission.Event) error {
-	_, err := tx.Exec(ctx, "insert into outbox (event_id, workspace_id) values ($1, $2)", e.ID, e.WorkspaceID)
+	_, err := tx.Exec(ctx, "insert into outbox values ($1, $2, $3)", e.ID, e.WorkspaceID, e.Sequence)
 	return err
 }
 
@@ -156,9 +156,10 @@ func (h *harness) OutgoingEvents(t testing.TB, id uuid.UUID) []storetest.Outgoin
 select id, message from gatehouse.events where workspace_id = $1 order by seq`, id)
 }
 
-func (h *harness) Announced(t testing.TB, id uuid.UUID) []uuid.UUID {
+func (h *harness) Announced(t testing.TB, id uuid.UUID) []storetest.Announcement {
 	t.Helper()
-	return collect(t, h, pgx.RowTo[uuid.UUID], "select event_id from outbox where workspace_id = $1 order by seq", id)
+	return collect(t, h, pgx.RowToStructByPos[storetest.Announcement],
+		"select event_id, sequence from outbox where workspace_id = $1 order by sequence", id)
 }
 
 func (h *harness) Decisions(t testing.TB, id uuid.UUID) []uuid.UUID {

@@ -40,9 +40,16 @@ where id = $1 and coalesce(status::text, '') not in ('removed', 'paused', 'hiber
 insert into structure_events (id, event_type, workspace_id, payload, created_at)
 values ($1, $2, $3, $4, clock_timestamp())`
 
+	// The lock on the workspace's row is what makes max + 1 right: the workspace's events before this one are
+	// committed, and none can come in between. Who listens hears of it when, and only if, this is committed.
 	eventSQL = `
-insert into gatehouse.events (id, workspace_id, event_type, decision_id, message, created_at)
-values ($1, $2, $3, $4, $5, $6)`
+with written as (
+    insert into gatehouse.events (id, workspace_id, workspace_seq, event_type, decision_id, hook, message, created_at)
+    select $1::uuid, $2::uuid, coalesce(max(workspace_seq), 0) + 1, $3::text, $4::uuid, $5::text, $6::json, $7::timestamptz
+    from gatehouse.events where workspace_id = $2
+    returning workspace_seq
+)
+select workspace_seq, pg_notify('` + eventsChannel + `', '') from written`
 )
 
 // errUIDTaken says that another request with the same uid was decided first.
@@ -204,8 +211,14 @@ func queueEffects(batch *pgx.Batch, d admission.Decision) error {
 	event := d.Event
 	queueOne(batch, "marking the workspace failed", markSQL, d.WorkspaceID, event.Payload.Error)
 	queueOne(batch, "writing the registry's event", structureEventSQL, event.ID, event.Event, d.WorkspaceID, payload)
-	queueOne(batch, "writing the outgoing event", eventSQL,
-		event.ID, d.WorkspaceID, event.Event, d.ID, message, event.Timestamp)
+	batch.Queue(eventSQL, event.ID, d.WorkspaceID, event.Event, d.ID, d.Hook, message, event.Timestamp).
+		QueryRow(func(row pgx.Row) error {
+			err := row.Scan(&event.Sequence, nil)
+			if err != nil {
+				return fmt.Errorf("writing the outgoing event: %w", err)
+			}
+			return nil
+		})
 	return nil
 }
 

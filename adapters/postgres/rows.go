@@ -111,7 +111,7 @@ func readDecision(row pgx.CollectableRow) (admission.Decision, error) {
 		return admission.Decision{}, fmt.Errorf("decision %s: reading its violations: %w", d.ID, err)
 	}
 	if eventID != nil {
-		d.Event = &admission.Event{ID: *eventID}
+		d.Event = &admission.Event{ID: *eventID, DecisionID: d.ID, Hook: d.Hook}
 		err = json.Unmarshal(event, d.Event)
 		if err != nil {
 			return admission.Decision{}, fmt.Errorf("decision %s: reading its event: %w", d.ID, err)

@@ -45,7 +45,7 @@ func openHarness(t *testing.T) storetest.Harness {
 	}
 	h := &harness{store: open(t, o), other: open(t, o)}
 	require.NoError(t, h.store.Migrate(t.Context()))
-	h.exec(t, `create table test_announced (id text, workspace_id text)`)
+	h.exec(t, `create table test_announced (id text, workspace_id text, sequence integer)`)
 	h.exec(t, `create table `+globalSecrets+` (key text primary key)`)
 	return h
 }
@@ -54,8 +54,8 @@ func openHarness(t *testing.T) storetest.Harness {
 type announced struct{}
 
 func (announced) Announce(ctx context.Context, tx *sql.Tx, event admission.Event) error {
-	_, err := tx.ExecContext(ctx, `insert into test_announced values ($1, $2)`,
-		event.ID.String(), event.WorkspaceID.String())
+	_, err := tx.ExecContext(ctx, `insert into test_announced values ($1, $2, $3)`,
+		event.ID.String(), event.WorkspaceID.String(), event.Sequence)
 	return err
 }
 
@@ -135,9 +135,20 @@ func (h *harness) OutgoingEvents(t testing.TB, id uuid.UUID) []storetest.Outgoin
 	return events
 }
 
-func (h *harness) Announced(t testing.TB, id uuid.UUID) []uuid.UUID {
+func (h *harness) Announced(t testing.TB, id uuid.UUID) []storetest.Announcement {
 	t.Helper()
-	return h.ids(t, `select id from test_announced where workspace_id = $1`, id)
+	rows, err := h.other.Writer().QueryContext(t.Context(),
+		`select id, sequence from test_announced where workspace_id = $1 order by sequence`, id.String())
+	require.NoError(t, err)
+	defer func() { require.NoError(t, rows.Close()) }()
+	var announced []storetest.Announcement
+	for rows.Next() {
+		var a storetest.Announcement
+		require.NoError(t, rows.Scan(&a.ID, &a.Sequence))
+		announced = append(announced, a)
+	}
+	require.NoError(t, rows.Err())
+	return announced
 }
 
 func (h *harness) Decisions(t testing.TB, id uuid.UUID) []uuid.UUID {

@@ -120,7 +120,7 @@ func scanDecision(rows *sql.Rows) (admission.Decision, error) {
 		return admission.Decision{}, err
 	}
 	if eventID.Valid {
-		d.Event = &admission.Event{ID: eventID.UUID}
+		d.Event = &admission.Event{ID: eventID.UUID, DecisionID: d.ID, Hook: d.Hook}
 		err = json.Unmarshal(event, d.Event)
 		if err != nil {
 			return admission.Decision{}, err

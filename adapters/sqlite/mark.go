@@ -56,6 +56,9 @@ func (s *Store) recordAndMark(
 	if err != nil {
 		return admission.Decision{}, err
 	}
+	if d.Event != nil {
+		s.events.call()
+	}
 	return d, nil
 }
 
@@ -107,7 +110,7 @@ func (s *Store) mark(ctx context.Context, tx *sql.Tx, d *admission.Decision) err
 	if err != nil {
 		return err
 	}
-	return s.writeEvent(ctx, tx, *d.Event, d.ID)
+	return s.writeEvent(ctx, tx, d.Event)
 }
 
 // setFailed is guarded although ShouldMark has looked: nothing in this file may bring a removed row back.
@@ -129,8 +132,9 @@ func setFailed(ctx context.Context, tx *sql.Tx, id uuid.UUID, message string) er
 	return nil
 }
 
-// writeEvent puts an event into the registry's log, into the events that streams read, and into the outbox.
-func (s *Store) writeEvent(ctx context.Context, tx *sql.Tx, event admission.Event, decisionID uuid.UUID) error {
+// writeEvent puts an event into the registry's log, into the events that streams read, and into the outbox. It
+// gives the event its sequence, for which the transaction is lock enough: nobody else writes.
+func (s *Store) writeEvent(ctx context.Context, tx *sql.Tx, event *admission.Event) error {
 	payload, err := json.Marshal(event.Payload)
 	if err != nil {
 		return err
@@ -145,15 +149,16 @@ func (s *Store) writeEvent(ctx context.Context, tx *sql.Tx, event admission.Even
 	if err != nil {
 		return err
 	}
-	_, err = tx.ExecContext(ctx, `
-		insert into events (id, workspace_id, event_type, decision_id, message, created_at)
-		values ($1, $2, $3, $4, $5, $6)`,
-		event.ID.String(), event.WorkspaceID.String(), event.Event, decisionID.String(), string(message),
-		timeText(event.Timestamp))
+	err = tx.QueryRowContext(ctx, `
+		insert into events (id, workspace_id, workspace_seq, event_type, decision_id, hook, message, created_at)
+		select $1, $2, coalesce(max(workspace_seq), 0) + 1, $3, $4, $5, $6, $7 from events where workspace_id = $2
+		returning workspace_seq`,
+		event.ID.String(), event.WorkspaceID.String(), event.Event, event.DecisionID.String(), event.Hook,
+		string(message), timeText(event.Timestamp)).Scan(&event.Sequence)
 	if err != nil || s.outbox == nil {
 		return err
 	}
-	err = s.outbox.Announce(ctx, tx, event)
+	err = s.outbox.Announce(ctx, tx, *event)
 	if err != nil {
 		return fmt.Errorf("handing the event to the outbox: %w", err)
 	}

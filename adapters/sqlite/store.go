@@ -60,6 +60,7 @@ type Store struct {
 	preparedFacts atomic.Pointer[sql.Stmt]
 
 	records *groupcommit.Group[admission.Decision, admission.Decision]
+	events  signal
 }
 
 // Open opens the file, and makes it and its folder if they are not there: a folder for this user alone

@@ -94,7 +94,7 @@ func TestWhatWasWrittenIsThereForAnotherStore(t *testing.T) {
 func TestMigrate(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "gatehouse.db")
 	s := open(t, sqlite.Options{Path: path})
-	require.ErrorContains(t, s.Ready(t.Context()), "the SQLite store lacks the migrations [1]; run gatehouse migrate")
+	require.ErrorContains(t, s.Ready(t.Context()), "the SQLite store lacks the migrations [1 2]; run gatehouse migrate")
 	pending, err := s.Pending(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, []int64{1}, pending)

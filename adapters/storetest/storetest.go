@@ -5,6 +5,7 @@
 package storetest
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -17,6 +18,15 @@ import (
 type Store interface {
 	admission.FactsReader
 	admission.Ledger
+
+	// EventsAfter reads the ledger of events in the order of seq.
+	EventsAfter(ctx context.Context, after int64, limit int) ([]admission.LedgerEvent, error)
+	// LastEventSeq is the greatest seq there is, 0 for none.
+	LastEventSeq(ctx context.Context) (int64, error)
+	// EventWriters names the transactions that may commit an event whose seq is lower than one that can be read.
+	EventWriters(ctx context.Context) ([]string, error)
+	// ListenEvents calls wake when it begins and after every event, until ctx ends.
+	ListenEvents(ctx context.Context, wake func())
 }
 
 // Harness is one store over one database that nothing else uses. Its methods act outside of the store, as
@@ -43,9 +53,9 @@ type Harness interface {
 	// OutgoingEvents are the store's ledger of events of the workspace, oldest first: the id of each and its
 	// message as JSON.
 	OutgoingEvents(t testing.TB, id uuid.UUID) []OutgoingEvent
-	// Announced are the ids of the events of the workspace that were handed to the outbox, in transactions
-	// that were committed.
-	Announced(t testing.TB, id uuid.UUID) []uuid.UUID
+	// Announced are the events of the workspace that were handed to the outbox, in transactions that were
+	// committed, in order of their sequence.
+	Announced(t testing.TB, id uuid.UUID) []Announcement
 	// Decisions are the ids of the recorded decisions of the workspace.
 	Decisions(t testing.TB, id uuid.UUID) []uuid.UUID
 }
@@ -69,14 +79,20 @@ type OutgoingEvent struct {
 	Message []byte // JSON
 }
 
+// Announcement is what the outbox was told of an event.
+type Announcement struct {
+	ID       uuid.UUID
+	Sequence int64
+}
+
 // Run runs the suite. open gives a harness over an empty database, and closes it when the test it is given has
 // ended.
 func Run(t *testing.T, open func(t *testing.T) Harness) {
 	tests := map[string]map[string]func(*testing.T, Harness){
 		"facts": factsTests, "record": recordTests, "uid": uidTests, "mark": markTests, "race": raceTests,
-		"model": modelTests,
+		"model": modelTests, "events": eventsTests,
 	}
-	for _, group := range []string{"facts", "record", "uid", "mark", "race", "model"} {
+	for _, group := range []string{"facts", "record", "uid", "mark", "race", "model", "events"} {
 		for name, test := range tests[group] {
 			t.Run(group+"/"+name, func(t *testing.T) { test(t, open(t)) })
 		}

@@ -273,10 +273,10 @@ func TestADenyWhileRedisIsAwayIsToldWhenItIsBack(t *testing.T) {
 	require.NoError(t, broker.Stop())
 
 	require.True(t, gate.review("register", registerBody(id)).MarkedFailed)
-	require.Equal(t, "1", gate.metric("gatehouse_outbox_pending"))
+	require.Equal(t, "1", gate.metric(`gatehouse_outbox_pending{sink="registry"}`))
 	require.NoError(t, broker.Start(t.Context()))
 	heard := subscribe(t, broker.URL())
 	require.Contains(t, heard.next(t), id.String())
-	require.Eventually(t, func() bool { return gate.metric("gatehouse_outbox_pending") == "0" }, patience, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return gate.metric(`gatehouse_outbox_pending{sink="registry"}`) == "0" }, patience, 20*time.Millisecond)
 	require.Equal(t, "1", gate.metric(`gatehouse_announcements_total{result="delivered",sink="registry"}`))
 }

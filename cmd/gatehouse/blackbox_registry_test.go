@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -175,4 +177,21 @@ func within(t *testing.T, limit time.Duration, f func(ctx context.Context)) {
 	begin := time.Now()
 	f(ctx)
 	require.Less(t, time.Since(begin), limit+time.Second)
+}
+
+// workspaceOf gives the workspace of a message on the registry's channel, "" for other messages.
+func workspaceOf(message string) string {
+	var event struct {
+		WorkspaceID string `json:"workspace_id"`
+	}
+	if json.Unmarshal([]byte(message), &event) != nil {
+		return ""
+	}
+	return event.WorkspaceID
+}
+
+func replaceOnce(t *testing.T, text, old, replacement string) string {
+	t.Helper()
+	require.Equal(t, 1, strings.Count(text, old), old)
+	return strings.Replace(text, old, replacement, 1)
 }

@@ -26,12 +26,13 @@ const (
 type commands struct {
 	Config kong.ConfigFlag `help:"YAML file of flags by their names; flags and variables come first." placeholder:"FILE" env:"GATEHOUSE_CONFIG"`
 
-	Serve   serveCommand   `cmd:"" help:"Answer registries."`
-	Check   checkCommand   `cmd:"" help:"Compile and type-check policies."`
-	Test    testCommand    `cmd:"" help:"Run Rego tests and case files, with coverage."`
-	Eval    evalCommand    `cmd:"" help:"Decide one review from a file and explain."`
-	Migrate migrateCommand `cmd:"" help:"Bring the database's own tables up to date."`
-	Version versionCommand `cmd:"" help:"Say which version this is."`
+	Serve         serveCommand         `cmd:"" help:"Answer registries."`
+	Check         checkCommand         `cmd:"" help:"Compile and type-check policies."`
+	Test          testCommand          `cmd:"" help:"Run Rego tests and case files, with coverage."`
+	Eval          evalCommand          `cmd:"" help:"Decide one review from a file and explain."`
+	Announcements announcementsCommand `cmd:"" help:"Look at what goes out to sinks, retry and discard it."`
+	Migrate       migrateCommand       `cmd:"" help:"Bring the database's own tables up to date."`
+	Version       versionCommand       `cmd:"" help:"Say which version this is."`
 }
 
 // streams are what a command talks over, so that tests can listen.

@@ -28,11 +28,12 @@ type serveCommand struct {
 	policyFlags
 	databaseFlags
 
-	Listen         string `help:"Address and port. Beyond loopback only with caller authentication." default:"127.0.0.1:8181"`
-	FactsQueryFile string `help:"File with the SQL query that gives the facts of a workspace, instead of the built-in one." placeholder:"FILE" type:"existingfile"`
-	RedisURL       string `name:"redis-url" help:"The registry's Redis: it hears of every workspace marked failed, and loses its liveness keys." placeholder:"redis://…"`
-	SaaS           bool   `name:"saas" help:"Workspaces live in private networks: policies may allow private addresses."`
-	Demo           bool   `help:"Put a handful of demo workspaces into the SQLite file."`
+	Listen         string   `help:"Address and port. Beyond loopback only with caller authentication." default:"127.0.0.1:8181"`
+	FactsQueryFile string   `help:"File with the SQL query that gives the facts of a workspace, instead of the built-in one." placeholder:"FILE" type:"existingfile"`
+	RedisURL       string   `name:"redis-url" help:"The registry's Redis: it hears of every workspace marked failed, and loses its liveness keys." placeholder:"redis://…"`
+	Sinks          sinkList `help:"Where events go out to: a list, best kept in the configuration file. See docs/operations.md." placeholder:"YAML"`
+	SaaS           bool     `name:"saas" help:"Workspaces live in private networks: policies may allow private addresses."`
+	Demo           bool     `help:"Put a handful of demo workspaces into the SQLite file."`
 
 	TokensFile    string `help:"YAML file of the callers' tokens (names, roles, SHA-256 hashes). Read again on SIGHUP." placeholder:"FILE" type:"existingfile"`
 	RegistryToken string `help:"Token of the one registry that calls; a variable is the better place for it." placeholder:"TOKEN"`
@@ -125,11 +126,19 @@ func (c *serveCommand) check() error {
 func (c *serveCommand) logger(to streams) *slog.Logger {
 	var level slog.Level
 	_ = level.UnmarshalText([]byte(c.LogLevel)) // the flag's enum has no other value
-	options := &slog.HandlerOptions{Level: level}
+	options := &slog.HandlerOptions{Level: level, ReplaceAttr: readableDurations}
 	if c.LogFormat == "text" {
 		return slog.New(slog.NewTextHandler(to.err, options))
 	}
 	return slog.New(slog.NewJSONHandler(to.err, options))
+}
+
+// readableDurations writes 1.5s where JSON would have 1500000000.
+func readableDurations(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		return slog.String(a.Key, a.Value.Duration().String())
+	}
+	return a
 }
 
 func (c *serveCommand) tokens() ([]server.Token, error) {
@@ -197,9 +206,10 @@ func (c *serveCommand) service(
 	return server.New(server.Options{
 		Reviewer: gate, Policies: live, Workspaces: store.workspaces, SecretKeys: store.secretKeys,
 		Authenticator: callers,
-		Checks:        []server.Check{{Name: "policies", Ready: live.ready}, {Name: "store", Ready: store.ready}},
-		Metrics:       promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry}),
-		Observer:      metrics.NewHTTP(registry), Logger: logger,
+		Events:        server.EventOptions{Source: store.events}, Announcements: store.announcements,
+		Checks:   []server.Check{{Name: "policies", Ready: live.ready}, {Name: "store", Ready: store.ready}},
+		Metrics:  promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry}),
+		Observer: metrics.NewHTTP(registry), Logger: logger,
 		RequestTimeout: c.RequestTimeout, MaxBodyBytes: c.MaxBodyBytes, MaxBatchBytes: c.MaxBatchBytes, MaxDepth: c.MaxDepth,
 		MaxInFlight: c.MaxInFlight, BatchParallel: c.BatchParallel, RateLimit: c.RateLimit,
 	})

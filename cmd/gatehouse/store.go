@@ -41,8 +41,9 @@ func (f databaseFlags) checkURL() error {
 	return nil
 }
 
-// openStore is a store with what hangs on it: the ports it fills, its queue and the relay that works it.
+// openStore is a store with what hangs on it: the ports it fills, and how its events go out.
 type openStore struct {
+	*delivery
 	kind       string
 	facts      admission.FactsReader
 	ledger     admission.Ledger
@@ -52,7 +53,7 @@ type openStore struct {
 	close      func()
 }
 
-// open opens the store, brings its tables up to date and starts the relay.
+// open opens the store, brings its tables up to date and starts delivering.
 func (c *serveCommand) open(ctx context.Context, registry *prometheus.Registry, logger *slog.Logger) (*openStore, error) {
 	err := c.checkURL()
 	if err != nil {
@@ -62,16 +63,14 @@ func (c *serveCommand) open(ctx context.Context, registry *prometheus.Registry, 
 	if err != nil {
 		return nil, err
 	}
-	var sinks []string
-	if c.RedisURL != "" {
-		sinks = append(sinks, announce.RegistrySink)
+	sinks, err := c.sinks()
+	if err != nil {
+		return nil, err
 	}
-	counter := metrics.NewAnnouncements(registry, sinks)
-	options := announce.Options{Log: logger, Observe: counter.Delivered}
 	if path, isSQLite := c.sqlitePath(); isSQLite {
-		return c.openSQLite(ctx, path, factsQuery, sinks, options, registry)
+		return c.openSQLite(ctx, path, factsQuery, sinks, registry, logger)
 	}
-	return c.openPostgres(ctx, factsQuery, sinks, options, registry)
+	return c.openPostgres(ctx, factsQuery, sinks, registry, logger)
 }
 
 func (c *serveCommand) factsQuery() (string, error) {
@@ -86,79 +85,78 @@ func (c *serveCommand) factsQuery() (string, error) {
 }
 
 func (c *serveCommand) openPostgres(
-	ctx context.Context, factsQuery string, sinks []string, options announce.Options, registry *prometheus.Registry,
+	ctx context.Context, factsQuery string, sinks announce.SinkConfigs, registry *prometheus.Registry, logger *slog.Logger,
 ) (*openStore, error) {
 	if c.Demo {
 		return nil, errors.New("--demo is for SQLite: it does not write into the registry's database")
 	}
-	outbox, err := announce.NewPostgresOutbox(sinks...)
+	outbox, err := announce.NewPostgresOutboxFor(sinks)
 	if err != nil {
 		return nil, err
 	}
 	store, err := postgres.Open(ctx, postgres.Options{
 		URL: c.DatabaseURL, MaxConns: c.DatabaseMaxConns, FactsQuery: factsQuery, Outbox: outbox,
-		Timeout: c.RequestTimeout, Logger: options.Log,
+		Timeout: c.RequestTimeout, Logger: logger,
 	})
 	if err != nil {
 		return nil, err
 	}
 	queue := announce.Postgres(store.Pool())
-	registry.MustRegister(metrics.NewPoolCollector(store.Pool()), metrics.NewOutboxCollector(queue.Stats))
-	tables := &tables{migrate: func(ctx context.Context) error { return migrateAll(ctx, store, queue) }, retry: true, log: options.Log}
-	stop, err := startRelay(ctx, queue, c.RedisURL, store, tables, options)
+	registry.MustRegister(metrics.NewPoolCollector(store.Pool()))
+	tables := &tables{migrate: func(ctx context.Context) error { return migrateAll(ctx, store, queue) }, retry: true, log: logger}
+	out, err := startDelivery(ctx, queue, store, sinks, tables, registry)
 	if err != nil {
 		store.Close()
 		return nil, err
 	}
 	return &openStore{
-		kind: "postgres", facts: store, ledger: store,
+		delivery: out, kind: "postgres", facts: store, ledger: store,
 		ready: func(ctx context.Context) error { return errors.Join(tables.ready(), store.Ready(ctx)) },
 		close: func() {
-			stop()
+			out.stop()
 			store.Close()
 		},
 	}, nil
 }
 
 func (c *serveCommand) openSQLite(
-	ctx context.Context, path, factsQuery string, sinks []string, options announce.Options, registry *prometheus.Registry,
+	ctx context.Context, path, factsQuery string, sinks announce.SinkConfigs, registry *prometheus.Registry, logger *slog.Logger,
 ) (*openStore, error) {
-	outbox, err := announce.NewSQLiteOutbox(sinks...)
+	outbox, err := announce.NewSQLiteOutboxFor(sinks)
 	if err != nil {
 		return nil, err
 	}
-	store, err := sqlite.Open(ctx, sqlite.Options{Path: path, Outbox: outbox, FactsQuery: factsQuery, Logger: options.Log})
+	store, err := sqlite.Open(ctx, sqlite.Options{Path: path, Outbox: outbox, FactsQuery: factsQuery, Logger: logger})
 	if err != nil {
 		return nil, err
 	}
 	closeStore := func() {
 		err := store.Close()
 		if err != nil {
-			options.Log.Error("closing the store", "error", err)
+			logger.Error("closing the store", "error", err)
 		}
 	}
 	queue := announce.SQLite(store.Writer())
-	registry.MustRegister(metrics.NewOutboxCollector(queue.Stats))
-	tables := &tables{migrate: func(ctx context.Context) error { return migrateAll(ctx, store, queue) }, log: options.Log}
-	stop, err := startRelay(ctx, queue, c.RedisURL, store, tables, options)
+	tables := &tables{migrate: func(ctx context.Context) error { return migrateAll(ctx, store, queue) }, log: logger}
+	out, err := startDelivery(ctx, queue, store, sinks, tables, registry)
 	if err != nil {
 		closeStore()
 		return nil, err
 	}
 	if c.Demo {
-		err = loadDemo(ctx, store, options.Log)
+		err = loadDemo(ctx, store, logger)
 		if err != nil {
-			stop()
+			out.stop()
 			closeStore()
 			return nil, err
 		}
 	}
 	writer := workspaceStore{store}
 	return &openStore{
-		kind: "sqlite", facts: store, ledger: store, workspaces: writer, secretKeys: writer,
+		delivery: out, kind: "sqlite", facts: store, ledger: store, workspaces: writer, secretKeys: writer,
 		ready: store.Ready,
 		close: func() {
-			stop()
+			out.stop()
 			closeStore()
 		},
 	}, nil

@@ -1,0 +1,317 @@
+package announce
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/google/uuid"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/rivertype"
+	"golang.org/x/sync/errgroup"
+)
+
+// What an operator may get wrong.
+var (
+	ErrUnknownAnnouncement = errors.New("there is no such announcement")
+	ErrUnknownSink         = errors.New("there is no such sink, or no server has worked its queue yet")
+	ErrInFlight            = errors.New("the announcement is being delivered now")
+	ErrAlreadyDelivered    = errors.New("the announcement is delivered already")
+	ErrBadCursor           = errors.New("not a cursor that a list gave")
+)
+
+// State is how far an announcement has come.
+type State string
+
+// The states of announcements. Delivered ones can be seen for ten minutes, dead
+// ones for thirty days.
+const (
+	StatePending   State = "pending"  // never tried, or being tried for the first time
+	StateRetrying  State = "retrying" // tried in vain, and to be tried again
+	StateDead      State = Dead
+	StateDelivered State = Delivered
+)
+
+// Announcement is one event on its way to one sink, as operators see it.
+type Announcement struct {
+	ID          int64     `json:"id"`
+	EventID     uuid.UUID `json:"event_id"`
+	DecisionID  uuid.UUID `json:"decision_id"`
+	Event       string    `json:"event"`
+	Sink        string    `json:"sink"`
+	WorkspaceID uuid.UUID `json:"workspace_id"`
+	Sequence    int64     `json:"sequence"`
+	State       State     `json:"state"`
+	Failures    int       `json:"failures"` // attempts that failed
+	LastError   string    `json:"last_error"`
+	CreatedAt   time.Time `json:"created_at"`
+	// NextAttempt is zero for those that are finished, FinishedAt for the others.
+	NextAttempt time.Time `json:"next_attempt,omitzero"`
+	FinishedAt  time.Time `json:"finished_at,omitzero"`
+	// Message is the registry's own.
+	Message jsontext.Value `json:"message"`
+}
+
+// SinkState is how a sink is doing.
+type SinkState struct {
+	Name string `json:"name"`
+	// Configured is false for what a sink left behind that was renamed or removed.
+	Configured    bool    `json:"configured"`
+	Disabled      bool    `json:"disabled"`
+	Reason        string  `json:"reason"` // why it is disabled
+	Pending       int     `json:"pending"`
+	OldestSeconds float64 `json:"oldest_seconds"` // age of the oldest that is pending
+	Dead          int     `json:"dead"`
+}
+
+// Filter selects announcements. Zero values select all.
+type Filter struct {
+	Sink  string
+	State State
+	// After is the cursor that came with the page before.
+	After string
+	// Limit is the size of a page, at most 1000 (100).
+	Limit int
+}
+
+const (
+	defaultLimit = 100
+	maxLimit     = 1000
+)
+
+// Announcements is the operators' view of the queue, for any process that can
+// reach the database. It is safe for concurrent use.
+type Announcements struct {
+	queue  queueClient
+	states func(ctx context.Context) ([]SinkState, error)
+	sinks  []string
+}
+
+// queueClient is what of River's client operators need.
+type queueClient interface {
+	queueControl
+	JobList(ctx context.Context, params *river.JobListParams) (*river.JobListResult, error)
+	JobGet(ctx context.Context, id int64) (*rivertype.JobRow, error)
+	JobRetry(ctx context.Context, id int64) (*rivertype.JobRow, error)
+	JobDelete(ctx context.Context, id int64) (*rivertype.JobRow, error)
+}
+
+// NewAnnouncements makes the view of a queue whose configured sinks are sinks.
+func NewAnnouncements[TTx any](database *Database[TTx], sinks []string) (*Announcements, error) {
+	client, err := river.NewClient(database.driver, &river.Config{
+		Schema: database.schema, ID: "operator", Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("opening the queue: %w", err)
+	}
+	return &Announcements{queue: client, states: database.sinkStates, sinks: slices.Clone(sinks)}, nil
+}
+
+// List gives a page of announcements, newest first, and the cursor of the next
+// page; it is empty on the last one.
+func (a *Announcements) List(ctx context.Context, filter Filter) (page []Announcement, next string, err error) {
+	params, err := filter.params()
+	if err != nil {
+		return nil, "", err
+	}
+	result, err := a.queue.JobList(ctx, params)
+	if err != nil {
+		return nil, "", fmt.Errorf("listing announcements: %w", err)
+	}
+	page = make([]Announcement, len(result.Jobs))
+	for i, row := range result.Jobs {
+		page[i] = newAnnouncement(row)
+	}
+	if len(page) < filter.limit() {
+		return page, "", nil
+	}
+	cursor, err := result.LastCursor.MarshalText()
+	if err != nil {
+		return nil, "", fmt.Errorf("writing the cursor: %w", err)
+	}
+	return page, string(cursor), nil
+}
+
+func (f Filter) limit() int {
+	if f.Limit <= 0 {
+		return defaultLimit
+	}
+	return min(f.Limit, maxLimit)
+}
+
+func (f Filter) params() (*river.JobListParams, error) {
+	params := river.NewJobListParams().Kinds(kind).OrderBy(river.JobListOrderByID, river.SortOrderDesc).First(f.limit())
+	if f.Sink != "" {
+		params = params.Queues(queueOf(f.Sink))
+	}
+	// Understood by both databases.
+	const failures = "coalesce(cast(metadata -> 'output' ->> 'failures' as integer), 0)"
+	switch f.State {
+	case "":
+	case StatePending:
+		params = params.States(unfinishedStates()...).Where(failures + " = 0")
+	case StateRetrying:
+		params = params.States(unfinishedStates()...).Where(failures + " > 0")
+	case StateDead:
+		params = params.States(rivertype.JobStateCancelled, rivertype.JobStateDiscarded)
+	case StateDelivered:
+		params = params.States(rivertype.JobStateCompleted)
+	default:
+		return nil, fmt.Errorf("no state of announcements is called %q", f.State)
+	}
+	if f.After == "" {
+		return params, nil
+	}
+	cursor := &river.JobListCursor{}
+	err := cursor.UnmarshalText([]byte(f.After))
+	if err != nil {
+		return nil, ErrBadCursor
+	}
+	return params.After(cursor), nil
+}
+
+func unfinishedStates() []rivertype.JobState {
+	return []rivertype.JobState{
+		rivertype.JobStateAvailable, rivertype.JobStatePending, rivertype.JobStateRetryable,
+		rivertype.JobStateRunning, rivertype.JobStateScheduled,
+	}
+}
+
+func newAnnouncement(row *rivertype.JobRow) Announcement {
+	var job Job
+	// One that cannot be read is listed with what its row tells, so that it can be
+	// discarded.
+	_ = json.Unmarshal(row.EncodedArgs, &job)
+	past := readHistory(row)
+	shown := Announcement{
+		ID: row.ID, EventID: job.EventID, DecisionID: job.DecisionID, Event: job.Event, Sink: sinkOf(row.Queue),
+		WorkspaceID: job.WorkspaceID, Sequence: job.Sequence, Failures: past.Failures, LastError: past.Error,
+		CreatedAt: row.CreatedAt.UTC(), Message: jsontext.Value(job.Message),
+	}
+	if row.FinalizedAt != nil {
+		shown.FinishedAt = row.FinalizedAt.UTC()
+	} else {
+		shown.NextAttempt = row.ScheduledAt.UTC()
+	}
+	switch row.State {
+	case rivertype.JobStateCompleted:
+		shown.State = StateDelivered
+	case rivertype.JobStateCancelled, rivertype.JobStateDiscarded:
+		shown.State = StateDead
+	default:
+		shown.State = StatePending
+		if past.Failures > 0 {
+			shown.State = StateRetrying
+		}
+	}
+	return shown
+}
+
+// Retry has an announcement tried now. One that was dead gets all the time for
+// retries again.
+func (a *Announcements) Retry(ctx context.Context, id int64) error {
+	err := a.check(ctx, id)
+	if err != nil {
+		return err
+	}
+	row, err := a.queue.JobRetry(ctx, id)
+	if err != nil {
+		return jobError("retrying", id, err)
+	}
+	if row.State == rivertype.JobStateRunning {
+		return ErrInFlight
+	}
+	return nil
+}
+
+// Discard removes an announcement, whether it is dead or not yet delivered.
+func (a *Announcements) Discard(ctx context.Context, id int64) error {
+	err := a.check(ctx, id)
+	if err != nil {
+		return err
+	}
+	_, err = a.queue.JobDelete(ctx, id)
+	if err != nil {
+		return jobError("discarding", id, err)
+	}
+	return nil
+}
+
+// check keeps an operator from sending again what has arrived. What is delivered
+// between this and the next step is delivered twice, as it may always be.
+func (a *Announcements) check(ctx context.Context, id int64) error {
+	row, err := a.queue.JobGet(ctx, id)
+	switch {
+	case err != nil:
+		return jobError("looking at", id, err)
+	case row.Kind != kind:
+		return ErrUnknownAnnouncement
+	case row.State == rivertype.JobStateCompleted:
+		return ErrAlreadyDelivered
+	}
+	return nil
+}
+
+func jobError(doing string, id int64, err error) error {
+	switch {
+	case errors.Is(err, rivertype.ErrNotFound):
+		return ErrUnknownAnnouncement
+	case errors.Is(err, rivertype.ErrJobRunning):
+		return ErrInFlight
+	default:
+		return fmt.Errorf("%s announcement %d: %w", doing, id, err)
+	}
+}
+
+// RetryAll retries all that is dead of a sink, or of all sinks for "", and says
+// how many that were. Some may have been retried when it returns an error.
+func (a *Announcements) RetryAll(ctx context.Context, sink string) (int, error) {
+	return a.eachDead(ctx, sink, a.Retry)
+}
+
+// DiscardAll discards all that is dead of a sink, or of all sinks for "".
+func (a *Announcements) DiscardAll(ctx context.Context, sink string) (int, error) {
+	return a.eachDead(ctx, sink, a.Discard)
+}
+
+// eachDead goes through pages rather than to the end of what is there, because
+// what is retried may die again meanwhile.
+func (a *Announcements) eachDead(
+	ctx context.Context, sink string, do func(ctx context.Context, id int64) error,
+) (int, error) {
+	// Several at once share the database's syncs to disk.
+	const concurrently = 8
+	done := 0
+	filter := Filter{Sink: sink, State: StateDead, Limit: maxLimit}
+	for {
+		page, next, err := a.List(ctx, filter)
+		if err != nil {
+			return done, err
+		}
+		group, groupCtx := errgroup.WithContext(ctx)
+		group.SetLimit(concurrently)
+		for _, dead := range page {
+			group.Go(func() error {
+				err := do(groupCtx, dead.ID)
+				if errors.Is(err, ErrUnknownAnnouncement) || errors.Is(err, ErrInFlight) || errors.Is(err, ErrAlreadyDelivered) {
+					return nil // somebody else did it first
+				}
+				return err
+			})
+		}
+		err = group.Wait()
+		if err != nil {
+			return done, err
+		}
+		done += len(page)
+		if next == "" {
+			return done, nil
+		}
+		filter.After = next
+	}
+}

@@ -1,0 +1,185 @@
+package announce
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	defaultSubject = "gatehouse.events"
+	natsTimeout    = 2 * time.Second // for connecting to one server
+	// A server that has vanished without a word is found out after two pings.
+	natsPing          = 10 * time.Second
+	natsReconnectWait = 500 * time.Millisecond
+)
+
+// jetStream publishes each event as a CloudEvent, with its id as Nats-Msg-Id:
+// JetStream drops what it has seen before in its time for duplicates. An event is
+// delivered when the stream has acknowledged it.
+type jetStream struct {
+	name    string
+	address natsAddress
+	subject string
+	source  string
+	options []jetstream.PublishOpt
+	conn    *nats.Conn
+	stream  jetstream.JetStream
+}
+
+// openNATS does not need a server: it connects in the background, as it does again
+// when a connection is lost.
+func openNATS(config SinkConfig, deps Dependencies) (*jetStream, error) {
+	address, err := parseNATSURL(string(config.URL))
+	if err != nil {
+		return nil, fmt.Errorf("url: %w", err)
+	}
+	sink := &jetStream{name: config.Name, address: address, subject: config.Subject, source: deps.Source}
+	if sink.subject == "" {
+		sink.subject = defaultSubject
+	}
+	// Attempts are counted and spread by the queue alone.
+	sink.options = append(sink.options, jetstream.WithRetryAttempts(0))
+	if config.Stream != "" {
+		sink.options = append(sink.options, jetstream.WithExpectStream(config.Stream))
+	}
+	sink.conn, err = nats.Connect(strings.Join(address.servers, ","), sink.connection(config, deps.Log)...)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to NATS: %w", address.withoutPassword(err))
+	}
+	sink.stream, err = jetstream.New(sink.conn)
+	if err != nil {
+		sink.conn.Close()
+		return nil, fmt.Errorf("preparing JetStream: %w", address.withoutPassword(err))
+	}
+	return sink, nil
+}
+
+func (s *jetStream) connection(config SinkConfig, log *slog.Logger) []nats.Option {
+	log = log.With("sink", config.Name)
+	options := []nats.Option{
+		nats.Name("gatehouse"),
+		nats.Timeout(natsTimeout),
+		nats.RetryOnFailedConnect(true),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(natsReconnectWait),
+		nats.PingInterval(natsPing),
+		nats.MaxPingsOutstanding(2),
+		// A password may be changed on the server first.
+		nats.IgnoreAuthErrorAbort(),
+		// What is kept for the next connection would be sent long after its attempt
+		// was given up and another one made.
+		nats.ReconnectBufSize(-1),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				log.Warn("the connection to NATS is lost", "error", s.address.withoutPassword(err))
+			}
+		}),
+		nats.ReconnectHandler(func(*nats.Conn) { log.Info("connected to NATS again") }),
+		// Without a handler the library prints to standard error. What is wrong is
+		// said with each attempt that fails for it.
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			log.Debug("NATS", "error", s.address.withoutPassword(err))
+		}),
+	}
+	switch {
+	case s.address.password != "":
+		options = append(options, nats.UserInfo(s.address.username, s.address.password))
+	case s.address.username != "":
+		options = append(options, nats.Token(s.address.username))
+	}
+	if config.CredentialsFile != "" {
+		options = append(options, nats.UserCredentials(config.CredentialsFile))
+	}
+	return options
+}
+
+func (s *jetStream) Name() string { return s.name }
+
+func (s *jetStream) Close() error {
+	s.conn.Close()
+	return nil
+}
+
+func (s *jetStream) Deliver(ctx context.Context, job Job) error {
+	body, err := newCloudEvent(job, s.source)
+	if err != nil {
+		return err
+	}
+	if !s.conn.IsConnected() {
+		return s.notConnected()
+	}
+	message := &nats.Msg{Subject: s.subject, Header: nats.Header{"content-type": {cloudEventsMediaType}}, Data: body}
+	options := append([]jetstream.PublishOpt{jetstream.WithMsgID(job.EventID.String())}, s.options...)
+	_, err = s.stream.PublishMsg(ctx, message, options...)
+	switch {
+	case errors.Is(err, jetstream.ErrNoStreamResponse):
+		return fmt.Errorf("no JetStream stream takes the subject %q", s.subject)
+	case errors.Is(err, context.DeadlineExceeded):
+		return errors.New("no acknowledgement within the timeout")
+	case err != nil:
+		return fmt.Errorf("publishing to NATS: %w", s.address.withoutPassword(err))
+	}
+	return nil
+}
+
+func (s *jetStream) notConnected() error {
+	err := s.conn.LastError()
+	if err == nil {
+		return errors.New("not connected to NATS")
+	}
+	return fmt.Errorf("not connected to NATS: %w", s.address.withoutPassword(err))
+}
+
+// natsAddress is where NATS is and how to log in there. The library gets the login
+// apart from the servers, so that it cannot repeat it with their addresses.
+type natsAddress struct {
+	servers            []string
+	username, password string // a username alone is a token
+}
+
+// parseNATSURL never repeats what it was given, as parseRedisURL does not.
+func parseNATSURL(text string) (natsAddress, error) {
+	var address natsAddress
+	for part := range strings.SplitSeq(text, ",") {
+		server, err := url.Parse(strings.TrimSpace(part))
+		if err != nil || server.Opaque != "" || server.RawQuery != "" || server.Fragment != "" || strings.Trim(server.Path, "/") != "" {
+			return natsAddress{}, errors.New(
+				"not a list of nats://user:password@host:port (escape special characters in the password)")
+		}
+		if server.Scheme != "nats" && server.Scheme != "tls" {
+			return natsAddress{}, errors.New("want the scheme nats or tls")
+		}
+		if server.Hostname() == "" {
+			return natsAddress{}, errors.New("no host")
+		}
+		password, _ := server.User.Password()
+		if address.servers == nil {
+			address.username, address.password = server.User.Username(), password
+		} else if server.User != nil && (server.User.Username() != address.username || password != address.password) {
+			return natsAddress{}, errors.New("servers of one sink need the same login")
+		}
+		address.servers = append(address.servers, server.Scheme+"://"+server.Host)
+	}
+	return address, nil
+}
+
+// withoutPassword is for servers that repeat what they were sent.
+func (a natsAddress) withoutPassword(err error) error {
+	text := err.Error()
+	secret := a.password
+	if secret == "" {
+		secret = a.username
+	}
+	if secret == "" || !strings.Contains(text, secret) {
+		return err
+	}
+	return errors.New(strings.ReplaceAll(text, secret, hidden))
+}

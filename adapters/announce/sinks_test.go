@@ -1,0 +1,23 @@
+package announce_test
+
+import (
+	"log/slog"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"gatehouse/adapters/announce"
+)
+
+const testSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// openSinks opens sinks as a configuration would, until the test ends.
+func openSinks(t testing.TB, deps announce.Dependencies, configs ...announce.SinkConfig) []announce.Sink {
+	t.Helper()
+	sinks, err := announce.Open(configs, deps)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, sinks.Close()) })
+	return sinks.All()
+}

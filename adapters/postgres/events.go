@@ -1,0 +1,86 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/go-json-experiment/json"
+	"github.com/jackc/pgx/v5"
+
+	"gatehouse/server/admission"
+)
+
+const (
+	eventsAfterSQL = `
+select seq, id, workspace_seq, decision_id, hook, message
+from gatehouse.events where seq > $1 order by seq limit $2`
+
+	// A transaction has this lock from before it takes a seq until after its commit can be seen. The names are
+	// unique as long as the server runs.
+	eventWritersSQL = `
+select virtualtransaction from pg_locks
+where locktype = 'relation' and relation = 'gatehouse.events'::regclass and mode = 'RowExclusiveLock' and granted
+    and database = (select oid from pg_database where datname = current_database())`
+)
+
+// EventsAfter gives up to limit events of the ledger whose seq is greater than after, in the order of seq, as of
+// one snapshot.
+//
+// A seq is taken when an event is written and can be seen when its transaction commits, so a later page may
+// hold what an earlier one passed over: with 17 and 18 being written side by side, 18 can be there first. Who
+// reads on from 18 without asking EventWriters never sees 17. Of one workspace the order of seq is that of the
+// commits.
+func (s *Store) EventsAfter(ctx context.Context, after int64, limit int) ([]admission.LedgerEvent, error) {
+	rows, err := s.pool.Query(ctx, eventsAfterSQL, after, limit)
+	if err != nil {
+		return nil, because(ctx, fmt.Errorf("reading the ledger of events: %w", err))
+	}
+	events, err := pgx.CollectRows(rows, readEvent)
+	if err != nil {
+		return nil, because(ctx, fmt.Errorf("reading the ledger of events: %w", err))
+	}
+	return events, nil
+}
+
+func readEvent(row pgx.CollectableRow) (admission.LedgerEvent, error) {
+	var read admission.LedgerEvent
+	var message []byte
+	event := &read.Event
+	err := row.Scan(&read.Seq, (*[16]byte)(&event.ID), &event.Sequence, (*[16]byte)(&event.DecisionID), &event.Hook, &message)
+	if err != nil {
+		return admission.LedgerEvent{}, err
+	}
+	err = json.Unmarshal(message, event)
+	if err != nil {
+		return admission.LedgerEvent{}, fmt.Errorf("event %s: reading its message: %w", event.ID, err)
+	}
+	return read, nil
+}
+
+// LastEventSeq is the greatest seq that can be read, 0 if there is none.
+func (s *Store) LastEventSeq(ctx context.Context) (int64, error) {
+	var last int64
+	err := s.pool.QueryRow(ctx, "select coalesce(max(seq), 0) from gatehouse.events").Scan(&last)
+	if err != nil {
+		return 0, because(ctx, fmt.Errorf("reading the end of the ledger of events: %w", err))
+	}
+	return last, nil
+}
+
+// EventWriters names the transactions, of all processes, that are writing events now. Whatever has taken a seq
+// below one that was read before this call is named, or has ended: once none of those that were named is named
+// any more, what cannot be read of the lower ones was rolled back and will never be there.
+//
+// No timeout says so: neither a backend that hangs in its commit nor a process with longer ones is bounded by
+// ours.
+func (s *Store) EventWriters(ctx context.Context) ([]string, error) {
+	rows, err := s.pool.Query(ctx, eventWritersSQL)
+	if err != nil {
+		return nil, because(ctx, fmt.Errorf("asking who writes events: %w", err))
+	}
+	writers, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, because(ctx, fmt.Errorf("asking who writes events: %w", err))
+	}
+	return writers, nil
+}

@@ -1,0 +1,202 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"gatehouse/adapters/announce"
+	"gatehouse/adapters/postgres"
+	"gatehouse/adapters/sqlite"
+)
+
+// announcementsCommand is the operators' view of what goes out, on the database itself: it works while the
+// server is down.
+type announcementsCommand struct {
+	List    listCommand    `cmd:"" help:"List announcements, newest first, and how the sinks are doing."`
+	Retry   retryCommand   `cmd:"" help:"Try announcements again now; dead ones get all the time for retries again."`
+	Discard discardCommand `cmd:"" help:"Remove announcements that shall not go out."`
+	Enable  enableCommand  `cmd:"" help:"Let a sink deliver again that was disabled, by a receiver that answered 410 or by hand."`
+	Disable disableCommand `cmd:"" help:"Stop delivering to a sink; what is announced meanwhile waits."`
+}
+
+type listCommand struct {
+	databaseFlags
+	Sink   string `help:"Only those of this sink." placeholder:"NAME"`
+	State  string `help:"Only those in this state: pending, retrying, dead, delivered." enum:",pending,retrying,dead,delivered" default:""`
+	Limit  int    `help:"How many at most, up to 1000." default:"50"`
+	Cursor string `help:"Go on where a list ended." placeholder:"CURSOR"`
+	Output string `help:"Form of the answer." enum:"text,json" default:"text"`
+}
+
+// Run prints a page of announcements.
+func (c *listCommand) Run(ctx context.Context, to streams) error {
+	return withAnnouncements(ctx, c.databaseFlags, func(view *announce.Announcements) error {
+		page, next, err := view.List(ctx, announce.Filter{Sink: c.Sink, State: announce.State(c.State), Limit: c.Limit, After: c.Cursor})
+		if err != nil {
+			return err
+		}
+		sinks, err := view.Sinks(ctx)
+		if err != nil {
+			return err
+		}
+		if c.Output == "json" {
+			return writeJSON(to.out, map[string]any{"announcements": page, "next": next, "sinks": sinks})
+		}
+		return writeAnnouncements(to.out, page, next, sinks)
+	})
+}
+
+func writeJSON(w io.Writer, value any) error {
+	text, err := json.Marshal(value, jsontext.WithIndent("  "), json.Deterministic(true))
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(w, "%s\n", text)
+	return err
+}
+
+func writeAnnouncements(w io.Writer, page []announce.Announcement, next string, sinks []announce.SinkState) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(table, "SINK\tSTATE\tPENDING\tOLDEST\tDEAD")
+	for _, sink := range sinks {
+		state := "enabled"
+		if sink.Disabled {
+			state = "disabled: " + sink.Reason
+		}
+		oldest := time.Duration(sink.OldestSeconds * float64(time.Second)).Round(time.Second)
+		_, _ = fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%d\n", sink.Name, state, sink.Pending, oldest, sink.Dead)
+	}
+	_, _ = fmt.Fprintln(table, "\nID\tCREATED\tSINK\tSTATE\tFAILURES\tWORKSPACE\tLAST ERROR")
+	for _, a := range page {
+		_, _ = fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%d\t%s\t%s\n",
+			a.ID, a.CreatedAt.Format(time.RFC3339), a.Sink, a.State, a.Failures, a.WorkspaceID, a.LastError)
+	}
+	err := table.Flush()
+	if err == nil && next != "" {
+		_, err = fmt.Fprintf(w, "more: --cursor %s\n", next)
+	}
+	return err
+}
+
+// selection says which announcements a command is for: some by id, or all dead ones.
+type selection struct {
+	IDs  []int64 `arg:"" optional:"" name:"id" help:"Ids of announcements, as list prints them."`
+	Dead bool    `help:"All that are dead."`
+	Sink string  `help:"With --dead: only those of this sink." placeholder:"NAME"`
+}
+
+// each does one to every announcement that is named, or all to the dead ones, and says how many it did.
+func (s selection) each(ctx context.Context, to streams, did string,
+	one func(context.Context, int64) error, all func(context.Context, string) (int, error),
+) error {
+	if (len(s.IDs) > 0) == s.Dead {
+		return errors.New("name announcements by their ids, or all dead ones with --dead")
+	}
+	done := 0
+	var err error
+	if s.Dead {
+		done, err = all(ctx, s.Sink)
+	}
+	for _, id := range s.IDs {
+		failed := one(ctx, id)
+		if failed != nil {
+			err = errors.Join(err, fmt.Errorf("announcement %d: %w", id, failed))
+			continue
+		}
+		done++
+	}
+	_, _ = fmt.Fprintf(to.out, "%d %s\n", done, did)
+	return err
+}
+
+type retryCommand struct {
+	databaseFlags
+	selection
+}
+
+// Run tries announcements again.
+func (c *retryCommand) Run(ctx context.Context, to streams) error {
+	return withAnnouncements(ctx, c.databaseFlags, func(view *announce.Announcements) error {
+		return c.each(ctx, to, "to be tried again", view.Retry, view.RetryAll)
+	})
+}
+
+type discardCommand struct {
+	databaseFlags
+	selection
+}
+
+// Run removes announcements.
+func (c *discardCommand) Run(ctx context.Context, to streams) error {
+	return withAnnouncements(ctx, c.databaseFlags, func(view *announce.Announcements) error {
+		return c.each(ctx, to, "discarded", view.Discard, view.DiscardAll)
+	})
+}
+
+type enableCommand struct {
+	databaseFlags
+	Sink string `arg:"" help:"Name of the sink."`
+}
+
+// Run lets a sink deliver again.
+func (c *enableCommand) Run(ctx context.Context, to streams) error {
+	return withAnnouncements(ctx, c.databaseFlags, func(view *announce.Announcements) error {
+		err := view.Enable(ctx, c.Sink)
+		if err == nil {
+			_, err = fmt.Fprintf(to.out, "sink %s is enabled\n", c.Sink)
+		}
+		return err
+	})
+}
+
+type disableCommand struct {
+	databaseFlags
+	Sink string `arg:"" help:"Name of the sink."`
+}
+
+// Run stops a sink.
+func (c *disableCommand) Run(ctx context.Context, to streams) error {
+	return withAnnouncements(ctx, c.databaseFlags, func(view *announce.Announcements) error {
+		err := view.Disable(ctx, c.Sink)
+		if err == nil {
+			_, err = fmt.Fprintf(to.out, "sink %s is disabled\n", c.Sink)
+		}
+		return err
+	})
+}
+
+// withAnnouncements opens the queue of the database that the flags name.
+func withAnnouncements(ctx context.Context, flags databaseFlags, do func(*announce.Announcements) error) error {
+	err := flags.checkURL()
+	if err != nil {
+		return err
+	}
+	if path, isSQLite := flags.sqlitePath(); isSQLite {
+		store, err := sqlite.Open(ctx, sqlite.Options{Path: path})
+		if err != nil {
+			return err
+		}
+		view, err := announce.NewAnnouncements(announce.SQLite(store.Writer()), nil)
+		if err == nil {
+			err = do(view)
+		}
+		return errors.Join(err, store.Close())
+	}
+	store, err := postgres.Open(ctx, postgres.Options{URL: flags.DatabaseURL, MaxConns: flags.DatabaseMaxConns})
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	view, err := announce.NewAnnouncements(announce.Postgres(store.Pool()), nil)
+	if err != nil {
+		return err
+	}
+	return do(view)
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"gatehouse/adapters/announce"
+	"gatehouse/adapters/announce/stream"
+	"gatehouse/adapters/metrics"
+	"gatehouse/server"
+)
+
+// stopPatience is how long the relay may take to end deliveries under way.
+const stopPatience = 10 * time.Second
+
+// eventStore is what delivering needs of a store.
+type eventStore interface {
+	announce.Workspaces
+	stream.Ledger
+	stream.Listener
+}
+
+// delivery is how events go out: sinks with the relay that works their queues, and the hub of the live stream.
+type delivery struct {
+	announcements server.AnnouncementLister
+	events        server.EventSource
+	stop          func()
+}
+
+// startDelivery makes the tables ready and then works the queue and follows the ledger. Both outlive ctx until
+// stop, because requests that finish after the signal to stop still announce.
+func startDelivery[TTx any](
+	ctx context.Context, queue *announce.Database[TTx], store eventStore, sinks announce.SinkConfigs,
+	tables *tables, registry *prometheus.Registry,
+) (*delivery, error) {
+	view, err := announce.NewAnnouncements(queue, sinks.Names())
+	if err != nil {
+		return nil, err
+	}
+	opened, err := announce.Open(sinks, announce.Dependencies{Workspaces: store, Log: tables.log})
+	if err != nil {
+		return nil, err
+	}
+	counter := metrics.NewAnnouncements(registry, sinks.Names())
+	relay, err := announce.NewRelay(queue, opened.All(), announce.Options{Log: tables.log, Observe: counter.Delivered})
+	if err != nil {
+		return nil, errors.Join(err, opened.Close())
+	}
+	hub := stream.New(store, store, stream.Options{Logger: tables.log})
+	working := context.WithoutCancel(ctx)
+	err = tables.start(ctx, func() {
+		relay.Start(working)
+		hub.Start()
+	})
+	if err != nil {
+		return nil, errors.Join(err, opened.Close())
+	}
+	registry.MustRegister(metrics.NewOutboxCollector(outboxStats(view)))
+	return &delivery{
+		announcements: announcementView{view},
+		events:        hub,
+		stop: func() {
+			limited, cancel := context.WithTimeout(working, stopPatience)
+			defer cancel()
+			hub.Close()
+			err := errors.Join(relay.Stop(limited), opened.Close())
+			if err != nil {
+				tables.log.Warn("stopping deliveries", "error", err)
+			}
+		},
+	}, nil
+}
+
+// outboxStats shows the sinks to the metrics.
+func outboxStats(view *announce.Announcements) metrics.OutboxStats {
+	return func(ctx context.Context) ([]metrics.SinkStats, error) {
+		states, err := view.Stats(ctx)
+		if err != nil {
+			return nil, err
+		}
+		stats := make([]metrics.SinkStats, len(states))
+		for i, state := range states {
+			stats[i] = metrics.SinkStats{
+				Sink: state.Name, Pending: state.Pending, OldestSeconds: state.OldestSeconds, Dead: state.Dead, Disabled: state.Disabled,
+			}
+		}
+		return stats, nil
+	}
+}

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/alecthomas/kong"
+	"sigs.k8s.io/yaml"
+
+	"gatehouse/adapters/announce"
+	"gatehouse/server"
+)
+
+// sinkList is the flag of the sinks: a list in the configuration file, or YAML text in a flag or variable.
+type sinkList announce.SinkConfigs
+
+// Decode implements kong.MapperValue.
+func (s *sinkList) Decode(ctx *kong.DecodeContext) error {
+	token := ctx.Scan.Pop()
+	text, isText := token.Value.(string)
+	if !isText {
+		// From the file, where it has been read already.
+		document, err := yaml.Marshal(token.Value)
+		if err != nil {
+			return errors.New("sinks: want a list of objects")
+		}
+		text = string(document)
+	}
+	var configs announce.SinkConfigs
+	document, err := yaml.YAMLToJSONStrict([]byte(text))
+	if err != nil {
+		return errors.New("sinks: not readable as YAML") // the library's error repeats the text, which may hold secrets
+	}
+	err = configs.UnmarshalJSON(document)
+	if err != nil {
+		return err
+	}
+	*s = sinkList(configs)
+	return nil
+}
+
+// sinks are those of the list, and the registry's Redis where only its URL is given.
+func (c *serveCommand) sinks() (announce.SinkConfigs, error) {
+	configs := announce.SinkConfigs(c.Sinks)
+	if c.RedisURL != "" {
+		configs = append(configs, announce.RegistrySinkConfig(c.RedisURL))
+	}
+	err := configs.Validate()
+	if err != nil {
+		return nil, err
+	}
+	return configs, nil
+}
+
+// announcementView shows the queue to the server.
+type announcementView struct {
+	announcements *announce.Announcements
+}
+
+func (v announcementView) ListAnnouncements(ctx context.Context, filter server.AnnouncementFilter) (server.AnnouncementPage, error) {
+	state := announce.State(filter.State)
+	switch state {
+	case "", announce.StatePending, announce.StateRetrying, announce.StateDead, announce.StateDelivered:
+	default:
+		return server.AnnouncementPage{}, server.ErrBadFilter
+	}
+	page, next, err := v.announcements.List(ctx, announce.Filter{Sink: filter.Sink, State: state, After: filter.Cursor, Limit: filter.Limit})
+	if errors.Is(err, announce.ErrBadCursor) {
+		return server.AnnouncementPage{}, server.ErrBadFilter
+	}
+	if err != nil {
+		return server.AnnouncementPage{}, err
+	}
+	sinks, err := v.announcements.Sinks(ctx)
+	if err != nil {
+		return server.AnnouncementPage{}, fmt.Errorf("reading the state of the sinks: %w", err)
+	}
+	return server.AnnouncementPage{Announcements: page, Next: next, Sinks: sinks}, nil
+}

@@ -1,0 +1,17 @@
+package admission
+
+// LedgerEvent is an event at its place in the ledger of events.
+type LedgerEvent struct {
+	Event Event
+	// Seq is the ledger's own order of all events, from 1, with gaps. Where events are written side by side, a
+	// lower one may be committed after a higher one has been read.
+	Seq int64
+}
+
+// StreamedEvent is an event on its way to a reader of the ledger.
+type StreamedEvent struct {
+	// Position is where a reader resumes who has this event and all that came before it: every event at or
+	// below it has been sent. It never goes back, and several events may have the same.
+	Position int64
+	Event    *Event // nil where only the position has moved
+}
