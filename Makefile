@@ -3,7 +3,7 @@
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo devel)
 PACKAGES ?= ./...
 
-.PHONY: build run test lint bench help
+.PHONY: build run test lint soak bench help
 
 build: ## the program, in bin/
 	go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/gatehouse ./cmd/gatehouse
@@ -25,6 +25,10 @@ lint: ## formatting, vet, golangci-lint (built once, from tools/go.mod), and the
 	go -C tools build -o ../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	./bin/golangci-lint run ./...
 	go run ./cmd/gatehouse check --policies policies
+
+soak: ## the fault tests at full length: 50 times kill -9, two replicas, 2,000 denies
+	go build -o bin/withservices ./internal/testenv/withservices
+	GATEHOUSE_SOAK=1 ./bin/withservices -- go test -race -count 1 -timeout 60m -v -run 'Kill9|Replicas' ./cmd/gatehouse
 
 bench: ## Go benchmarks of one decision, one review and one record; see docs/performance.md
 	./bin/withservices -- go test -run '^$$' -bench . -benchmem $(PACKAGES)

@@ -95,6 +95,7 @@ func (s *Server) router() http.Handler {
 	r.Get("/healthz", s.healthz)
 	r.Get("/readyz", s.problems(s.readyz))
 	r.Method(http.MethodGet, "/metrics", s.options.Metrics)
+	r.Get("/openapi.json", s.serveOpenAPI)
 
 	r.Group(func(r chi.Router) {
 		r.Use(s.authenticate(s.writeProblem, RoleRegistry), s.deadline, s.rateLimited(s.writeProblem), s.bounded(s.writeProblem))

@@ -25,7 +25,10 @@ type queue struct {
 	announce func(t testing.TB, events ...admission.Event)
 	rollBack func(t testing.TB, event admission.Event)
 	newRelay func(sinks []announce.Sink, options announce.Options) (*announce.Relay, error)
-	stats    func(ctx context.Context) (int, time.Duration, error)
+	// subscribe has events go to these sinks only.
+	subscribe func(t testing.TB, sinks ...announce.SinkConfig)
+	view      func(t testing.TB, sinks ...string) *announce.Announcements
+	stats     func(ctx context.Context) (int, time.Duration, error)
 	exec     func(t testing.TB, statement string)
 	text     func(t testing.TB, query string) string
 }
@@ -85,6 +88,12 @@ func postgresQueue(t testing.TB, pool *pgxpool.Pool, sinkNames ...string) *queue
 		newRelay: func(sinks []announce.Sink, options announce.Options) (*announce.Relay, error) {
 			return announce.NewRelay(database, sinks, options)
 		},
+		subscribe: func(t testing.TB, sinks ...announce.SinkConfig) {
+			var err error
+			outbox, err = announce.NewPostgresOutboxFor(sinks)
+			require.NoError(t, err)
+		},
+		view:  func(t testing.TB, sinks ...string) *announce.Announcements { return newView(t, database, sinks) },
 		stats: database.Stats,
 		exec: func(t testing.TB, statement string) {
 			_, err := pool.Exec(t.Context(), statement)
@@ -122,6 +131,12 @@ func sqliteQueue(t testing.TB, db *sql.DB, sinkNames ...string) *queue {
 		newRelay: func(sinks []announce.Sink, options announce.Options) (*announce.Relay, error) {
 			return announce.NewRelay(database, sinks, options)
 		},
+		subscribe: func(t testing.TB, sinks ...announce.SinkConfig) {
+			var err error
+			outbox, err = announce.NewSQLiteOutboxFor(sinks)
+			require.NoError(t, err)
+		},
+		view:  func(t testing.TB, sinks ...string) *announce.Announcements { return newView(t, database, sinks) },
 		stats: database.Stats,
 		exec: func(t testing.TB, statement string) {
 			_, err := db.ExecContext(t.Context(), statement)
@@ -132,6 +147,13 @@ func sqliteQueue(t testing.TB, db *sql.DB, sinkNames ...string) *queue {
 			return text
 		},
 	}
+}
+
+func newView[TTx any](t testing.TB, database *announce.Database[TTx], sinks []string) *announce.Announcements {
+	t.Helper()
+	view, err := announce.NewAnnouncements(database, sinks)
+	require.NoError(t, err)
+	return view
 }
 
 func orRegistry(names []string) []string {
@@ -173,7 +195,8 @@ func newEvents(t testing.TB, count int) []admission.Event {
 		id, err := uuid.NewV7()
 		require.NoError(t, err)
 		events[i] = admission.Event{
-			ID: id, Event: admission.ProvisionFailed, WorkspaceID: uuid.New(),
+			ID: id, DecisionID: uuid.New(), Hook: "register", Sequence: 7,
+			Event: admission.ProvisionFailed, WorkspaceID: uuid.New(),
 			Timestamp: time.Date(2026, 4, 5, 6, 7, 8, 123456000, time.UTC),
 			Payload: admission.EventPayload{
 				Error:  `no <MODEL> secret & "no" model`,

@@ -24,7 +24,7 @@ const (
 	// fetchCooldown and workersPerSink bound what one process delivers to one sink:
 	// workersPerSink in each fetchCooldown.
 	fetchCooldown  = 5 * time.Millisecond
-	workersPerSink = 200
+	workersPerSink = 50
 
 	// The ledger tells what was announced; finished jobs are kept for a look at
 	// what has just happened, dead ones for somebody to decide about them.

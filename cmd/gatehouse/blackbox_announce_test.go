@@ -205,6 +205,7 @@ func badWorkspaces(reg *registry, n int) []uuid.UUID {
 
 // Promise 3: whatever moment the process dies at, between a deny's commit and its deliveries above all.
 func TestKill9BetweenCommitAndDeliveryLosesNoAnnouncement(t *testing.T) {
+	t.Parallel() // most of its time it waits until the jobs of the killed are taken over
 	database := testenv.DatabaseURL(t, testenv.RegistryCurrent)
 	reg, sinks := newRegistry(t, database), newSubscribers(t)
 	args := append([]string{"--config", sinks.config(), "--policies", strictPolicies(t), "--database-url", database}, patient...)
@@ -239,6 +240,7 @@ func TestKill9BetweenCommitAndDeliveryLosesNoAnnouncement(t *testing.T) {
 }
 
 func TestTwoReplicasOfWhichOneDiesLoseNothing(t *testing.T) {
+	t.Parallel() // as above
 	database := testenv.DatabaseURL(t, testenv.RegistryCurrent)
 	reg, sinks := newRegistry(t, database), newSubscribers(t)
 	args := append([]string{"--config", sinks.config(), "--policies", strictPolicies(t), "--database-url", database}, patient...)

@@ -27,6 +27,7 @@ type memory struct {
 	wakes     []func()
 	fail      error
 	reads     int
+	onRead    func() // called before each read, for what happens between two of them
 }
 
 func newMemory() *memory {
@@ -94,7 +95,16 @@ func (m *memory) all() []admission.LedgerEvent {
 	return slices.Clone(m.committed)
 }
 
+func (m *memory) readSoFar() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.reads
+}
+
 func (m *memory) EventsAfter(_ context.Context, after int64, limit int) ([]admission.LedgerEvent, error) {
+	if m.onRead != nil {
+		m.onRead()
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.reads++
