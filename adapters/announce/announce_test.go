@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -265,6 +266,7 @@ func TestSinkWithManyFailuresKeepsASmallRow(t *testing.T) {
 }
 
 func TestHangingSinkHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
 	pool := openPostgres(t, testenv.DatabaseURL(t, testenv.Empty))
 	q, events := postgresQueue(t, pool, "fast", "slow"), newEvents(t, 100)
 	slow := &recorder{name: "slow", deliver: func(ctx context.Context, _ announce.Job) error {
@@ -278,6 +280,33 @@ func TestHangingSinkHoldsUpNoOther(t *testing.T) {
 
 	require.Eventually(t, func() bool { return fast.hasAll(events) }, 5*time.Second, tick)
 	require.False(t, slow.hasAll(events))
+}
+
+func TestFloodOfOneWorkspaceHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
+	pool := openPostgres(t, testenv.DatabaseURL(t, testenv.Empty))
+	q, flood, others := postgresQueue(t, pool), newEvents(t, 300), newEvents(t, 30)
+	var now, most atomic.Int64
+	sink := &recorder{name: announce.RegistrySink, deliver: func(ctx context.Context, job announce.Job) error {
+		if job.WorkspaceID != flood[0].WorkspaceID {
+			return nil
+		}
+		most.Store(max(most.Load(), now.Add(1)))
+		defer now.Add(-1)
+		<-ctx.Done()
+		return ctx.Err()
+	}}
+	for i := range flood {
+		flood[i].WorkspaceID = flood[0].WorkspaceID
+	}
+	q.announce(t, flood...)
+	q.start(t, announce.Options{Drain: tick}, sink)
+	require.Eventually(t, func() bool { return now.Load() > 0 }, patience, tick)
+
+	q.announce(t, others...)
+
+	require.Eventually(t, func() bool { return sink.hasAll(others) }, 5*time.Second, tick)
+	require.LessOrEqual(t, most.Load(), int64(4))
 }
 
 func TestWithoutSinksNothingIsAnnounced(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -271,46 +272,46 @@ func jobError(doing string, id int64, err error) error {
 // RetryAll retries all that is dead of a sink, or of all sinks for "", and says
 // how many that were. Some may have been retried when it returns an error.
 func (a *Announcements) RetryAll(ctx context.Context, sink string) (int, error) {
-	return a.eachDead(ctx, sink, a.Retry)
+	return a.each(ctx, Filter{Sink: sink, State: StateDead}, a.Retry)
 }
 
-// DiscardAll discards all that is dead of a sink, or of all sinks for "".
-func (a *Announcements) DiscardAll(ctx context.Context, sink string) (int, error) {
-	return a.eachDead(ctx, sink, a.Discard)
+// DiscardAll discards all of a sink, or of all sinks for "", that is in a state;
+// so also what still waits for a sink that was removed from the configuration.
+func (a *Announcements) DiscardAll(ctx context.Context, sink string, state State) (int, error) {
+	return a.each(ctx, Filter{Sink: sink, State: state}, a.Discard)
 }
 
-// eachDead goes through pages rather than to the end of what is there, because
-// what is retried may die again meanwhile.
-func (a *Announcements) eachDead(
-	ctx context.Context, sink string, do func(ctx context.Context, id int64) error,
+// each goes through pages rather than until nothing is left, because what is
+// retried may die again meanwhile.
+func (a *Announcements) each(
+	ctx context.Context, filter Filter, do func(ctx context.Context, id int64) error,
 ) (int, error) {
 	// Several at once share the database's syncs to disk.
 	const concurrently = 8
-	done := 0
-	filter := Filter{Sink: sink, State: StateDead, Limit: maxLimit}
+	var done atomic.Int64
+	filter.Limit = maxLimit
 	for {
 		page, next, err := a.List(ctx, filter)
 		if err != nil {
-			return done, err
+			return int(done.Load()), err
 		}
 		group, groupCtx := errgroup.WithContext(ctx)
 		group.SetLimit(concurrently)
-		for _, dead := range page {
+		for _, found := range page {
 			group.Go(func() error {
-				err := do(groupCtx, dead.ID)
-				if errors.Is(err, ErrUnknownAnnouncement) || errors.Is(err, ErrInFlight) || errors.Is(err, ErrAlreadyDelivered) {
-					return nil // somebody else did it first
+				err := do(groupCtx, found.ID)
+				switch {
+				case err == nil:
+					done.Add(1)
+				case errors.Is(err, ErrUnknownAnnouncement), errors.Is(err, ErrInFlight), errors.Is(err, ErrAlreadyDelivered):
+					return nil // somebody else was faster
 				}
 				return err
 			})
 		}
 		err = group.Wait()
-		if err != nil {
-			return done, err
-		}
-		done += len(page)
-		if next == "" {
-			return done, nil
+		if err != nil || next == "" {
+			return int(done.Load()), err
 		}
 		filter.After = next
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/url"
 	"slices"
 	"time"
 )
@@ -48,6 +49,10 @@ func Open(configs SinkConfigs, deps Dependencies) (*Sinks, error) {
 		return nil, err
 	}
 	deps = deps.withDefaults()
+	_, err = url.Parse(deps.Source)
+	if err != nil {
+		return nil, errors.New("the source of events is not a URI reference")
+	}
 	opened := &Sinks{}
 	for _, config := range configs {
 		err = opened.open(config, deps)

@@ -18,6 +18,7 @@ import (
 )
 
 func TestTwoRelaysShareTheWork(t *testing.T) {
+	t.Parallel()
 	address := testenv.DatabaseURL(t, testenv.Empty)
 	sink, events := &recorder{name: announce.RegistrySink}, newEvents(t, 200)
 	first := postgresQueue(t, openPostgres(t, address))
@@ -39,6 +40,7 @@ func TestTwoRelaysShareTheWork(t *testing.T) {
 }
 
 func TestRelayStartsWithoutADatabaseAndOutlivesItsRestart(t *testing.T) {
+	t.Parallel()
 	server := testenv.OwnPostgres(t, testenv.Options{})
 	address, err := server.CreateDatabase(t.Context(), testenv.Empty)
 	require.NoError(t, err)
@@ -99,6 +101,7 @@ func TestJobOfAKilledProcessIsTakenOver(t *testing.T) {
 }
 
 func TestConcurrentMigrationsAllSucceed(t *testing.T) {
+	t.Parallel()
 	type database interface {
 		Migrate(ctx context.Context) error
 		Pending(ctx context.Context) (bool, error)
@@ -133,6 +136,7 @@ func TestConcurrentMigrationsAllSucceed(t *testing.T) {
 }
 
 func TestRoleThatMayNotChangeTablesCanServe(t *testing.T) {
+	t.Parallel()
 	server := testenv.OwnPostgres(t, testenv.Options{})
 	address, err := server.CreateDatabase(t.Context(), testenv.Empty)
 	require.NoError(t, err)

@@ -29,16 +29,20 @@ type queue struct {
 	subscribe func(t testing.TB, sinks ...announce.SinkConfig)
 	view      func(t testing.TB, sinks ...string) *announce.Announcements
 	stats     func(ctx context.Context) (int, time.Duration, error)
-	exec     func(t testing.TB, statement string)
-	text     func(t testing.TB, query string) string
+	exec      func(t testing.TB, statement string)
+	text      func(t testing.TB, query string) string
 }
 
-// onEachDatabase runs one statement about behaviour on Postgres and on SQLite.
+// onEachDatabase runs one statement about behaviour on Postgres and on SQLite. Most
+// of these tests wait most of the time, so they do it side by side.
 func onEachDatabase(t *testing.T, test func(t *testing.T, q *queue)) {
+	t.Parallel()
 	t.Run("postgres", func(t *testing.T) {
+		t.Parallel()
 		test(t, postgresQueue(t, openPostgres(t, testenv.DatabaseURL(t, testenv.Empty))))
 	})
 	t.Run("sqlite", func(t *testing.T) {
+		t.Parallel()
 		test(t, sqliteQueue(t, openSQLite(t, filepath.Join(t.TempDir(), "gatehouse.db"))))
 	})
 }
@@ -55,7 +59,12 @@ func openPostgres(t testing.TB, address string) *pgxpool.Pool {
 
 func openSQLite(t testing.TB, path string) *sql.DB {
 	t.Helper()
-	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=journal_mode(WAL)&_pragma=busy_timeout(5000)&_pragma=synchronous(FULL)")
+	// Only benchmarks wait for the disk, as with Postgres.
+	sync := "OFF"
+	if _, benchmark := t.(*testing.B); benchmark {
+		sync = "FULL"
+	}
+	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=journal_mode(WAL)&_pragma=busy_timeout(5000)&_pragma=synchronous("+sync+")")
 	require.NoError(t, err)
 	db.SetMaxOpenConns(1)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })

@@ -62,6 +62,7 @@ func TestPasswordIsInNoErrorNoLogAndNoRow(t *testing.T) {
 }
 
 func TestEveryWayToGiveAPasswordLogsIn(t *testing.T) {
+	t.Parallel()
 	server := testenv.OwnRedis(t)
 	right, err := url.Parse(server.URL())
 	require.NoError(t, err)

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
@@ -26,7 +25,7 @@ import (
 // comparison. Run it with -benchtime=20000x.
 func BenchmarkDeliveries(b *testing.B) {
 	b.Run("river's defaults, nothing to do", func(b *testing.B) {
-		pool, client := fullQueue(b)
+		pool := fullQueue(b)
 		count := &atomic.Int64{}
 		workers := river.NewWorkers()
 		river.AddWorker(workers, river.WorkFunc(func(context.Context, *river.Job[announce.Job]) error {
@@ -37,7 +36,7 @@ func BenchmarkDeliveries(b *testing.B) {
 			Schema: "gatehouse", Workers: workers, Logger: quiet(),
 			Queues: map[string]river.QueueConfig{benchmarkQueue: {MaxWorkers: 50}},
 		}
-		measureDeliveries(b, pool, client, count, func() (stop func()) {
+		measureDeliveries(b, pool, count, func() (stop func()) {
 			relay, err := river.NewClient(riverpgxv5.New(pool), config)
 			require.NoError(b, err)
 			require.NoError(b, relay.Start(context.WithoutCancel(b.Context())))
@@ -98,8 +97,8 @@ func (c *counting) Deliver(ctx context.Context, job announce.Job) error {
 }
 
 func benchmarkSink(b *testing.B, count *atomic.Int64, sinks ...announce.Sink) {
-	pool, client := fullQueue(b)
-	measureDeliveries(b, pool, client, count, func() (stop func()) {
+	pool := fullQueue(b)
+	measureDeliveries(b, pool, count, func() (stop func()) {
 		relay, err := announce.NewRelay(announce.Postgres(pool), sinks, announce.Options{})
 		require.NoError(b, err)
 		relay.Start(context.WithoutCancel(b.Context()))
@@ -108,7 +107,7 @@ func benchmarkSink(b *testing.B, count *atomic.Int64, sinks ...announce.Sink) {
 }
 
 // fullQueue holds b.N announcements of as many workspaces.
-func fullQueue(b *testing.B) (*pgxpool.Pool, *river.Client[pgx.Tx]) {
+func fullQueue(b *testing.B) *pgxpool.Pool {
 	server := testenv.OwnPostgres(b, testenv.Options{Durable: true})
 	address, err := server.CreateDatabase(b.Context(), testenv.Empty)
 	require.NoError(b, err)
@@ -141,12 +140,10 @@ func fullQueue(b *testing.B) (*pgxpool.Pool, *river.Client[pgx.Tx]) {
 	require.NoError(b, err)
 	_, err = pool.Exec(b.Context(), "analyze gatehouse.river_job")
 	require.NoError(b, err)
-	return pool, client
+	return pool
 }
 
-func measureDeliveries(
-	b *testing.B, pool *pgxpool.Pool, _ *river.Client[pgx.Tx], count *atomic.Int64, start func() (stop func()),
-) {
+func measureDeliveries(b *testing.B, pool *pgxpool.Pool, count *atomic.Int64, start func() (stop func())) {
 	b.ResetTimer()
 	stop := start()
 	defer stop()

@@ -184,7 +184,7 @@ func sendError(ctx context.Context, err error) error {
 		return fmt.Errorf("checking the receiver's certificate: %w", certificate)
 	case errors.As(err, &invalid):
 		return fmt.Errorf("checking the receiver's certificate: %w", invalid)
-	case errors.As(err, &notTLS):
+	case errors.Is(err, http.ErrSchemeMismatch) || errors.As(err, &notTLS):
 		return errors.New("the receiver does not speak TLS")
 	case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
 		return errors.New("the receiver closed the connection without an answer")

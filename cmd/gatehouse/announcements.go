@@ -85,26 +85,59 @@ func writeAnnouncements(w io.Writer, page []announce.Announcement, next string, 
 	return err
 }
 
-// selection says which announcements a command is for: some by id, or all dead ones.
-type selection struct {
+type retryCommand struct {
+	databaseFlags
 	IDs  []int64 `arg:"" optional:"" name:"id" help:"Ids of announcements, as list prints them."`
 	Dead bool    `help:"All that are dead."`
 	Sink string  `help:"With --dead: only those of this sink." placeholder:"NAME"`
 }
 
-// each does one to every announcement that is named, or all to the dead ones, and says how many it did.
-func (s selection) each(ctx context.Context, to streams, did string,
-	one func(context.Context, int64) error, all func(context.Context, string) (int, error),
-) error {
-	if (len(s.IDs) > 0) == s.Dead {
+// Run tries announcements again.
+func (c *retryCommand) Run(ctx context.Context, to streams) error {
+	if (len(c.IDs) > 0) == c.Dead {
 		return errors.New("name announcements by their ids, or all dead ones with --dead")
 	}
-	done := 0
-	var err error
-	if s.Dead {
-		done, err = all(ctx, s.Sink)
+	return withAnnouncements(ctx, c.databaseFlags, func(view *announce.Announcements) error {
+		done, err := 0, error(nil)
+		if c.Dead {
+			done, err = view.RetryAll(ctx, c.Sink)
+		} else {
+			done, err = eachID(ctx, c.IDs, view.Retry)
+		}
+		return conclude(to, done, "to be tried again", err)
+	})
+}
+
+type discardCommand struct {
+	databaseFlags
+	IDs   []int64 `arg:"" optional:"" name:"id" help:"Ids of announcements, as list prints them."`
+	State string  `help:"All in this state: dead, or pending and retrying for what waits for a sink that is gone." enum:",pending,retrying,dead" default:""`
+	Sink  string  `help:"With --state: only those of this sink; required but for dead ones." placeholder:"NAME"`
+}
+
+// Run removes announcements.
+func (c *discardCommand) Run(ctx context.Context, to streams) error {
+	state := announce.State(c.State)
+	switch {
+	case (len(c.IDs) > 0) == (state != ""):
+		return errors.New("name announcements by their ids, or all in a state with --state")
+	case state != "" && state != announce.StateDead && c.Sink == "":
+		return errors.New("--state " + c.State + " without --sink would discard what is still to be delivered to every sink")
 	}
-	for _, id := range s.IDs {
+	return withAnnouncements(ctx, c.databaseFlags, func(view *announce.Announcements) error {
+		done, err := 0, error(nil)
+		if state != "" {
+			done, err = view.DiscardAll(ctx, c.Sink, state)
+		} else {
+			done, err = eachID(ctx, c.IDs, view.Discard)
+		}
+		return conclude(to, done, "discarded", err)
+	})
+}
+
+// eachID does one to every announcement and says how many it did.
+func eachID(ctx context.Context, ids []int64, one func(context.Context, int64) error) (done int, err error) {
+	for _, id := range ids {
 		failed := one(ctx, id)
 		if failed != nil {
 			err = errors.Join(err, fmt.Errorf("announcement %d: %w", id, failed))
@@ -112,32 +145,12 @@ func (s selection) each(ctx context.Context, to streams, did string,
 		}
 		done++
 	}
+	return done, err
+}
+
+func conclude(to streams, done int, did string, err error) error {
 	_, _ = fmt.Fprintf(to.out, "%d %s\n", done, did)
 	return err
-}
-
-type retryCommand struct {
-	databaseFlags
-	selection
-}
-
-// Run tries announcements again.
-func (c *retryCommand) Run(ctx context.Context, to streams) error {
-	return withAnnouncements(ctx, c.databaseFlags, func(view *announce.Announcements) error {
-		return c.each(ctx, to, "to be tried again", view.Retry, view.RetryAll)
-	})
-}
-
-type discardCommand struct {
-	databaseFlags
-	selection
-}
-
-// Run removes announcements.
-func (c *discardCommand) Run(ctx context.Context, to streams) error {
-	return withAnnouncements(ctx, c.databaseFlags, func(view *announce.Announcements) error {
-		return c.each(ctx, to, "discarded", view.Discard, view.DiscardAll)
-	})
 }
 
 type enableCommand struct {

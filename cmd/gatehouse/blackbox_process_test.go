@@ -17,12 +17,19 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 )
 
 // patience is how long a test waits for what must happen: long, because machines are busy, and only ever
 // spent in full by a test that fails.
 const patience = 30 * time.Second
+
+// tick is how often a condition is looked at.
+const tick = 20 * time.Millisecond
+
+// demoWithoutModel is the platform workspace of --demo that nobody gave a MODEL.
+var demoWithoutModel = uuid.MustParse("00000000-0000-4000-8000-000000000002")
 
 // built is the real program, built once for this run of the tests; TestMain removes it.
 var built struct {

@@ -1,0 +1,235 @@
+package announce_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"gatehouse/adapters/announce"
+	"gatehouse/server/admission"
+)
+
+// failing is a sink that does, until it is mended.
+type failing struct {
+	recorder
+	mended   atomic.Bool
+	attempts atomic.Int64
+}
+
+func newFailing(name string) *failing {
+	f := &failing{recorder: recorder{name: name}}
+	f.deliver = func(context.Context, announce.Job) error {
+		f.attempts.Add(1)
+		if f.mended.Load() {
+			return nil
+		}
+		return errors.New("nobody is there")
+	}
+	return f
+}
+
+// dying gives announcements up after a few attempts.
+var dying = announce.Options{Poll: 5 * tick, Retry: announce.Retry{First: tick, Limit: tick, For: 20 * tick}}
+
+func list(t *testing.T, view *announce.Announcements, filter announce.Filter) []announce.Announcement {
+	t.Helper()
+	page, next, err := view.List(t.Context(), filter)
+	require.NoError(t, err)
+	require.Empty(t, next)
+	return page
+}
+
+func TestDeadAnnouncementIsListedRetriedAndDelivered(t *testing.T) {
+	onEachDatabase(t, func(t *testing.T, q *queue) {
+		sink, view, event := newFailing("registry"), q.view(t, "registry"), newEvent(t)
+		q.start(t, dying, sink)
+		q.announce(t, event)
+		q.requireEmpty(t)
+
+		dead := list(t, view, announce.Filter{State: announce.StateDead, Sink: "registry"})
+		require.Len(t, dead, 1)
+		got := dead[0]
+		require.Equal(t, event.ID, got.EventID)
+		require.Equal(t, event.DecisionID, got.DecisionID)
+		require.Equal(t, event.WorkspaceID, got.WorkspaceID)
+		require.Equal(t, event.Sequence, got.Sequence)
+		require.Equal(t, admission.ProvisionFailed, got.Event)
+		require.Equal(t, "registry", got.Sink)
+		require.Equal(t, "nobody is there", got.LastError)
+		require.EqualValues(t, sink.attempts.Load(), got.Failures)
+		require.WithinDuration(t, time.Now(), got.CreatedAt, time.Minute)
+		require.WithinDuration(t, time.Now(), got.FinishedAt, time.Minute)
+		require.Zero(t, got.NextAttempt)
+		require.Contains(t, string(got.Message), `"event":"WORKSPACE_PROVISION_FAILED"`)
+
+		// It gets all of its time again, and dies again.
+		before := sink.attempts.Load()
+		require.NoError(t, view.Retry(t.Context(), got.ID))
+		q.requireEmpty(t)
+		require.Greater(t, sink.attempts.Load(), before+1)
+		require.Len(t, list(t, view, announce.Filter{State: announce.StateDead}), 1)
+
+		sink.mended.Store(true)
+		require.NoError(t, view.Retry(t.Context(), got.ID))
+		require.Eventually(t, func() bool { return sink.hasAll([]admission.Event{event}) }, patience, tick)
+		q.requireEmpty(t)
+		delivered := list(t, view, announce.Filter{State: announce.StateDelivered})
+		require.Len(t, delivered, 1)
+		require.Equal(t, got.ID, delivered[0].ID)
+		require.Empty(t, list(t, view, announce.Filter{State: announce.StateDead}))
+		require.ErrorIs(t, view.Retry(t.Context(), got.ID), announce.ErrAlreadyDelivered)
+		require.ErrorIs(t, view.Discard(t.Context(), got.ID), announce.ErrAlreadyDelivered)
+		require.Equal(t, []int{1}, sink.times([]admission.Event{event}))
+	})
+}
+
+func TestDeadOnesOfASinkAreRetriedOrDiscardedTogether(t *testing.T) {
+	onEachDatabase(t, func(t *testing.T, q *queue) {
+		first, second := newFailing("first"), newFailing("second")
+		q.subscribe(t, announce.SinkConfig{Name: "first"}, announce.SinkConfig{Name: "second"})
+		view, events := q.view(t, "first"), newEvents(t, 8)
+		q.start(t, dying, first, second)
+		q.announce(t, events...)
+		q.requireEmpty(t)
+
+		states, err := view.Sinks(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, []announce.SinkState{
+			{Name: "first", Configured: true, Dead: 8}, {Name: "second", Dead: 8},
+		}, states)
+		stats, err := view.Stats(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, []announce.SinkState{{Name: "first", Configured: true, Dead: 8}, {Name: announce.OtherSinks, Dead: 8}}, stats)
+
+		first.mended.Store(true)
+		count, err := view.RetryAll(t.Context(), "first")
+		require.NoError(t, err)
+		require.Equal(t, 8, count)
+		require.Eventually(t, func() bool { return first.hasAll(events) }, patience, tick)
+		count, err = view.DiscardAll(t.Context(), "", announce.StateDead)
+		require.NoError(t, err)
+		require.Equal(t, 8, count)
+		require.Empty(t, list(t, view, announce.Filter{State: announce.StateDead}))
+		require.False(t, second.hasAll(events[:1]))
+	})
+}
+
+func TestAnnouncementsAreListedInPagesByStateAndSink(t *testing.T) {
+	onEachDatabase(t, func(t *testing.T, q *queue) {
+		q.subscribe(t, announce.SinkConfig{Name: "one"}, announce.SinkConfig{Name: "two"})
+		sink, view, events := newFailing("one"), q.view(t, "one", "two"), newEvents(t, 12)
+		q.announce(t, events...)
+		require.Len(t, list(t, view, announce.Filter{}), 24)
+		require.Len(t, list(t, view, announce.Filter{State: announce.StatePending, Sink: "two"}), 12)
+		require.Empty(t, list(t, view, announce.Filter{State: announce.StateRetrying}))
+
+		var listed []admission.Event
+		filter := announce.Filter{Sink: "one", Limit: 5}
+		for {
+			page, next, err := view.List(t.Context(), filter)
+			require.NoError(t, err)
+			for _, got := range page {
+				require.Equal(t, "one", got.Sink)
+				require.NotZero(t, got.NextAttempt)
+				listed = append(listed, events[slices.IndexFunc(events, func(e admission.Event) bool { return e.ID == got.EventID })])
+			}
+			if next == "" {
+				break
+			}
+			filter.After = next
+		}
+		slices.Reverse(listed)
+		require.Equal(t, events, listed, "newest first, each once")
+
+		q.start(t, announce.Options{Poll: 5 * tick, Retry: announce.Retry{First: time.Hour, Limit: time.Hour}}, sink)
+		require.Eventually(t, func() bool {
+			return len(list(t, view, announce.Filter{State: announce.StateRetrying})) == 12
+		}, patience, tick)
+		got := list(t, view, announce.Filter{State: announce.StateRetrying})[0]
+		require.Equal(t, 1, got.Failures)
+		require.WithinDuration(t, time.Now().Add(45*time.Minute), got.NextAttempt, 20*time.Minute)
+		require.NoError(t, view.Retry(t.Context(), got.ID), "an operator need not wait")
+		require.Eventually(t, func() bool { return sink.attempts.Load() == 13 }, patience, tick)
+
+		pending := list(t, view, announce.Filter{State: announce.StatePending})
+		require.Len(t, pending, 12)
+		require.NoError(t, view.Discard(t.Context(), pending[0].ID))
+		require.Len(t, list(t, view, announce.Filter{State: announce.StatePending}), 11)
+		discarded, err := view.DiscardAll(t.Context(), "two", announce.StatePending)
+		require.NoError(t, err)
+		require.Equal(t, 11, discarded)
+	})
+}
+
+func TestMistakesOfOperatorsAreNamed(t *testing.T) {
+	onEachDatabase(t, func(t *testing.T, q *queue) {
+		view := q.view(t, "registry")
+		require.ErrorIs(t, view.Retry(t.Context(), 12345), announce.ErrUnknownAnnouncement)
+		require.ErrorIs(t, view.Discard(t.Context(), 12345), announce.ErrUnknownAnnouncement)
+		require.ErrorIs(t, view.Enable(t.Context(), "nobody"), announce.ErrUnknownSink)
+		require.ErrorIs(t, view.Disable(t.Context(), "nobody"), announce.ErrUnknownSink)
+		for _, cursor := range []string{"x", "%", "e30", strings.Repeat("A", 5)} {
+			_, _, err := view.List(t.Context(), announce.Filter{After: cursor})
+			require.ErrorIs(t, err, announce.ErrBadCursor, cursor)
+		}
+		_, _, err := view.List(t.Context(), announce.Filter{State: "lost"})
+		require.Error(t, err)
+		states, err := view.Stats(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, []announce.SinkState{{Name: "registry", Configured: true}}, states)
+	})
+}
+
+func TestAnnouncementUnderWayIsNeitherRetriedNorDiscarded(t *testing.T) {
+	onEachDatabase(t, func(t *testing.T, q *queue) {
+		view, began, end := q.view(t, "registry"), make(chan struct{}), make(chan struct{})
+		sink := &recorder{name: "registry", deliver: func(context.Context, announce.Job) error {
+			close(began)
+			<-end
+			return nil
+		}}
+		q.start(t, announce.Options{}, sink)
+		event := newEvent(t)
+		q.announce(t, event)
+		<-began
+		id := list(t, view, announce.Filter{})[0].ID
+		require.ErrorIs(t, view.Retry(t.Context(), id), announce.ErrInFlight)
+		require.ErrorIs(t, view.Discard(t.Context(), id), announce.ErrInFlight)
+		close(end)
+		q.requireEmpty(t)
+		require.Equal(t, []int{1}, sink.times([]admission.Event{event}))
+	})
+}
+
+func TestEnabledSinkGetsAllOfItsTimeAgain(t *testing.T) {
+	onEachDatabase(t, func(t *testing.T, q *queue) {
+		sink, view, count := newFailing("registry"), q.view(t, "registry"), &results{}
+		options := announce.Options{
+			Poll: tick, Observe: count.observe, Retry: announce.Retry{First: tick, Limit: tick, For: time.Hour},
+		}
+		failedLongAgo := func() {
+			q.announce(t, newEvent(t))
+			q.exec(t, "update "+q.table+` set metadata = '{"output":{"failures":3,"error":"no","first_failed":"`+
+				time.Now().Add(-2*time.Hour).UTC().Format(time.RFC3339)+`"}}'`)
+		}
+		failedLongAgo()
+		stop := q.start(t, options, sink)
+		q.requireEmpty(t)
+		require.Equal(t, 1, count.of("registry", announce.Dead), "its time was over")
+		stop()
+
+		require.NoError(t, view.Disable(t.Context(), "registry"))
+		require.True(t, disabled(t, view, "registry"))
+		failedLongAgo()
+		require.NoError(t, view.Enable(t.Context(), "registry"))
+		q.start(t, options, sink)
+		require.Eventually(t, func() bool { return count.of("registry", announce.Retried) > 1 }, patience, tick)
+		require.Equal(t, 1, count.of("registry", announce.Dead))
+	})
+}

@@ -1,0 +1,38 @@
+package announce_test
+
+import (
+	"testing"
+
+	"github.com/gomodule/redigo/redis"
+	"github.com/stretchr/testify/require"
+
+	"gatehouse/adapters/announce"
+	"gatehouse/internal/testenv"
+)
+
+func TestFurtherRedisGetsTheRegistrysMessageOnItsChannelAndKeepsItsKeys(t *testing.T) {
+	address, yes := testenv.RedisURL(t), true
+	conn := dialRedis(t, address)
+	defer func() { _ = conn.Close() }()
+	heard := redis.PubSubConn{Conn: dialRedis(t, address)}
+	defer func() { _ = heard.Close() }()
+	require.NoError(t, heard.Subscribe("audit:"+t.Name()))
+	_, confirmed := heard.Receive().(redis.Subscription)
+	require.True(t, confirmed)
+	for deletes, config := range map[bool]announce.SinkConfig{
+		false: {Name: "audit", Type: announce.TypeRedis},
+		true:  {Name: "second", Type: announce.TypeRedis, LivenessKeys: &yes},
+	} {
+		config.URL, config.Channel = announce.Secret(address), "audit:"+t.Name()
+		event, job := newEvent(t), newJob(t)
+		event.WorkspaceID = job.WorkspaceID
+		setLivenessKeys(t, conn, event)
+
+		require.NoError(t, openSinks(t, announce.Dependencies{Workspaces: &workspaces{}}, config)[0].Deliver(t.Context(), job))
+
+		message, ok := heard.Receive().(redis.Message)
+		require.True(t, ok)
+		require.Equal(t, job.Message, string(message.Data))
+		require.Equal(t, deletes, livenessKeys(t, conn, event) == 0, config.Name)
+	}
+}

@@ -1,0 +1,70 @@
+package announce
+
+import (
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+)
+
+func TestOneWorkspaceHoldsAFewWorkersOnly(t *testing.T) {
+	turns, workspace := &turns{}, uuid.New()
+	var leaves []func()
+	for range attemptsPerWorkspace {
+		leave, _ := turns.take(t.Context(), workspace)
+		require.NotNil(t, leave)
+		leaves = append(leaves, leave)
+	}
+	other, _ := turns.take(t.Context(), uuid.New())
+	require.NotNil(t, other, "another workspace is not concerned")
+	other()
+
+	// Many more come: a few wait in vain, the others need not wait for that.
+	var all sync.WaitGroup
+	var refused, atOnce atomic.Int64
+	begun := time.Now()
+	for range 50 {
+		all.Go(func() {
+			leave, putOff := turns.take(t.Context(), workspace)
+			if leave == nil && putOff > 0 && putOff <= 50*putOffSpacing+turnPatience {
+				refused.Add(1)
+			}
+			if time.Since(begun) < turnPatience {
+				atOnce.Add(1)
+			}
+		})
+	}
+	all.Wait()
+	require.EqualValues(t, 50, refused.Load())
+	require.LessOrEqual(t, atOnce.Load(), int64(50-waitingPerWorkspace))
+
+	waiting := make(chan func())
+	go func() {
+		leave, _ := turns.take(t.Context(), workspace)
+		waiting <- leave
+	}()
+	leaves[0]()
+	leaves[0] = <-waiting
+	require.NotNil(t, leaves[0], "who waits gets the turn that is given back")
+	for _, leave := range leaves {
+		leave()
+	}
+	require.Empty(t, turns.byWorkspace)
+}
+
+func TestPutOffOnesComeAgainOneByOneAndInTime(t *testing.T) {
+	full := &turn{}
+	last := time.Duration(0)
+	for range 10 {
+		next := full.putOff()
+		require.Greater(t, next, last)
+		last = next
+	}
+	for range 20_000 {
+		last = full.putOff()
+	}
+	require.Equal(t, putOffLimit, last)
+}

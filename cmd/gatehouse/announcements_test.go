@@ -1,0 +1,89 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// runOnce runs a command and gives its exit code and all that it printed.
+func runOnce(t *testing.T, args ...string) (int, string) {
+	t.Helper()
+	got := command(t, "", args...)
+	return got.code, got.out + got.err
+}
+
+// An operator's day: a receiver is away, its announcement waits, is looked at, tried again, and discarded.
+func TestAnOperatorSeesRetriesAndDiscardsAnnouncements(t *testing.T) {
+	database := "sqlite:" + filepath.Join(t.TempDir(), "gatehouse.db")
+	gate := start(t, "--demo", "--database-url", database,
+		"--sinks", `[{name: ops, type: webhook, url: "http://127.0.0.1:9/", allow_private: true, secrets: ["`+webhookSecret+`"]}]`).waitReady()
+	denied := gate.review("register", registerBody(demoWithoutModel))
+	require.True(t, denied.MarkedFailed)
+	require.Eventually(t, func() bool {
+		_, text := runOnce(t, "announcements", "list", "--database-url", database, "--state", "retrying", "--sink", "ops")
+		return strings.Contains(text, demoWithoutModel.String())
+	}, patience, tick)
+
+	code, text := runOnce(t, "announcements", "list", "--database-url", database, "--output", "json")
+	require.Zero(t, code, text)
+	require.Contains(t, text, `"sink": "ops"`)
+	require.Contains(t, text, `"sequence": 1`)
+	status, text := gate.get("/v1/announcements?sink=ops&state=retrying")
+	require.Equal(t, 200, status, text)
+	require.Contains(t, text, `"connection refused`[1:])
+	status, _ = gate.get("/v1/announcements?state=lost")
+	require.Equal(t, 400, status)
+
+	code, text = runOnce(t, "announcements", "retry", "1", "4711", "--database-url", database)
+	require.Equal(t, exitFailed, code)
+	require.Contains(t, text, "announcement 4711: there is no such announcement")
+	code, text = runOnce(t, "announcements", "disable", "ops", "--database-url", database)
+	require.Zero(t, code, text)
+	require.Eventually(t, func() bool { return gate.metric(`gatehouse_outbox_sink_disabled{sink="ops"}`) == "1" }, patience, tick)
+	code, text = runOnce(t, "announcements", "enable", "ops", "--database-url", database)
+	require.Zero(t, code, text)
+
+	code, text = runOnce(t, "announcements", "discard", "--state", "retrying", "--database-url", database)
+	require.Equal(t, exitFailed, code, text)
+	require.Contains(t, text, "without --sink")
+	require.Eventually(t, func() bool {
+		code, _ := runOnce(t, "announcements", "discard", "1", "--database-url", database)
+		return code == 0 // until then it is being delivered
+	}, patience, tick)
+	code, text = runOnce(t, "announcements", "list", "--database-url", database)
+	require.Zero(t, code)
+	require.NotContains(t, text, demoWithoutModel.String())
+	require.Equal(t, "0", gate.metric(`gatehouse_outbox_pending{sink="ops"}`))
+}
+
+func TestAnnouncementsWantToBeNamed(t *testing.T) {
+	database := "sqlite:" + filepath.Join(t.TempDir(), "gatehouse.db")
+	for _, args := range [][]string{{"retry"}, {"retry", "1", "--dead"}, {"discard"}, {"discard", "1", "--state", "dead"}} {
+		code, text := runOnce(t, append(append([]string{"announcements"}, args...), "--database-url", database)...)
+		require.Equal(t, exitFailed, code, args)
+		require.Contains(t, text, "name announcements by their ids", args)
+	}
+}
+
+// Sinks come from the file as a list, and from a flag or variable as text. What is wrong is named; secrets are not.
+func TestSinksAreReadStrictly(t *testing.T) {
+	for text, says := range map[string]string{
+		`[{name: ops, type: pigeon, url: "https://x.example.com"}]`:                                              `sink "ops"`,
+		`[{name: ops, type: webhook, url: "https://x.example.com", colour: blue}]`:                               "colour is not a member of a sink",
+		`[{name: ops, type: webhook, url: "http://x.example.com"}]`:                                              `sink "ops"`,
+		`[{name: ops, type: webhook, url: "https://x.example.com", secrets: ["planted-secret"]}]`:                `sink "ops"`,
+		`[{name: a, type: redis, url: "redis://:planted-secret@h"}, {name: a, type: redis, url: "redis://h"}]`:   "used twice",
+		`[{name: ops, type: webhook, url: "https://x.example.com", retry_for: soon, secrets: [planted-secret]}]`: "retry_for",
+		`[{`:  "sinks: not readable as YAML",
+		`ops`: "want a list",
+	} {
+		code, output := runOnce(t, "serve", "--sinks", text, "--database-url", fmt.Sprintf("sqlite:%s/x.db", t.TempDir()))
+		require.NotZero(t, code, text)
+		require.Contains(t, output, says, text)
+		require.NotContains(t, output, "planted-secret", text)
+	}
+}
