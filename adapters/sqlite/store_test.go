@@ -1,10 +1,12 @@
 package sqlite_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 
+	"github.com/pressly/goose/v3"
 	"github.com/stretchr/testify/require"
 
 	"gatehouse/adapters/groupcommit"
@@ -91,13 +93,26 @@ func TestWhatWasWrittenIsThereForAnotherStore(t *testing.T) {
 	require.Equal(t, d, recorded)
 }
 
+// versions are those of all migrations.
+func versions(t *testing.T) []int64 {
+	t.Helper()
+	files, err := os.ReadDir("migrations")
+	require.NoError(t, err)
+	found := make([]int64, len(files))
+	for i, file := range files {
+		found[i], err = goose.NumericComponent(file.Name())
+		require.NoError(t, err)
+	}
+	return found
+}
+
 func TestMigrate(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "gatehouse.db")
 	s := open(t, sqlite.Options{Path: path})
-	require.ErrorContains(t, s.Ready(t.Context()), "the SQLite store lacks the migrations [1 2]; run gatehouse migrate")
+	require.ErrorContains(t, s.Ready(t.Context()), fmt.Sprintf("the SQLite store lacks the migrations %v; run gatehouse migrate", versions(t)))
 	pending, err := s.Pending(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, []int64{1}, pending)
+	require.Equal(t, versions(t), pending)
 	require.Equal(t, 0, count(t, s, `select count(*) from sqlite_schema`), "looking changes nothing")
 
 	require.NoError(t, s.Migrate(t.Context()))

@@ -25,7 +25,7 @@ type Ledger interface {
 	EventWriters(ctx context.Context) ([]string, error)
 }
 
-// Listener calls wake whenever the ledger may have grown, until ctx ends.
+// Listener calls wake when it begins to listen, and whenever the ledger may have grown, until ctx ends.
 type Listener interface {
 	ListenEvents(ctx context.Context, wake func())
 }
@@ -240,9 +240,9 @@ func (h *Hub) begin(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
-// read reads what is beyond the cut, and then the gaps, from the last to the first. In this order nothing of a
-// workspace is read before what was committed before it: that was there when the later one was read, and so
-// it is when the gap that it is in is read, which is later.
+// read reads what is beyond the cut, and then the gaps. In this order nothing of a workspace is read before what
+// was committed before it: what an event beyond the cut follows was there when that was read, and so it is when
+// the gap that it is in is read, which is later. Had the gaps been read first, it could come in between.
 func (h *Hub) read(ctx context.Context) error {
 	for {
 		events, err := h.ledger.EventsAfter(ctx, h.cut.high, page)
@@ -250,7 +250,7 @@ func (h *Hub) read(ctx context.Context) error {
 			return err
 		}
 		more := len(events) == page
-		for _, g := range slices.Backward(h.cut.gaps) {
+		for _, g := range h.cut.gaps {
 			// What is there now is not more than the transactions that took it. A long gap is one of seqs that
 			// were never given.
 			filling, err := h.ledger.EventsAfter(ctx, g.first-1, int(min(g.last-g.first+1, 4*page)))

@@ -77,6 +77,33 @@ func TestALateCommitIsSentAfterWhatOvertookIt(t *testing.T) {
 	require.Equal(t, []int64{5}, positions(got), "now everything up to 5 was sent")
 }
 
+func TestNothingOfAWorkspaceOvertakesItsOwnWhileTheLedgerIsRead(t *testing.T) {
+	m := newMemory()
+	h := New(m, m, Options{})
+	require.NoError(t, h.follow(t.Context(), true))
+	r := h.fromNow()
+	late := m.begin(workspace(1))
+	m.write(workspace(2), 1)
+	require.NoError(t, h.follow(t.Context(), false))
+	_, err := drain(t, r)
+	require.NoError(t, err)
+	reads := 0
+	m.onRead = func() {
+		reads++
+		if reads == 2 {
+			m.commit(late)
+			m.write(workspace(1), 1)
+		}
+	}
+
+	require.NoError(t, h.follow(t.Context(), false))
+	require.NoError(t, h.follow(t.Context(), false))
+
+	got, err := drain(t, r)
+	require.NoError(t, err)
+	require.Equal(t, []int64{1, 2}, sequences(got))
+}
+
 func TestAGapThatIsRolledBackHoldsThePositionUpOnlyWhileSomebodyMayFillIt(t *testing.T) {
 	m := newMemory()
 	h := New(m, m, Options{})
@@ -174,6 +201,34 @@ func TestAReaderThatIsTooFarBehindIsGivenUpAndCanResume(t *testing.T) {
 	got, err := drain(t, again)
 	require.NoError(t, err)
 	require.Equal(t, []int64{1, 2, 3, 4, 5}, positions(got))
+}
+
+func TestAReaderThatCatchesUpIsNotGivenUpWhileTheHubGoesOn(t *testing.T) {
+	m := newMemory()
+	h := New(m, m, Options{Keep: 4})
+	require.NoError(t, h.follow(t.Context(), true))
+	m.write(workspace(1), 2*page)
+	require.NoError(t, h.follow(t.Context(), false))
+	r, err := h.resume(t.Context(), 0)
+	require.NoError(t, err)
+	pages := 0
+	m.onRead = func() {
+		pages++
+		if pages == 2 {
+			m.onRead = nil
+			m.write(workspace(1), 10)
+			require.NoError(t, h.follow(t.Context(), false))
+		}
+	}
+
+	got, err := drain(t, r)
+
+	require.NoError(t, err)
+	want := make([]int64, 2*page+10)
+	for i := range want {
+		want[i] = int64(i + 1)
+	}
+	require.Equal(t, want, sequences(got))
 }
 
 func TestWhatTheHubStillHasIsNotReadAgain(t *testing.T) {

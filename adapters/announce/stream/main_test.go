@@ -135,6 +135,7 @@ func (m *memory) ListenEvents(ctx context.Context, wake func()) {
 	m.mu.Lock()
 	m.wakes = append(m.wakes, wake)
 	m.mu.Unlock()
+	wake()
 	<-ctx.Done()
 }
 
