@@ -18,13 +18,18 @@ test: lint ## everything, with the race detector, on a real Postgres and a real 
 	go build -o bin/withservices ./internal/testenv/withservices
 	./bin/withservices -- go test -race -timeout 20m $(PACKAGES)
 
-lint: ## formatting, vet, golangci-lint (built once, from tools/go.mod), and the policies' own check
+lint: ## formatting, vet, golangci-lint (built once, from tools/go.mod); for policies fmt, Regal (tools/regal) and check
 	@unformatted=$$(gofmt -l cmd server adapters policies policies_test internal); \
 	  [ -z "$$unformatted" ] || { echo "not formatted (gofmt -w): $$unformatted" >&2; exit 1; }
 	go vet ./...
 	go -C tools build -o ../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	./bin/golangci-lint run ./...
-	go run ./cmd/gatehouse check --policies policies
+	go build -o bin/gatehouse ./cmd/gatehouse
+	@echo "gatehouse fmt --list policies policies_test"; ./bin/gatehouse fmt --list policies policies_test || \
+	  { echo "not formatted (bin/gatehouse fmt --write policies policies_test)" >&2; exit 1; }
+	./bin/gatehouse check --policies policies
+	go -C tools/regal build -o ../../bin/regal github.com/open-policy-agent/regal
+	./bin/regal lint policies policies_test
 
 soak: ## the fault tests at full length: 50 times kill -9, two replicas, 2,000 denies
 	go build -o bin/withservices ./internal/testenv/withservices

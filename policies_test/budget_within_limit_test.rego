@@ -1,4 +1,4 @@
-package admission.lib_test.budget_within_limit
+package admission.budget_within_limit_test
 
 import data.admission.lib
 import data.admission.testing

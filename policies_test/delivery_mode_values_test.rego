@@ -1,4 +1,4 @@
-package admission.lib_test.delivery_mode_values
+package admission.delivery_mode_values_test
 
 import data.admission.lib
 import data.admission.testing

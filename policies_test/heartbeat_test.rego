@@ -3,16 +3,14 @@ package admission.heartbeat_test
 import data.admission.heartbeat
 import data.admission.testing
 
-beat(changes) := object.union(
+beat(changes) := object.union_n([
 	json.remove(
 		object.union(testing.base, {"hook": "heartbeat", "request": {"from_status": "offline", "to_status": "online"}}),
 		["request/url"],
 	),
-	object.union(
-		{"url": {"valid": false, "scheme": "", "host": "", "ip": "", "port": 0, "userinfo": false}},
-		changes,
-	),
-)
+	{"url": {"valid": false, "scheme": "", "host": "", "ip": "", "port": 0, "userinfo": false}},
+	changes,
+])
 
 test_an_ordinary_heartbeat_is_admitted_without_a_url if {
 	result := heartbeat.deny with input as beat({})

@@ -1,4 +1,4 @@
-package admission.lib_test.kind_values
+package admission.kind_values_test
 
 import data.admission.lib
 import data.admission.testing

@@ -1,4 +1,4 @@
-package admission.lib_test.mcp_server_present_type
+package admission.mcp_server_present_type_test
 
 import data.admission.lib
 import data.admission.testing

@@ -1,4 +1,4 @@
-package admission.lib_test.names_single_line
+package admission.names_single_line_test
 
 import data.admission.lib
 import data.admission.testing

@@ -1,4 +1,4 @@
-package admission.lib_test.platform_has_no_parent
+package admission.platform_has_no_parent_test
 
 import data.admission.lib
 import data.admission.testing

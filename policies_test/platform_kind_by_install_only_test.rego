@@ -1,4 +1,4 @@
-package admission.lib_test.platform_kind_by_install_only
+package admission.platform_kind_by_install_only_test
 
 import data.admission.lib
 import data.admission.testing

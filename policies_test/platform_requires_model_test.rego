@@ -1,4 +1,4 @@
-package admission.lib_test.platform_requires_model
+package admission.platform_requires_model_test
 
 import data.admission.heartbeat
 import data.admission.lib

@@ -1,4 +1,4 @@
-package admission.lib_test.removed_stays_removed
+package admission.removed_stays_removed_test
 
 import data.admission.heartbeat
 import data.admission.lib

@@ -1,4 +1,4 @@
-package admission.lib_test.tier_range
+package admission.tier_range_test
 
 import data.admission.lib
 import data.admission.testing

@@ -1,4 +1,4 @@
-package admission.lib_test.url_safety
+package admission.url_safety_test
 
 import data.admission.lib
 import data.admission.testing
@@ -265,7 +265,8 @@ test_hosts_of_the_platform_s_own_network_are_refused[host] if {
 	some host in [
 		"localhost", "localhost.", "localhost..", "127.0.0.1..", "agent..example.com", "app.localhost", "app.localhost.", "localhost.localdomain",
 		"metadata", "ip6-localhost", "ip6-loopback", "metadata.google.internal", "metadata.google.internal.", "instance-data", "internal",
-		"host.docker.internal", "printer.local", "redis.default.svc.cluster.local", "redis.default.svc", "kubernetes", "kubernetes.default", "nas.home", "wiki.intranet", "app.lvh.me", "10.0.0.1.xip.io",
+		"host.docker.internal", "printer.local", "redis.default.svc.cluster.local", "redis.default.svc", "kubernetes",
+		"kubernetes.default", "nas.home", "wiki.intranet", "app.lvh.me", "10.0.0.1.xip.io",
 		"router.lan", "router.home.arpa", "1.0.0.127.in-addr.arpa", "127.0.0.1.nip.io", "app.10-0-0-1.sslip.io", "localtest.me",
 	]
 	result := lib.url_safety with input as at_host(host)
@@ -284,15 +285,15 @@ test_hosts_that_only_resemble_them_are_accepted[host] if {
 }
 
 test_a_host_of_one_label_is_accepted_unless_the_data_refuse_it[host] if {
+	full_name := lib.url_safety with input as testing.base
+		with data.url.single_label_hosts as false
+	full_name == set()
 	some host in ["agent-7", "agent-7."]
 	accepted := lib.url_safety with input as at_host(host)
 	accepted == set()
 	refused := lib.url_safety with input as at_host(host)
 		with data.url.single_label_hosts as false
 	testing.reasons(refused) == {"url_host_refused"}
-	full_name := lib.url_safety with input as testing.base
-		with data.url.single_label_hosts as false
-	full_name == set()
 }
 
 test_without_data_no_url_is_accepted if {

@@ -1,4 +1,4 @@
-package admission.lib_test.workspace_access_values
+package admission.workspace_access_values_test
 
 import data.admission.lib
 import data.admission.testing

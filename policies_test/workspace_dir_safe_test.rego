@@ -1,4 +1,4 @@
-package admission.lib_test.workspace_dir_safe
+package admission.workspace_dir_safe_test
 
 import data.admission.lib
 import data.admission.testing

@@ -1,4 +1,4 @@
-package admission.lib_test.workspace_requires_secrets
+package admission.workspace_requires_secrets_test
 
 import data.admission.lib
 import data.admission.testing
@@ -128,8 +128,8 @@ test_a_kind_or_runtime_of_another_type_needs_nothing_and_breaks_nothing[note] if
 }
 
 test_a_malformed_list_denies_and_marks_nothing[note] if {
-	some note, keys in {"text": "TOKEN", "null": null, "an object": {"TOKEN": true}, "a number in it": ["TOKEN", 1], "an empty name": [""]}
 	review := testing.review({"facts": {"workspace": {"runtime": "crew"}, "secret_keys": ["TOKEN"]}})
+	some note, keys in {"text": "TOKEN", "null": null, "an object": {"TOKEN": true}, "a number in it": ["TOKEN", 1], "an empty name": [""]}
 	kind := lib.workspace_requires_secrets with input as review
 		with data.required_secrets.workspace as keys
 	testing.reasons(kind) == {"required_secrets_malformed"}

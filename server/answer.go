@@ -17,6 +17,7 @@ type answer struct {
 	MarkedFailed   bool              `json:"marked_failed"`
 	Event          *admission.Event  `json:"event"`
 	PolicyRevision string            `json:"policy_revision"`
+	DryRun         bool              `json:"dry_run,omitzero"` // the server enforces nothing
 }
 
 // answerStatus is what the registry should answer its own client.
@@ -37,12 +38,13 @@ type answerViolation struct {
 
 // newAnswer leaves out violations that are only recorded.
 func newAnswer(d admission.Decision) answer {
+	verdict := d.Answered()
 	a := answer{
-		UID: d.UID, DecisionID: d.ID, Allowed: d.Verdict.Allowed(), Status: newAnswerStatus(d.Verdict),
+		UID: d.UID, DecisionID: d.ID, Allowed: verdict.Allowed(), Status: newAnswerStatus(verdict), DryRun: d.Unenforced,
 		Violations: []answerViolation{}, Warnings: []string{},
 		MarkedFailed: d.MarkedFailed, Event: d.Event, PolicyRevision: d.Verdict.Revision,
 	}
-	for _, v := range d.Verdict.Violations {
+	for _, v := range verdict.Violations {
 		if v.Enforcement == admission.Audit {
 			continue
 		}

@@ -111,7 +111,7 @@ func (l ReviewLog) Reviewed(ctx context.Context, o admission.Outcome) {
 		slog.String("workspace_id", o.Review.WorkspaceID.String()),
 		slog.String("caller", o.Review.Caller),
 		slog.String("caller_proof", string(o.Review.CallerProof)),
-		slog.Bool("dry_run", o.Review.DryRun),
+		slog.Bool("dry_run", o.Review.DryRun || o.Decision.DryRun),
 		milliseconds("took_ms", o.Total),
 	)
 	if o.Review.UID != "" {

@@ -19,6 +19,8 @@ var statuses = map[admission.Code]int{
 	admission.CodeNotFound:             http.StatusNotFound,
 	admission.CodeMethodNotAllowed:     http.StatusMethodNotAllowed,
 	admission.CodeUIDConflict:          http.StatusConflict,
+	admission.CodeNoCandidate:          http.StatusConflict,
+	admission.CodeCandidateChanged:     http.StatusConflict,
 	admission.CodeRequestTooLarge:      http.StatusRequestEntityTooLarge,
 	admission.CodeUnsupportedMediaType: http.StatusUnsupportedMediaType,
 	admission.CodeRateLimited:          http.StatusTooManyRequests,

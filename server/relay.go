@@ -27,7 +27,7 @@ func (s *Server) relayed(w http.ResponseWriter, r *http.Request) (int, relayAnsw
 	if err != nil {
 		return s.relayRefusal(w, r, err)
 	}
-	status := newAnswerStatus(decision.Verdict)
+	status := newAnswerStatus(decision.Answered())
 	if status == nil {
 		return http.StatusOK, relayAnswer{Status: "admitted"}
 	}

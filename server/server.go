@@ -41,6 +41,8 @@ type Options struct {
 	Logger        *slog.Logger
 	Events        EventOptions
 	Announcements AnnouncementLister
+	Shadow        Shadow // nil: there is never a candidate
+	DryRun        bool   // Reviewer enforces nothing
 
 	RequestTimeout time.Duration // from a request's arrival to its answer
 	MaxBodyBytes   int64
@@ -113,8 +115,10 @@ func (s *Server) router() http.Handler {
 	r.Group(func(r chi.Router) {
 		r.Use(s.authenticate(s.writeProblem, RoleRegistry, RoleAuthor, RoleViewer), s.deadline)
 		r.Get("/v1/policies", s.problems(s.policies))
+		r.Get("/v1/policies/shadow", s.problems(s.shadow))
 		r.Get("/v1/announcements", s.problems(s.announcements))
 	})
+	r.With(s.authenticate(s.writeProblem, RoleAuthor), s.deadline).Post("/v1/policies/promote", s.problems(s.promote))
 	if s.options.Events.Source != nil {
 		r.With(s.authenticate(s.writeProblem, RoleRegistry, RoleAuthor, RoleViewer)).Get("/v1/events/stream", s.problems(s.streamEvents))
 	}

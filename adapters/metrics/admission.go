@@ -108,9 +108,11 @@ func (a *Admission) decided(hook string, o admission.Outcome) {
 			code = denying.Code
 		}
 	}
-	switch {
-	case o.Review.DryRun:
+	if o.Review.DryRun || o.Decision.DryRun {
 		decision = "dry_run"
+	}
+	switch {
+	case o.Review.DryRun: // nothing is recorded
 	case o.Repeated:
 		a.records.WithLabelValues("repeated").Inc()
 	default:

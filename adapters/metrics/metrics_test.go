@@ -198,19 +198,23 @@ func TestAnOutboxThatCannotBeReadShowsNoOldNumbers(t *testing.T) {
 func TestPoliciesThatAreNotLiveShowOnlyTheirFailures(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(metrics.NewPolicyCollector(policies{metrics.PolicyState{Failures: 2}}))
-	require.Equal(t, []string{"gatehouse_policy_reload_failures_total 2"}, series(t, registry))
+	require.Equal(t, []string{"gatehouse_policy_refused 0", "gatehouse_policy_reload_failures_total 2"}, series(t, registry))
 
 	registry = prometheus.NewRegistry()
 	registry.MustRegister(metrics.NewPolicyCollector(policies{livePolicies}))
 	require.Equal(t, []string{
+		"gatehouse_policy_confirmed_timestamp_seconds 1.77504486e+09",
 		`gatehouse_policy_info{revision="sha256:0011",source="embedded"} 1`,
 		"gatehouse_policy_last_success_timestamp_seconds 1.7750448e+09",
+		"gatehouse_policy_refused 1",
 		"gatehouse_policy_reload_failures_total 1",
+		"gatehouse_policy_stale 1",
 	}, series(t, registry))
 }
 
 var livePolicies = metrics.PolicyState{
 	Revision: "sha256:0011", Source: "embedded", Failures: 1, Since: time.Date(2026, 4, 1, 12, 0, 0, 0, time.UTC),
+	Confirmed: time.Date(2026, 4, 1, 12, 1, 0, 0, time.UTC), Stale: true, Refused: true,
 }
 
 func TestPromtoolAcceptsEverything(t *testing.T) {

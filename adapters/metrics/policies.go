@@ -19,6 +19,10 @@ type PolicyState struct {
 	Source   string
 	Since    time.Time // of the last success
 	Failures int64     // loads that were refused since the start
+
+	Confirmed time.Time // when they were last known to be what their source has
+	Stale     bool      // their source has since been out of reach, or has had policies that were refused
+	Refused   bool      // the source has policies that were refused
 }
 
 type policyCollector struct {
@@ -26,6 +30,10 @@ type policyCollector struct {
 	info     *prometheus.Desc
 	success  *prometheus.Desc
 	failures *prometheus.Desc
+
+	confirmed *prometheus.Desc
+	stale     *prometheus.Desc
+	refused   *prometheus.Desc
 }
 
 // NewPolicyCollector collects the state of the policies.
@@ -38,6 +46,12 @@ func NewPolicyCollector(policies Policies) prometheus.Collector {
 			"When the live policies became live, as Unix time.", nil, nil),
 		failures: prometheus.NewDesc("gatehouse_policy_reload_failures_total",
 			"Sets of policies that were refused since the start.", nil, nil),
+		confirmed: prometheus.NewDesc("gatehouse_policy_confirmed_timestamp_seconds",
+			"When the live policies were last known to be what their source has, as Unix time.", nil, nil),
+		stale: prometheus.NewDesc("gatehouse_policy_stale",
+			"Whether the source of the live policies is out of reach or has policies that were refused.", nil, nil),
+		refused: prometheus.NewDesc("gatehouse_policy_refused",
+			"Whether the source has policies that were refused, so that older ones are live.", nil, nil),
 	}
 }
 
@@ -45,14 +59,27 @@ func (c policyCollector) Describe(descs chan<- *prometheus.Desc) {
 	descs <- c.info
 	descs <- c.success
 	descs <- c.failures
+	descs <- c.confirmed
+	descs <- c.stale
+	descs <- c.refused
 }
 
 func (c policyCollector) Collect(metrics chan<- prometheus.Metric) {
 	state := c.policies.PolicyState()
 	metrics <- prometheus.MustNewConstMetric(c.failures, prometheus.CounterValue, float64(state.Failures))
+	metrics <- prometheus.MustNewConstMetric(c.refused, prometheus.GaugeValue, number(state.Refused))
 	if state.Revision == "" {
 		return
 	}
 	metrics <- prometheus.MustNewConstMetric(c.info, prometheus.GaugeValue, 1, state.Revision, state.Source)
 	metrics <- prometheus.MustNewConstMetric(c.success, prometheus.GaugeValue, float64(state.Since.UnixMilli())/1000)
+	metrics <- prometheus.MustNewConstMetric(c.confirmed, prometheus.GaugeValue, float64(state.Confirmed.UnixMilli())/1000)
+	metrics <- prometheus.MustNewConstMetric(c.stale, prometheus.GaugeValue, number(state.Stale))
+}
+
+func number(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
 }

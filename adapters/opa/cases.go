@@ -13,6 +13,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+	"github.com/open-policy-agent/opa/v1/rego"
 	"sigs.k8s.io/yaml"
 
 	"gatehouse/server/admission"
@@ -95,6 +96,7 @@ func (c Case) ExpectedRules() []string {
 // which may lie beside. Names are exact and unknown ones are errors: a misspelt expectation must not pass.
 func LoadCases(fsys fs.FS, root string) ([]Case, error) {
 	var cases []Case
+	var problems []error
 	err := fs.WalkDir(fsys, root, func(name string, entry fs.DirEntry, err error) error {
 		if err == nil && isHidden(entry.Name()) && entry.IsDir() {
 			return fs.SkipDir
@@ -108,9 +110,10 @@ func LoadCases(fsys fs.FS, root string) ([]Case, error) {
 		}
 		found, err := parseCases(name, text)
 		cases = append(cases, found...)
-		return err
+		problems = append(problems, err)
+		return nil
 	})
-	return cases, err
+	return cases, errors.Join(append(problems, err)...)
 }
 
 func parseCases(name string, text []byte) ([]Case, error) {
@@ -202,6 +205,9 @@ func merge(base, over map[string]any) map[string]any {
 type CaseResult struct {
 	Case     Case
 	Problems []string
+	Missing  []RuleExplanation // rules that should have fired and did not
+	Trace    string            // of the missing rules: the way to what failed
+	Took     time.Duration
 }
 
 // RunCases evaluates cases against the policies of source. A case that changes data is run on a snapshot of
@@ -211,7 +217,14 @@ func RunCases(ctx context.Context, source Source, schema []byte, cases []Case) (
 	if err != nil {
 		return nil, err
 	}
-	plain, err := newSnapshot(ctx, source.Name, loaded, schema)
+	return runCases(ctx, source.Name, loaded, schema, cases)
+}
+
+// runCases also takes what evaluations are to be watched by.
+func runCases(
+	ctx context.Context, name string, loaded contents, schema []byte, cases []Case, watch ...rego.EvalOption,
+) ([]CaseResult, error) {
+	plain, err := newSnapshot(ctx, name, loaded, schema)
 	if err != nil {
 		return nil, err
 	}
@@ -221,22 +234,54 @@ func RunCases(ctx context.Context, source Source, schema []byte, cases []Case) (
 		if len(one.data) > 0 {
 			changed := loaded
 			changed.data = merge(loaded.data, one.data)
-			snapshot, err = newSnapshot(ctx, source.Name, changed, schema)
+			snapshot, err = newSnapshot(ctx, name, changed, schema)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %s: %w", one.File, one.Name, err)
 			}
 		}
-		results[i] = CaseResult{Case: one, Problems: one.run(ctx, snapshot)}
+		results[i] = one.run(ctx, snapshot, watch)
 	}
 	return results, nil
 }
 
-func (c Case) run(ctx context.Context, snapshot *Snapshot) []string {
-	verdict, err := snapshot.Evaluate(ctx, c.input, time.Now())
+func (c Case) run(ctx context.Context, snapshot *Snapshot, watch []rego.EvalOption) CaseResult {
+	started := time.Now()
+	result := CaseResult{Case: c}
+	verdict, err := snapshot.evaluateWatched(ctx, c.input, started, watch...)
 	if err != nil {
-		return []string{"error: " + err.Error()}
+		result.Problems = []string{"error: " + err.Error()}
+	} else {
+		result.Problems = c.expect.compare(verdict)
 	}
-	return c.expect.compare(verdict)
+	result.Took = time.Since(started)
+	if len(result.Problems) > 0 && err == nil {
+		result.explain(ctx, snapshot, verdict)
+	}
+	return result
+}
+
+// explain says why rules that are expected to fire did not. An error of it is not the case's.
+func (r *CaseResult) explain(ctx context.Context, snapshot *Snapshot, got admission.Verdict) {
+	explanation, err := snapshot.Explain(ctx, r.Case.input, time.Now())
+	if err != nil {
+		return
+	}
+	var trace strings.Builder
+	for _, explained := range explanation.Rules {
+		if !explained.Fired && r.Case.expect.misses(explained.Rule, got.Violations) {
+			r.Missing = append(r.Missing, explained)
+			explanation.WriteTrace(&trace, explained.Rule.Name, true)
+		}
+	}
+	r.Trace = trace.String()
+}
+
+// misses says whether a violation of the rule is expected, by the rule's name or code, and did not come.
+func (e expectation) misses(rule admission.Rule, got []admission.Violation) bool {
+	return e.Violations != nil && slices.ContainsFunc(*e.Violations, func(want expectedViolation) bool {
+		named := want.Rule != nil && *want.Rule == rule.Name || want.Rule == nil && want.Code != nil && *want.Code == rule.Code
+		return named && !slices.ContainsFunc(got, want.matches)
+	})
 }
 
 func (e expectation) compare(got admission.Verdict) []string {
@@ -260,28 +305,32 @@ func (e expectation) compare(got admission.Verdict) []string {
 	return problems
 }
 
-// diff lists what was expected and missing with "-" and what came unexpectedly with "+".
+// diff shows expected and actual violations in the order of the actual ones: "-" is expected and missing, "+"
+// came unexpectedly.
 func diff(expected []expectedViolation, got []admission.Violation) []string {
-	same := slices.EqualFunc(expected, got, expectedViolation.matches)
-	if same {
+	if slices.EqualFunc(expected, got, expectedViolation.matches) {
 		return nil
 	}
-	problems := []string{"violations differ:"}
+	lines := []string{"violations: - expected, + got"}
+	differ := false
 	for _, want := range expected {
 		if !slices.ContainsFunc(got, want.matches) {
-			problems = append(problems, "  - "+want.String())
+			lines = append(lines, "- "+want.String())
+			differ = true
 		}
 	}
 	for _, violation := range got {
+		mark := "  "
 		if !slices.ContainsFunc(expected, func(want expectedViolation) bool { return want.matches(violation) }) {
-			problems = append(problems, fmt.Sprintf("  + rule: %s, code: %s, reason: %s, severity: %s, enforcement: %s, status: %d, mark_failed: %t",
-				violation.Rule, violation.Code, violation.Reason, violation.Severity, violation.Enforcement, violation.Status, violation.MarkFailed))
+			mark, differ = "+ ", true
 		}
+		lines = append(lines, fmt.Sprintf("%srule: %s, code: %s, reason: %s, severity: %s, enforcement: %s, status: %d, mark_failed: %t",
+			mark, violation.Rule, violation.Code, violation.Reason, violation.Severity, violation.Enforcement, violation.Status, violation.MarkFailed))
 	}
-	if len(problems) == 1 {
-		problems = append(problems, "  the same violations, in another order or number")
+	if !differ {
+		lines = append(lines, "the same violations, in another order or number")
 	}
-	return problems
+	return lines
 }
 
 func (e expectedViolation) matches(got admission.Violation) bool {

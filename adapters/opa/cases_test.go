@@ -185,17 +185,17 @@ func TestACaseThatDoesNotHoldSaysHow(t *testing.T) {
     expect: {allowed: true}
 `)
 	denied := "rule: tiers, code: TIER_INVALID, reason: tier, severity: medium, enforcement: deny, status: 422, mark_failed: true"
-	warned := "  + rule: tiers, code: TIER_HIGH, reason: high, severity: low, enforcement: warn, status: 400, mark_failed: false"
+	warned := "rule: tiers, code: TIER_HIGH, reason: high, severity: low, enforcement: warn, status: 400, mark_failed: false"
 	for i, want := range [][]string{
 		{
 			"allowed: expected true, got false", "status: expected 400, got 422", "mark_failed: expected false, got true",
-			"violations differ:", "  - rule: tiers, code: OTHER, status: 400", "  + " + denied,
+			"violations: - expected, + got", "- rule: tiers, code: OTHER, status: 400", "+ " + denied, "  " + warned,
 		},
-		{"violations differ:", "  - code: TIER_INVALID, reason: tier"},
-		{"violations differ:", warned},
-		{"violations differ:", warned},
-		{"violations differ:", "  the same violations, in another order or number"},
-		{"violations differ:", "  the same violations, in another order or number"},
+		{"violations: - expected, + got", "- code: TIER_INVALID, reason: tier"},
+		{"violations: - expected, + got", "  " + denied, "+ " + warned},
+		{"violations: - expected, + got", "+ " + warned},
+		{"violations: - expected, + got", "  " + denied, "  " + warned, "the same violations, in another order or number"},
+		{"violations: - expected, + got", "  " + warned, "the same violations, in another order or number"},
 		{`error: no policy defines hook "heartbeat"`},
 	} {
 		require.Equal(t, want, results[i].Problems, results[i].Case.Name)

@@ -16,6 +16,9 @@ import (
 // tagKey is the member by which the engine knows which rule made an entry.
 const tagKey = "gatehouse.rule"
 
+// taggedVar holds an entry with its tag.
+const taggedVar ast.Var = "__gatehouse_tagged__"
+
 // compilation is a checked set of modules with its data.
 type compilation struct {
 	compiler *ast.Compiler
@@ -44,7 +47,7 @@ func compile(ctx context.Context, from contents, schema []byte) (*compilation, e
 	store := inmem.NewFromObjectWithOpts(from.data, inmem.OptReturnASTValuesOnRead(true))
 	result := &compilation{store: store}
 	err = storage.Txn(ctx, store, storage.TransactionParams{}, func(txn storage.Transaction) error {
-		result.compiler = ast.NewCompiler().
+		result.compiler = ast.NewCompiler().SetErrorLimit(0).
 			WithCapabilities(capabilities()).WithDefaultRegoVersion(ast.RegoV1).
 			WithStrict(true).WithSchemas(schemas).WithUseTypeCheckAnnotations(true).
 			WithPathConflictsCheck(storage.NonEmpty(ctx, store, txn)).
@@ -73,12 +76,14 @@ func (c *compilation) checkAndTag(compiler *ast.Compiler) *ast.Error {
 	errs = append(errs, checkReferences(compiler)...)
 	c.rules = rules
 	c.hooks = findHooks(compiler)
-	for _, h := range c.hooks {
-		for _, set := range h.sets {
-			errs = append(errs, checkSet(compiler, h.name, set)...)
+	if !compiler.Failed() { // without types a set would look like none
+		for _, h := range c.hooks {
+			for _, set := range h.sets {
+				errs = append(errs, checkSet(compiler, h.name, set)...)
+			}
 		}
 	}
-	if len(errs) == 0 {
+	if len(errs) == 0 && !compiler.Failed() {
 		errs = checkReach(compiler, c.hooks, index)
 	}
 	if len(errs) > 0 {
@@ -117,7 +122,7 @@ func checkReferences(compiler *ast.Compiler) ast.Errors {
 // object.union(v, {tagKey: number}). So metadata is written once, in the annotations, and no author has to
 // repeat it in entries. An entry that is passed on keeps its tag.
 func tag(rule *ast.Rule, number int) {
-	tagged := ast.VarTerm("__gatehouse_tagged__")
+	tagged := ast.NewTerm(taggedVar)
 	marker := ast.ObjectTerm(ast.Item(ast.StringTerm(tagKey), ast.IntNumberTerm(number)))
 	union := ast.ObjectUnion.Expr(rule.Head.Key, marker, tagged)
 	union.Location = rule.Location

@@ -3,6 +3,6 @@
 //
 // Engine holds the live snapshot behind an atomic pointer; Load replaces it or, when the new policies are
 // refused, leaves it. A Snapshot never changes: a decision that began on one ends on it. The package also
-// runs what authors write beside their rules, Rego tests and case files. It does not watch directories or
-// fetch bundles.
+// runs what authors write beside their rules, Rego tests and case files. Package sources watches directories and
+// fetches bundles.
 package opa

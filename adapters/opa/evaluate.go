@@ -15,6 +15,13 @@ import (
 // Evaluate decides one input. The evaluation stops when ctx does; an undefined or malformed result is an
 // error and never an allow.
 func (s *Snapshot) Evaluate(ctx context.Context, in admission.Input, at time.Time) (admission.Verdict, error) {
+	return s.evaluateWatched(ctx, in, at)
+}
+
+// evaluateWatched also takes what the evaluation is to be watched by.
+func (s *Snapshot) evaluateWatched(
+	ctx context.Context, in admission.Input, at time.Time, watch ...rego.EvalOption,
+) (admission.Verdict, error) {
 	query, found := s.queries[in.Hook]
 	if !found {
 		return admission.Verdict{}, fmt.Errorf("no policy defines hook %q", in.Hook)
@@ -23,7 +30,7 @@ func (s *Snapshot) Evaluate(ctx context.Context, in admission.Input, at time.Tim
 	if err != nil {
 		return admission.Verdict{}, fmt.Errorf("building the input: %w", err)
 	}
-	return s.evaluate(ctx, query, input, at)
+	return s.evaluate(ctx, query, input, at, watch...)
 }
 
 func (s *Snapshot) evaluate(
@@ -106,8 +113,8 @@ func (s *Snapshot) violation(entry *ast.Term, enforcement admission.Enforcement)
 	if violation.Reason == "" || violation.Message == "" {
 		return admission.Violation{}, fmt.Errorf("rule %s: an entry has no reason or no message", rule.Name)
 	}
-	if override, found := s.override[rule.Code]; found {
-		violation.Enforcement = override
+	if override, found := s.override[rule.Code]; found && override != enforcement {
+		violation.Enforcement, violation.Declared = override, enforcement
 	}
 	return violation, nil
 }

@@ -4,21 +4,67 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/cover"
 	"github.com/open-policy-agent/opa/v1/loader"
+	"github.com/open-policy-agent/opa/v1/rego"
 	"github.com/open-policy-agent/opa/v1/storage"
 	"github.com/open-policy-agent/opa/v1/storage/inmem"
 	"github.com/open-policy-agent/opa/v1/tester"
 )
 
-// TestReport is what the Rego tests beside the policies said.
+// TestReport is what the tests of policies said.
 type TestReport struct {
-	Results  []*tester.Result
-	Coverage float64  // of the policies' lines, in percent
+	Results  []*tester.Result // of Rego tests
+	Cases    []CaseResult
+	Coverage float64 // of the policies' lines, in percent
+	Files    []FileCoverage
 	Missed   []string // file:row of lines that no test reached
+}
+
+// FileCoverage is how much of one file of the policies tests reached.
+type FileCoverage struct {
+	File    string  `json:"file"`
+	Percent float64 `json:"percent"`
+	Missed  []int   `json:"missed,omitempty"` // rows
+}
+
+// TestOptions narrow a run.
+type TestOptions struct {
+	Run     *regexp.Regexp // Rego tests by package and name, cases by file and name; nil: all
+	Explain bool           // evaluate Rego tests that fail once more, for their Trace
+}
+
+func (o TestOptions) runs(name string) bool { return o.Run == nil || o.Run.MatchString(name) }
+
+// Test runs the _test.rego files of the policies and of tests, and the case files of tests. Lines that either
+// reach are covered.
+func Test(ctx context.Context, source Source, tests fs.FS, schema []byte, options TestOptions) (TestReport, error) {
+	cases, err := LoadCases(tests, ".")
+	if err != nil {
+		return TestReport{}, err
+	}
+	cases = slices.DeleteFunc(cases, func(one Case) bool { return !options.runs(one.File + ": " + one.Name) })
+	loaded, err := source.load(capabilities())
+	if err != nil {
+		return TestReport{}, err
+	}
+	coverage := cover.New()
+	var report TestReport
+	report.Cases, err = runCases(ctx, source.Name, loaded, schema, cases, rego.EvalQueryTracer(coverage))
+	if err != nil {
+		return TestReport{}, err
+	}
+	report.Results, err = runRegoTests(ctx, source, loaded, tests, coverage, options)
+	if err != nil {
+		return TestReport{}, err
+	}
+	report.count(coverage, loaded.modules)
+	return report, nil
 }
 
 // RunTests runs the _test.rego files of the policies and of tests through OPA's own tester, on the policies
@@ -28,38 +74,83 @@ func RunTests(ctx context.Context, source Source, tests fs.FS) (TestReport, erro
 	if err != nil {
 		return TestReport{}, err
 	}
-	modules := make(map[string]*ast.Module)
-	for _, fsys := range []fs.FS{source.FS, tests} {
-		err := loadTests(fsys, modules)
-		if err != nil {
-			return TestReport{}, err
-		}
-	}
-	for name, module := range loaded.modules {
-		modules[name] = module
-	}
-
 	coverage := cover.New()
-	store := inmem.NewFromObject(loaded.data)
-	runner := tester.NewRunner().SetStore(store).SetModules(modules).RaiseBuiltinErrors(true).
-		SetCompiler(ast.NewCompiler().WithCapabilities(capabilities()).WithDefaultRegoVersion(ast.RegoV1)).
-		SetCoverageQueryTracer(coverage)
 	var report TestReport
-	err = storage.Txn(ctx, store, storage.TransactionParams{}, func(txn storage.Transaction) error {
-		results, err := runner.RunTests(ctx, txn)
-		if err != nil {
-			return err
-		}
-		for result := range results {
-			report.Results = append(report.Results, result)
-		}
-		return nil
-	})
+	report.Results, err = runRegoTests(ctx, source, loaded, tests, coverage, TestOptions{})
 	if err != nil {
 		return TestReport{}, err
 	}
 	report.count(coverage, loaded.modules)
 	return report, nil
+}
+
+func runRegoTests(
+	ctx context.Context, source Source, loaded contents, tests fs.FS, coverage *cover.Cover, options TestOptions,
+) ([]*tester.Result, error) {
+	modules := make(map[string]*ast.Module)
+	for _, fsys := range []fs.FS{source.FS, tests} {
+		err := loadTests(fsys, modules)
+		if err != nil {
+			return nil, err
+		}
+	}
+	for name, module := range loaded.modules {
+		modules[name] = module
+	}
+	filter := ""
+	if options.Run != nil {
+		filter = options.Run.String()
+	}
+	results, err := runTester(ctx, loaded.data, modules, filter, func(runner *tester.Runner) { runner.SetCoverageQueryTracer(coverage) })
+	if err != nil || !options.Explain {
+		return results, err
+	}
+	return results, traceFailed(ctx, loaded.data, modules, results)
+}
+
+func runTester(
+	ctx context.Context, data map[string]any, modules map[string]*ast.Module, filter string, prepare func(*tester.Runner),
+) ([]*tester.Result, error) {
+	store := inmem.NewFromObject(data)
+	runner := tester.NewRunner().SetStore(store).SetModules(modules).RaiseBuiltinErrors(true).Filter(filter).
+		SetCompiler(ast.NewCompiler().WithCapabilities(capabilities()).WithDefaultRegoVersion(ast.RegoV1))
+	prepare(runner)
+	var all []*tester.Result
+	err := storage.Txn(ctx, store, storage.TransactionParams{}, func(txn storage.Transaction) error {
+		results, err := runner.RunTests(ctx, txn)
+		if err != nil {
+			return err
+		}
+		for result := range results {
+			all = append(all, result)
+		}
+		return nil
+	})
+	return all, err
+}
+
+// traceFailed gives failed results their trace. All are traced only when they have failed: a trace costs more
+// than the test.
+func traceFailed(ctx context.Context, data map[string]any, modules map[string]*ast.Module, results []*tester.Result) error {
+	failed := make(map[string]*tester.Result)
+	var names []string
+	for _, result := range results {
+		if result.Fail {
+			name := result.Package + "." + result.Name
+			failed[name] = result
+			names = append(names, "^"+regexp.QuoteMeta(name)+"$")
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	traced, err := runTester(ctx, data, modules, strings.Join(names, "|"), func(runner *tester.Runner) { runner.EnableTracing(true) })
+	for _, result := range traced {
+		if original := failed[result.Package+"."+result.Name]; original != nil {
+			original.Trace, original.SubResults = result.Trace, result.SubResults
+		}
+	}
+	return err
 }
 
 func loadTests(fsys fs.FS, into map[string]*ast.Module) error {
@@ -92,13 +183,20 @@ func (r *TestReport) count(coverage *cover.Cover, policies map[string]*ast.Modul
 		report := files[file]
 		covered += report.CoveredLines
 		missed += report.NotCoveredLines
-		for _, row := range rowsOf(report.NotCovered) {
+		one := FileCoverage{File: file, Percent: percent(report.CoveredLines, report.NotCoveredLines), Missed: rowsOf(report.NotCovered)}
+		r.Files = append(r.Files, one)
+		for _, row := range one.Missed {
 			r.Missed = append(r.Missed, fmt.Sprintf("%s:%d", file, row))
 		}
 	}
-	if covered+missed > 0 {
-		r.Coverage = 100 * float64(covered) / float64(covered+missed)
+	r.Coverage = percent(covered, missed)
+}
+
+func percent(covered, missed int) float64 {
+	if covered+missed == 0 {
+		return 0
 	}
+	return 100 * float64(covered) / float64(covered+missed)
 }
 
 // rowsOf gives the rows that ranges touch; ranges of nested expressions overlap.

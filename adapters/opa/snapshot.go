@@ -15,10 +15,12 @@ import (
 type Snapshot struct {
 	source   string
 	revision string
+	bundle   *BundleInfo
 	rules    []admission.Rule
 	override map[string]admission.Enforcement
 	codes    map[string]bool
 	queries  map[string]rego.PreparedEvalQuery
+	compiled *compilation // for explanations
 }
 
 // NewSnapshot loads and checks source. What passes has been evaluated once for every hook.
@@ -27,7 +29,12 @@ func NewSnapshot(ctx context.Context, source Source, schema []byte) (*Snapshot, 
 	if err != nil {
 		return nil, err
 	}
-	return newSnapshot(ctx, source.Name, loaded, schema)
+	snapshot, err := newSnapshot(ctx, source.Name, loaded, schema)
+	if err != nil {
+		return nil, err
+	}
+	snapshot.bundle = source.Bundle
+	return snapshot, nil
 }
 
 func newSnapshot(ctx context.Context, name string, loaded contents, schema []byte) (*Snapshot, error) {
@@ -37,7 +44,7 @@ func newSnapshot(ctx context.Context, name string, loaded contents, schema []byt
 	}
 	snapshot := &Snapshot{
 		source: name, revision: loaded.revision, rules: compiled.rules, codes: codesOf(compiled.rules),
-		queries: make(map[string]rego.PreparedEvalQuery, len(compiled.hooks)),
+		queries: make(map[string]rego.PreparedEvalQuery, len(compiled.hooks)), compiled: compiled,
 	}
 	snapshot.override, err = readEnforcement(loaded.data, snapshot.codes)
 	if err != nil {
@@ -94,6 +101,10 @@ func (s *Snapshot) Revision() string { return s.revision }
 
 // Source says where they came from.
 func (s *Snapshot) Source() string { return s.source }
+
+// Bundle is what the bundle that they came in says of itself; nil when they came in none. Callers must not
+// change it.
+func (s *Snapshot) Bundle() *BundleInfo { return s.bundle }
 
 // Rules is the catalogue, in order of file and row. Callers must not change it.
 func (s *Snapshot) Rules() []admission.Rule { return s.rules }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"strings"
+	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/loader"
@@ -18,8 +19,16 @@ import (
 // Source is where policies come from: Rego modules and files named data.yaml or data.json, whose folder is
 // their place in the data document.
 type Source struct {
-	Name string // for people: "embedded", or the directory
-	FS   fs.FS
+	Name   string // for people: "embedded", the directory, or the bundle's address
+	FS     fs.FS
+	Bundle *BundleInfo // nil when the files come from no bundle
+}
+
+// BundleInfo is what a bundle says of itself.
+type BundleInfo struct {
+	Revision string    // what its author calls it; "" for nothing
+	BuiltAt  time.Time // zero when it does not say
+	Key      string    // fingerprint of the configured key that verified it; "" when no signature was verified
 }
 
 // Directory is the source of a directory of policies.
@@ -102,6 +111,52 @@ func revisionOf(loaded *loader.Result) (string, error) {
 // isHidden leaves out what editors and version control put beside files, and the folders behind the links of
 // a mounted Kubernetes ConfigMap, which hold every file a second time.
 func isHidden(base string) bool { return strings.HasPrefix(base, ".") && base != "." }
+
+// Limits bound what a source may hold. Zero is no limit.
+type Limits struct {
+	Bytes int64
+	Files int
+}
+
+// ReadFiles reads what counts of fsys into memory: policies, data, and tests. Only one state of a folder is
+// then checked, compiled and tested, whatever happens to the folder meanwhile.
+func ReadFiles(fsys fs.FS, limits Limits) (map[string][]byte, error) {
+	files := make(map[string][]byte)
+	var total int64
+	err := fs.WalkDir(fsys, ".", func(name string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case isHidden(entry.Name()) && entry.IsDir():
+			return fs.SkipDir
+		case isHidden(entry.Name()) || entry.IsDir() || !isPolicyFile(name) && !isTestFile(name):
+			return nil
+		case limits.Files > 0 && len(files) == limits.Files:
+			return fmt.Errorf("more than %d files", limits.Files)
+		}
+		info, err := fs.Stat(fsys, name)
+		if err != nil {
+			return err
+		}
+		if !info.Mode().IsRegular() {
+			return nil
+		}
+		total += info.Size()
+		if limits.Bytes > 0 && total > limits.Bytes {
+			return fmt.Errorf("more than %d bytes of policies and data", limits.Bytes)
+		}
+		files[name], err = fs.ReadFile(fsys, name)
+		return err
+	})
+	return files, err
+}
+
+// IsTestFile says whether a file that ReadFiles reads is only for tests.
+func IsTestFile(name string) bool { return !isPolicyFile(name) && isTestFile(name) }
+
+func isTestFile(name string) bool {
+	return strings.HasSuffix(name, "_test.rego") || path.Ext(name) == ".yaml"
+}
 
 func isPolicyFile(name string) bool {
 	base := path.Base(name)

@@ -25,7 +25,8 @@ func TestPostgresKeepsThePromisesOfAStore(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) storetest.Harness {
 		h.exec(t, `
 truncate workspaces, workspace_secrets, global_secrets, structure_events, outbox,
-    gatehouse.decisions, gatehouse.request_uids, gatehouse.events`)
+    gatehouse.decisions, gatehouse.request_uids, gatehouse.events,
+    gatehouse.shadow_divergences, gatehouse.shadow_counts`)
 		return h
 	})
 }

@@ -19,7 +19,7 @@ type decisionRows struct {
 	digests                    [][]byte
 	hooks, callers, proofs     []string
 	kinds, revisions           []string
-	allowed, marked            []bool
+	allowed, marked, dry       []bool
 	codes, reasons             []*string
 	violations, events, inputs [][]byte
 	eventIDs                   []*[16]byte
@@ -68,6 +68,7 @@ func (r *decisionRows) add(d *admission.Decision) error {
 	r.inputs = append(r.inputs, d.Input)
 	r.factsMicros = append(r.factsMicros, d.Timings.Facts.Microseconds())
 	r.policyMicros = append(r.policyMicros, d.Timings.Policy.Microseconds())
+	r.dry = append(r.dry, d.DryRun)
 	return nil
 }
 
@@ -76,7 +77,7 @@ func (r *decisionRows) arguments() []any {
 	return []any{
 		r.ids, r.times, r.uids, r.digests, r.hooks, r.callers, r.proofs, r.workspaces,
 		r.kinds, r.allowed, r.codes, r.reasons, r.revisions, r.marked, r.violations,
-		r.eventIDs, r.events, r.inputs, r.factsMicros, r.policyMicros,
+		r.eventIDs, r.events, r.inputs, r.factsMicros, r.policyMicros, r.dry,
 	}
 }
 

@@ -24,8 +24,8 @@ func insertDecision(ctx context.Context, tx *sql.Tx, d admission.Decision) error
 	_, err = tx.ExecContext(ctx, `
 		insert into decisions (id, decided_at, uid, hook, caller, caller_proof, workspace_id, kind, allowed, code,
 		                       reason, policy_revision, marked_failed, violations, event_id, event, input,
-		                       facts_us, policy_us)
-		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
+		                       facts_us, policy_us, dry_run)
+		values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
 		on conflict (id) do nothing`, values...)
 	if err != nil || d.UID == "" {
 		return err
@@ -60,7 +60,7 @@ func decisionValues(d admission.Decision) ([]any, error) {
 		d.ID.String(), timeText(d.At), sql.Null[string]{V: d.UID, Valid: d.UID != ""}, d.Hook, d.Caller,
 		string(d.CallerProof), d.WorkspaceID.String(), d.Kind, d.Verdict.Allowed(), code,
 		reason, d.Verdict.Revision, d.MarkedFailed, string(violations), eventID, event, string(d.Input),
-		d.Timings.Facts.Microseconds(), d.Timings.Policy.Microseconds(),
+		d.Timings.Facts.Microseconds(), d.Timings.Policy.Microseconds(), d.DryRun,
 	}, nil
 }
 

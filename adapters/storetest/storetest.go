@@ -27,6 +27,20 @@ type Store interface {
 	EventWriters(ctx context.Context) ([]string, error)
 	// ListenEvents calls wake when it begins and after every event, until ctx ends.
 	ListenEvents(ctx context.Context, wake func())
+
+	// RecordActivation records that policies became live or were refused.
+	RecordActivation(ctx context.Context, activation admission.PolicyActivation) error
+	// Activations are the last so many, newest first.
+	Activations(ctx context.Context, limit int) ([]admission.PolicyActivation, error)
+
+	// RecordDivergences writes a batch; those that are there already stay as they are.
+	RecordDivergences(ctx context.Context, batch []admission.Divergence) error
+	// AddShadowCounts adds to what has been counted of each pair.
+	AddShadowCounts(ctx context.Context, at time.Time, counts map[admission.ShadowPair]admission.ShadowCounts) error
+	// PruneDivergences deletes those of decisions before a time, and all but the newest keep.
+	PruneDivergences(ctx context.Context, before time.Time, keep int) (int64, error)
+	// ShadowSummary says what came of a pair, or with the zero pair of the one that was compared last.
+	ShadowSummary(ctx context.Context, pair admission.ShadowPair, examples int) (admission.ShadowSummary, error)
 }
 
 // Harness is one store over one database that nothing else uses. Its methods act outside of the store, as
@@ -90,9 +104,9 @@ type Announcement struct {
 func Run(t *testing.T, open func(t *testing.T) Harness) {
 	tests := map[string]map[string]func(*testing.T, Harness){
 		"facts": factsTests, "record": recordTests, "uid": uidTests, "mark": markTests, "race": raceTests,
-		"model": modelTests, "events": eventsTests,
+		"model": modelTests, "events": eventsTests, "activations": activationTests, "shadow": shadowTests,
 	}
-	for _, group := range []string{"facts", "record", "uid", "mark", "race", "model", "events"} {
+	for _, group := range []string{"facts", "record", "uid", "mark", "race", "model", "events", "activations", "shadow"} {
 		for name, test := range tests[group] {
 			t.Run(group+"/"+name, func(t *testing.T) { test(t, open(t)) })
 		}

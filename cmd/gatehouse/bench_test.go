@@ -83,7 +83,9 @@ func serviceFor(b *testing.B, args ...string) http.Handler {
 	store, err := all.Serve.open(context.WithoutCancel(b.Context()), registry, logger)
 	require.NoError(b, err)
 	b.Cleanup(store.close)
-	return all.Serve.service(engine, store, &server.Authenticator{}, registry, logger)
+	candidates := all.Serve.startRollout(b.Context(), engine, store.shadow, registry, logger)
+	b.Cleanup(candidates.close)
+	return all.Serve.service(engine, store, candidates, &server.Authenticator{}, registry, logger)
 }
 
 // serveOnce is a request without a network: a recorder that takes deadlines.

@@ -138,12 +138,12 @@ func (s *subscribers) missing(reg *registry) (missing, repeats int) {
 		var event, workspace string
 		require.NoError(s.t, rows.Scan(&event, &workspace))
 		for sink, key := range map[string]string{"hook": event, "bus": event, "registry": workspace} {
-			switch n := s.seen[sink][key]; {
-			case n == 0:
+			n := s.seen[sink][key]
+			if n == 0 {
 				missing++
-			default:
-				repeats += n - 1
+				continue
 			}
+			repeats += n - 1
 		}
 	}
 	require.NoError(s.t, rows.Err())

@@ -91,10 +91,10 @@ func TestCheckAcceptsGoodPolicies(t *testing.T) {
 
 func TestCheckRefusesBadPoliciesAndSaysWhere(t *testing.T) {
 	for name, test := range map[string]struct{ rego, want string }{
-		"syntax":            {"package admission.lib\n\nbroken contains if {", "broken.rego:3: rego_parse_error"},
-		"unknown reference": {"package admission.lib\n\nbroken if input.reqest.kind == 1", "broken.rego:3: rego_type_error"},
-		"unknown function":  {"package admission.lib\n\nbroken if nowhere(1)", "broken.rego:3: rego_type_error"},
-		"forbidden builtin": {"package admission.lib\n\nbroken if http.send({}).status_code == 1", "broken.rego:3: rego_type_error: undefined function http.send"},
+		"syntax":            {"package admission.lib\n\nbroken contains if {", "broken.rego:3:17: rego_parse_error"},
+		"unknown reference": {"package admission.lib\n\nbroken if input.reqest.kind == 1", "broken.rego:3:11: rego_type_error"},
+		"unknown function":  {"package admission.lib\n\nbroken if nowhere(1)", "broken.rego:3:11: rego_type_error"},
+		"forbidden builtin": {"package admission.lib\n\nbroken if http.send({}).status_code == 1", "broken.rego:3:11: rego_type_error: undefined function http.send"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := command(t, "", "check", "--policies", policyFolder(t, "broken.rego", test.rego))

@@ -10,6 +10,8 @@ import (
 
 	"github.com/alecthomas/kong"
 	"github.com/stretchr/testify/require"
+
+	"gatehouse/adapters/announce"
 )
 
 // parse gives the commands as these arguments, the environment and the file that they name make them.
@@ -58,6 +60,12 @@ func sample(t *testing.T, flag *kong.Flag) (text string, value any) {
 			return path, path
 		}
 		return "something", "something"
+	}
+	switch flag.Target.Interface().(type) {
+	case []string:
+		return "something", []string{"something"}
+	case sinkList:
+		return `[{name: bus, type: nats, url: "nats://n:4222"}]`, sinkList{{Name: "bus", Type: announce.TypeNATS, URL: "nats://n:4222"}}
 	}
 	require.FailNow(t, "no sample", "%s of %s", flag.Name, flag.Target.Type())
 	return "", nil
@@ -157,11 +165,12 @@ func TestServeRefusesWhatWouldSwitchAPromiseOff(t *testing.T) {
 		var values []string
 		switch flag.Target.Interface().(type) {
 		case time.Duration:
-			values = []string{"0s", "-1s"}
+			values = []string{"-1s", "0s"}
 		case int, int32, int64:
 			values = []string{"-1", "0"}
 		}
-		if flag.Name == "rate-limit" { // 0 is for none
+		switch flag.Name {
+		case "rate-limit", "policies-poll", "policies-long-poll", "max-policy-age": // 0 is for none
 			values = values[:1]
 		}
 		for _, value := range values {

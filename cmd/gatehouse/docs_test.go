@@ -20,44 +20,107 @@ var update = flag.Bool("update", false, "write what commands print into the page
 
 const root = "../.."
 
-// TestDocsPrintWhatTheySay runs every ```console block of the pages, in order, against the demo server: lines
-// that begin with "$ " are commands, the others are what they print.
+// TestDocsPrintWhatTheySay follows the pages, in order. In a ```console block, lines that begin with "$ " are
+// commands, the others are what they print; the demo server answers at 127.0.0.1:8181. A block with path=FILE
+// behind its language is a file that the reader writes: a page with such blocks has a folder of its own, with
+// a copy of the policies, and starts its own server with "$ ./bin/gatehouse serve … &". Between the comments
+// "output of: COMMAND" and "end of output" is what a command prints, as part of the page.
 func TestDocsPrintWhatTheySay(t *testing.T) {
 	pages, err := filepath.Glob(root + "/docs/*.md")
 	require.NoError(t, err)
-	for _, page := range append(pages, root+"/README.md") {
-		t.Run(filepath.Base(page), func(t *testing.T) {
-			text, err := os.ReadFile(page)
+	for _, name := range append(pages, root+"/README.md") {
+		t.Run(filepath.Base(name), func(t *testing.T) {
+			text, err := os.ReadFile(name)
 			require.NoError(t, err)
-			blocks := consoleBlock.FindAllStringSubmatchIndex(string(text), -1)
-			if len(blocks) == 0 {
-				return
-			}
-			gate := start(t, "--demo").waitReady()
-			var rewritten strings.Builder
-			last := 0
-			for _, block := range blocks {
-				rewritten.Write(text[last:block[2]])
-				rewritten.WriteString(gate.transcript(string(text[block[2]:block[3]])))
-				last = block[3]
-			}
-			rewritten.Write(text[last:])
+			now := newPage(t, string(text)).follow()
 			if *update {
-				require.NoError(t, os.WriteFile(page, []byte(rewritten.String()), 0o644)) //nolint:gosec // a page is for everybody to read
+				require.NoError(t, os.WriteFile(name, []byte(now), 0o644)) //nolint:gosec // a page is for everybody to read
 				return
 			}
-			require.Equal(t, normalize(string(text)), normalize(rewritten.String()))
+			require.Equal(t, normalize(string(text)), normalize(now))
 		})
 	}
 }
 
-var consoleBlock = regexp.MustCompile("(?s)```console\n(.*?)```")
+var (
+	// Groups: language, name of the file, text; or a command and its output.
+	fenced  = regexp.MustCompile("(?s)```(\\w+)(?: path=(\\S+))?\n(.*?)```")
+	quoted  = regexp.MustCompile("(?s)<!-- output of: ([^\n]*) -->\n(.*?)<!-- end of output -->")
+	serving = regexp.MustCompile(`^\./bin/gatehouse serve (.*) &$`)
+)
+
+// page is one page while its reader follows it.
+type page struct {
+	t      *testing.T
+	text   string
+	folder string   // where its commands run
+	gate   *program // nil: none is running
+}
+
+func newPage(t *testing.T, text string) *page {
+	p := &page{t: t, text: text, folder: root}
+	consoles, files := 0, 0
+	for _, block := range fenced.FindAllStringSubmatch(text, -1) {
+		if block[1] == "console" {
+			consoles++
+		}
+		if block[2] != "" {
+			files++
+		}
+	}
+	switch {
+	case files > 0:
+		p.folder = t.TempDir()
+		for _, name := range []string{"policies", "policies_test", "docs/examples"} {
+			require.NoError(t, os.CopyFS(filepath.Join(p.folder, name), os.DirFS(filepath.Join(root, name))))
+		}
+	case consoles > 0:
+		p.gate = start(t, "--demo").waitReady()
+	}
+	return p
+}
+
+// follow gives the page with what its commands print now.
+func (p *page) follow() string {
+	followed := replaceGroups(fenced, p.text, func(block []string) string {
+		switch {
+		case block[1] == "console":
+			return p.transcript(block[3])
+		case block[2] != "":
+			name := filepath.Join(p.folder, block[2])
+			require.NoError(p.t, os.MkdirAll(filepath.Dir(name), 0o700))
+			require.NoError(p.t, os.WriteFile(name, []byte(block[3]), 0o600))
+		}
+		return block[3]
+	})
+	return replaceGroups(quoted, followed, func(block []string) string { return p.shell(block[1]) })
+}
+
+// replaceGroups replaces the last group of every match.
+func replaceGroups(form *regexp.Regexp, text string, with func(match []string) string) string {
+	var replaced strings.Builder
+	last := 0
+	for _, match := range form.FindAllStringSubmatchIndex(text, -1) {
+		groups := make([]string, len(match)/2)
+		for i := range groups {
+			if match[2*i] >= 0 {
+				groups[i] = text[match[2*i]:match[2*i+1]]
+			}
+		}
+		start, end := match[len(match)-2], match[len(match)-1]
+		replaced.WriteString(text[last:start])
+		replaced.WriteString(with(groups))
+		last = end
+	}
+	replaced.WriteString(text[last:])
+	return replaced.String()
+}
 
 // transcript runs the commands of a block and gives the block as it prints now.
-func (p *program) transcript(block string) string {
+func (p *page) transcript(block string) string {
 	var now strings.Builder
 	for line := range strings.Lines(block) {
-		command, isCommand := strings.CutPrefix(line, "$ ")
+		command, isCommand := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "$ ")
 		if !isCommand {
 			continue
 		}
@@ -67,13 +130,20 @@ func (p *program) transcript(block string) string {
 	return now.String()
 }
 
-func (p *program) shell(command string) string {
+func (p *page) shell(command string) string {
+	if serve := serving.FindStringSubmatch(command); serve != nil {
+		p.serve(strings.Fields(serve[1]))
+		return ""
+	}
 	program, err := buildProgram()
 	require.NoError(p.t, err)
-	address := strings.TrimPrefix(p.url, "http://")
+	address := "127.0.0.1:8181"
+	if p.gate != nil {
+		address = strings.TrimPrefix(p.gate.url, "http://")
+	}
 	command = strings.NewReplacer("127.0.0.1:8181", address, "./bin/gatehouse", program).Replace(command)
 	shell := exec.Command("bash", "-c", command)
-	shell.Dir = root
+	shell.Dir = p.folder
 	var output bytes.Buffer
 	shell.Stdout, shell.Stderr = &output, &output
 	_ = shell.Run() // what a failing command prints is part of a page
@@ -82,6 +152,17 @@ func (p *program) shell(command string) string {
 		text += "\n"
 	}
 	return text
+}
+
+// serve starts the page's server. Names of what is in the page's folder stay names of that.
+func (p *page) serve(args []string) {
+	for i, arg := range args {
+		inFolder := filepath.Join(p.folder, arg)
+		if _, err := os.Stat(inFolder); err == nil {
+			args[i] = inFolder
+		}
+	}
+	p.gate = start(p.t, args...).waitReady()
 }
 
 // What differs from run to run is compared by its form.

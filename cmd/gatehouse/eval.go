@@ -1,31 +1,47 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
-	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
+	"github.com/google/uuid"
 
 	"gatehouse/adapters/opa"
+	"gatehouse/adapters/postgres"
+	"gatehouse/adapters/sqlite"
 	"gatehouse/server/admission"
 )
 
 type evalCommand struct {
 	policyFlags
-	Review string `arg:"" help:"File with the body of POST /v1/admission/{hook}; - for standard input." default:"-"`
-	Hook   string `help:"Hook that is asked." default:"register"`
-	Facts  string `help:"File with the facts of the workspace: {exists, workspace, secret_keys, global_secret_keys}; without it nothing is stored." placeholder:"FILE"`
-	SaaS   bool   `name:"saas" help:"Decide as in a SaaS deployment."`
-	Output string `help:"Form of the answer." enum:"text,json" default:"text"`
+	Review    string `arg:"" help:"File with the body of POST /v1/admission/{hook}; - for standard input." default:"-"`
+	Hook      string `help:"Hook that is asked." default:"register"`
+	Facts     string `help:"File with the facts of the workspace: {exists, workspace, secret_keys, global_secret_keys}; without facts nothing is stored." placeholder:"FILE" xor:"facts"`
+	Workspace string `help:"Take the facts of this workspace from the database at --database-url, which is only read." placeholder:"ID" xor:"facts"`
+	SaaS      bool   `name:"saas" help:"Decide as in a SaaS deployment."`
+	Explain   bool   `help:"Say of every rule of the hook why it did not fire."`
+	Trace     string `help:"Print what the engine did in this rule." placeholder:"RULE"`
+	Output    string `help:"Form of the answer." enum:"text,json" default:"text"`
+
+	storeFlags
+}
+
+// storeFlags say where the facts of a live store are.
+type storeFlags struct {
+	DatabaseURL    string `name:"database-url" help:"postgres://… of the registry's database, or sqlite:PATH of a file of Gatehouse's own." default:"sqlite:data/gatehouse.db"`
+	FactsQueryFile string `help:"SQL that looks up the facts, instead of Gatehouse's own." placeholder:"FILE"`
 }
 
 // Run decides one review. It exits with 0 for an allow and for a deny: both are answers.
 func (c *evalCommand) Run(ctx context.Context, to streams) error {
-	input, err := c.input(to)
+	input, err := c.input(ctx, to)
 	if err != nil {
 		return err
 	}
@@ -33,25 +49,41 @@ func (c *evalCommand) Run(ctx context.Context, to streams) error {
 	if err != nil {
 		return err
 	}
-	snapshot, err := opa.NewSnapshot(ctx, c.source(), schema)
+	source := c.source()
+	snapshot, err := opa.NewSnapshot(ctx, source, schema)
 	if err != nil {
-		printPolicyErrors(to.err, err)
-		return errSaid
+		return complain(to, source, err)
 	}
 	if !snapshot.HasHook(c.Hook) {
 		return fmt.Errorf("no policy defines the hook %s", c.Hook)
 	}
-	verdict, err := snapshot.Evaluate(ctx, input, time.Now())
+	if c.Trace != "" && !hasRule(snapshot, c.Trace) {
+		return fmt.Errorf("--trace: no rule is called %s; gatehouse policies list has their names", c.Trace)
+	}
+	answer, err := c.decide(ctx, snapshot, input)
 	if err != nil {
 		return err
 	}
 	if c.Output == "json" {
-		return writeVerdictJSON(to.out, verdict)
+		return c.writeJSON(to.out, answer)
 	}
-	return writeVerdict(to.out, verdict, snapshot)
+	return c.write(to.out, answer, snapshot)
 }
 
-func (c *evalCommand) input(to streams) (admission.Input, error) {
+func hasRule(snapshot *opa.Snapshot, name string) bool {
+	return slices.ContainsFunc(snapshot.Rules(), func(rule admission.Rule) bool { return rule.Name == name })
+}
+
+// decide explains only if asked to, so that what is printed otherwise is what a server would do.
+func (c *evalCommand) decide(ctx context.Context, snapshot *opa.Snapshot, input admission.Input) (opa.Explanation, error) {
+	if c.Explain || c.Trace != "" {
+		return snapshot.Explain(ctx, input, time.Now())
+	}
+	verdict, err := snapshot.Evaluate(ctx, input, time.Now())
+	return opa.Explanation{Verdict: verdict}, err
+}
+
+func (c *evalCommand) input(ctx context.Context, to streams) (admission.Input, error) {
 	body, err := readFileOr(c.Review, to.in)
 	if err != nil {
 		return admission.Input{}, fmt.Errorf("review: %w", err)
@@ -60,15 +92,25 @@ func (c *evalCommand) input(to streams) (admission.Input, error) {
 	if err != nil {
 		return admission.Input{}, fmt.Errorf("review: %w", err)
 	}
-	facts, err := c.facts()
+	facts, err := c.facts(ctx, review)
 	if err != nil {
 		return admission.Input{}, fmt.Errorf("facts: %w", err)
 	}
 	return admission.NewInput(review, facts, admission.Deployment{SaaS: c.SaaS}), nil
 }
 
-func (c *evalCommand) facts() (admission.Facts, error) {
-	if c.Facts == "" {
+func (c *evalCommand) facts(ctx context.Context, review admission.Review) (admission.Facts, error) {
+	switch {
+	case c.Workspace != "":
+		id, err := admission.ParseWorkspaceID(c.Workspace)
+		if err != nil {
+			return admission.Facts{}, fmt.Errorf("--workspace: %w", err)
+		}
+		if id != review.WorkspaceID {
+			return admission.Facts{}, fmt.Errorf("--workspace is %s, and the review is of workspace %s", id, review.WorkspaceID)
+		}
+		return c.storedFacts(ctx, id)
+	case c.Facts == "":
 		return admission.NewFacts(false, nil, nil, nil)
 	}
 	text, err := os.ReadFile(c.Facts)
@@ -83,6 +125,47 @@ func (c *evalCommand) facts() (admission.Facts, error) {
 	return admission.NewFacts(sent.Exists, sent.Workspace, sent.SecretKeys, sent.GlobalSecretKeys)
 }
 
+// factsTimeout is patience for a person at a terminal, not for a request.
+const factsTimeout = 10 * time.Second
+
+// storedFacts reads the live store and changes nothing in it: no tables are made.
+func (f storeFlags) storedFacts(ctx context.Context, id uuid.UUID) (admission.Facts, error) {
+	ctx, cancel := context.WithTimeout(ctx, factsTimeout)
+	defer cancel()
+	database := databaseFlags{DatabaseURL: f.DatabaseURL}
+	err := database.checkURL()
+	if err != nil {
+		return admission.Facts{}, err
+	}
+	query := ""
+	if f.FactsQueryFile != "" {
+		text, err := os.ReadFile(f.FactsQueryFile)
+		if err != nil {
+			return admission.Facts{}, fmt.Errorf("--facts-query-file: %w", err)
+		}
+		query = string(text)
+	}
+	path, isSQLite := database.sqlitePath()
+	if !isSQLite {
+		store, err := postgres.Open(ctx, postgres.Options{URL: f.DatabaseURL, MaxConns: 1, FactsQuery: query, Timeout: factsTimeout})
+		if err != nil {
+			return admission.Facts{}, err
+		}
+		defer store.Close()
+		return store.Facts(ctx, id)
+	}
+	_, err = os.Stat(path) // opening would make the file
+	if err != nil {
+		return admission.Facts{}, fmt.Errorf("--database-url: %w", err)
+	}
+	store, err := sqlite.Open(ctx, sqlite.Options{Path: path, FactsQuery: query})
+	if err != nil {
+		return admission.Facts{}, err
+	}
+	facts, err := store.Facts(ctx, id)
+	return facts, errors.Join(err, store.Close())
+}
+
 func readFileOr(name string, standardInput io.Reader) ([]byte, error) {
 	if name == "-" {
 		return io.ReadAll(standardInput)
@@ -90,33 +173,56 @@ func readFileOr(name string, standardInput io.Reader) ([]byte, error) {
 	return os.ReadFile(name)
 }
 
-func writeVerdictJSON(w io.Writer, verdict admission.Verdict) error {
-	violations := verdict.Violations
-	if violations == nil {
-		violations = []admission.Violation{}
+// evalAnswer is what eval prints as JSON.
+type evalAnswer struct {
+	Allowed        bool                  `json:"allowed"`
+	MarksFailed    bool                  `json:"marks_failed"`
+	PolicyRevision string                `json:"policy_revision"`
+	Violations     []admission.Violation `json:"violations"`
+	Rules          []opa.RuleExplanation `json:"rules,omitempty"`
+	Trace          []string              `json:"trace,omitempty"`
+}
+
+func (c *evalCommand) writeJSON(w io.Writer, explained opa.Explanation) error {
+	verdict := explained.Verdict
+	answer := evalAnswer{
+		Allowed: verdict.Allowed(), MarksFailed: verdict.Marking() != nil,
+		PolicyRevision: verdict.Revision, Violations: verdict.Violations,
 	}
-	text, err := json.Marshal(map[string]any{
-		"allowed": verdict.Allowed(), "marks_failed": verdict.Marking() != nil,
-		"violations": violations, "policy_revision": verdict.Revision,
-	}, jsontext.WithIndent("  "), json.Deterministic(true))
-	if err != nil {
-		return err
+	if answer.Violations == nil {
+		answer.Violations = []admission.Violation{}
 	}
-	_, err = fmt.Fprintf(w, "%s\n", text)
+	if c.Explain {
+		answer.Rules = explained.Rules
+	}
+	if c.Trace != "" {
+		var trace strings.Builder
+		explained.WriteTrace(&trace, c.Trace, false)
+		answer.Trace = strings.Split(strings.TrimRight(trace.String(), "\n"), "\n")
+	}
+	return printJSON(w, answer)
+}
+
+func (c *evalCommand) write(w io.Writer, explained opa.Explanation, snapshot *opa.Snapshot) error {
+	writeVerdict(w, explained.Verdict, snapshot)
+	if c.Explain {
+		writeExplanation(w, explained)
+	}
+	if c.Trace != "" {
+		_, _ = fmt.Fprintf(w, "trace of %s:\n", c.Trace)
+		explained.WriteTrace(w, c.Trace, false)
+	}
+	_, err := fmt.Fprintf(w, "policies: %s, %s\n", snapshot.Source(), snapshot.Revision())
 	return err
 }
 
-func writeVerdict(w io.Writer, verdict admission.Verdict, snapshot *opa.Snapshot) error {
+func writeVerdict(w io.Writer, verdict admission.Verdict, snapshot *opa.Snapshot) {
 	places := make(map[string]string)
 	for _, rule := range snapshot.Rules() {
 		places[rule.Name] = fmt.Sprintf("%s:%d", rule.File, rule.Row)
 	}
 	if denying := verdict.Denying(); denying != nil {
-		answer := denying.Answer
-		if answer == "" {
-			answer = denying.Message
-		}
-		_, _ = fmt.Fprintf(w, "denied: %d %s: %s\n", denying.Status, denying.Code, answer)
+		_, _ = fmt.Fprintf(w, "denied: %d %s: %s\n", denying.Status, denying.Code, cmp.Or(denying.Answer, denying.Message))
 	} else {
 		_, _ = fmt.Fprintln(w, "allowed")
 	}
@@ -128,6 +234,33 @@ func writeVerdict(w io.Writer, verdict admission.Verdict, snapshot *opa.Snapshot
 	if verdict.Marking() != nil {
 		_, _ = fmt.Fprintln(w, "a stored workspace would be marked failed")
 	}
-	_, err := fmt.Fprintf(w, "policies: %s, %s\n", snapshot.Source(), snapshot.Revision())
-	return err
+}
+
+// writeExplanation tells of every rule that did not fire where it stopped.
+func writeExplanation(w io.Writer, explained opa.Explanation) {
+	fired := 0
+	for _, one := range explained.Rules {
+		if one.Fired {
+			fired++
+		}
+	}
+	_, _ = fmt.Fprintf(w, "%d of %d rules fired; the others did not:\n", fired, len(explained.Rules))
+	for _, one := range explained.Rules {
+		if one.Fired {
+			continue
+		}
+		_, _ = fmt.Fprintf(w, "  %s (%s)\n", one.Rule.Name, one.Rule.Code)
+		writeReasons(w, one.Why, "    ")
+	}
+}
+
+func writeReasons(w io.Writer, reasons []opa.Reason, indent string) {
+	for _, reason := range reasons {
+		_, _ = fmt.Fprintf(w, "%s%s:%d: `%s` %s", indent, reason.File, reason.Row, reason.Expression, reason.Outcome)
+		if len(reason.Values) > 0 {
+			_, _ = fmt.Fprintf(w, ": %s", strings.Join(reason.Values, ", "))
+		}
+		_, _ = fmt.Fprintln(w)
+		writeReasons(w, reason.Because, indent+"  ")
+	}
 }

@@ -13,6 +13,7 @@ import (
 // livePolicies shows the engine to the server and to the metrics.
 type livePolicies struct {
 	engine *opa.Engine
+	maxAge time.Duration // of policies that nobody confirms, before they are not relied on; 0 for any
 }
 
 func (p livePolicies) HasHook(hook string) bool {
@@ -27,11 +28,25 @@ func (p livePolicies) HasCode(code string) bool {
 
 func (p livePolicies) PolicyState() metrics.PolicyState {
 	status := p.engine.Status()
-	state := metrics.PolicyState{Failures: status.Failures}
+	state := metrics.PolicyState{Failures: status.Failures, Stale: isStale(status), Refused: status.Refused != nil}
 	if status.Snapshot != nil {
 		state.Revision, state.Source, state.Since = status.Snapshot.Revision(), status.Snapshot.Source(), status.Since
+		state.Confirmed = p.confirmed(status)
 	}
 	return state
+}
+
+// confirmed is when what is live was known to be current: always, if it is in the binary.
+func (p livePolicies) confirmed(status opa.Status) time.Time {
+	if status.Snapshot.Source() == embeddedName {
+		return time.Now()
+	}
+	return status.Confirmed
+}
+
+// isStale says whether what is live is perhaps not what its source has.
+func isStale(status opa.Status) bool {
+	return status.Snapshot != nil && (status.Unreached != nil || status.Refused != nil)
 }
 
 func (p livePolicies) PolicyStatus() server.PolicyStatus {
@@ -39,20 +54,42 @@ func (p livePolicies) PolicyStatus() server.PolicyStatus {
 	if status.Snapshot == nil {
 		return server.PolicyStatus{}
 	}
-	shown := server.PolicyStatus{
+	return server.PolicyStatus{
 		Revision: status.Snapshot.Revision(), Source: status.Snapshot.Source(),
 		Since: status.Since.UTC(), AgeSeconds: int64(time.Since(status.Since).Seconds()),
-		Hooks: status.Snapshot.Hooks(), Rules: status.Snapshot.Rules(),
+		Hooks: status.Snapshot.Hooks(), Rules: status.Snapshot.Rules(), Bundle: bundleOf(status.Snapshot),
+		Confirmed: p.confirmed(status).UTC(), Stale: isStale(status),
+		Refused: refusalOf(status.Refused), Unreached: refusalOf(status.Unreached),
 	}
-	if refused := status.Refused; refused != nil {
-		shown.Refused = &server.PolicyRefusal{Source: refused.Source, At: refused.At.UTC(), Reason: refused.Err.Error()}
+}
+
+func refusalOf(refusal *opa.Refusal) *server.PolicyRefusal {
+	if refusal == nil {
+		return nil
+	}
+	return &server.PolicyRefusal{Source: refusal.Source, At: refusal.At.UTC(), Reason: refusal.Err.Error()}
+}
+
+func bundleOf(snapshot *opa.Snapshot) *server.PolicyBundle {
+	info := snapshot.Bundle()
+	if info == nil {
+		return nil
+	}
+	shown := &server.PolicyBundle{Revision: info.Revision, SignedBy: info.Key}
+	if !info.BuiltAt.IsZero() {
+		at := info.BuiltAt.UTC()
+		shown.BuiltAt = &at
 	}
 	return shown
 }
 
 func (p livePolicies) ready(context.Context) error {
-	if p.engine.Status().Snapshot == nil {
+	status := p.engine.Status()
+	if status.Snapshot == nil {
 		return errors.New("no policies are live")
 	}
-	return nil
+	if status.Snapshot.Source() == embeddedName {
+		return nil
+	}
+	return tooOld(status, p.maxAge, time.Now())
 }

@@ -30,6 +30,10 @@ type commands struct {
 	Check         checkCommand         `cmd:"" help:"Compile and type-check policies."`
 	Test          testCommand          `cmd:"" help:"Run Rego tests and case files, with coverage."`
 	Eval          evalCommand          `cmd:"" help:"Decide one review from a file and explain."`
+	Fmt           fmtCommand           `cmd:"" help:"Format Rego files."`
+	Policies      policiesCommand      `cmd:"" help:"The catalogue of rules."`
+	Bundle        bundleCommand        `cmd:"" help:"Make, sign and check OPA bundles of policies."`
+	Schema        schemaCommand        `cmd:"" help:"Print the JSON schema of the input or of case files."`
 	Announcements announcementsCommand `cmd:"" help:"Look at what goes out to sinks, retry and discard it."`
 	Migrate       migrateCommand       `cmd:"" help:"Bring the database's own tables up to date."`
 	Version       versionCommand       `cmd:"" help:"Say which version this is."`

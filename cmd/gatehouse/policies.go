@@ -1,26 +1,88 @@
 package main
 
 import (
+	"context"
 	"io/fs"
+	"strings"
+	"time"
 
 	"gatehouse/adapters/opa"
+	"gatehouse/adapters/opa/sources"
 	"gatehouse/policies"
 )
 
 // embeddedName is how the policies of the binary are called in answers, metrics and messages.
 const embeddedName = "embedded"
 
-// policyFlags say which policies a command works on.
+// policyFlags say which policies a command works on, and how it gets at them.
 type policyFlags struct {
-	Policies string `help:"Directory of policies; the embedded ones if empty." placeholder:"DIR"`
+	Policies           string   `help:"Where policies come from: a directory, an OPA bundle (PATH.tar.gz, https://… or oci://registry/repository:tag), or embedded. See docs/bundles.md." placeholder:"SOURCE"`
+	PoliciesKey        []string `help:"Public key or certificate (file or PEM) that bundles must be signed with; several while keys are changed." placeholder:"FILE"`
+	PoliciesToken      string   `help:"Bearer token of the bundle server; for a registry also user:password. A variable is the better place for it." placeholder:"TOKEN"`
+	PoliciesCA         string   `name:"policies-ca" help:"Certificates that the bundle server's may be signed by, beside the system's." placeholder:"FILE" type:"existingfile"`
+	PoliciesClientCert string   `help:"Client certificate for the bundle server." placeholder:"FILE" type:"existingfile"`
+	PoliciesClientKey  string   `help:"Private key of the client certificate." placeholder:"FILE" type:"existingfile"`
+	PoliciesMaxBytes   int64    `help:"Most bytes of policies and data, unpacked." default:"33554432"`
+	PoliciesMaxFiles   int      `help:"Most files of policies and data." default:"10000"`
 }
 
+func (f policyFlags) isEmbedded() bool { return f.Policies == "" || f.Policies == embeddedName }
+
+func embedded() opa.Source { return opa.Source{Name: embeddedName, FS: policies.FS} }
+
+// fetchTimeout is patience for a command; serve asks again.
+const fetchTimeout = time.Minute
+
+// source gives the policies of the flags as they are now. What cannot be had is an error of whoever reads it.
 func (f policyFlags) source() opa.Source {
-	if f.Policies == "" {
-		return opa.Source{Name: embeddedName, FS: policies.FS}
+	if f.isEmbedded() {
+		return embedded()
 	}
-	return opa.Directory(f.Policies)
+	if f.isDirectory() {
+		return opa.Directory(f.Policies)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), fetchTimeout)
+	defer cancel()
+	origin, err := f.origin(sources.Options{})
+	if err != nil {
+		return opa.Source{Name: f.Policies, FS: unreadable{err}}
+	}
+	fetched, err := origin.Fetch(ctx, "")
+	if err == nil {
+		err = fetched.Refused
+	}
+	if err != nil {
+		return opa.Source{Name: origin.Name(), FS: unreadable{err}}
+	}
+	return fetched.Source
 }
+
+func (f policyFlags) isDirectory() bool {
+	isFile := strings.HasPrefix(f.Policies, "file:") || strings.HasSuffix(f.Policies, ".tar.gz") || strings.HasSuffix(f.Policies, ".tgz")
+	return !isFile && !strings.Contains(f.Policies, "://")
+}
+
+// origin is where policies that are not embedded come from.
+func (f policyFlags) origin(options sources.Options) (sources.Origin, error) {
+	trust, err := f.trust()
+	if err != nil {
+		return nil, err
+	}
+	options.Trust = trust
+	options.Token, options.CAFile = f.PoliciesToken, f.PoliciesCA
+	options.CertFile, options.KeyFile = f.PoliciesClientCert, f.PoliciesClientKey
+	return sources.Open(f.Policies, options)
+}
+
+func (f policyFlags) trust() (sources.Trust, error) {
+	keys, err := sources.ParseKeys(f.PoliciesKey)
+	return sources.Trust{Limits: opa.Limits{Bytes: f.PoliciesMaxBytes, Files: f.PoliciesMaxFiles}, Keys: keys}, err
+}
+
+// unreadable is a file system that says why there is none.
+type unreadable struct{ err error }
+
+func (u unreadable) Open(string) (fs.File, error) { return nil, u.err }
 
 // inputSchema describes what policies see. It is the program's and not an author's: other policies see the
 // same input.

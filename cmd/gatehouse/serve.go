@@ -9,14 +9,12 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"runtime"
 	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"golang.org/x/sync/semaphore"
 
 	"gatehouse/adapters/metrics"
 	"gatehouse/adapters/opa"
@@ -26,6 +24,8 @@ import (
 
 type serveCommand struct {
 	policyFlags
+	feedFlags
+	rolloutFlags
 	databaseFlags
 
 	Listen         string   `help:"Address and port. Beyond loopback only with caller authentication." default:"127.0.0.1:8181"`
@@ -80,8 +80,9 @@ func (c *serveCommand) Run(ctx context.Context, to streams) error {
 	if err != nil {
 		return err
 	}
-	engine := opa.NewEngine(schema, time.Now)
-	err = engine.Load(ctx, c.source())
+	records := newJournal(logger)
+	engine := opa.NewEngine(schema, time.Now, c.engineOptions(records)...)
+	policies, err := c.startFeed(ctx, engine, logger)
 	if err != nil {
 		printPolicyErrors(to.err, err)
 		return errors.New("the policies were refused")
@@ -93,10 +94,17 @@ func (c *serveCommand) Run(ctx context.Context, to streams) error {
 	}
 	defer store.close()
 
-	service := c.service(engine, store, authenticator, registry, logger)
-	go c.reloadOnSignal(ctx, hangups, engine, authenticator, logger)
-	logger.Info("serving", "address", listener.Addr().String(), "store", store.kind, "policies", c.source().Name,
-		"policy_revision", livePolicies{engine}.PolicyState().Revision, "version", programVersion())
+	candidates := c.startRollout(ctx, engine, store.shadow, registry, logger)
+	defer candidates.close()
+
+	following := startBackground(ctx, policies.run, func(ctx context.Context) { records.run(ctx, store.activations) })
+	defer following.close()
+
+	service := c.service(engine, store, candidates, authenticator, registry, logger)
+	go c.reloadOnSignal(ctx, hangups, policies, candidates, authenticator, logger)
+	live := engine.Status().Snapshot
+	logger.Info("serving", "address", listener.Addr().String(), "store", store.kind, "policies", live.Source(),
+		"policy_revision", live.Revision(), "version", programVersion())
 	return serveUntilDone(ctx, listener, service, c.ShutdownTimeout, logger)
 }
 
@@ -109,6 +117,8 @@ func (c *serveCommand) check() error {
 		{"facts-timeout", int64(c.FactsTimeout)}, {"policy-timeout", int64(c.PolicyTimeout)},
 		{"request-timeout", int64(c.RequestTimeout)}, {"shutdown-timeout", int64(c.ShutdownTimeout)},
 		{"max-body-bytes", c.MaxBodyBytes}, {"max-batch-bytes", c.MaxBatchBytes}, {"max-depth", int64(c.MaxDepth)},
+		{"shadow-queue", int64(c.ShadowQueue)},
+		{"policies-max-bytes", c.PoliciesMaxBytes}, {"policies-max-files", int64(c.PoliciesMaxFiles)},
 		{"max-in-flight", int64(c.MaxInFlight)}, {"batch-parallel", int64(c.BatchParallel)},
 		{"database-max-conns", int64(c.DatabaseMaxConns)},
 	}
@@ -120,7 +130,7 @@ func (c *serveCommand) check() error {
 	if c.RateLimit < 0 {
 		return errors.New("--rate-limit must not be negative")
 	}
-	return nil
+	return c.feedFlags.check()
 }
 
 func (c *serveCommand) logger(to streams) *slog.Logger {
@@ -187,26 +197,25 @@ func (c *serveCommand) listen(ctx context.Context, callers *server.Authenticator
 
 // service wires the gate and the HTTP service.
 func (c *serveCommand) service(
-	engine *opa.Engine, store *openStore, callers *server.Authenticator, registry *prometheus.Registry, logger *slog.Logger,
+	engine *opa.Engine, store *openStore, candidates *rollout, callers *server.Authenticator,
+	registry *prometheus.Registry, logger *slog.Logger,
 ) *server.Server {
-	live := livePolicies{engine}
+	live := livePolicies{engine, c.MaxPolicyAge}
 	registry.MustRegister(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		metrics.NewBuildInfo(programVersion()), metrics.NewPolicyCollector(live),
 	)
 	gate := &admission.Gate{
 		Facts: store.facts, Policy: engine, Ledger: store.ledger,
-		Observer:   observers{metrics.NewAdmission(registry, live), server.ReviewLog{Logger: logger}},
+		Observer:   observers{metrics.NewAdmission(registry, live), server.ReviewLog{Logger: logger}, candidates},
 		Limits:     admission.Limits{Facts: c.FactsTimeout, Policy: c.PolicyTimeout, Request: c.RequestTimeout},
 		Deployment: admission.Deployment{SaaS: c.SaaS},
-		Now:        time.Now,
-		// Two for each core: one that computes, and one that is ready to when the first lets go of it.
-		Evaluations: semaphore.NewWeighted(int64(2 * runtime.GOMAXPROCS(0))),
+		Now:        time.Now, DryRun: c.DryRun, Evaluations: candidates.turns,
 	}
 	return server.New(server.Options{
 		Reviewer: gate, Policies: live, Workspaces: store.workspaces, SecretKeys: store.secretKeys,
-		Authenticator: callers,
-		Events:        server.EventOptions{Source: store.events}, Announcements: store.announcements,
+		Authenticator: callers, Shadow: candidates, DryRun: c.DryRun,
+		Events: server.EventOptions{Source: store.events}, Announcements: store.announcements,
 		Checks:   []server.Check{{Name: "policies", Ready: live.ready}, {Name: "store", Ready: store.ready}},
 		Metrics:  promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry}),
 		Observer: metrics.NewHTTP(registry), Logger: logger,
@@ -226,25 +235,22 @@ func (all observers) Reviewed(ctx context.Context, o admission.Outcome) {
 
 // reloadOnSignal reads policies and tokens again on SIGHUP. What is refused leaves what there was.
 func (c *serveCommand) reloadOnSignal(
-	ctx context.Context, hangups <-chan os.Signal, engine *opa.Engine, callers *server.Authenticator, logger *slog.Logger,
+	ctx context.Context, hangups <-chan os.Signal, policies *feed, candidates *rollout,
+	callers *server.Authenticator, logger *slog.Logger,
 ) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-hangups:
-			c.reload(ctx, engine, callers, logger)
+			c.reload(ctx, policies, callers, logger)
+			candidates.load(ctx)
 		}
 	}
 }
 
-func (c *serveCommand) reload(ctx context.Context, engine *opa.Engine, callers *server.Authenticator, logger *slog.Logger) {
-	err := engine.Load(ctx, c.source())
-	if err != nil {
-		logger.Error("policies were refused; those that were live stay", "source", c.source().Name, "error", err)
-	} else {
-		logger.Info("policies are live", "source", c.source().Name, "policy_revision", livePolicies{engine}.PolicyState().Revision)
-	}
+func (c *serveCommand) reload(ctx context.Context, policies *feed, callers *server.Authenticator, logger *slog.Logger) {
+	policies.reload(ctx)
 	tokens, err := c.tokens()
 	if err != nil {
 		logger.Error("tokens were refused; those that were known stay", "error", err)

@@ -50,6 +50,10 @@ func TestServeDoesNotStartOnWhatItCannotServe(t *testing.T) {
 		"demo with Postgres": {[]string{"--demo", "--database-url=postgres://localhost/x"}, "--demo is for SQLite"},
 		"bad Redis URL":      {[]string{"--redis-url=http://localhost"}, "gatehouse: "},
 		"no policies":        {[]string{"--policies=/nowhere"}, "the policies were refused"},
+		"too short an age":   {[]string{"--policies=https://127.0.0.1:1/b.tar.gz", "--max-policy-age=59s"}, "must be at least twice as long as the source is not asked (30s)"},
+		"no bundle server":   {[]string{"--policies=https://127.0.0.1:1/b.tar.gz"}, "connection refused"},
+		"no key":             {[]string{"--policies=x.tar.gz", "--policies-key=hunter2"}, "key: neither PEM nor a file"},
+		"a signed folder":    {[]string{"--policies=.", "--policies-key", file(t, "key.pem", somePublicKey)}, "a directory is not signed, and a key is configured"},
 		"bad policies":       {[]string{"--policies", policyFolder(t, "broken.rego", "package a\n\nb if c(1)")}, "broken.rego:3:"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -243,17 +247,23 @@ func TestServeStoresWhatTheRegistryTells(t *testing.T) {
 func TestReloadKeepsWhatWasThereWhenItRefuses(t *testing.T) {
 	schema, err := inputSchema()
 	require.NoError(t, err)
-	engine, callers := opa.NewEngine(schema, time.Now), &server.Authenticator{}
-	var log bytes.Buffer
+	callers := &server.Authenticator{}
+	var log bytes.Buffer // to be read when nobody writes any more
 	c := &serveCommand{LogFormat: "json", LogLevel: "info"}
+	c.PoliciesPoll = time.Hour
 	logger := c.logger(streams{nil, nil, &log})
-	live := livePolicies{engine}
+	engine := opa.NewEngine(schema, time.Now, c.engineOptions(newJournal(logger))...)
+	live := livePolicies{engine: engine}
 	require.ErrorContains(t, live.ready(t.Context()), "no policies")
 
 	folder := policyFolder(t)
 	c.Policies = folder
 	c.TokensFile = file(t, "tokens.yaml", fmt.Sprintf("tokens: [{name: eu, role: registry, sha256: %s}]", hashed(testToken)))
-	c.reload(t.Context(), engine, callers, logger)
+	policies, err := c.startFeed(t.Context(), engine, logger)
+	require.NoError(t, err)
+	following := startBackground(t.Context(), policies.run)
+	defer following.close()
+	c.reload(t.Context(), policies, callers, logger)
 	first := live.PolicyStatus()
 	require.NoError(t, live.ready(t.Context()))
 	require.Equal(t, folder, first.Source)
@@ -262,17 +272,26 @@ func TestReloadKeepsWhatWasThereWhenItRefuses(t *testing.T) {
 
 	require.NoError(t, os.WriteFile(filepath.Join(folder, "broken.rego"), []byte("package a\n\nb if c(1)"), 0o600))
 	require.NoError(t, os.WriteFile(c.TokensFile, []byte("tokens: []"), 0o600))
-	c.reload(t.Context(), engine, callers, logger)
+	c.reload(t.Context(), policies, callers, logger)
+	require.Eventually(t, func() bool { return live.PolicyStatus().Refused != nil }, patience, 5*time.Millisecond)
 	second := live.PolicyStatus()
 	require.Equal(t, first.Revision, second.Revision)
+	require.True(t, second.Stale)
 	require.Contains(t, second.Refused.Reason, "broken.rego:3:")
-	require.EqualValues(t, 1, live.PolicyState().Failures)
+	require.GreaterOrEqual(t, live.PolicyState().Failures, int64(1))
 	require.False(t, callers.Open(), "a file without tokens must not open the door")
-	require.Contains(t, log.String(), "policies were refused; those that were live stay")
-	require.Contains(t, log.String(), "tokens were refused; those that were known stay")
 
 	require.NoError(t, os.WriteFile(filepath.Join(folder, "broken.rego"), []byte("package admission.lib\n\nunused := 1\n"), 0o600))
-	c.reload(t.Context(), engine, callers, logger)
+	c.reload(t.Context(), policies, callers, logger)
+	require.Eventually(t, func() bool { return live.PolicyStatus().Refused == nil }, patience, 5*time.Millisecond)
 	require.NotEqual(t, first.Revision, live.PolicyStatus().Revision)
-	require.Nil(t, live.PolicyStatus().Refused)
+
+	following.close()
+	require.Contains(t, log.String(), "policies were refused; those that were live stay")
+	require.Contains(t, log.String(), "tokens were refused; those that were known stay")
 }
+
+const somePublicKey = `-----BEGIN PUBLIC KEY-----
+MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=
+-----END PUBLIC KEY-----
+`

@@ -49,8 +49,11 @@ type openStore struct {
 	ledger     admission.Ledger
 	workspaces server.WorkspaceStore
 	secretKeys server.SecretKeyStore
-	ready      func(ctx context.Context) error
-	close      func()
+	shadow     shadowStore
+
+	activations activationStore
+	ready       func(ctx context.Context) error
+	close       func()
 }
 
 // open opens the store, brings its tables up to date and starts delivering.
@@ -110,7 +113,7 @@ func (c *serveCommand) openPostgres(
 		return nil, err
 	}
 	return &openStore{
-		delivery: out, kind: "postgres", facts: store, ledger: store,
+		delivery: out, kind: "postgres", facts: store, ledger: store, shadow: store, activations: store,
 		ready: func(ctx context.Context) error { return errors.Join(tables.ready(), store.Ready(ctx)) },
 		close: func() {
 			out.stop()
@@ -153,7 +156,7 @@ func (c *serveCommand) openSQLite(
 	}
 	writer := workspaceStore{store}
 	return &openStore{
-		delivery: out, kind: "sqlite", facts: store, ledger: store, workspaces: writer, secretKeys: writer,
+		delivery: out, kind: "sqlite", facts: store, ledger: store, shadow: store, activations: store, workspaces: writer, secretKeys: writer,
 		ready: store.Ready,
 		close: func() {
 			out.stop()

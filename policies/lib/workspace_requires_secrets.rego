@@ -25,13 +25,17 @@ secret_gaps contains violation if {
 }
 
 secret_gaps contains violation if {
-	some keys in (row_lists | claim_lists)
-	not names_secrets(keys)
+	malformed_list
 	violation := {
 		"reason": "required_secrets_malformed",
 		"message": "The policies' list of secrets for this kind or runtime is not a list of names.",
 		"mark_failed": false,
 	}
+}
+
+malformed_list if {
+	some keys in (row_lists | claim_lists)
+	not names_secrets(keys)
 }
 
 needed_by_row contains key if {

@@ -21,8 +21,9 @@ type Decision struct {
 	Caller       string
 	CallerProof  CallerProof
 	WorkspaceID  uuid.UUID
-	Kind         string // "platform", "workspace" or "other"
-	DryRun       bool
+	Kind         string         // "platform", "workspace" or "other"
+	DryRun       bool           // had no effect, because the review or the server was a dry run
+	Unenforced   bool           // by a server that runs dry: recorded, and answered as an allow
 	Input        jsontext.Value // the input as evaluated
 	Verdict      Verdict
 	MarkedFailed bool   // this request marked the workspace failed
@@ -57,6 +58,14 @@ type EventPayload struct {
 	Error  string `json:"error"`
 	Code   string `json:"code"`
 	Reason string `json:"reason"`
+}
+
+// Answered is the verdict as the caller hears it; what is recorded, counted and logged is Verdict, the true one.
+func (d Decision) Answered() Verdict {
+	if d.Unenforced {
+		return d.Verdict.Lenient()
+	}
+	return d.Verdict
 }
 
 // Mark makes d the decision that marks its workspace failed. Ledgers call it inside their transaction, once

@@ -15,6 +15,8 @@ const (
 	CodeNotFound             Code = "not_found"
 	CodeMethodNotAllowed     Code = "method_not_allowed"
 	CodeUIDConflict          Code = "uid_conflict"
+	CodeNoCandidate          Code = "no_candidate"
+	CodeCandidateChanged     Code = "candidate_changed"
 	CodeRequestTooLarge      Code = "request_too_large"
 	CodeUnsupportedMediaType Code = "unsupported_media_type"
 	CodeRateLimited          Code = "rate_limited"

@@ -2,6 +2,7 @@ package admission
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"time"
@@ -55,7 +56,8 @@ type Observer interface {
 type Outcome struct {
 	Review   Review
 	Decision Decision
-	Repeated bool // the recorded answer of the same uid
+	Input    Input // as evaluated last; the zero Input if nothing was
+	Repeated bool  // the recorded answer of the same uid
 	Err      *Error
 	Total    time.Duration
 	Stages   map[Stage]time.Duration // stages that were entered
@@ -86,6 +88,9 @@ type Gate struct {
 	Limits     Limits
 	Deployment Deployment
 	Now        func() time.Time
+	// DryRun makes every decision one without effects that its caller hears as an allow. Denies are recorded,
+	// counted and logged as such; errors stay errors.
+	DryRun bool
 	// Evaluations bounds how many evaluations run at once; nil for no bound. Evaluations are pure computation:
 	// fifty at a time on two cores all take twenty-five times as long, and all pass their deadline, where
 	// fifty in turn do not. The wait counts against the request's deadline and not the evaluation's.
@@ -128,7 +133,7 @@ func (r *run) decide(ctx context.Context, now time.Time) (Decision, error) {
 	if !r.rules.HasHook(r.review.Hook) {
 		return Decision{}, &Error{Code: CodeUnknownHook, Detail: "no policy defines this hook"}
 	}
-	if r.review.UID != "" && !r.review.DryRun {
+	if r.review.UID != "" && !r.dry() {
 		decision, err := r.recorded(ctx)
 		if !errors.Is(err, ErrNotRecorded) {
 			return decision, err
@@ -149,6 +154,9 @@ func (r *run) decide(ctx context.Context, now time.Time) (Decision, error) {
 	}
 	return r.record(ctx, decision, facts)
 }
+
+// dry says whether the review has no effects, be it for itself or for the server.
+func (r *run) dry() bool { return r.review.DryRun || r.gate.DryRun }
 
 // recorded answers a uid that was decided before.
 func (r *run) recorded(ctx context.Context) (Decision, error) {
@@ -192,7 +200,7 @@ func (r *run) newDecision(now time.Time) (Decision, error) {
 	d := Decision{
 		ID: id, At: now.UTC().Truncate(time.Microsecond), UID: r.review.UID,
 		Hook: r.review.Hook, Caller: r.review.Caller, CallerProof: r.review.CallerProof,
-		WorkspaceID: r.review.WorkspaceID, DryRun: r.review.DryRun,
+		WorkspaceID: r.review.WorkspaceID, DryRun: r.dry(), Unenforced: r.gate.DryRun && !r.review.DryRun,
 	}
 	if d.UID != "" {
 		d.Digest = r.review.Digest()
@@ -203,6 +211,7 @@ func (r *run) newDecision(now time.Time) (Decision, error) {
 // judge fills in d from the facts: once on the way in, and once more when a ledger finds them changed.
 func (r *run) judge(ctx context.Context, d Decision, facts Facts) (Decision, error) {
 	input := NewInput(r.review, facts, r.gate.Deployment)
+	r.outcome.Input = input
 	verdict, err := r.evaluate(ctx, input, d.At)
 	if err != nil {
 		return Decision{}, err
@@ -250,11 +259,18 @@ func (r *run) record(ctx context.Context, d Decision, seen Facts) (Decision, err
 	if recorded.ID != d.ID {
 		return r.repeat(recorded)
 	}
+	recorded.UID = d.UID
 	return recorded, nil
 }
 
 func (r *run) write(ctx context.Context, d Decision, seen Facts) (Decision, error) {
 	defer r.time(StageLedger)()
+	if d.Unenforced {
+		// The uid is not claimed: once denies are enforced, the same request must be decided and not answered
+		// with an allow of before.
+		d.UID, d.Digest = "", [sha256.Size]byte{}
+		return r.gate.Ledger.Record(ctx, d)
+	}
 	if d.Verdict.Marking() == nil || !seen.Exists {
 		return r.gate.Ledger.Record(ctx, d)
 	}

@@ -45,6 +45,17 @@ type Violation struct {
 	Status      int         `json:"status"`           // HTTP status that the registry should answer
 	MarkFailed  bool        `json:"mark_failed"`      // a deny marks the stored workspace failed
 	Answer      string      `json:"answer,omitempty"` // what the registry's client is told; message if ""
+	// Declared is the set that the rule put its entry in, deny or warn, where data.enforcement makes it something
+	// else. It is "" where Enforcement is the rule's own, and in records of before there was this member.
+	Declared Enforcement `json:"declared,omitempty"`
+}
+
+// Says is what the violation's rule itself says, whatever enforcement made of it.
+func (v Violation) Says() Enforcement {
+	if v.Declared != "" {
+		return v.Declared
+	}
+	return v.Enforcement
 }
 
 // Verdict is what one revision of the policies says of one input.
@@ -65,6 +76,20 @@ func NewVerdict(violations []Violation, revision string) Verdict {
 		)
 	})
 	return Verdict{Violations: violations, Revision: revision}
+}
+
+// Lenient is the verdict with warnings in place of denies: the answer of a server that enforces nothing yet.
+func (v Verdict) Lenient() Verdict {
+	lenient := slices.Clone(v.Violations)
+	for i := range lenient {
+		if lenient[i].Enforcement == Deny {
+			lenient[i].Declared, lenient[i].Enforcement = lenient[i].Says(), Warn
+		}
+		if lenient[i].Declared == lenient[i].Enforcement {
+			lenient[i].Declared = ""
+		}
+	}
+	return Verdict{Violations: lenient, Revision: v.Revision}
 }
 
 // Allowed says whether nothing denies.

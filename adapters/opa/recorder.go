@@ -1,0 +1,27 @@
+package opa
+
+import (
+	"context"
+	"time"
+)
+
+// Record is one set of policies that became live, or was refused.
+type Record struct {
+	At       time.Time
+	Source   string
+	Revision string      // "" when policies were refused before their content was known
+	Reason   string      // why they were refused
+	Bundle   *BundleInfo // nil unless a bundle became live
+}
+
+// Recorder hears of activations and refusals, one at a time and in their order; of a refusal that repeats
+// itself it hears once. It must not block: policies wait for it.
+type Recorder interface {
+	PolicyActivated(ctx context.Context, record Record)
+	PolicyRefused(ctx context.Context, record Record)
+}
+
+type nobody struct{}
+
+func (nobody) PolicyActivated(context.Context, Record) {}
+func (nobody) PolicyRefused(context.Context, Record)   {}

@@ -1,0 +1,136 @@
+package sources
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+	"testing/fstest" // the standard library's file system in memory
+	"time"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/bundle"
+
+	"gatehouse/adapters/opa"
+)
+
+// The names that OPA gives to what a bundle holds beside policies and data.
+const (
+	manifestName   = ".manifest"
+	signaturesName = ".signatures.json"
+)
+
+// Trust says which bundles are taken.
+type Trust struct {
+	Limits opa.Limits
+	Keys   []Key // none: signatures are not looked at
+}
+
+// ReadBundle unpacks a bundle and checks all that can be checked without compiling it. The source that it
+// gives holds the bundle's files in memory.
+func (t Trust) ReadBundle(name string, archive []byte) (opa.Source, error) {
+	files, err := unpack(archive, t.Limits)
+	if err != nil {
+		return opa.Source{}, err
+	}
+	info, err := t.examine(archive, files)
+	if err != nil {
+		return opa.Source{}, err
+	}
+	return opa.Source{Name: name, FS: inMemory(files), Bundle: &info}, nil
+}
+
+func (t Trust) examine(archive []byte, files map[string][]byte) (opa.BundleInfo, error) {
+	err := checkNames(files)
+	if err != nil {
+		return opa.BundleInfo{}, err
+	}
+	var info opa.BundleInfo
+	reader := bundle.NewCustomReader(bundle.NewTarballLoaderWithBaseURL(bytes.NewReader(archive), "")).
+		WithProcessAnnotations(true).WithRegoVersion(ast.RegoV1).WithSizeLimitBytes(t.Limits.Bytes)
+	if len(t.Keys) == 0 {
+		reader.WithSkipBundleVerification(true)
+	} else {
+		signatures, err := readSignatures(files)
+		if err != nil {
+			return opa.BundleInfo{}, err
+		}
+		config, key, err := verification(signatures, t.Keys)
+		if err != nil {
+			return opa.BundleInfo{}, err
+		}
+		info.Key = key.Fingerprint
+		reader.WithBundleVerificationConfig(config)
+	}
+	read, err := reader.Read()
+	if err != nil {
+		return opa.BundleInfo{}, err
+	}
+	if read.Manifest.RegoVersion != nil && *read.Manifest.RegoVersion != ast.RegoV1.Int() || len(read.Manifest.FileRegoVersions) > 0 {
+		return opa.BundleInfo{}, errors.New("the bundle's manifest asks for another version of Rego than 1")
+	}
+	info.Revision = read.Manifest.Revision
+	info.BuiltAt, err = builtAt(read.Manifest)
+	return info, err
+}
+
+// checkNames refuses what OPA would read and Gatehouse would not, so that nothing of a bundle is left aside
+// without a word, and what would make OPA look elsewhere for manifest and signatures.
+func checkNames(files map[string][]byte) error {
+	for name := range files {
+		switch base := path.Base(name); {
+		case base == bundle.WasmFile || base == bundle.PlanFile || base == bundle.PlanProtoFile:
+			return fmt.Errorf("the bundle holds %s: policies must be Rego, not compiled to something else", name)
+		case base == "patch.json":
+			return errors.New("the bundle is a delta bundle, which cannot be signed; only whole ones are taken")
+		case strings.HasSuffix(base, manifestName) && name != manifestName,
+			strings.HasSuffix(base, bundle.ManifestProtoExt),
+			base == signaturesName && name != signaturesName:
+			return fmt.Errorf("the bundle holds %s: there is one %s and one %s, at the top", name, manifestName, signaturesName)
+		}
+	}
+	return nil
+}
+
+func readSignatures(files map[string][]byte) (bundle.SignaturesConfig, error) {
+	var signatures bundle.SignaturesConfig
+	text, found := files[signaturesName]
+	if !found {
+		return signatures, nil
+	}
+	err := json.Unmarshal(text, &signatures)
+	if err != nil {
+		return signatures, fmt.Errorf("%s: %w", signaturesName, err)
+	}
+	return signatures, nil
+}
+
+// The time of building lies in the manifest, which is signed with the files; the time of signing (iat) is one
+// that OPA neither writes nor looks at.
+const metadataKey = "gatehouse"
+
+func builtAt(manifest bundle.Manifest) (time.Time, error) {
+	ours, isObject := manifest.Metadata[metadataKey].(map[string]any)
+	if !isObject {
+		return time.Time{}, nil
+	}
+	text, isText := ours["built_at"].(string)
+	if !isText {
+		return time.Time{}, nil
+	}
+	at, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("the manifest's metadata.%s.built_at is no time: %w", metadataKey, err)
+	}
+	return at, nil
+}
+
+func inMemory(files map[string][]byte) fstest.MapFS {
+	fsys := make(fstest.MapFS, len(files))
+	for name, content := range files {
+		fsys[name] = &fstest.MapFile{Data: content, Mode: 0o444}
+	}
+	return fsys
+}

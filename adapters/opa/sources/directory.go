@@ -1,0 +1,123 @@
+package sources
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+
+	"gatehouse/adapters/opa"
+)
+
+// directory is a folder of policies.
+type directory struct {
+	path    string
+	options Options
+}
+
+func (d *directory) Name() string        { return d.path }
+func (d *directory) Poll() time.Duration { return d.options.every(pollFiles) }
+
+// Fetch reads the whole folder and compares contents: times and notifications say too little of folders that
+// are mounted, linked or shared.
+func (d *directory) Fetch(_ context.Context, tag string) (Fetched, error) {
+	files, err := opa.ReadFiles(os.DirFS(d.path), d.options.Limits)
+	if err != nil {
+		return Fetched{}, err
+	}
+	hash := sha256.New()
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		_, _ = fmt.Fprintf(hash, "%s\x00%d\x00%s", name, len(files[name]), files[name]) // a hash does not fail
+	}
+	now := "sha256:" + hex.EncodeToString(hash.Sum(nil))
+	if now == tag {
+		return Fetched{Tag: now, Unchanged: true}, nil
+	}
+	return Fetched{Tag: now, Source: opa.Source{Name: d.path, FS: inMemory(files)}}, nil
+}
+
+func (d *directory) watched() []string {
+	folders := []string{d.path}
+	_ = filepath.WalkDir(d.path, func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil || len(folders) == maxWatched:
+			return fs.SkipAll // polling sees what is not watched
+		case !entry.IsDir() || path == d.path:
+			return nil
+		case strings.HasPrefix(entry.Name(), "."):
+			return fs.SkipDir
+		}
+		folders = append(folders, path)
+		return nil
+	})
+	return folders
+}
+
+func (f *bundleFile) watched() []string { return []string{filepath.Dir(f.path)} }
+
+// watchable is an origin in the local file system.
+type watchable interface {
+	watched() []string // the folders whose changes may be changes of the origin
+}
+
+const (
+	maxWatched = 256
+	// settle is how long after the first sign of a change it is looked at: most programs save a file in several
+	// steps. It does not wait for quiet, which may never come.
+	settle = 30 * time.Millisecond
+)
+
+// watch calls wake soon after a change, until ctx ends. It only saves time: where notifications do not work,
+// polling finds every change too.
+func watch(ctx context.Context, origin watchable, wake func()) {
+	watcher, err := fsnotify.NewWatcher()
+	if err != nil {
+		return
+	}
+	defer func() { _ = watcher.Close() }()
+	again := func() {
+		for _, folder := range origin.watched() {
+			_ = watcher.Add(folder) // a folder that is watched already stays so; one that is gone is for polling
+		}
+	}
+	again()
+	settled := time.NewTimer(0)
+	defer settled.Stop()
+	<-settled.C
+	pending := false
+	changed := func() {
+		if !pending {
+			pending = true
+			settled.Reset(settle)
+		}
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case _, open := <-watcher.Events:
+			if !open {
+				return
+			}
+			changed()
+		case _, open := <-watcher.Errors: // notifications were lost, perhaps
+			if !open {
+				return
+			}
+			changed()
+		case <-settled.C:
+			pending = false
+			again()
+			wake()
+		}
+	}
+}

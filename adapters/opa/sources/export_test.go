@@ -1,0 +1,22 @@
+package sources
+
+import "context"
+
+// Check asks the origin once, as Run does.
+func (f *Follower) Check(ctx context.Context) error {
+	_, err := f.check(ctx)
+	return err
+}
+
+// Pack writes an archive of files as they are.
+var Pack = pack
+
+// Unpack reads the files of an archive.
+var Unpack = unpack
+
+// SignFiles makes the signature of files as they are.
+func (k SigningKey) SignFiles(files map[string][]byte) ([]byte, error) { return k.sign(files) }
+
+// Close lets go of what the origin holds.
+func (b *httpBundle) Close() { b.close() }
+func (b *ociBundle) Close()  { b.close() }

@@ -1,0 +1,231 @@
+package sources
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"gatehouse/adapters/opa"
+)
+
+// Follower keeps the engine's policies those of an origin. Start, and then Run in one goroutine; Reload may be
+// called from any.
+type Follower struct {
+	origin Origin
+	engine *opa.Engine
+	cache  *Cache
+	logger *slog.Logger
+	wake   chan struct{}
+
+	mu        sync.Mutex
+	forced    bool
+	interrupt context.CancelFunc // of the Fetch under way
+
+	tag      string // of what was fetched last
+	good     bool   // whether that is live
+	failures int    // to ask, in a row
+	uncached bool   // the cache failed, which has been said
+}
+
+// NewFollower follows origin. cache may be nil.
+func NewFollower(origin Origin, engine *opa.Engine, cache *Cache, logger *slog.Logger) *Follower {
+	return &Follower{origin: origin, engine: engine, cache: cache, logger: logger, wake: make(chan struct{}, 1)}
+}
+
+// Start loads what there is: what the origin has, or else what was kept of it. It is an error if neither can
+// be live. What was kept is loaded first in any case: it says which signed bundle must not be undercut.
+func (f *Follower) Start(ctx context.Context) error {
+	f.loadKept(ctx)
+	_, err := f.check(ctx)
+	if f.engine.Status().Snapshot != nil {
+		return nil
+	}
+	return err
+}
+
+func (f *Follower) loadKept(ctx context.Context) {
+	if f.cache == nil {
+		return
+	}
+	kept, err := f.cache.load(f.origin.Name())
+	if err != nil || kept == nil {
+		f.cacheFailed(err)
+		return
+	}
+	reader, canRead := f.origin.(bundleOrigin)
+	if !canRead {
+		return
+	}
+	source, err := reader.readArchive(kept.archive)
+	if err == nil {
+		err = f.engine.LoadAsOf(ctx, source, kept.confirmed)
+	}
+	if err != nil {
+		f.logger.Warn("the kept policies are not used", "source", f.origin.Name(), "error", err)
+		return
+	}
+	f.tag, f.good = kept.tag, true
+	f.logger.Info("the kept policies are live until the source is asked", "source", f.origin.Name(),
+		"policy_revision", f.engine.Status().Snapshot.Revision(), "confirmed", kept.confirmed.UTC())
+}
+
+// bundleOrigin is an origin whose bundles can be kept.
+type bundleOrigin interface {
+	readArchive(archive []byte) (opa.Source, error)
+}
+
+func (b *httpBundle) readArchive(archive []byte) (opa.Source, error) {
+	return b.options.ReadBundle(b.name, archive)
+}
+
+func (b *ociBundle) readArchive(archive []byte) (opa.Source, error) {
+	return b.options.ReadBundle(b.name, archive)
+}
+
+// Run follows until ctx ends.
+func (f *Follower) Run(ctx context.Context) {
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	if local, isLocal := f.origin.(watchable); isLocal {
+		watching.Go(func() { watch(ctx, local, f.nudge) })
+	}
+	if remote, isRemote := f.origin.(interface{ close() }); isRemote {
+		defer remote.close()
+	}
+	pause := f.origin.Poll()
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		case <-f.wake:
+		}
+		again, err := f.check(ctx)
+		timer.Reset(f.pause(again, err))
+	}
+}
+
+// leastPause keeps a server that answers at once whatever it is asked from being asked in a loop.
+const leastPause = 50 * time.Millisecond
+
+// pause waits less than usual after a failure, and then longer and longer; and never quite as long as the other
+// replicas do.
+func (f *Follower) pause(again bool, err error) time.Duration {
+	usual := f.origin.Poll()
+	if again {
+		return leastPause
+	}
+	if err != nil && f.failures > 0 {
+		usual = min(usual, time.Second<<min(f.failures-1, 10))
+	}
+	return usual*9/10 + rand.N(usual/5+1) //nolint:gosec // a jitter is no secret
+}
+
+// Reload asks the origin now, and checks again what it has even if it was refused before.
+func (f *Follower) Reload() {
+	f.mu.Lock()
+	f.forced = true
+	if f.interrupt != nil {
+		f.interrupt()
+	}
+	f.mu.Unlock()
+	f.nudge()
+}
+
+func (f *Follower) nudge() {
+	select {
+	case f.wake <- struct{}{}:
+	default: // one is waiting already
+	}
+}
+
+// check asks the origin once, and makes live what is new.
+func (f *Follower) check(ctx context.Context) (again bool, err error) {
+	fetched, err := f.fetch(ctx)
+	switch {
+	case ctx.Err() != nil:
+		return false, ctx.Err()
+	case errors.Is(err, errInterrupted): // by a Reload, which has woken Run
+		return false, nil
+	case err != nil:
+		f.failures++
+		if f.engine.Unreached(f.origin.Name(), err) {
+			f.logger.Warn("the source of policies cannot be asked; what is live stays and grows stale",
+				"source", f.origin.Name(), "error", err)
+		}
+		return false, err
+	}
+	f.failures = 0
+	if f.engine.Reached() {
+		f.logger.Info("the source of policies answers again", "source", f.origin.Name())
+	}
+	if fetched.Unchanged {
+		f.tag = fetched.Tag
+		if f.good {
+			f.confirm()
+		}
+		return fetched.AskAgain, nil
+	}
+	return fetched.AskAgain, f.load(ctx, fetched)
+}
+
+var errInterrupted = errors.New("interrupted")
+
+func (f *Follower) fetch(ctx context.Context) (Fetched, error) {
+	limited, cancel := context.WithCancel(ctx)
+	defer cancel()
+	f.mu.Lock()
+	tag := f.tag
+	if f.forced {
+		f.forced, tag = false, ""
+	}
+	f.interrupt = cancel
+	f.mu.Unlock()
+	fetched, err := f.origin.Fetch(limited, tag)
+	f.mu.Lock()
+	f.interrupt = nil
+	f.mu.Unlock()
+	if err != nil && limited.Err() != nil {
+		return Fetched{}, errInterrupted
+	}
+	return fetched, err
+}
+
+// load remembers the tag of what is refused too: the same again is the same refusal.
+func (f *Follower) load(ctx context.Context, fetched Fetched) error {
+	err := fetched.Refused
+	if err != nil {
+		f.engine.Refuse(ctx, f.origin.Name(), "", err)
+	} else {
+		err = f.engine.Load(ctx, fetched.Source)
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	f.tag, f.good = fetched.Tag, err == nil
+	if err == nil && f.cache != nil && fetched.Archive != nil {
+		kept := cached{archive: fetched.Archive, tag: fetched.Tag}
+		f.cacheFailed(f.cache.store(f.origin.Name(), kept))
+	}
+	return err
+}
+
+func (f *Follower) confirm() {
+	f.engine.Confirm()
+	if _, isKept := f.origin.(bundleOrigin); isKept && f.cache != nil {
+		f.cacheFailed(f.cache.confirm(f.origin.Name(), f.engine.Status().Confirmed))
+	}
+}
+
+// cacheFailed says once that the cache does not work; policies are live without it.
+func (f *Follower) cacheFailed(err error) {
+	if err != nil && !f.uncached {
+		f.logger.Error("the last good policies cannot be kept", "source", f.origin.Name(), "error", err)
+	}
+	f.uncached = err != nil
+}

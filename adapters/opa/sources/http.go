@@ -1,0 +1,173 @@
+package sources
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// answerTimeout is how long a server may take beyond the time that it was asked to wait.
+const answerTimeout = 30 * time.Second
+
+// httpBundle is a bundle on a server that speaks OPA's bundle service API: ETags, and long polling where the
+// server offers it.
+type httpBundle struct {
+	address string
+	name    string
+	options Options
+	client  *http.Client
+}
+
+func newHTTP(specification string, options Options) (Origin, error) {
+	address, err := url.Parse(specification)
+	if err != nil || address.Host == "" {
+		return nil, errors.New("policies from a server: the address is no URL") // which may hold a secret
+	}
+	if address.User != nil {
+		return nil, fmt.Errorf("policies from %s: credentials do not belong into an address; use --policies-token", redacted(address))
+	}
+	if address.Scheme == "http" && options.Token != "" && !isLoopback(address.Hostname()) {
+		return nil, fmt.Errorf("policies from %s: a token must not go over http; use https", redacted(address))
+	}
+	client, err := options.client()
+	if err != nil {
+		return nil, fmt.Errorf("policies from %s: %w", redacted(address), err)
+	}
+	return &httpBundle{address: specification, name: redacted(address), options: options, client: client}, nil
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// client gives a client with the configured certificates. A file that cannot be read is an error and never a
+// connection that is less safe.
+func (o Options) client() (*http.Client, error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if o.CAFile != "" {
+		text, err := os.ReadFile(o.CAFile)
+		if err != nil {
+			return nil, err
+		}
+		config.RootCAs, err = x509.SystemCertPool()
+		if err != nil {
+			return nil, err
+		}
+		if !config.RootCAs.AppendCertsFromPEM(text) {
+			return nil, fmt.Errorf("%s holds no certificate", o.CAFile)
+		}
+	}
+	if (o.CertFile == "") != (o.KeyFile == "") {
+		return nil, errors.New("a client certificate needs both the certificate and its key")
+	}
+	if o.CertFile != "" {
+		certificate, err := tls.LoadX509KeyPair(o.CertFile, o.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("client certificate: %w", err)
+		}
+		config.Certificates = []tls.Certificate{certificate}
+	}
+	transport := &http.Transport{
+		Proxy: http.ProxyFromEnvironment, TLSClientConfig: config, ForceAttemptHTTP2: true,
+		DialContext:         (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
+		TLSHandshakeTimeout: 10 * time.Second, IdleConnTimeout: 90 * time.Second, MaxIdleConnsPerHost: 2,
+		DisableCompression: true, // a bundle is compressed, and its size is bounded before it is unpacked
+	}
+	return &http.Client{Transport: transport, CheckRedirect: noDowngrade}, nil
+}
+
+// noDowngrade follows a redirect, but not from https to http.
+func noDowngrade(next *http.Request, before []*http.Request) error {
+	if len(before) >= 10 {
+		return errors.New("too many redirects")
+	}
+	if next.URL.Scheme != "https" && before[0].URL.Scheme == "https" {
+		return errors.New("a redirect from https to " + next.URL.Scheme)
+	}
+	return nil
+}
+
+func (b *httpBundle) Name() string        { return b.name }
+func (b *httpBundle) Poll() time.Duration { return b.options.every(pollServers) }
+
+// close lets go of the connections.
+func (b *httpBundle) close() { b.client.CloseIdleConnections() }
+
+// Fetch asks with the ETag that tag holds beside the content's digest: a server without ETags is asked in vain
+// but its answer is still known.
+func (b *httpBundle) Fetch(ctx context.Context, tag string) (Fetched, error) {
+	digest, etag, _ := strings.Cut(tag, " ")
+	limited, cancel := context.WithTimeout(ctx, b.options.LongPoll+answerTimeout)
+	defer cancel()
+	asked := time.Now()
+	response, err := b.ask(limited, etag)
+	if err != nil {
+		return Fetched{}, withoutAddress(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	again := b.options.LongPoll > 0 && etag != "" && time.Since(asked) >= time.Second
+	switch response.StatusCode {
+	case http.StatusNotModified:
+		// A server that holds its answers back takes its time; one that does not must not be asked in a loop.
+		return Fetched{Tag: tag, Unchanged: true, AskAgain: again}, nil
+	case http.StatusOK:
+	default:
+		return Fetched{}, fmt.Errorf("the server answered %s", response.Status)
+	}
+	etag = response.Header.Get("ETag")
+	// One byte more than may be: what is too large is known by how it begins.
+	archive, err := io.ReadAll(io.LimitReader(response.Body, b.options.Limits.Bytes+1))
+	if err != nil {
+		return Fetched{}, fmt.Errorf("reading the bundle: %w", err)
+	}
+	offersLongPoll := b.options.LongPoll > 0 && response.Header.Get("Content-Type") == "application/vnd.openpolicyagent.bundles"
+	now := digestOf(archive)
+	if now == digest {
+		return Fetched{Tag: now + " " + etag, Unchanged: true}, nil
+	}
+	if int64(len(archive)) > b.options.Limits.Bytes {
+		return Fetched{Tag: now + " " + etag, Refused: tooLarge(b.options.Limits)}, nil
+	}
+	fetched := b.options.open(b.name, now+" "+etag, archive)
+	fetched.Archive, fetched.AskAgain = archive, offersLongPoll && etag != ""
+	return fetched, nil
+}
+
+func (b *httpBundle) ask(ctx context.Context, etag string) (*http.Response, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, b.address, nil)
+	if err != nil {
+		return nil, err
+	}
+	prefer := "modes=snapshot"
+	if b.options.LongPoll >= time.Second {
+		prefer += ";wait=" + strconv.Itoa(int(b.options.LongPoll.Seconds()))
+	}
+	request.Header.Set("Prefer", prefer)
+	if etag != "" {
+		request.Header.Set("If-None-Match", etag)
+	}
+	if b.options.Token != "" {
+		request.Header.Set("Authorization", "Bearer "+b.options.Token)
+	}
+	return b.client.Do(request)
+}
+
+// withoutAddress takes the address out of an error: its query may be a secret.
+func withoutAddress(err error) error {
+	var wrapped *url.Error
+	if errors.As(err, &wrapped) {
+		return wrapped.Err
+	}
+	return err
+}

@@ -1,0 +1,209 @@
+package sources
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/open-policy-agent/opa/v1/bundle"
+)
+
+// Key verifies bundles. It is known by a fingerprint, and not by the id that a bundle names: whoever makes a
+// bundle chooses that.
+type Key struct {
+	Fingerprint string
+	algorithms  []string
+	pem         string
+}
+
+// ParseKeys reads public keys or certificates, each given as PEM or as the name of a file of PEM blocks.
+func ParseKeys(texts []string) ([]Key, error) {
+	var keys []Key
+	for _, text := range texts {
+		blocks, err := readPEM(text)
+		if err != nil {
+			return nil, err
+		}
+		for len(blocks) > 0 {
+			var block *pem.Block
+			block, blocks = pem.Decode(blocks)
+			if block == nil {
+				break
+			}
+			key, err := parsePublic(block)
+			if err != nil {
+				return nil, err
+			}
+			keys = append(keys, key)
+		}
+	}
+	return keys, nil
+}
+
+// readPEM refuses what holds no PEM, a shared secret above all: who can check an HMAC can forge it.
+func readPEM(text string) ([]byte, error) {
+	content := []byte(text)
+	if !strings.HasPrefix(text, "-----BEGIN") {
+		read, err := os.ReadFile(text)
+		if err != nil {
+			return nil, fmt.Errorf("key: neither PEM nor a file that can be read: %w", errors.Unwrap(err))
+		}
+		content = read
+	}
+	block, _ := pem.Decode(content)
+	if block == nil {
+		return nil, errors.New("key: no PEM in it; keys are RSA, ECDSA or Ed25519, and never a shared secret")
+	}
+	return content, nil
+}
+
+func parsePublic(block *pem.Block) (Key, error) {
+	var public any
+	var err error
+	switch block.Type {
+	case "PUBLIC KEY":
+		public, err = x509.ParsePKIXPublicKey(block.Bytes)
+	case "RSA PUBLIC KEY":
+		public, err = x509.ParsePKCS1PublicKey(block.Bytes)
+	case "CERTIFICATE":
+		var certificate *x509.Certificate
+		certificate, err = x509.ParseCertificate(block.Bytes)
+		if err == nil {
+			public = certificate.PublicKey
+		}
+	default:
+		return Key{}, fmt.Errorf("key: a %s is no public key or certificate", block.Type)
+	}
+	if err != nil {
+		return Key{}, fmt.Errorf("key: %w", err)
+	}
+	return newKey(public)
+}
+
+func newKey(public any) (Key, error) {
+	algorithms, err := algorithmsOf(public)
+	if err != nil {
+		return Key{}, err
+	}
+	der, err := x509.MarshalPKIXPublicKey(public)
+	if err != nil {
+		return Key{}, fmt.Errorf("key: %w", err)
+	}
+	sum := sha256.Sum256(der)
+	return Key{
+		Fingerprint: hex.EncodeToString(sum[:8]), algorithms: algorithms,
+		pem: string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})),
+	}, nil
+}
+
+// algorithmsOf gives what a key may verify, the one that it signs with first. That is for the key to say: a
+// bundle that chose could have an RSA key taken for the secret of an HMAC.
+func algorithmsOf(public any) ([]string, error) {
+	switch key := public.(type) {
+	case *rsa.PublicKey:
+		return []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}, nil
+	case *ecdsa.PublicKey:
+		switch key.Curve.Params().BitSize {
+		case 256:
+			return []string{"ES256"}, nil
+		case 384:
+			return []string{"ES384"}, nil
+		case 521:
+			return []string{"ES512"}, nil
+		}
+	case ed25519.PublicKey:
+		return []string{"EdDSA"}, nil
+	}
+	return nil, fmt.Errorf("key: a %T cannot verify bundles; keys are RSA, ECDSA or Ed25519", public)
+}
+
+// verification finds the key that made the bundle's signature, and gives OPA what it needs to check the files.
+func verification(signatures bundle.SignaturesConfig, keys []Key) (*bundle.VerificationConfig, Key, error) {
+	if len(signatures.Signatures) == 0 {
+		return nil, Key{}, errors.New("the bundle is not signed, and a key is configured")
+	}
+	header, err := headerOf(signatures.Signatures[0])
+	if err != nil {
+		return nil, Key{}, err
+	}
+	algorithm := header.Algorithm
+	signatures.Plugin = "" // OPA's own way, whatever the bundle asks for
+	for _, key := range keys {
+		if !slices.Contains(key.algorithms, algorithm) {
+			continue
+		}
+		config := bundle.NewVerificationConfig(map[string]*bundle.KeyConfig{
+			key.Fingerprint: {Key: key.pem, Algorithm: algorithm},
+		}, key.Fingerprint, "", nil)
+		_, err = bundle.VerifyBundleSignature(signatures, config)
+		if err == nil {
+			return config, key, nil
+		}
+	}
+	names := make([]string, len(keys))
+	for i, key := range keys {
+		names[i] = key.Fingerprint
+	}
+	cause := ""
+	if err != nil {
+		cause = ": " + err.Error()
+	}
+	return nil, Key{}, fmt.Errorf("the bundle's signature (%s) is by none of the configured keys (%s)%s",
+		algorithm, strings.Join(names, ", "), cause)
+}
+
+// jwtHeader is what a token says of its signature before anybody has verified it.
+type jwtHeader struct {
+	Algorithm string `json:"alg"`
+	KeyID     string `json:"kid"`
+}
+
+func headerOf(token string) (jwtHeader, error) {
+	first, _, _ := strings.Cut(token, ".")
+	text, err := base64.RawURLEncoding.DecodeString(first)
+	var header jwtHeader
+	if err == nil {
+		err = json.Unmarshal(text, &header)
+	}
+	if err != nil {
+		return jwtHeader{}, fmt.Errorf("the bundle's signature is no JWT: %w", err)
+	}
+	return header, nil
+}
+
+// SigningKey signs bundles.
+type SigningKey struct {
+	Key // of who verifies them
+
+	private string
+}
+
+// ReadSigningKey reads a private key, given as PEM or as the name of a file.
+func ReadSigningKey(text string) (SigningKey, error) {
+	content, err := readPEM(text)
+	if err != nil {
+		return SigningKey{}, err
+	}
+	private, err := bundle.NewSigningConfig(string(content), "RS256", "").GetPrivateKey()
+	if err != nil {
+		return SigningKey{}, fmt.Errorf("signing key: %w", err)
+	}
+	signer, isSigner := private.(crypto.Signer)
+	if !isSigner {
+		return SigningKey{}, fmt.Errorf("signing key: a %T cannot sign", private)
+	}
+	key, err := newKey(signer.Public())
+	return SigningKey{Key: key, private: string(content)}, err
+}

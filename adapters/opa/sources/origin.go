@@ -1,0 +1,153 @@
+package sources
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"gatehouse/adapters/opa"
+)
+
+// Origin is a place that has policies, and may have others later.
+type Origin interface {
+	// Name is how people call the place; it holds no secret.
+	Name() string
+	// Fetch asks what is there now. tag is that of an earlier answer, or empty; if it names what is there, the
+	// answer is no more than that. An error says that the place could not be asked.
+	Fetch(ctx context.Context, tag string) (Fetched, error)
+	// Poll is how long to wait from one Fetch to the next.
+	Poll() time.Duration
+}
+
+// Fetched is what an Origin has.
+type Fetched struct {
+	Tag       string // identifies the content
+	Unchanged bool   // Tag is the one that was given; all else is empty
+	Source    opa.Source
+	Refused   error  // why the content is no policies that may be looked at; Source is then empty
+	Archive   []byte // the bundle as it came, of an origin that may be out of reach later
+	AskAgain  bool   // the place answers only when there is something new
+}
+
+// Options say how an Origin is asked.
+type Options struct {
+	Trust
+
+	PollEvery time.Duration // 0: a second for files and folders, half a minute for servers
+	LongPoll  time.Duration // how long an HTTP server may hold an answer back; 0 asks for none
+	Token     string        // bearer token of a server; for a registry also user:password
+	CAFile    string        // who signs the server's certificate, beside or instead of the system's
+	CertFile  string        // client certificate
+	KeyFile   string        // and its key
+}
+
+const (
+	pollFiles   = time.Second
+	pollServers = 30 * time.Second
+)
+
+// Open gives the origin that a specification names: https://…, oci://registry/repository:tag, file:PATH or
+// PATH.tar.gz of a bundle, or else a directory. It does not ask it yet.
+func Open(specification string, options Options) (Origin, error) {
+	if options.Limits == (opa.Limits{}) {
+		options.Limits = DefaultLimits
+	}
+	scheme, rest, _ := strings.Cut(specification, "://")
+	switch {
+	case scheme == "http" || scheme == "https":
+		return newHTTP(specification, options)
+	case scheme == "oci":
+		return newOCI(specification, rest, options)
+	case rest != "":
+		return nil, fmt.Errorf("policies from %s: the scheme is none of https, http, oci and file", scheme)
+	}
+	if name, isFile := strings.CutPrefix(specification, "file:"); isFile {
+		return &bundleFile{path: name, options: options}, nil
+	}
+	if strings.HasSuffix(specification, ".tar.gz") || strings.HasSuffix(specification, ".tgz") {
+		return &bundleFile{path: specification, options: options}, nil
+	}
+	if specification == "" {
+		return nil, errors.New("no source of policies is named")
+	}
+	if len(options.Keys) > 0 {
+		return nil, fmt.Errorf("policies from %s: a directory is not signed, and a key is configured; use a bundle", specification)
+	}
+	return &directory{path: specification, options: options}, nil
+}
+
+// Once fetches what origin has and gives it as a source.
+func Once(ctx context.Context, origin Origin) (opa.Source, error) {
+	fetched, err := origin.Fetch(ctx, "")
+	if err == nil {
+		err = fetched.Refused
+	}
+	if err != nil {
+		return opa.Source{}, fmt.Errorf("policies from %s: %w", origin.Name(), err)
+	}
+	return fetched.Source, nil
+}
+
+func (o Options) every(fallback time.Duration) time.Duration {
+	if o.PollEvery > 0 {
+		return o.PollEvery
+	}
+	return fallback
+}
+
+// open reads what came as a bundle; what is no good one is an answer too.
+func (o Options) open(name, tag string, archive []byte) Fetched {
+	source, err := o.ReadBundle(name, archive)
+	return Fetched{Tag: tag, Source: source, Refused: err}
+}
+
+func digestOf(content []byte) string {
+	sum := sha256.Sum256(content)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// bundleFile is a bundle in a file.
+type bundleFile struct {
+	path    string
+	options Options
+}
+
+func (f *bundleFile) Name() string        { return f.path }
+func (f *bundleFile) Poll() time.Duration { return f.options.every(pollFiles) }
+
+func (f *bundleFile) Fetch(_ context.Context, tag string) (Fetched, error) {
+	info, err := os.Stat(f.path)
+	if err != nil {
+		return Fetched{}, err
+	}
+	if info.Size() > f.options.Limits.Bytes {
+		return f.tooLarge(info), nil
+	}
+	archive, err := os.ReadFile(f.path)
+	if err != nil {
+		return Fetched{}, err
+	}
+	now := digestOf(archive)
+	if now == tag {
+		return Fetched{Tag: now, Unchanged: true}, nil
+	}
+	return f.options.open(f.path, now, archive), nil
+}
+
+func (f *bundleFile) tooLarge(info os.FileInfo) Fetched {
+	tag := fmt.Sprintf("size:%d:%d", info.Size(), info.ModTime().UnixNano())
+	return Fetched{Tag: tag, Refused: tooLarge(f.options.Limits)}
+}
+
+// redacted leaves out of an address what may be secret.
+func redacted(address *url.URL) string {
+	shown := *address
+	shown.User, shown.RawQuery, shown.Fragment = nil, "", ""
+	return shown.String()
+}

@@ -1,0 +1,189 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"gatehouse/server/admission"
+)
+
+const (
+	insertDivergenceSQL = `
+insert into shadow_divergences (id, decided_at, kind, rule, code, decision_id, workspace_id, hook,
+                                live_revision, live, candidate_revision, candidate, error)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+on conflict (id) do nothing`
+
+	addShadowCountsSQL = `
+insert into shadow_counts (live_revision, candidate_revision, evaluated, diverged, failed, dropped, updated_at)
+values ($1, $2, $3, $4, $5, $6, $7)
+on conflict (live_revision, candidate_revision) do update set
+    evaluated = evaluated + excluded.evaluated, diverged = diverged + excluded.diverged,
+    failed = failed + excluded.failed, dropped = dropped + excluded.dropped,
+    updated_at = max(updated_at, excluded.updated_at)`
+
+	// UUIDs of version 7 are ordered by time.
+	pruneDivergencesSQL = `
+delete from shadow_divergences
+where decided_at < $1 or id <= (select id from shadow_divergences order by id desc limit 1 offset $2)`
+
+	shadowCountsSQL = `
+select live_revision, candidate_revision, evaluated, diverged, failed, dropped, updated_at from shadow_counts
+where ($1 = '' and $2 = '') or (live_revision = $1 and candidate_revision = $2)
+order by updated_at desc limit 1`
+
+	// The newest of each group, with the figures of the group. What is wide is read for those alone.
+	shadowFlipsSQL = `
+select g.n, g.first_at, g.last_at, d.kind, d.rule, d.code, d.decision_id, d.workspace_id, d.hook, d.decided_at,
+       d.live, d.candidate, coalesce(d.error, '')
+from (select id, count(*) over alike as n, min(decided_at) over alike as first_at, max(decided_at) over alike as last_at,
+             row_number() over (partition by kind, rule, code order by id desc) as place
+      from shadow_divergences
+      where live_revision = $1 and candidate_revision = $2
+      window alike as (partition by kind, rule, code)) g
+join shadow_divergences d on d.id = g.id
+where g.place <= max($3, 1)
+order by d.kind, d.rule, d.code, d.id desc`
+)
+
+// RecordDivergences writes a batch, all of it or nothing. Those that are there already it leaves as they are.
+func (s *Store) RecordDivergences(ctx context.Context, batch []admission.Divergence) error {
+	err := s.inTransaction(ctx, func(tx *sql.Tx) error {
+		for _, d := range batch {
+			err := insertDivergence(ctx, tx, d)
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("writing %d divergences: %w", len(batch), explain(ctx, err))
+	}
+	return nil
+}
+
+func insertDivergence(ctx context.Context, tx *sql.Tx, d admission.Divergence) error {
+	live, err := json.Marshal(d.Live.Violations)
+	if err != nil {
+		return err
+	}
+	candidate, err := json.Marshal(d.Candidate.Violations)
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, insertDivergenceSQL,
+		d.ID.String(), timeText(d.At), string(d.Kind), d.Rule, d.Code, d.DecisionID.String(), d.WorkspaceID.String(), d.Hook,
+		d.Live.Revision, string(live), d.Candidate.Revision, string(candidate), sql.Null[string]{V: d.Error, Valid: d.Error != ""})
+	return err
+}
+
+// AddShadowCounts adds to what has been counted of each pair. After an error it may have been added all the same.
+func (s *Store) AddShadowCounts(ctx context.Context, at time.Time, counts map[admission.ShadowPair]admission.ShadowCounts) error {
+	err := s.inTransaction(ctx, func(tx *sql.Tx) error {
+		for pair, c := range counts {
+			_, err := tx.ExecContext(ctx, addShadowCountsSQL,
+				pair.Live, pair.Candidate, c.Evaluated, c.Diverged, c.Failed, c.Dropped, timeText(at))
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("counting shadow evaluations: %w", explain(ctx, err))
+	}
+	return nil
+}
+
+// PruneDivergences deletes those of decisions before a time, and all but the newest keep, and says how many.
+func (s *Store) PruneDivergences(ctx context.Context, before time.Time, keep int) (int64, error) {
+	result, err := s.writer.ExecContext(ctx, pruneDivergencesSQL, timeText(before), keep)
+	if err != nil {
+		return 0, fmt.Errorf("deleting old divergences: %w", explain(ctx, err))
+	}
+	return result.RowsAffected()
+}
+
+func (s *Store) inTransaction(ctx context.Context, do func(*sql.Tx) error) error {
+	tx, err := s.writer.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer rollback(tx)
+	err = do(tx)
+	if err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// ShadowSummary says what came of a pair, or with the zero pair of the one that was compared last, with up to
+// so many examples of each flip. A pair that was never compared has nothing but its name.
+func (s *Store) ShadowSummary(ctx context.Context, pair admission.ShadowPair, examples int) (admission.ShadowSummary, error) {
+	summary := admission.ShadowSummary{ShadowPair: pair, Flips: []admission.ShadowFlip{}}
+	err := s.readSummary(ctx, &summary, examples)
+	if err != nil {
+		return summary, fmt.Errorf("reading the summary of the shadow: %w", explain(ctx, err))
+	}
+	return summary, nil
+}
+
+func (s *Store) readSummary(ctx context.Context, into *admission.ShadowSummary, examples int) (err error) {
+	var updated string
+	err = s.readers.QueryRowContext(ctx, shadowCountsSQL, into.Live, into.Candidate).Scan(
+		&into.Live, &into.Candidate, &into.Evaluated, &into.Diverged, &into.Failed, &into.Dropped, &updated)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil
+	}
+	if err == nil {
+		into.Updated, err = time.Parse(timeLayout, updated)
+	}
+	if err != nil {
+		return err
+	}
+	rows, err := s.readers.QueryContext(ctx, shadowFlipsSQL, into.Live, into.Candidate, examples)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		err = addFlip(into, rows, examples)
+		if err != nil {
+			return err
+		}
+	}
+	slices.SortStableFunc(into.Flips, admission.CompareFlips)
+	return rows.Err()
+}
+
+// addFlip takes a row of shadowFlipsSQL, which begins a flip or is one more example of the last.
+func addFlip(into *admission.ShadowSummary, rows *sql.Rows, examples int) error {
+	var flip admission.ShadowFlip
+	var d admission.Divergence
+	var first, last, at string
+	var live, candidate []byte
+	err := rows.Scan(&flip.Count, &first, &last, &flip.Kind, &flip.Rule, &flip.Code,
+		&d.DecisionID, &d.WorkspaceID, &d.Hook, &at, &live, &candidate, &d.Error)
+	if err != nil {
+		return err
+	}
+	for text, into := range map[*string]*time.Time{&first: &flip.First, &last: &flip.Last, &at: &d.At} {
+		*into, err = time.Parse(timeLayout, *text)
+		if err != nil {
+			return err
+		}
+	}
+	err = errors.Join(json.Unmarshal(live, &d.Live.Violations), json.Unmarshal(candidate, &d.Candidate.Violations))
+	if err != nil {
+		return fmt.Errorf("the verdicts of decision %s are unreadable: %w", d.DecisionID, err)
+	}
+	into.AddExample(flip, d, examples)
+	return nil
+}

@@ -1,0 +1,39 @@
+package storetest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"gatehouse/server/admission"
+)
+
+var activationTests = map[string]func(*testing.T, Harness){
+	"activations and refusals of policies are read newest first, and recorded once": func(t *testing.T, h Harness) {
+		at := time.Date(2026, 4, 1, 12, 0, 0, 123_000, time.UTC)
+		live := admission.PolicyActivation{
+			ID: uuid.Must(uuid.NewV7()), At: at, Source: "https://policies.example.com/bundle.tar.gz",
+			Revision: "sha256:0123456789abcdef", Activated: true,
+		}
+		refused := admission.PolicyActivation{
+			ID: uuid.Must(uuid.NewV7()), At: at.Add(time.Second), Source: live.Source, Reason: "some_rule.rego:3: “undefined”",
+		}
+		for _, activation := range []admission.PolicyActivation{live, refused, live} {
+			require.NoError(t, h.Store().RecordActivation(t.Context(), activation))
+		}
+
+		found, err := h.Store().Activations(t.Context(), 10)
+		require.NoError(t, err)
+		for i := range found {
+			found[i].At = found[i].At.UTC()
+		}
+		require.Equal(t, []admission.PolicyActivation{refused, live}, found)
+
+		found, err = h.Store().Activations(t.Context(), 1)
+		require.NoError(t, err)
+		require.Len(t, found, 1)
+		require.Equal(t, refused.ID, found[0].ID)
+	},
+}

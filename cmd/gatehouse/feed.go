@@ -1,0 +1,236 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"gatehouse/adapters/opa"
+	"gatehouse/adapters/opa/sources"
+	"gatehouse/server/admission"
+)
+
+// feedFlags say how serve keeps its policies those of their source.
+type feedFlags struct {
+	PoliciesPoll     time.Duration `help:"How often the source is asked for changes; 0 for every second (files) or half a minute (servers)." default:"0s"`
+	PoliciesLongPoll time.Duration `help:"How long a bundle server may hold its answer back until there is something new; 0 to ask for none." default:"30s"`
+	PoliciesCache    string        `help:"Directory for the last good bundle of a server, to start from when the server is away; none to keep none. By default beside the SQLite file; with Postgres none." placeholder:"DIR"`
+	MaxPolicyAge     time.Duration `help:"Time after which policies whose source has not confirmed them make the server not ready; 0 for never." default:"0s"`
+	AllowRollback    bool          `help:"Accept a signed bundle that is older than the live one."`
+}
+
+func (f feedFlags) check() error {
+	for flag, value := range map[string]time.Duration{
+		"policies-poll": f.PoliciesPoll, "policies-long-poll": f.PoliciesLongPoll, "max-policy-age": f.MaxPolicyAge,
+	} {
+		if value < 0 {
+			return fmt.Errorf("--%s must not be negative", flag)
+		}
+	}
+	return nil
+}
+
+func (f feedFlags) engineOptions(recorder opa.Recorder) []opa.Option {
+	options := []opa.Option{opa.RecordWith(recorder)}
+	if f.AllowRollback {
+		options = append(options, opa.AllowRollback())
+	}
+	return options
+}
+
+// feed keeps the engine's policies those of their source.
+type feed struct {
+	engine   *opa.Engine
+	follower *sources.Follower // nil for the embedded ones, which do not change
+}
+
+// startFeed makes the policies of the flags live, or gives why that cannot be.
+func (c *serveCommand) startFeed(ctx context.Context, engine *opa.Engine, logger *slog.Logger) (*feed, error) {
+	if c.isEmbedded() {
+		return &feed{engine: engine}, engine.Load(ctx, embedded())
+	}
+	origin, err := c.origin(sources.Options{PollEvery: c.PoliciesPoll, LongPoll: c.PoliciesLongPoll})
+	if err != nil {
+		return nil, err
+	}
+	err = c.checkAge(origin)
+	if err != nil {
+		return nil, err
+	}
+	cache, err := c.cache()
+	if err != nil {
+		return nil, err
+	}
+	if len(c.PoliciesKey) == 0 && !c.isDirectory() {
+		logger.Warn("bundles are taken without a signature; set --policies-key", "source", origin.Name())
+	}
+	follower := sources.NewFollower(origin, engine, cache, logger)
+	return &feed{engine: engine, follower: follower}, follower.Start(ctx)
+}
+
+// checkAge refuses an age at which the server would be not ready between two answers of a source that is well.
+func (c *serveCommand) checkAge(origin sources.Origin) error {
+	between := origin.Poll()
+	if strings.HasPrefix(c.Policies, "http") {
+		between = max(between, c.PoliciesLongPoll)
+	}
+	if c.MaxPolicyAge > 0 && c.MaxPolicyAge < 2*between {
+		return fmt.Errorf("--max-policy-age %s must be at least twice as long as the source is not asked (%s)", c.MaxPolicyAge, between)
+	}
+	return nil
+}
+
+func (c *serveCommand) cache() (*sources.Cache, error) {
+	path, isSQLite := c.sqlitePath()
+	folder := c.PoliciesCache
+	switch {
+	case folder == "none" || c.isDirectory() || folder == "" && !isSQLite:
+		return nil, nil
+	case folder == "":
+		folder = filepath.Join(filepath.Dir(path), "policies-cache")
+	}
+	return sources.NewCache(folder)
+}
+
+// run follows the source until ctx ends.
+func (f *feed) run(ctx context.Context) {
+	if f.follower != nil {
+		f.follower.Run(ctx)
+	}
+}
+
+// reload asks the source now, also for what it had when it was refused.
+func (f *feed) reload(ctx context.Context) {
+	if f.follower != nil {
+		f.follower.Reload()
+		return
+	}
+	_ = f.engine.Load(ctx, embedded()) // the journal tells of it
+}
+
+// journal records which policies became live or were refused: in the log at once, and in the store when it can
+// be written. A store that cannot be written holds no policies up.
+type journal struct {
+	log     *slog.Logger
+	pending chan admission.PolicyActivation
+}
+
+// maxPendingActivations is for a store that is away for long; what is more than that is in the log alone.
+const maxPendingActivations = 256
+
+func newJournal(logger *slog.Logger) *journal {
+	return &journal{log: logger, pending: make(chan admission.PolicyActivation, maxPendingActivations)}
+}
+
+// PolicyActivated implements opa.Recorder.
+func (j *journal) PolicyActivated(_ context.Context, record opa.Record) {
+	attributes := []any{"source", record.Source, "policy_revision", record.Revision}
+	if bundle := record.Bundle; bundle != nil {
+		attributes = append(attributes, "bundle_revision", bundle.Revision, "built_at", bundle.BuiltAt, "signed_by", bundle.Key)
+	}
+	j.log.Info("policies are live", attributes...)
+	j.keep(record, true)
+}
+
+// PolicyRefused implements opa.Recorder.
+func (j *journal) PolicyRefused(_ context.Context, record opa.Record) {
+	j.log.Error("policies were refused; those that were live stay",
+		"source", record.Source, "policy_revision", record.Revision, "error", record.Reason)
+	j.keep(record, false)
+}
+
+func (j *journal) keep(record opa.Record, activated bool) {
+	id, err := uuid.NewV7()
+	if err != nil {
+		j.log.Error("an activation of policies is not stored", "error", err)
+		return
+	}
+	select {
+	case j.pending <- admission.PolicyActivation{
+		ID: id, At: record.At, Source: record.Source, Revision: record.Revision, Activated: activated, Reason: record.Reason,
+	}:
+	default:
+		j.log.Warn("an activation of policies is not stored: too many wait for the store", "policy_revision", record.Revision)
+	}
+}
+
+type activationStore interface {
+	RecordActivation(ctx context.Context, activation admission.PolicyActivation) error
+}
+
+// retryActivation is how long to wait for a store whose tables are perhaps not there yet.
+const retryActivation = time.Second
+
+// run writes into the store until ctx ends.
+func (j *journal) run(ctx context.Context, store activationStore) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case activation := <-j.pending:
+			j.write(ctx, store, activation)
+		}
+	}
+}
+
+func (j *journal) write(ctx context.Context, store activationStore, activation admission.PolicyActivation) {
+	said := false
+	for {
+		err := store.RecordActivation(ctx, activation)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		if !said {
+			j.log.Warn("an activation of policies is not stored yet", "policy_revision", activation.Revision, "error", err)
+			said = true
+		}
+		timer := time.NewTimer(retryActivation)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+	}
+}
+
+// background runs until its owner waits for it.
+type background struct {
+	running sync.WaitGroup
+	stop    context.CancelFunc
+}
+
+func startBackground(ctx context.Context, tasks ...func(context.Context)) *background {
+	ctx, stop := context.WithCancel(ctx)
+	b := &background{stop: stop}
+	for _, task := range tasks {
+		b.running.Go(func() { task(ctx) })
+	}
+	return b
+}
+
+func (b *background) close() {
+	b.stop()
+	b.running.Wait()
+}
+
+// tooOld says why policies that nobody has confirmed for so long must not be relied on.
+func tooOld(status opa.Status, limit time.Duration, now time.Time) error {
+	age := now.Sub(status.Confirmed)
+	if limit <= 0 || age <= limit {
+		return nil
+	}
+	cause := "its source has another version, which was refused"
+	if status.Unreached != nil {
+		cause = status.Unreached.Err.Error()
+	} else if status.Refused != nil {
+		cause = status.Refused.Err.Error()
+	}
+	return fmt.Errorf("the policies were last confirmed %s ago, which is more than %s: %s", age.Round(time.Second), limit, cause)
+}

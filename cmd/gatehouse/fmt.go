@@ -1,0 +1,90 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/format"
+)
+
+type fmtCommand struct {
+	Paths []string `arg:"" name:"path" help:"Rego files, and directories of them." type:"path"`
+	Write bool     `help:"Write what is formatted into the files." short:"w" xor:"mode"`
+	List  bool     `help:"Name the files that are not formatted, and exit with 1 if there are any." short:"l" xor:"mode"`
+}
+
+// Run formats Rego with OPA's formatter. Without a flag it prints the formatted text and changes nothing.
+func (c *fmtCommand) Run(to streams) error {
+	files, err := regoFiles(c.Paths)
+	if err != nil {
+		return err
+	}
+	unformatted := false
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		formatted, err := format.SourceWithOpts(name, text, format.Opts{RegoVersion: ast.RegoV1})
+		if err != nil {
+			printProblems(to.err, diagnoseFile(err))
+			return errSaid
+		}
+		same := bytes.Equal(text, formatted)
+		unformatted = unformatted || !same
+		switch {
+		case c.Write && !same:
+			err = replaceFile(name, formatted)
+		case c.List && !same:
+			_, err = fmt.Fprintln(to.out, name)
+		case !c.Write && !c.List:
+			_, err = to.out.Write(formatted)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if c.List && unformatted {
+		return errSaid
+	}
+	return nil
+}
+
+// replaceFile writes a file anew, with the rights that it has.
+func replaceFile(name string, text []byte) error {
+	info, err := os.Stat(name)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(name, text, info.Mode().Perm())
+}
+
+// regoFiles are the files that are named, and those below the directories that are.
+func regoFiles(paths []string) ([]string, error) {
+	var files []string
+	for _, path := range paths {
+		err := filepath.WalkDir(path, func(name string, entry fs.DirEntry, err error) error {
+			switch {
+			case err != nil:
+				return err
+			case entry.IsDir() && name != path && entry.Name()[0] == '.':
+				return fs.SkipDir
+			case !entry.IsDir() && (name == path || filepath.Ext(name) == ".rego"):
+				files = append(files, name)
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	if len(files) == 0 {
+		return nil, errors.New("no Rego files")
+	}
+	return files, nil
+}

@@ -1,0 +1,190 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"gatehouse/adapters/postgres"
+	"gatehouse/adapters/sqlite"
+	"gatehouse/server"
+	"gatehouse/server/admission"
+)
+
+// policiesDiffCommand is on the database itself: it sees what all servers found, and works while none runs.
+type policiesDiffCommand struct {
+	databaseFlags
+	Live      string `help:"Revision of the live policies; with --candidate. Without, the two that were compared last." placeholder:"REVISION"`
+	Candidate string `help:"Revision of the candidate policies." placeholder:"REVISION"`
+	Examples  int    `help:"How many examples of each flip." default:"3"`
+	Output    string `help:"Form of the answer." enum:"text,json" default:"text"`
+}
+
+// Run prints what came of a candidate that ran beside the live policies.
+func (c *policiesDiffCommand) Run(ctx context.Context, to streams) error {
+	if (c.Live == "") != (c.Candidate == "") {
+		return errors.New("--live and --candidate go together")
+	}
+	if c.Examples < 0 {
+		return errors.New("--examples must not be negative")
+	}
+	pair := admission.ShadowPair{Live: c.Live, Candidate: c.Candidate}
+	summary, err := c.summary(ctx, pair)
+	if err != nil {
+		return err
+	}
+	if c.Output == "json" {
+		return writeJSON(to.out, summary)
+	}
+	return writeShadowSummary(to.out, summary)
+}
+
+func (c *policiesDiffCommand) summary(ctx context.Context, pair admission.ShadowPair) (admission.ShadowSummary, error) {
+	err := c.checkURL()
+	if err != nil {
+		return admission.ShadowSummary{}, err
+	}
+	if path, isSQLite := c.sqlitePath(); isSQLite {
+		store, err := sqlite.Open(ctx, sqlite.Options{Path: path})
+		if err != nil {
+			return admission.ShadowSummary{}, err
+		}
+		summary, err := store.ShadowSummary(ctx, pair, c.Examples)
+		return summary, errors.Join(err, store.Close())
+	}
+	store, err := postgres.Open(ctx, postgres.Options{URL: c.DatabaseURL, MaxConns: c.DatabaseMaxConns})
+	if err != nil {
+		return admission.ShadowSummary{}, err
+	}
+	defer store.Close()
+	return store.ShadowSummary(ctx, pair, c.Examples)
+}
+
+func writeShadowSummary(w io.Writer, s admission.ShadowSummary) error {
+	if s.Updated.IsZero() {
+		_, err := fmt.Fprintln(w, "nothing was compared")
+		return err
+	}
+	_, _ = fmt.Fprintf(w, "candidate %s beside %s, as of %s\n", s.Candidate, s.Live, s.Updated.Format(time.RFC3339))
+	_, _ = fmt.Fprintf(w, "%d evaluated, %d diverged, %d failed; %d dropped\n", s.Evaluated, s.Diverged, s.Failed, s.Dropped)
+	if len(s.Flips) == 0 {
+		_, err := fmt.Fprintln(w, "no divergence is stored")
+		return err
+	}
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(table, "\nKIND\tCODE\tRULE\tCOUNT\tLAST")
+	for _, flip := range s.Flips {
+		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\n", flip.Kind, orDash(flip.Code), orDash(flip.Rule), flip.Count, flip.Last.Format(time.RFC3339))
+	}
+	err := table.Flush()
+	for _, flip := range s.Flips {
+		if len(flip.Examples) > 0 {
+			_, err = fmt.Fprintf(w, "\n%s %s\n", flip.Kind, flip.Code)
+		}
+		for _, example := range flip.Examples {
+			_, err = fmt.Fprintf(w, "  decision %s of workspace %s, %s\n    live:      %s\n    candidate: %s\n",
+				example.DecisionID, example.WorkspaceID, example.Hook, verdictLine(example.Live, ""), verdictLine(example.Candidate, example.Error))
+		}
+	}
+	return err
+}
+
+func orDash(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return text
+}
+
+// verdictLine is a verdict in one line: what is answered, and every violation with what is done about it.
+func verdictLine(verdict admission.ShadowVerdict, failure string) string {
+	if failure != "" {
+		return "error: " + failure
+	}
+	line := "deny"
+	if verdict.Allowed {
+		line = "allow"
+	}
+	for _, v := range verdict.Violations {
+		line += fmt.Sprintf("  %s %s/%s", v.Enforcement, v.Code, v.Reason)
+		if v.Declared != "" {
+			line += fmt.Sprintf(" (the rule says %s)", v.Declared)
+		}
+	}
+	return line
+}
+
+// policiesPromoteCommand talks to servers: what is live is theirs, and no database knows it.
+type policiesPromoteCommand struct {
+	URL      []string `name:"url" help:"Servers to tell; every replica has to be." default:"http://127.0.0.1:8181"`
+	Token    string   `help:"Token of an author; a variable is the better place for it." placeholder:"TOKEN"`
+	Revision string   `help:"The candidate that is meant, as policies diff shows it; a server that has another refuses. Without it, whichever there is." placeholder:"REVISION"`
+}
+
+// Run makes the candidate of each server live. It tells all of them, and fails if one refused.
+func (c *policiesPromoteCommand) Run(ctx context.Context, to streams) error {
+	var failed error
+	for _, url := range c.URL {
+		promotion, err := c.promote(ctx, url)
+		if err != nil {
+			failed = errors.Join(failed, fmt.Errorf("%s: %w", url, err))
+			continue
+		}
+		_, _ = fmt.Fprintf(to.out, "%s: %s is live in place of %s\n", url, promotion.Revision, promotion.Previous)
+	}
+	if failed != nil {
+		return failed
+	}
+	_, err := fmt.Fprintln(to.out, "change the source of the live policies too: the next start reads it")
+	return err
+}
+
+const (
+	promoteTimeout = 10 * time.Second
+	maxAnswer      = 1 << 20
+)
+
+func (c *policiesPromoteCommand) promote(ctx context.Context, url string) (server.Promotion, error) {
+	body, err := json.Marshal(map[string]string{"revision": c.Revision})
+	if err != nil {
+		return server.Promotion{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, promoteTimeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(url, "/")+"/v1/policies/promote", bytes.NewReader(body))
+	if err != nil {
+		return server.Promotion{}, err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	if c.Token != "" {
+		request.Header.Set("Authorization", "Bearer "+c.Token)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return server.Promotion{}, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	if err != nil {
+		return server.Promotion{}, err
+	}
+	if response.StatusCode != http.StatusOK {
+		var problem struct{ Code, Detail string }
+		err = json.Unmarshal(text, &problem, json.MatchCaseInsensitiveNames(true))
+		if err != nil || problem.Code == "" {
+			return server.Promotion{}, fmt.Errorf("the server answers %s", response.Status)
+		}
+		return server.Promotion{}, fmt.Errorf("%s: %s", problem.Code, problem.Detail)
+	}
+	var promotion server.Promotion
+	err = json.Unmarshal(text, &promotion)
+	return promotion, err
+}
