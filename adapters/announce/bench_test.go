@@ -3,6 +3,8 @@ package announce_test
 import (
 	"context"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -15,27 +17,48 @@ import (
 )
 
 // BenchmarkCommitToDelivery measures how long after its commit an event is at
-// its sink, with an idle queue and databases that sync to disk. ns/op is all of
-// it, the transaction included.
+// its sink, with an idle queue and databases that sync to disk: at the sink's
+// door, and as a signed request at a webhook's receiver. ns/op is all of it, the
+// transaction included.
 func BenchmarkCommitToDelivery(b *testing.B) {
 	b.Run("postgres", func(b *testing.B) {
 		server := testenv.OwnPostgres(b, testenv.Options{Durable: true})
 		address, err := server.CreateDatabase(b.Context(), testenv.Empty)
 		require.NoError(b, err)
-		commitToDelivery(b, postgresQueue(b, openPostgres(b, address)))
+		commitToDelivery(b, postgresQueue(b, openPostgres(b, address)), arrivalSink)
+	})
+	b.Run("postgres_webhook", func(b *testing.B) {
+		server := testenv.OwnPostgres(b, testenv.Options{Durable: true})
+		address, err := server.CreateDatabase(b.Context(), testenv.Empty)
+		require.NoError(b, err)
+		commitToDelivery(b, postgresQueue(b, openPostgres(b, address)), arrivalWebhook)
 	})
 	b.Run("sqlite", func(b *testing.B) {
-		commitToDelivery(b, sqliteQueue(b, openSQLite(b, filepath.Join(b.TempDir(), "gatehouse.db"))))
+		commitToDelivery(b, sqliteQueue(b, openSQLite(b, filepath.Join(b.TempDir(), "gatehouse.db"))), arrivalSink)
 	})
 }
 
-func commitToDelivery(b *testing.B, q *queue) {
-	arrived := make(chan time.Time)
-	sink := &recorder{name: announce.RegistrySink, deliver: func(context.Context, announce.Job) error {
+// arrivalSink tells when a sink is asked to deliver.
+func arrivalSink(_ testing.TB, arrived chan<- time.Time) announce.Sink {
+	return &recorder{name: announce.RegistrySink, deliver: func(context.Context, announce.Job) error {
 		arrived <- time.Now()
 		return nil
 	}}
-	stop := q.start(b, announce.Options{Poll: time.Hour}, sink)
+}
+
+// arrivalWebhook tells when a receiver has a webhook's request.
+func arrivalWebhook(t testing.TB, arrived chan<- time.Time) announce.Sink {
+	receiver := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { arrived <- time.Now() }))
+	t.Cleanup(receiver.Close)
+	return openSinks(t, announce.Dependencies{}, announce.SinkConfig{
+		Name: announce.RegistrySink, Type: announce.TypeWebhook, URL: announce.Secret(receiver.URL),
+		Secrets: []announce.Secret{testSecret}, AllowPrivate: true,
+	})[0]
+}
+
+func commitToDelivery(b *testing.B, q *queue, sink func(testing.TB, chan<- time.Time) announce.Sink) {
+	arrived := make(chan time.Time)
+	stop := q.start(b, announce.Options{Poll: time.Hour}, sink(b, arrived))
 	defer stop()
 	q.announce(b, newEvent(b))
 	<-arrived

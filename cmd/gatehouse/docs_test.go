@@ -174,6 +174,7 @@ var volatile = []struct {
 	{regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`), "<time>"},
 	{regexp.MustCompile(`sha256:[0-9a-f]{16}`), "<revision>"},
 	{regexp.MustCompile(`(?m)^(Date): .*$`), "$1: <date>"},
+	{regexp.MustCompile(`(?m)^Content-Length: \d+`), "Content-Length: <length>"}, // of a body with a time in it
 	{regexp.MustCompile(`(?m)^retry: \d+$`), "retry: <jitter>"},
 }
 
