@@ -48,6 +48,13 @@ func (w *world) Evaluate(context.Context, admission.Input, time.Time) (admission
 	return admission.NewVerdict(w.violations, "sha256:0011"), w.policyErr
 }
 
+func (w *world) Mask(_ context.Context, _ admission.Decision, in admission.Input) (admission.RecordedInput, error) {
+	text, err := in.JSON()
+	return admission.RecordedInput{JSON: text, Revision: "sha256:0011"}, err
+}
+
+func (w *world) Failed(admission.FailedReview) {}
+
 func (w *world) Recorded(_ context.Context, uid string) (admission.Decision, error) {
 	d, found := w.recorded[uid]
 	if !found {
@@ -79,7 +86,7 @@ func serveGate(t *testing.T, w *world) *service {
 	t.Helper()
 	return serve(t, func(o *server.Options) {
 		o.Reviewer = &admission.Gate{
-			Facts: w, Policy: w, Ledger: w, Observer: server.ReviewLog{Logger: o.Logger}, Now: time.Now,
+			Facts: w, Policy: w, Ledger: w, Failures: w, Observer: server.ReviewLog{Logger: o.Logger}, Now: time.Now,
 			Limits: admission.Limits{Facts: 20 * time.Millisecond, Policy: patience, Request: patience},
 		}
 		o.Authenticator.Use([]server.Token{token(t, "eu", server.RoleRegistry, registryToken)})
@@ -90,7 +97,7 @@ func serveGate(t *testing.T, w *world) *service {
 const planted = "sk-planted-0123456789"
 
 var (
-	plantedReview = `{"uid": "u-1", "workspace": {"id": "` + workspaceID + `", "name": "` + planted + `", "url": "https://` + planted + `@example.com",
+	plantedReview = `{"uid": "` + planted + `", "workspace": {"id": "` + workspaceID + `", "name": "` + planted + `", "url": "https://` + planted + `@example.com",
 		"agent_card": {"token": "` + planted + `"}, "` + planted + `": 1}}`
 	denials = []admission.Violation{identityGate}
 )
@@ -104,7 +111,7 @@ func TestEveryReviewHasOneLineAndNoLineRepeatsWhatWasSent(t *testing.T) {
 		// of the review's line; nil if the request did not come as far
 		line map[string]any
 	}{
-		"allow":      {&world{}, "register", plantedReview, 200, map[string]any{"decision": "allow", "kind": "platform", "uid": "u-1", "repeated": false}},
+		"allow":      {&world{}, "register", plantedReview, 200, map[string]any{"decision": "allow", "kind": "platform", "repeated": false}},
 		"deny":       {&world{violations: denials}, "register", plantedReview, 200, map[string]any{"decision": "deny", "code": identityGate.Code, "reason": "model_missing", "rule": identityGate.Rule, "marked_failed": true}},
 		"no facts":   {&world{factsErr: errors.New("away")}, "register", plantedReview, 500, map[string]any{"decision": "error", "code": "facts_unavailable", "error": "away"}},
 		"slow facts": {&world{factsHang: true}, "register", plantedReview, 500, map[string]any{"decision": "error", "code": "facts_unavailable"}},
@@ -112,8 +119,8 @@ func TestEveryReviewHasOneLineAndNoLineRepeatsWhatWasSent(t *testing.T) {
 		"no record":  {&world{ledgerErr: errors.New("disk full")}, "register", plantedReview, 500, map[string]any{"decision": "error", "code": "record_failed"}},
 		"no mark":    {&world{ledgerErr: errors.New("disk full"), violations: denials}, "register", plantedReview, 500, map[string]any{"decision": "error", "code": "record_failed"}},
 		"no policy":  {&world{noPolicies: true}, "register", plantedReview, 503, map[string]any{"decision": "error", "code": "not_ready"}},
-		"other hook": {&world{}, "retire", plantedReview, 404, map[string]any{"decision": "error", "code": "unknown_hook"}},
-		"conflict":   {&world{recorded: map[string]admission.Decision{"u-1": {}}}, "register", plantedReview, 409, map[string]any{"decision": "error", "code": "uid_conflict"}},
+		"other hook": {&world{}, planted, plantedReview, 404, map[string]any{"decision": "error", "code": "unknown_hook"}},
+		"conflict":   {&world{recorded: map[string]admission.Decision{planted: {}}}, "register", plantedReview, 409, map[string]any{"decision": "error", "code": "uid_conflict"}},
 		"bad JSON":   {&world{}, "register", plantedReview + planted, 400, nil},
 		"bad member": {&world{}, "register", strings.Replace(plantedReview, `"uid"`, `"`+planted+`"`, 1), 400, nil},
 		"bad id":     {&world{}, "register", strings.Replace(plantedReview, workspaceID, planted, 1), 400, nil},
@@ -137,8 +144,11 @@ func TestEveryReviewHasOneLineAndNoLineRepeatsWhatWasSent(t *testing.T) {
 			require.Empty(t, refusals)
 			require.Len(t, reviews, 1)
 			require.Subset(t, reviews[0], test.line)
-			require.Subset(t, reviews[0], map[string]any{"hook": test.hook, "workspace_id": workspaceID, "caller": "eu", "caller_proof": "token", "dry_run": false})
+			require.Subset(t, reviews[0], map[string]any{"workspace_id": workspaceID, "caller": "eu", "caller_proof": "token", "dry_run": false})
 			require.Contains(t, reviews[0], "took_ms")
+			if test.status != 404 && test.status != 503 {
+				require.Equal(t, "register", reviews[0]["hook"])
+			}
 			requireDecided(t, got, reviews[0])
 		})
 	}
@@ -164,7 +174,7 @@ func TestTheSameUIDIsAnsweredFromTheRecordAndLoggedAsSuch(t *testing.T) {
 	first, again := send(plantedReview), send(plantedReview)
 	require.Equal(t, 200, first.status)
 	require.Equal(t, first.body, again.body)
-	requireProblem(t, send(strings.Replace(plantedReview, planted, "other", 1)), 409, admission.CodeUIDConflict)
+	requireProblem(t, send(strings.Replace(plantedReview, `"name": "`+planted, `"name": "other`, 1)), 409, admission.CodeUIDConflict)
 	reviews := s.log.with(t, "review")
 	require.Len(t, reviews, 3)
 	require.Equal(t, false, reviews[0]["repeated"])

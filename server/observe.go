@@ -99,24 +99,18 @@ type ReviewLog struct {
 	Logger *slog.Logger
 }
 
-// maxLoggedHook is longer than any hook that policies define; what a caller makes up ends there.
-const maxLoggedHook = 64
-
-// Reviewed implements admission.Observer. The line holds ids and codes, and nothing of the workspace or its
-// agent card.
+// Reviewed implements admission.Observer. The line holds ids and codes, and nothing that a caller can fill in as
+// it likes: not the uid, for which decisions can be looked up, and no hook that does not exist.
 func (l ReviewLog) Reviewed(ctx context.Context, o admission.Outcome) {
 	attributes := make([]slog.Attr, 0, 24)
 	attributes = append(attributes,
-		slog.String("hook", o.Review.Hook[:min(len(o.Review.Hook), maxLoggedHook)]),
+		slog.String("hook", loggedHook(o)),
 		slog.String("workspace_id", o.Review.WorkspaceID.String()),
 		slog.String("caller", o.Review.Caller),
 		slog.String("caller_proof", string(o.Review.CallerProof)),
 		slog.Bool("dry_run", o.Review.DryRun || o.Decision.DryRun),
 		milliseconds("took_ms", o.Total),
 	)
-	if o.Review.UID != "" {
-		attributes = append(attributes, slog.String("uid", o.Review.UID))
-	}
 	for _, stage := range []admission.Stage{admission.StageFacts, admission.StagePolicy, admission.StageLedger} {
 		if took, entered := o.Stages[stage]; entered {
 			attributes = append(attributes, milliseconds(string(stage)+"_ms", took))
@@ -131,6 +125,13 @@ func (l ReviewLog) Reviewed(ctx context.Context, o admission.Outcome) {
 		return
 	}
 	l.Logger.LogAttrs(ctx, slog.LevelInfo, "review", append(attributes, decided(o)...)...)
+}
+
+func loggedHook(o admission.Outcome) string {
+	if o.Err != nil && (o.Err.Code == admission.CodeUnknownHook || o.Err.Code == admission.CodeNotReady) {
+		return ""
+	}
+	return o.Review.Hook
 }
 
 func milliseconds(key string, d time.Duration) slog.Attr {

@@ -21,6 +21,7 @@ type Admission struct {
 	decisions *prometheus.CounterVec
 	errors    *prometheus.CounterVec
 	records   *prometheus.CounterVec
+	unmasked  prometheus.Counter
 	duration  *prometheus.HistogramVec
 	stages    *prometheus.HistogramVec
 }
@@ -39,8 +40,12 @@ func NewAdmission(registerer prometheus.Registerer, policies Policies) *Admissio
 		}, []string{"hook", "code"}),
 		records: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "gatehouse_decision_records_total",
-			Help: "Attempts to record a decision, by result (recorded, repeated, failed).",
+			Help: "Attempts to record a decision, by result (recorded, repeated, failed), or an error that was answered (error_recorded, error_lost).",
 		}, []string{"result"}),
+		unmasked: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "gatehouse_decision_mask_failures_total",
+			Help: "Records whose input was erased, because it could not be masked.",
+		}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "gatehouse_admission_duration_seconds",
 			Help:    "Time from a decoded review to its answer, by hook.",
@@ -52,11 +57,11 @@ func NewAdmission(registerer prometheus.Registerer, policies Policies) *Admissio
 			Buckets: reviewBuckets,
 		}, []string{"stage"}),
 	}
-	registerer.MustRegister(a.decisions, a.errors, a.records, a.duration, a.stages)
+	registerer.MustRegister(a.decisions, a.errors, a.records, a.unmasked, a.duration, a.stages)
 	for _, stage := range []admission.Stage{admission.StageFacts, admission.StagePolicy, admission.StageLedger} {
 		a.stages.WithLabelValues(string(stage))
 	}
-	for _, result := range []string{"recorded", "repeated", "failed"} {
+	for _, result := range []string{"recorded", "repeated", "failed", errorRecorded, errorLost} {
 		a.records.WithLabelValues(result)
 	}
 	return a
@@ -72,11 +77,31 @@ func (a *Admission) Reviewed(_ context.Context, o admission.Outcome) {
 	for stage, took := range o.Stages {
 		a.stages.WithLabelValues(string(stage)).Observe(took.Seconds())
 	}
+	if o.Unmasked != nil {
+		a.Unmasked()
+	}
 	if o.Err != nil {
 		a.failed(hook, o)
 		return
 	}
 	a.decided(hook, o)
+}
+
+const (
+	errorRecorded = "error_recorded"
+	errorLost     = "error_lost"
+)
+
+// Unmasked counts a record whose input was erased.
+func (a *Admission) Unmasked() { a.unmasked.Inc() }
+
+// FailureKept counts the record of a review that failed, which was written or not.
+func (a *Admission) FailureKept(written bool) {
+	if written {
+		a.records.WithLabelValues(errorRecorded).Inc()
+		return
+	}
+	a.records.WithLabelValues(errorLost).Inc()
 }
 
 // failed counts a review without a decision. What is stored of the workspace may be unknown, so only a claim

@@ -93,7 +93,7 @@ func TestReviewsAreCountedByWhatCameOfThem(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	observer := metrics.NewAdmission(registry, policies{})
 	for _, change := range []func(*admission.Outcome){
-		nil, nil,
+		nil, func(o *admission.Outcome) { o.Unmasked = errors.New("undefined") },
 		denied("GATE"), denied("GATE"), denied("GATE"),
 		denied("SOMETHING_ELSE"),
 		also(denied("GATE"), dryRun), dryRun,
@@ -109,6 +109,8 @@ func TestReviewsAreCountedByWhatCameOfThem(t *testing.T) {
 	} {
 		observer.Reviewed(context.Background(), outcome(change))
 	}
+	observer.FailureKept(true)
+	observer.FailureKept(false)
 
 	requireSeries(t, registry, "gatehouse_admission_decisions_total", `
 		{code="",decision="allow",hook="register",kind="workspace"} 2
@@ -129,7 +131,10 @@ func TestReviewsAreCountedByWhatCameOfThem(t *testing.T) {
 	requireSeries(t, registry, "gatehouse_decision_records_total", `
 		{result="recorded"} 6
 		{result="repeated"} 1
-		{result="failed"} 2`)
+		{result="failed"} 2
+		{result="error_recorded"} 1
+		{result="error_lost"} 1`)
+	require.Contains(t, series(t, registry), "gatehouse_decision_mask_failures_total 1")
 	requireNoIDs(t, registry)
 }
 
@@ -140,7 +145,9 @@ func TestCountersThatAlertsLookAtAreThereFromTheStart(t *testing.T) {
 	requireSeries(t, registry, "gatehouse_decision_records_total", `
 		{result="recorded"} 0
 		{result="repeated"} 0
-		{result="failed"} 0`)
+		{result="failed"} 0
+		{result="error_recorded"} 0
+		{result="error_lost"} 0`)
 	requireSeries(t, registry, "gatehouse_announcements_total", `
 		{result="delivered",sink="registry"} 0
 		{result="retried",sink="registry"} 0

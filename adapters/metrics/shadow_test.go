@@ -48,6 +48,8 @@ func TestADryServerIsCountedAsOne(t *testing.T) {
 		{code="GATE",decision="dry_run",hook="register",kind="platform"} 1`)
 	requireSeries(t, registry, "gatehouse_decision_records_total", `
 		{result="failed"} 0
+		{result="error_recorded"} 0
+		{result="error_lost"} 0
 		{result="recorded"} 1
 		{result="repeated"} 0`)
 }

@@ -19,6 +19,42 @@ type Store interface {
 	admission.FactsReader
 	admission.Ledger
 
+	// Decision gives one by its id, or admission.ErrNoDecision.
+	Decision(ctx context.Context, id uuid.UUID) (admission.LedgerDecision, error)
+	// Decisions gives one page in order of ids.
+	Decisions(ctx context.Context, query admission.DecisionQuery) ([]admission.LedgerDecision, error)
+	// DecisionsAfter reads the ledger of decisions in the order of seq, as of one snapshot.
+	DecisionsAfter(ctx context.Context, after int64, limit int) ([]admission.LedgerDecision, error)
+	// LastDecisionSeq is the greatest seq there is, 0 for none.
+	LastDecisionSeq(ctx context.Context) (int64, error)
+	// DecisionWriters names the transactions that may commit a decision whose seq is lower than one that can be read.
+	DecisionWriters(ctx context.Context) ([]string, error)
+	// PruneDecisions makes room for those to come and deletes those made before a time, with the uids of their
+	// requests. Where another process does so already, it does nothing.
+	PruneDecisions(ctx context.Context, now, before time.Time) (admission.Pruned, error)
+
+	// ShippedSeq is up to which seq decisions have been shipped to a collector, 0 for none.
+	ShippedSeq(ctx context.Context, collector string) (int64, error)
+	// SetShippedSeq keeps it.
+	SetShippedSeq(ctx context.Context, collector string, seq int64) error
+	// Exclusive gives the one right to do what name says, of all processes on this database, or held false if
+	// another has it. It is lost when the process dies, and lost is closed when it is lost otherwise.
+	Exclusive(ctx context.Context, name string) (release func(), lost <-chan struct{}, held bool, err error)
+
+	// WorkspacesAfter gives up to limit stored workspaces whose ids are greater than after, in order of ids.
+	WorkspacesAfter(ctx context.Context, after uuid.UUID, limit int) ([]admission.StoredWorkspace, error)
+	// CountWorkspaces is about how many there are: an estimate is enough for a progress bar.
+	CountWorkspaces(ctx context.Context) (int64, error)
+	// SaveAudit keeps a run as it is now, and findings that are new, in one transaction. Saving them again changes
+	// nothing.
+	SaveAudit(ctx context.Context, run admission.AuditRun, findings []admission.AuditFinding) error
+	// Audits are the last so many runs, newest first.
+	Audits(ctx context.Context, limit int) ([]admission.AuditRun, error)
+	// AuditFindings gives one page of the findings of a run, in order of workspaces.
+	AuditFindings(ctx context.Context, query admission.AuditQuery) ([]admission.AuditFinding, error)
+	// PruneAudits deletes all but the newest so many runs, with their findings.
+	PruneAudits(ctx context.Context, keep int) error
+
 	// EventsAfter reads the ledger of events in the order of seq.
 	EventsAfter(ctx context.Context, after int64, limit int) ([]admission.LedgerEvent, error)
 	// LastEventSeq is the greatest seq there is, 0 for none.

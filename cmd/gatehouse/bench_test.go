@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -19,7 +18,6 @@ import (
 
 	"gatehouse/adapters/opa"
 	"gatehouse/internal/testenv"
-	"gatehouse/server"
 )
 
 // BenchmarkReview is one review through the handler: decoded, facts read, evaluated, recorded durably, answered.
@@ -80,12 +78,7 @@ func serviceFor(b *testing.B, args ...string) http.Handler {
 	engine := opa.NewEngine(schema, time.Now)
 	require.NoError(b, engine.Load(b.Context(), all.Serve.source()))
 	registry, logger := prometheus.NewRegistry(), slog.New(slog.NewTextHandler(b.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
-	store, err := all.Serve.open(context.WithoutCancel(b.Context()), registry, logger)
-	require.NoError(b, err)
-	b.Cleanup(store.close)
-	candidates := all.Serve.startRollout(b.Context(), engine, store.shadow, registry, logger)
-	b.Cleanup(candidates.close)
-	return all.Serve.service(engine, store, candidates, &server.Authenticator{}, registry, logger)
+	return wired(b, &all.Serve, engine, registry, logger)
 }
 
 // serveOnce is a request without a network: a recorder that takes deadlines.

@@ -100,11 +100,20 @@ func (c *serveCommand) Run(ctx context.Context, to streams) error {
 	following := startBackground(ctx, policies.run, func(ctx context.Context) { records.run(ctx, store.activations) })
 	defer following.close()
 
-	service := c.service(engine, store, candidates, authenticator, registry, logger)
+	live := livePolicies{engine, c.MaxPolicyAge}
+	reviews := metrics.NewAdmission(registry, live)
+	failures := newFailureLog(store.ledger, reviews, logger)
+	keeping := startBackground(context.WithoutCancel(ctx), failures.run) // requests that finish after the signal fail too
+	defer keeping.close()
+
+	service := c.service(parts{
+		engine: engine, live: live, store: store, candidates: candidates, callers: authenticator,
+		reviews: reviews, failures: failures, registry: registry, log: logger,
+	})
 	go c.reloadOnSignal(ctx, hangups, policies, candidates, authenticator, logger)
-	live := engine.Status().Snapshot
-	logger.Info("serving", "address", listener.Addr().String(), "store", store.kind, "policies", live.Source(),
-		"policy_revision", live.Revision(), "version", programVersion())
+	snapshot := engine.Status().Snapshot
+	logger.Info("serving", "address", listener.Addr().String(), "store", store.kind, "policies", snapshot.Source(),
+		"policy_revision", snapshot.Revision(), "version", programVersion())
 	return serveUntilDone(ctx, listener, service, c.ShutdownTimeout, logger)
 }
 
@@ -195,30 +204,40 @@ func (c *serveCommand) listen(ctx context.Context, callers *server.Authenticator
 	return listener, nil
 }
 
+// parts are what the service is made of.
+type parts struct {
+	engine     *opa.Engine
+	live       livePolicies
+	store      *openStore
+	candidates *rollout
+	callers    *server.Authenticator
+	reviews    *metrics.Admission
+	failures   *failureLog
+	registry   *prometheus.Registry
+	log        *slog.Logger
+}
+
 // service wires the gate and the HTTP service.
-func (c *serveCommand) service(
-	engine *opa.Engine, store *openStore, candidates *rollout, callers *server.Authenticator,
-	registry *prometheus.Registry, logger *slog.Logger,
-) *server.Server {
-	live := livePolicies{engine, c.MaxPolicyAge}
-	registry.MustRegister(
+func (c *serveCommand) service(p parts) *server.Server {
+	p.registry.MustRegister(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		metrics.NewBuildInfo(programVersion()), metrics.NewPolicyCollector(live),
+		metrics.NewBuildInfo(programVersion()), metrics.NewPolicyCollector(p.live),
 	)
+	store := p.store
 	gate := &admission.Gate{
-		Facts: store.facts, Policy: engine, Ledger: store.ledger,
-		Observer:   observers{metrics.NewAdmission(registry, live), server.ReviewLog{Logger: logger}, candidates},
+		Facts: store.facts, Policy: p.engine, Ledger: store.ledger, Failures: p.failures,
+		Observer:   observers{p.reviews, server.ReviewLog{Logger: p.log}, p.candidates},
 		Limits:     admission.Limits{Facts: c.FactsTimeout, Policy: c.PolicyTimeout, Request: c.RequestTimeout},
 		Deployment: admission.Deployment{SaaS: c.SaaS},
-		Now:        time.Now, DryRun: c.DryRun, Evaluations: candidates.turns,
+		Now:        time.Now, DryRun: c.DryRun, Evaluations: p.candidates.turns,
 	}
 	return server.New(server.Options{
-		Reviewer: gate, Policies: live, Workspaces: store.workspaces, SecretKeys: store.secretKeys,
-		Authenticator: callers, Shadow: candidates, DryRun: c.DryRun,
+		Reviewer: gate, Policies: p.live, Workspaces: store.workspaces, SecretKeys: store.secretKeys,
+		Authenticator: p.callers, Shadow: p.candidates, DryRun: c.DryRun,
 		Events: server.EventOptions{Source: store.events}, Announcements: store.announcements,
-		Checks:   []server.Check{{Name: "policies", Ready: live.ready}, {Name: "store", Ready: store.ready}},
-		Metrics:  promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry}),
-		Observer: metrics.NewHTTP(registry), Logger: logger,
+		Checks:   []server.Check{{Name: "policies", Ready: p.live.ready}, {Name: "store", Ready: store.ready}},
+		Metrics:  promhttp.HandlerFor(p.registry, promhttp.HandlerOpts{Registry: p.registry}),
+		Observer: metrics.NewHTTP(p.registry), Logger: p.log,
 		RequestTimeout: c.RequestTimeout, MaxBodyBytes: c.MaxBodyBytes, MaxBatchBytes: c.MaxBatchBytes, MaxDepth: c.MaxDepth,
 		MaxInFlight: c.MaxInFlight, BatchParallel: c.BatchParallel, RateLimit: c.RateLimit,
 	})

@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
+	"gatehouse/adapters/metrics"
 	"gatehouse/adapters/opa"
 	"gatehouse/server"
 )
@@ -133,14 +134,28 @@ func stormServer(t *testing.T, database string) (*opa.Engine, *httptest.Server) 
 	engine := opa.NewEngine(schema, time.Now)
 	require.NoError(t, engine.Load(t.Context(), embedded()))
 	registry, logger := prometheus.NewRegistry(), slog.New(slog.DiscardHandler)
-	store, err := all.Serve.open(context.WithoutCancel(t.Context()), registry, logger)
-	require.NoError(t, err)
-	t.Cleanup(store.close)
-	candidates := all.Serve.startRollout(t.Context(), engine, store.shadow, registry, logger)
-	t.Cleanup(candidates.close)
-	web := httptest.NewServer(all.Serve.service(engine, store, candidates, &server.Authenticator{}, registry, logger))
+	web := httptest.NewServer(wired(t, &all.Serve, engine, registry, logger))
 	t.Cleanup(web.Close)
 	return engine, web
+}
+
+// wired is what serve makes of an engine, without a listener. It ends with the test.
+func wired(t testing.TB, c *serveCommand, engine *opa.Engine, registry *prometheus.Registry, logger *slog.Logger) http.Handler {
+	t.Helper()
+	store, err := c.open(context.WithoutCancel(t.Context()), registry, logger)
+	require.NoError(t, err)
+	t.Cleanup(store.close)
+	candidates := c.startRollout(t.Context(), engine, store.shadow, registry, logger)
+	t.Cleanup(candidates.close)
+	live := livePolicies{engine: engine}
+	reviews := metrics.NewAdmission(registry, live)
+	failures := newFailureLog(store.ledger, reviews, logger)
+	keeping := startBackground(context.WithoutCancel(t.Context()), failures.run)
+	t.Cleanup(keeping.close)
+	return c.service(parts{
+		engine: engine, live: live, store: store, candidates: candidates, callers: &server.Authenticator{},
+		reviews: reviews, failures: failures, registry: registry, log: logger,
+	})
 }
 
 func requireRecorded(t *testing.T, database string, verdicts map[string]bool, asked int64) {

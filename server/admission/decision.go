@@ -24,10 +24,12 @@ type Decision struct {
 	Kind         string         // "platform", "workspace" or "other"
 	DryRun       bool           // had no effect, because the review or the server was a dry run
 	Unenforced   bool           // by a server that runs dry: recorded, and answered as an allow
-	Input        jsontext.Value // the input as evaluated
-	Verdict      Verdict
-	MarkedFailed bool   // this request marked the workspace failed
-	Event        *Event // what this request announced, nil if nothing
+	Input        jsontext.Value // as evaluated, but for Redaction
+	Redaction    Redaction
+	Verdict      Verdict  // none if Failed is set, and then no answer either
+	Failed       *Failure // nil for an answer
+	MarkedFailed bool     // this request marked the workspace failed
+	Event        *Event   // what this request announced, nil if nothing
 	Timings      Timings
 }
 
@@ -58,6 +60,17 @@ type EventPayload struct {
 	Error  string `json:"error"`
 	Code   string `json:"code"`
 	Reason string `json:"reason"`
+}
+
+// Code is that of the violation that denied or of the error that was answered, "" for an allow.
+func (d *Decision) Code() string {
+	if d.Failed != nil {
+		return string(d.Failed.Code)
+	}
+	if denying := d.Verdict.Denying(); denying != nil {
+		return denying.Code
+	}
+	return ""
 }
 
 // Answered is the verdict as the caller hears it; what is recorded, counted and logged is Verdict, the true one.

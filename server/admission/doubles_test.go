@@ -42,6 +42,7 @@ func (f policyFunc) Current() admission.Ruleset { return f() }
 type ruleset struct {
 	revision string
 	evaluate func(ctx context.Context, in admission.Input) ([]admission.Violation, error)
+	mask     func(d admission.Decision) error // nil masks nothing
 }
 
 func (r ruleset) HasHook(hook string) bool { return hook == "register" }
@@ -52,6 +53,27 @@ func (r ruleset) Evaluate(ctx context.Context, in admission.Input, _ time.Time) 
 		return admission.Verdict{}, err
 	}
 	return admission.NewVerdict(violations, r.revision), nil
+}
+
+func (r ruleset) Mask(_ context.Context, d admission.Decision, in admission.Input) (admission.RecordedInput, error) {
+	kept := admission.RecordedInput{Revision: r.revision}
+	if r.mask != nil {
+		err := r.mask(d)
+		if err != nil {
+			return kept, err
+		}
+	}
+	var err error
+	kept.JSON, err = in.JSON()
+	return kept, err
+}
+
+// failures keeps the records of reviews that failed.
+type failures []admission.Decision
+
+func (f *failures) Failed(failed admission.FailedReview) {
+	d, _ := failed.Record(context.Background())
+	*f = append(*f, d)
 }
 
 // ledger keeps decisions by uid and id. row is what it finds under the lock, seen's own facts if nil.
@@ -157,6 +179,7 @@ type fixture struct {
 	rules    ruleset
 	ledger   ledger
 	observer observer
+	failures failures
 }
 
 var limits = admission.Limits{Facts: 500 * time.Millisecond, Policy: 250 * time.Millisecond, Request: 2 * time.Second}
@@ -174,12 +197,12 @@ func newFixture(t testing.TB) *fixture {
 		}),
 		Policy: policyFunc(func() admission.Ruleset {
 			f.log("policy")
-			return ruleset{revision: f.rules.revision, evaluate: func(ctx context.Context, in admission.Input) ([]admission.Violation, error) {
+			return ruleset{revision: f.rules.revision, mask: f.rules.mask, evaluate: func(ctx context.Context, in admission.Input) ([]admission.Violation, error) {
 				f.log("evaluate")
 				return f.rules.evaluate(ctx, in)
 			}}
 		}),
-		Ledger: &f.ledger, Observer: &f.observer, Limits: limits, Now: time.Now,
+		Ledger: &f.ledger, Failures: &f.failures, Observer: &f.observer, Limits: limits, Now: time.Now,
 	}
 	return f
 }

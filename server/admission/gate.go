@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/uuid"
 	"golang.org/x/sync/semaphore"
 )
@@ -26,6 +27,9 @@ type Ruleset interface {
 	HasHook(hook string) bool
 	// Evaluate decides in; at is what the policies see as the present.
 	Evaluate(ctx context.Context, in Input, at time.Time) (Verdict, error)
+	// Mask gives in as the record of d may keep it. d has its verdict or its failure, and no input yet. With an
+	// error the result has nothing but its revision.
+	Mask(ctx context.Context, d Decision, in Input) (RecordedInput, error)
 }
 
 // ErrNotRecorded says that no decision carries a uid.
@@ -47,6 +51,25 @@ type Ledger interface {
 	RecordAndMark(ctx context.Context, d Decision, seen Facts, judge Judge) (Decision, error)
 }
 
+// FailureLog keeps the records of reviews that failed. It must not block: their callers wait for an answer.
+type FailureLog interface {
+	Failed(f FailedReview)
+}
+
+// FailedReview is a review whose failure is still to be recorded.
+type FailedReview struct {
+	decision Decision
+	input    Input
+	rules    Ruleset
+}
+
+// Record gives the decision to record. unmasked says why its input was erased, nil if it was not.
+func (f FailedReview) Record(ctx context.Context) (d Decision, unmasked error) {
+	d = f.decision
+	unmasked = d.keepInput(ctx, f.rules, f.input)
+	return d, unmasked
+}
+
 // Observer hears of every review once it has been answered or has failed. It must not block.
 type Observer interface {
 	Reviewed(ctx context.Context, o Outcome)
@@ -58,6 +81,7 @@ type Outcome struct {
 	Decision Decision
 	Input    Input // as evaluated last; the zero Input if nothing was
 	Repeated bool  // the recorded answer of the same uid
+	Unmasked error // why the record's input could not be masked, and was erased; nil if it was
 	Err      *Error
 	Total    time.Duration
 	Stages   map[Stage]time.Duration // stages that were entered
@@ -84,6 +108,7 @@ type Gate struct {
 	Facts      FactsReader
 	Policy     Policy
 	Ledger     Ledger
+	Failures   FailureLog
 	Observer   Observer
 	Limits     Limits
 	Deployment Deployment
@@ -109,6 +134,7 @@ func (g *Gate) Review(ctx context.Context, r Review) (Decision, error) {
 	run.outcome.Decision = decision
 	if err != nil {
 		run.outcome.Err = AsError(err)
+		run.keepFailure(start)
 	}
 	g.Observer.Reviewed(ctx, run.outcome)
 	if err != nil {
@@ -193,7 +219,7 @@ func (r *run) facts(ctx context.Context) (Facts, error) {
 }
 
 func (r *run) newDecision(now time.Time) (Decision, error) {
-	id, err := uuid.NewV7()
+	id, err := NewDecisionID(now)
 	if err != nil {
 		return Decision{}, fmt.Errorf("making a decision id: %w", err)
 	}
@@ -216,14 +242,34 @@ func (r *run) judge(ctx context.Context, d Decision, facts Facts) (Decision, err
 	if err != nil {
 		return Decision{}, err
 	}
-	d.Input, err = input.JSON()
-	if err != nil {
-		return Decision{}, &Error{Code: CodePolicyError, Detail: "the input cannot be recorded", Err: err}
-	}
 	d.Verdict = verdict
 	d.Kind = KindLabel(r.review.Kind, facts.Kind())
-	d.Timings = Timings{Facts: r.outcome.Stages[StageFacts], Policy: r.outcome.Stages[StagePolicy]}
+	d.Timings = r.timings()
+	if !r.review.DryRun {
+		r.mask(ctx, &d, input)
+	}
 	return d, nil
+}
+
+func (r *run) timings() Timings {
+	return Timings{Facts: r.outcome.Stages[StageFacts], Policy: r.outcome.Stages[StagePolicy]}
+}
+
+// mask fills in what the record keeps of the input.
+func (r *run) mask(ctx context.Context, d *Decision, input Input) {
+	limited, cancel := context.WithTimeout(ctx, r.gate.Limits.Policy)
+	defer cancel()
+	r.outcome.Unmasked = d.keepInput(limited, r.rules, input)
+}
+
+// keepInput keeps of in what rules let it keep: nothing, where they cannot say. The decision stands either way.
+func (d *Decision) keepInput(ctx context.Context, rules Ruleset, in Input) error {
+	kept, err := rules.Mask(ctx, *d, in)
+	if err != nil {
+		kept.JSON, kept.Redaction = jsontext.Value("null"), ErasedWhole()
+	}
+	d.Input, d.Redaction, d.Verdict.Revision = kept.JSON, kept.Redaction, kept.Revision
+	return err
 }
 
 func (r *run) evaluate(ctx context.Context, input Input, at time.Time) (Verdict, error) {
@@ -277,6 +323,28 @@ func (r *run) write(ctx context.Context, d Decision, seen Facts) (Decision, erro
 	return r.gate.Ledger.RecordAndMark(ctx, d, seen, func(ctx context.Context, facts Facts) (Decision, error) {
 		return r.judge(ctx, d, facts)
 	})
+}
+
+// keepFailure hands the record of a review that failed to who writes it, off the request's path. A uid is not
+// claimed by it: the same request may come again, and is decided then. A hook that does not exist is whatever a
+// caller makes up, and makes no record.
+func (r *run) keepFailure(now time.Time) {
+	failed := r.outcome.Err
+	if r.review.DryRun || r.rules == nil || failed.Code == CodeUnknownHook {
+		return
+	}
+	d, err := r.newDecision(now)
+	if err != nil {
+		return
+	}
+	d.Failed = &Failure{Code: failed.Code, Detail: failed.Detail}
+	d.Timings = r.timings()
+	input := r.outcome.Input
+	if input.Hook == "" { // there were no facts to evaluate
+		input = NewInput(r.review, Facts{}, r.gate.Deployment)
+	}
+	d.Kind = KindLabel(r.review.Kind, input.Facts.Kind())
+	r.gate.Failures.Failed(FailedReview{decision: d, input: input, rules: r.rules})
 }
 
 // fail keeps an error that already has a code, such as a policy error met inside the ledger; calls what came

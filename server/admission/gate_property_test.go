@@ -3,6 +3,7 @@ package admission_test
 import (
 	"context"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -148,6 +149,21 @@ func TestNoCombinationOfFaultsLetsAWorkspacePass(t *testing.T) {
 	}
 }
 
+// checkFailure holds that an error that was answered leaves a record, which claims nothing else.
+func (s scenario) checkFailure(t *rapid.T, f *fixture, err *admission.Error) {
+	if strings.Contains(s.body, "dry_run") {
+		require.Empty(t, f.failures)
+		return
+	}
+	require.Len(t, f.failures, 1)
+	failed := f.failures[0]
+	require.Equal(t, &admission.Failure{Code: err.Code, Detail: err.Detail}, failed.Failed)
+	require.Empty(t, failed.Verdict.Violations)
+	require.Equal(t, "r1", failed.Verdict.Revision)
+	require.False(t, failed.MarkedFailed)
+	require.Nil(t, failed.Event)
+}
+
 func (s scenario) check(t *rapid.T, f *fixture, decision admission.Decision, err error) string {
 	written := f.ledger.decisions
 	if s.prior != "" {
@@ -157,6 +173,7 @@ func (s scenario) check(t *rapid.T, f *fixture, decision admission.Decision, err
 		require.NotEqual(t, admission.CodeInternal, admission.AsError(err).Code)
 		require.Equal(t, admission.Decision{}, decision)
 		require.Empty(t, written, "nothing is half done")
+		s.checkFailure(t, f, admission.AsError(err))
 		return "error"
 	}
 	if f.observer.outcomes[0].Repeated {
@@ -169,7 +186,7 @@ func (s scenario) check(t *rapid.T, f *fixture, decision admission.Decision, err
 	} else {
 		require.Equal(t, []admission.Decision{decision}, written, "the ledger has what was answered")
 	}
-	hasModel := slices.Contains(secretsOf(t, decision), "MODEL")
+	hasModel := slices.Contains(f.observer.outcomes[0].Input.Facts.SecretKeys, "MODEL")
 	require.Equal(t, hasModel, decision.Verdict.Allowed(), "the answer is the policies' on the facts that it names")
 	if s.changes && f.ledger.row != nil && slices.Contains(f.lines, "record and mark") {
 		require.Equal(t, s.secretsAtLock != nil, hasModel, "and those are the facts under the lock")

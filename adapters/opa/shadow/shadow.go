@@ -39,9 +39,15 @@ type Meter interface {
 	RecordFailed()
 }
 
+// Rules are what a candidate evaluates.
+type Rules interface {
+	HasHook(hook string) bool
+	Evaluate(ctx context.Context, in admission.Input, at time.Time) (admission.Verdict, error)
+}
+
 // Candidate is a checked set of policies that is not live.
 type Candidate struct {
-	Rules    admission.Ruleset
+	Rules    Rules
 	Revision string
 	Source   string
 	Since    time.Time

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"gatehouse/server/admission"
+)
+
+// failureMeter counts what becomes of the records of reviews that failed.
+type failureMeter interface {
+	FailureKept(written bool)
+	Unmasked()
+}
+
+// failureLog writes the records of reviews that failed, after their answers. Where the store is what failed, and
+// stays away, they are lost and counted: an answer never waits for them.
+type failureLog struct {
+	ledger  recorder
+	meter   failureMeter
+	log     *slog.Logger
+	pending chan admission.FailedReview
+}
+
+type recorder interface {
+	Record(ctx context.Context, d admission.Decision) (admission.Decision, error)
+}
+
+const (
+	// maxPendingFailures is for a store that was away for a moment.
+	maxPendingFailures = 1024
+	// failurePatience is how long one record may take.
+	failurePatience = 2 * time.Second
+)
+
+func newFailureLog(ledger recorder, meter failureMeter, logger *slog.Logger) *failureLog {
+	return &failureLog{ledger: ledger, meter: meter, log: logger, pending: make(chan admission.FailedReview, maxPendingFailures)}
+}
+
+// Failed implements admission.FailureLog.
+func (f *failureLog) Failed(failed admission.FailedReview) {
+	select {
+	case f.pending <- failed:
+	default:
+		f.meter.FailureKept(false)
+	}
+}
+
+// run writes until ctx ends, and then what is queued.
+func (f *failureLog) run(ctx context.Context) {
+	writing := context.WithoutCancel(ctx)
+	for {
+		select {
+		case failed := <-f.pending:
+			f.write(writing, failed)
+		case <-ctx.Done():
+			f.drain(writing)
+			return
+		}
+	}
+}
+
+func (f *failureLog) drain(ctx context.Context) {
+	limited, cancel := context.WithTimeout(ctx, failurePatience)
+	defer cancel()
+	for {
+		select {
+		case failed := <-f.pending:
+			f.write(limited, failed)
+		default:
+			return
+		}
+	}
+}
+
+func (f *failureLog) write(ctx context.Context, failed admission.FailedReview) {
+	limited, cancel := context.WithTimeout(ctx, failurePatience)
+	defer cancel()
+	d, unmasked := failed.Record(limited)
+	if unmasked != nil {
+		f.meter.Unmasked()
+	}
+	_, err := f.ledger.Record(limited, d)
+	f.meter.FailureKept(err == nil)
+	if err != nil {
+		f.log.Warn("an error that was answered is not recorded", "decision_id", d.ID, "code", d.Failed.Code, "error", err)
+	}
+}

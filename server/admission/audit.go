@@ -1,0 +1,65 @@
+package admission
+
+import (
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// StoredWorkspace is a workspace as a store lists it.
+type StoredWorkspace struct {
+	ID    uuid.UUID
+	Facts Facts // which exist
+}
+
+// AuditState says where a run of the audit is.
+type AuditState string
+
+// A run is running until it has seen every workspace. One that was interrupted goes on where it was.
+const (
+	AuditRunning   AuditState = "running"
+	AuditFinished  AuditState = "finished"
+	AuditAbandoned AuditState = "abandoned" // the policies changed before it could go on
+)
+
+// AuditRun is one look at every stored workspace with one revision of the policies.
+type AuditRun struct {
+	ID         uuid.UUID        `json:"id"` // version 7: ordered by time
+	Hook       string           `json:"hook"`
+	State      AuditState       `json:"state"`
+	Enforce    bool             `json:"enforce"` // what would be denied was denied
+	Revision   string           `json:"policy_revision"`
+	StartedAt  time.Time        `json:"started_at"`
+	UpdatedAt  time.Time        `json:"updated_at"`
+	FinishedAt *time.Time       `json:"finished_at"`
+	Worked     time.Duration    `json:"-"`          // without the time in which it was interrupted
+	Cursor     uuid.UUID        `json:"-"`          // the last workspace that it has seen
+	Evaluated  int64            `json:"evaluated"`  // workspaces
+	Denied     int64            `json:"denied"`     // would be, or with Enforce were
+	Warned     int64            `json:"warned"`     // not denied, and not without violations
+	Failed     int64            `json:"failed"`     // gave no verdict
+	Marked     int64            `json:"marked"`     // failed, by this run
+	Violations map[string]int64 `json:"violations"` // of all enforcements, by code
+}
+
+// AuditFinding is one workspace that a run has something to say of.
+type AuditFinding struct {
+	RunID       uuid.UUID   `json:"run_id"`
+	WorkspaceID uuid.UUID   `json:"workspace_id"`
+	Kind        string      `json:"kind"`
+	Status      string      `json:"status"` // as stored when it was looked at
+	Denied      bool        `json:"denied"`
+	Code        string      `json:"code"` // of the denying violation; else of the first
+	Violations  []Violation `json:"violations"`
+	Error       Code        `json:"error,omitempty"` // there was no verdict
+	Marked      bool        `json:"marked"`
+	DecisionID  uuid.UUID   `json:"decision_id"` // of the deny, Nil if nothing was enforced
+}
+
+// AuditQuery asks for one page of findings of a run, in order of their workspaces.
+type AuditQuery struct {
+	RunID uuid.UUID
+	Code  string    // only findings with a violation of this code that is their Code; "" for all
+	After uuid.UUID // the last workspace of the page before, Nil for the first page
+	Limit int       // at least 1
+}

@@ -1,0 +1,116 @@
+package admission_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"gatehouse/server/admission"
+)
+
+func TestASpanOfTimeIsASpanOfIDs(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		at := time.UnixMicro(rapid.Int64Range(0, 4e15).Draw(t, "at")).UTC()
+		id, err := admission.NewDecisionID(at)
+		require.NoError(t, err)
+		require.EqualValues(t, 7, id.Version())
+		require.Equal(t, uuid.RFC4122, id.Variant())
+
+		first, next := admission.FirstDecisionID(at), admission.FirstDecisionID(at.Add(time.Millisecond))
+		require.LessOrEqual(t, bytes.Compare(first[:], id[:]), 0)
+		require.Negative(t, bytes.Compare(id[:], next[:]))
+	})
+}
+
+func TestTheBoundsOfAFilterHoldWhatPassesIt(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		at := func(name string) time.Time { return time.UnixMicro(rapid.Int64Range(0, 1e9).Draw(t, name)) }
+		d := admission.Decision{At: at("decided")}
+		var err error
+		d.ID, err = admission.NewDecisionID(d.At)
+		require.NoError(t, err)
+		filter := admission.DecisionFilter{Since: at("since"), Until: at("until")}
+		if filter.Passes(&d) {
+			first, last := filter.IDs()
+			require.LessOrEqual(t, bytes.Compare(first[:], d.ID[:]), 0)
+			require.Negative(t, bytes.Compare(d.ID[:], last[:]))
+		}
+	})
+	first, last := admission.DecisionFilter{}.IDs()
+	require.Equal(t, []uuid.UUID{uuid.Nil, uuid.Nil}, []uuid.UUID{first, last}, "no bounds")
+}
+
+func TestAFailureIsNeitherAnAllowNorADeny(t *testing.T) {
+	failed := &admission.Decision{Failed: &admission.Failure{Code: admission.CodePolicyError}}
+	for _, allowed := range []bool{true, false} {
+		require.False(t, admission.DecisionFilter{Allowed: &allowed}.Passes(failed))
+	}
+	require.True(t, admission.DecisionFilter{Failed: new(true), Code: "policy_error"}.Passes(failed))
+	require.False(t, admission.DecisionFilter{Failed: new(false)}.Passes(failed))
+}
+
+func TestPointersOverlapWhereOneHoldsTheOther(t *testing.T) {
+	for _, test := range []struct {
+		a, b string
+		want bool
+	}{
+		{"/input", "/input/request/url", true},
+		{"/input/request/url", "/input/request/url", true},
+		{"/input/request/url", "/input/request/url_2", false},
+		{"/input/request/a", "/input/request/b", false},
+	} {
+		require.Equal(t, test.want, admission.Overlaps(test.a, test.b), test)
+		require.Equal(t, test.want, admission.Overlaps(test.b, test.a), test)
+	}
+}
+
+func TestARecordedInputIsReadAsItWas(t *testing.T) {
+	in := admission.NewInput(review(t, register), facts(t, platformRow, "MODEL"), admission.Deployment{SaaS: true})
+	text, err := in.JSON()
+	require.NoError(t, err)
+	read, err := admission.ReadInput(text)
+	require.NoError(t, err)
+	again, err := read.JSON()
+	require.NoError(t, err)
+	require.Equal(t, string(text), string(again))
+	require.Equal(t, in.Facts.SecretKeys, read.Facts.SecretKeys)
+
+	for _, broken := range []string{"null", "{}", `{"hook": 1}`, `{"hook": "register", "unknown": 1}`, ""} {
+		_, err = admission.ReadInput([]byte(broken))
+		require.Error(t, err, broken)
+	}
+}
+
+func TestAnInputThatCannotBeMaskedIsErasedAndTheDecisionStands(t *testing.T) {
+	f := newFixture(t)
+	f.rules.mask = func(admission.Decision) error { return errors.New("the mask is undefined") }
+	decision, err := f.review(t.Context(), t, review(t, register))
+	require.Nil(t, err)
+	require.True(t, decision.MarkedFailed)
+	require.Equal(t, "null", string(decision.Input))
+	require.Equal(t, admission.ErasedWhole(), decision.Redaction)
+	require.Equal(t, "r1", decision.Verdict.Revision)
+	require.EqualError(t, f.observer.outcomes[0].Unmasked, "the mask is undefined")
+	require.Equal(t, []admission.Decision{decision}, f.ledger.decisions)
+}
+
+func TestAFailureIsRecordedWithWhatWasKnown(t *testing.T) {
+	f := newFixture(t)
+	f.rules.evaluate = nil
+	f.gate.Facts = factsFunc(func(context.Context, uuid.UUID) (admission.Facts, error) { return admission.Facts{}, failing("") })
+	_, err := f.review(t.Context(), t, review(t, named("r-1")))
+	require.Equal(t, admission.CodeFactsUnavailable, err.Code)
+	require.Len(t, f.failures, 1)
+	failed := f.failures[0]
+	require.Equal(t, &admission.Failure{Code: err.Code, Detail: err.Detail}, failed.Failed)
+	require.NotContains(t, failed.Failed.Detail, "10.0.0.7", "what lies behind an error is for the log")
+	require.Equal(t, "r-1", failed.UID)
+	require.Contains(t, string(failed.Input), `"workspace":null`, "no facts are not the facts of a workspace that does not exist")
+	require.Equal(t, "facts_unavailable", failed.Code())
+}
