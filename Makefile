@@ -3,7 +3,7 @@
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo devel)
 PACKAGES ?= ./...
 
-.PHONY: build run test lint soak bench help
+.PHONY: build run test lint soak bench gobench allocations help
 
 build: ## the program, in bin/
 	go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/gatehouse ./cmd/gatehouse
@@ -13,10 +13,11 @@ run: build ## serve on 127.0.0.1:8181 with an SQLite file, the embedded policies
 
 # -race needs a C compiler. Postgres and Redis are found, or installed where that is allowed; see
 # internal/testenv. Not "go run": it would not hand on the signals that end the servers.
-test: lint ## everything, with the race detector, on a real Postgres and a real Redis
+test: lint ## everything, with the race detector, on a real Postgres and a real Redis; and that nothing allocates more
 	@command -v $${CC:-cc} >/dev/null || { echo "make test needs a C compiler for the race detector: install gcc" >&2; exit 1; }
 	go build -o bin/withservices ./internal/testenv/withservices
 	./bin/withservices -- go test -race -timeout 20m $(PACKAGES)
+	go run ./bench/allocations
 
 # golangci-lint runs gofmt and go vet too; on empty caches, running them once more would cost minutes.
 lint: ## gofmt, vet and more by golangci-lint (built once, from tools/go.mod); for policies fmt, Regal (tools/regal) and check
@@ -33,9 +34,19 @@ soak: ## the fault tests at full length: 50 times kill -9, two replicas, 2,000 d
 	go build -o bin/withservices ./internal/testenv/withservices
 	GATEHOUSE_SOAK=1 ./bin/withservices -- go test -race -count 1 -timeout 60m -v -run 'Kill9|Replicas' ./cmd/gatehouse
 
-bench: ## Go benchmarks of one decision, one review and one record; see docs/performance.md
+# OPA's program is built from a module of its own, because it needs much that Gatehouse does not; the versions of OPA
+# must be the same, or compare refuses.
+bench: build ## Gatehouse beside "opa run --server" and a bare handler, in at most 10 minutes; writes docs/performance.md
+	go -C tools/opa build -o ../../bin/opa github.com/open-policy-agent/opa
+	go build -o bin/compare ./bench/compare
+	timeout --signal=INT 600 ./bin/compare -write docs/performance.md
+
+gobench: ## every Go benchmark, in the form that benchstat compares; see docs/performance.md
 	go build -o bin/withservices ./internal/testenv/withservices
 	./bin/withservices -- go test -run '^$$' -bench . -benchmem $(PACKAGES)
+
+allocations: ## write down what each stage of a review allocates; "make test" fails when it becomes more
+	go run ./bench/allocations -write
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1\t/'

@@ -53,3 +53,10 @@ test_without_a_range_no_tier_is_accepted if {
 		with data.tiers as {}
 	testing.reasons(result) == {"tier_unknown", "stored_tier_unknown"}
 }
+
+test_a_limit_that_is_no_number_admits_no_tier[note] if {
+	some note, tiers in {"a lowest of null": {"min": null, "max": 4}, "a highest as text": {"min": 1, "max": "4"}}
+	result := lib.tier_range with input as testing.requesting({"tier": 1})
+		with data.tiers as tiers
+	testing.reasons(result) == {"tier_unknown", "stored_tier_unknown"}
+}

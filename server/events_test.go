@@ -19,15 +19,15 @@ import (
 	"gatehouse/server/admission"
 )
 
-// events is an EventSource that gives every stream what a test puts into its channel.
+// events is a Source that gives every stream what a test puts into its channel.
 type events struct {
 	after  chan int64
-	give   chan []admission.StreamedEvent
+	give   chan []admission.Streamed[admission.Event]
 	refuse error
 }
 
 func newEvents() *events {
-	return &events{after: make(chan int64, 100), give: make(chan []admission.StreamedEvent)}
+	return &events{after: make(chan int64, 100), give: make(chan []admission.Streamed[admission.Event])}
 }
 
 var errEndOfEvents = errors.New("the reader is too far behind")
@@ -35,12 +35,12 @@ var errEndOfEvents = errors.New("the reader is too far behind")
 // Subscribe gives a reader that is at its end when it is given nothing.
 func (e *events) Subscribe(
 	_ context.Context, after int64,
-) (func(ctx context.Context) ([]admission.StreamedEvent, error), error) {
+) (func(ctx context.Context) ([]admission.Streamed[admission.Event], error), error) {
 	if e.refuse != nil {
 		return nil, e.refuse
 	}
 	e.after <- after
-	return func(ctx context.Context) ([]admission.StreamedEvent, error) {
+	return func(ctx context.Context) ([]admission.Streamed[admission.Event], error) {
 		select {
 		case given := <-e.give:
 			if given == nil {
@@ -66,7 +66,8 @@ func serveEvents(t *testing.T, change ...func(*server.Options)) (*service, *even
 	t.Helper()
 	source := newEvents()
 	return serve(t, func(o *server.Options) {
-		o.Events = server.EventOptions{Source: source, Heartbeat: time.Hour, WriteTimeout: patience}
+		o.Events = source
+		o.Streams = server.StreamOptions{Heartbeat: time.Hour, WriteTimeout: patience}
 		o.RequestTimeout = time.Nanosecond // which is nothing to a stream
 		for _, c := range change {
 			c(o)
@@ -130,9 +131,9 @@ func TestAStreamTellsOfEventsAsServerSentEvents(t *testing.T) {
 	require.Equal(t, "no-store", l.response.Header.Get("Cache-Control"))
 	require.Equal(t, "no", l.response.Header.Get("X-Accel-Buffering"))
 
-	source.give <- []admission.StreamedEvent{{Position: 16}}
+	source.give <- []admission.Streamed[admission.Event]{{Position: 16}}
 	require.Equal(t, "id: 16", l.block(), "who has seen no event can resume too")
-	source.give <- []admission.StreamedEvent{{Position: 17, Event: event(3, "GATE")}, {Position: 17, Event: event(4, "GATE")}}
+	source.give <- []admission.Streamed[admission.Event]{{Position: 17, Item: event(3, "GATE")}, {Position: 17, Item: event(4, "GATE")}}
 
 	lines := strings.Split(l.block(), "\n")
 	require.Len(t, lines, 3)
@@ -204,7 +205,7 @@ func TestAStreamEndsWhenItsTokenIsTakenBack(t *testing.T) {
 	kept := token(t, "author", server.RoleAuthor, authorToken)
 	authenticator.Use([]server.Token{token(t, "viewer", server.RoleViewer, viewerToken), kept})
 	s, _ := serveEvents(t, func(o *server.Options) {
-		o.Authenticator, o.Events.Heartbeat = authenticator, time.Millisecond
+		o.Authenticator, o.Streams.Heartbeat = authenticator, time.Millisecond
 	})
 	stays, goes := s.listen("", "Authorization", "Bearer "+authorToken), s.listen("", "Authorization", "Bearer "+viewerToken)
 
@@ -218,15 +219,15 @@ func TestAStreamEndsWhenItsTokenIsTakenBack(t *testing.T) {
 }
 
 func TestFiltersSelectAndTheIDGoesOnAllTheSame(t *testing.T) {
-	s, source := serveEvents(t, func(o *server.Options) { o.Events.Heartbeat = 50 * time.Millisecond })
+	s, source := serveEvents(t, func(o *server.Options) { o.Streams.Heartbeat = 50 * time.Millisecond })
 	other := event(1, "GATE")
 	other.WorkspaceID = uuid.New()
 	l := s.listen("?workspace_id={" + strings.ToUpper(workspaceID) + "}&code=GATE&code=URL")
 
-	source.give <- []admission.StreamedEvent{
-		{Position: 1, Event: other}, {Position: 2, Event: event(1, "TIER")}, {Position: 3, Event: event(2, "URL")},
+	source.give <- []admission.Streamed[admission.Event]{
+		{Position: 1, Item: other}, {Position: 2, Item: event(1, "TIER")}, {Position: 3, Item: event(2, "URL")},
 	}
-	source.give <- []admission.StreamedEvent{{Position: 4, Event: other}}
+	source.give <- []admission.Streamed[admission.Event]{{Position: 4, Item: other}}
 
 	var blocks []string
 	for len(blocks) < 2 {
@@ -240,18 +241,18 @@ func TestFiltersSelectAndTheIDGoesOnAllTheSame(t *testing.T) {
 }
 
 func TestASilentStreamShowsThatItLives(t *testing.T) {
-	s, source := serveEvents(t, func(o *server.Options) { o.Events.Heartbeat = time.Millisecond })
+	s, source := serveEvents(t, func(o *server.Options) { o.Streams.Heartbeat = time.Millisecond })
 	l := s.listen("", "Last-Event-ID", "7")
 	for range 3 {
 		require.Equal(t, ": still here", l.block())
 	}
-	source.give <- []admission.StreamedEvent{{Position: 8}}
+	source.give <- []admission.Streamed[admission.Event]{{Position: 8}}
 	for l.block() != "id: 8" {
 	}
 }
 
 func TestStreamsAreBounded(t *testing.T) {
-	s, _ := serveEvents(t, func(o *server.Options) { o.Events.MaxStreams = 2 })
+	s, _ := serveEvents(t, func(o *server.Options) { o.Streams.MaxStreams = 2 })
 	first, _ := s.listen(""), s.listen("")
 
 	got := s.send(http.MethodGet, "/v1/events/stream", "")
@@ -268,7 +269,7 @@ func TestStreamsAreBounded(t *testing.T) {
 func TestAReaderThatIsGivenUpIsLetGoInOrder(t *testing.T) {
 	s, source := serveEvents(t)
 	l := s.listen("")
-	source.give <- []admission.StreamedEvent{{Position: 1, Event: event(1, "GATE")}}
+	source.give <- []admission.Streamed[admission.Event]{{Position: 1, Item: event(1, "GATE")}}
 	l.block()
 
 	source.give <- nil
@@ -291,20 +292,20 @@ func (s *service) doesNotRead(source *events) {
 	<-source.after
 	e := event(1, "GATE")
 	e.Payload.Error = strings.Repeat("x", 256<<10)
-	large := make([]admission.StreamedEvent, 48)
+	large := make([]admission.Streamed[admission.Event], 48)
 	for i := range large {
-		large[i] = admission.StreamedEvent{Position: 1, Event: e}
+		large[i] = admission.Streamed[admission.Event]{Position: 1, Item: e}
 	}
 	source.give <- large
 }
 
 func TestAClientThatDoesNotReadIsGivenUpAndHoldsNobodyUp(t *testing.T) {
-	s, source := serveEvents(t, func(o *server.Options) { o.Events.WriteTimeout = 50 * time.Millisecond })
+	s, source := serveEvents(t, func(o *server.Options) { o.Streams.WriteTimeout = 50 * time.Millisecond })
 	s.doesNotRead(source)
 
 	reading := s.listen("")
 	<-source.after
-	source.give <- []admission.StreamedEvent{{Position: 1, Event: event(9, "GATE")}}
+	source.give <- []admission.Streamed[admission.Event]{{Position: 1, Item: event(9, "GATE")}}
 
 	require.Contains(t, reading.block(), `"sequence":9`)
 	require.Eventually(t, func() bool { return len(s.log.with(t, "stream ended")) == 1 }, patience, time.Millisecond)
@@ -346,7 +347,7 @@ func TestNoStreamBeginsWhileDraining(t *testing.T) {
 func TestTheDataOfAStreamIsTheRegistrysMessageAndMore(t *testing.T) {
 	s, source := serveEvents(t)
 	l := s.listen("")
-	source.give <- []admission.StreamedEvent{{Position: 1, Event: event(1, "GATE")}}
+	source.give <- []admission.Streamed[admission.Event]{{Position: 1, Item: event(1, "GATE")}}
 	_, data, _ := strings.Cut(l.block(), "data: ")
 	var streamed, message map[string]any
 	require.NoError(t, json.Unmarshal([]byte(data), &streamed))

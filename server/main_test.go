@@ -106,7 +106,7 @@ func serve(t *testing.T, change func(*server.Options)) *service {
 		Authenticator: &server.Authenticator{}, Observer: s.observed,
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "up 1\n") }),
 		Logger:  s.log.logger(), RequestTimeout: patience, MaxBodyBytes: 1 << 20, MaxBatchBytes: 16 << 20, MaxDepth: 64,
-		MaxInFlight: 16, BatchParallel: 4,
+		MaxInFlight: 16, BatchParallel: 4, WhatIf: whatIfs(),
 	}
 	if change != nil {
 		change(&options)

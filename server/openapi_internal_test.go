@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gatehouse/server/admission"
+	"gatehouse/server/replay"
 )
 
 // document is what these tests look at of the OpenAPI document; openapi_test.go looks at its schemas.
@@ -125,7 +126,9 @@ func (d document) response(t *testing.T, r documentedResponse) documentedRespons
 
 func TestTheDocumentHasEveryRouteAndNoOther(t *testing.T) {
 	s := New(Options{
-		Metrics: http.NotFoundHandler(), MaxInFlight: 1, Events: EventOptions{Source: struct{ EventSource }{}}, // every route there can be
+		Metrics: http.NotFoundHandler(), MaxInFlight: 1, Events: struct{ Source[admission.Event] }{}, // every route there can be
+		Decisions: struct{ DecisionReader }{}, DecisionStream: struct{ Source[admission.Decision] }{},
+		Audits: struct{ AuditReader }{}, Replays: ReplayOptions{Records: struct{ replay.Source }{}},
 	})
 	var served []string
 	err := chi.Walk(s.routes.(chi.Routes), func(method, route string, _ http.Handler, _ ...func(http.Handler) http.Handler) error {

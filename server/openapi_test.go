@@ -88,6 +88,9 @@ func escaped(name string) string { return strings.NewReplacer("~", "~0", "/", "~
 // path finds the documented path that a request's path is one of, "" if there is none.
 func (c *contract) path(requested string) string {
 	paths, _ := c.object("/paths")
+	if _, exactly := paths[requested]; exactly {
+		return requested
+	}
 	for path := range paths {
 		pattern := regexp.MustCompile(`\\\{\w+\\\}`).ReplaceAllString(regexp.QuoteMeta(path), "[^/]+")
 		if regexp.MustCompile("^" + pattern + "$").MatchString(requested) {
@@ -227,17 +230,17 @@ func (p sinksPage) ListAnnouncements(_ context.Context, filter server.Announceme
 // oneEvent is a source of one event that then is at its end.
 type oneEvent struct{ *admission.Event }
 
-func (e oneEvent) Subscribe(_ context.Context, after int64) (func(context.Context) ([]admission.StreamedEvent, error), error) {
+func (e oneEvent) Subscribe(_ context.Context, after int64) (func(context.Context) ([]admission.Streamed[admission.Event], error), error) {
 	if after > 1<<40 {
 		return nil, admission.Malformed("the ledger does not reach there")
 	}
 	given := false
-	return func(context.Context) ([]admission.StreamedEvent, error) {
+	return func(context.Context) ([]admission.Streamed[admission.Event], error) {
 		if given {
 			return nil, io.EOF
 		}
 		given = true
-		return []admission.StreamedEvent{{Position: 17, Event: e.Event}}, nil
+		return []admission.Streamed[admission.Event]{{Position: 17, Item: e.Event}}, nil
 	}, nil
 }
 
@@ -258,7 +261,12 @@ func full(t *testing.T, change func(*server.Options)) *service {
 		denied, err := deny(t.Context(), admission.Review{Hook: "register", WorkspaceID: uuid.MustParse(workspaceID)})
 		require.NoError(t, err)
 		denied.Event.Sequence = 1
-		o.Events.Source = oneEvent{denied.Event}
+		denied.CallerProof, denied.Kind, denied.Input = admission.Token, "platform", []byte(`{"hook": "register"}`)
+		o.Events = oneEvent{denied.Event}
+		o.Decisions = recorded{denied, failedDecision()}
+		o.DecisionStream = oneDecision{&denied}
+		o.Audits = auditsOf(denied)
+		o.Replays = server.ReplayOptions{Records: &archive{}, Policies: candidates{}, Timeout: patience, Now: time.Now}
 		if change != nil {
 			change(o)
 		}
@@ -373,6 +381,22 @@ func TestWhatIsToBeSeenIsAsDocumented(t *testing.T) {
 	require.Equal(t, 400, s.send(http.MethodGet, "/v1/events/stream", "", "Last-Event-ID", "x").status)
 	require.Equal(t, 400, s.send(http.MethodGet, "/v1/events/stream?last_event_id=9000000000000000", "").status)
 
+	for _, path := range []string{
+		"/v1/decisions", "/v1/decisions?input=true&limit=1", "/v1/decisions?failed=true", "/v1/decisions/" + decisionID,
+	} {
+		require.Equal(t, 200, s.send(http.MethodGet, path, "").status, path)
+	}
+	require.Equal(t, 400, s.send(http.MethodGet, "/v1/decisions?limit=1001", "").status)
+	require.Equal(t, 404, s.send(http.MethodGet, "/v1/decisions/"+unknownID, "").status)
+	require.Equal(t, 500, s.send(http.MethodGet, "/v1/decisions?hook=away", "").status)
+	got = s.send(http.MethodGet, "/v1/decisions/stream?input=true", "")
+	require.Equal(t, 200, got.status)
+	_, data, found = strings.Cut(got.body, "data: ")
+	require.True(t, found, got.body)
+	data, _, _ = strings.Cut(data, "\n")
+	require.NoError(t, contractOf(t, s).validateText("/components/schemas/RecordedDecision", data), data)
+	require.Equal(t, 400, s.send(http.MethodGet, "/v1/decisions/stream?limit=1", "").status)
+
 	s = full(t, func(o *server.Options) { o.Policies = catalogue{} })
 	require.Equal(t, 503, s.send(http.MethodGet, "/v1/policies", "").status)
 	s.server.Drain()
@@ -389,7 +413,7 @@ func TestTheDocumentSaysWhoMayCallAndItsExamplesAreTaken(t *testing.T) {
 		})
 	})
 	c := contractOf(t, s)
-	fill := strings.NewReplacer("{hook}", "register", "{id}", workspaceID, "{key}", "MODEL")
+	fill := strings.NewReplacer("/v1/replays/{id}", s.replayOf(authorToken), "{hook}", "register", "{id}", workspaceID, "{key}", "MODEL")
 	paths, _ := c.object("/paths")
 	for path := range paths {
 		item, _ := c.object("/paths/" + escaped(path))

@@ -21,6 +21,7 @@ var statuses = map[admission.Code]int{
 	admission.CodeUIDConflict:          http.StatusConflict,
 	admission.CodeNoCandidate:          http.StatusConflict,
 	admission.CodeCandidateChanged:     http.StatusConflict,
+	admission.CodeReplayRunning:        http.StatusConflict,
 	admission.CodeRequestTooLarge:      http.StatusRequestEntityTooLarge,
 	admission.CodeUnsupportedMediaType: http.StatusUnsupportedMediaType,
 	admission.CodeRateLimited:          http.StatusTooManyRequests,

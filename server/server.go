@@ -30,19 +30,25 @@ type Observer interface {
 
 // Options are what a Server needs. Durations and sizes must be positive unless said otherwise.
 type Options struct {
-	Reviewer      Reviewer
-	Policies      PolicyCatalogue
-	Workspaces    WorkspaceStore // nil where facts are in the registry's own database
-	SecretKeys    SecretKeyStore // nil likewise
-	Authenticator *Authenticator
-	Checks        []Check
-	Metrics       http.Handler
-	Observer      Observer
-	Logger        *slog.Logger
-	Events        EventOptions
-	Announcements AnnouncementLister
-	Shadow        Shadow // nil: there is never a candidate
-	DryRun        bool   // Reviewer enforces nothing
+	Reviewer       Reviewer
+	Policies       PolicyCatalogue
+	Workspaces     WorkspaceStore // nil where facts are in the registry's own database
+	SecretKeys     SecretKeyStore // nil likewise
+	Authenticator  *Authenticator
+	Checks         []Check
+	Metrics        http.Handler
+	Observer       Observer
+	Logger         *slog.Logger
+	Events         Source[admission.Event]    // nil: there is no stream of events
+	Decisions      DecisionReader             // nil: decisions are not shown
+	DecisionStream Source[admission.Decision] // nil: there is no stream of decisions
+	Audits         AuditReader                // nil: audits are not shown
+	Streams        StreamOptions
+	Announcements  AnnouncementLister
+	Shadow         Shadow // nil: there is never a candidate
+	WhatIf         WhatIfOptions
+	Replays        ReplayOptions
+	DryRun         bool // Reviewer enforces nothing
 
 	RequestTimeout time.Duration // from a request's arrival to its answer
 	MaxBodyBytes   int64
@@ -59,6 +65,7 @@ type Server struct {
 	routes   http.Handler
 	places   chan struct{}
 	streams  *streams
+	replays  *replayRuns
 	rate     *httprate.RateLimiter
 	draining atomic.Bool
 }
@@ -68,7 +75,8 @@ func New(options Options) *Server {
 	s := &Server{
 		options: options,
 		places:  make(chan struct{}, options.MaxInFlight),
-		streams: newStreams(options.Events),
+		streams: newStreams(options.Streams),
+		replays: newReplayRuns(options.Replays, options.Logger),
 		rate:    httprate.NewRateLimiter(options.RateLimit, time.Second),
 	}
 	s.routes = s.router()
@@ -77,11 +85,12 @@ func New(options Options) *Server {
 
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.routes.ServeHTTP(w, r) }
 
-// Drain makes the server report not ready, so that no new work is sent to it before it stops, and ends the
+// Drain makes the server report not ready, so that no new work is sent to it before it stops, and ends replays and the
 // streams, for which a graceful stop would wait for ever.
 func (s *Server) Drain() {
 	s.draining.Store(true)
 	s.streams.end()
+	s.replays.end()
 }
 
 func (s *Server) router() http.Handler {
@@ -117,10 +126,37 @@ func (s *Server) router() http.Handler {
 		r.Get("/v1/policies", s.problems(s.policies))
 		r.Get("/v1/policies/shadow", s.problems(s.shadow))
 		r.Get("/v1/announcements", s.problems(s.announcements))
+		if s.options.Decisions != nil {
+			r.Get("/v1/decisions", s.problems(s.decisions))
+			r.Get("/v1/decisions/{id}", s.problems(s.decision))
+		}
+		if s.options.Audits != nil {
+			r.Get("/v1/audits", s.problems(s.audits))
+			r.Get("/v1/audits/{id}", s.problems(s.audit))
+			r.Get("/v1/audits/{id}/findings", s.problems(s.auditFindings))
+		}
 	})
-	r.With(s.authenticate(s.writeProblem, RoleAuthor), s.deadline).Post("/v1/policies/promote", s.problems(s.promote))
-	if s.options.Events.Source != nil {
-		r.With(s.authenticate(s.writeProblem, RoleRegistry, RoleAuthor, RoleViewer)).Get("/v1/events/stream", s.problems(s.streamEvents))
+	r.Group(func(r chi.Router) {
+		r.Use(s.authenticate(s.writeProblem, RoleRegistry, RoleAuthor), s.deadline, s.rateLimited(s.writeProblem), s.bounded(s.writeProblem))
+		r.Post("/v1/evaluate", s.problems(s.evaluate))
+		r.Post("/v1/evaluate/batch", s.problems(s.evaluateBatch))
+	})
+	r.Group(func(r chi.Router) {
+		r.Use(s.authenticate(s.writeProblem, RoleAuthor), s.deadline)
+		r.Post("/v1/policies/promote", s.problems(s.promote))
+		if s.options.Replays.Records != nil {
+			r.Post("/v1/replays", s.problems(s.startReplay))
+			r.Get("/v1/replays", s.problems(s.listReplays))
+			r.Get("/v1/replays/{id}", s.problems(s.showReplay))
+			r.Delete("/v1/replays/{id}", s.problems(s.cancelReplay))
+		}
+	})
+	streaming := r.With(s.authenticate(s.writeProblem, RoleRegistry, RoleAuthor, RoleViewer))
+	if s.options.Events != nil {
+		streaming.Get("/v1/events/stream", s.problems(s.streamEvents))
+	}
+	if s.options.DecisionStream != nil {
+		streaming.Get("/v1/decisions/stream", s.problems(s.streamDecisions))
 	}
 	return r
 }

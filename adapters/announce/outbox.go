@@ -21,10 +21,14 @@ const maxAttempts = 1000
 
 // Outbox puts events into the queue. It needs no connection of its own, so that
 // a store can be opened with it. It is safe for concurrent use.
+//
+// On Postgres, transactions that notify are committed one after the other, each
+// waiting for the disk: announcing is silent there, and Wake notifies afterwards.
 type Outbox[TTx any] struct {
 	driver riverdriver.Driver[TTx]
 	config river.Config
 	sinks  SinkConfigs
+	shared *river.Client[TTx] // nil where every transaction needs one of its own
 }
 
 // NewPostgresOutbox makes the outbox of a ledger on Postgres. sinks are the names
@@ -41,8 +45,13 @@ func NewSQLiteOutbox(sinks ...string) (*Outbox[*sql.Tx], error) {
 // NewPostgresOutboxFor is NewPostgresOutbox for sinks that get those events only
 // that they are configured to get.
 func NewPostgresOutboxFor(sinks SinkConfigs) (*Outbox[pgx.Tx], error) {
-	return newOutbox(riverpgxv5.New(nil), postgresSchema, sinks)
+	return newOutbox(silent{riverpgxv5.New(nil)}, postgresSchema, sinks)
 }
+
+// silent is a driver whose clients do not notify.
+type silent struct{ riverdriver.Driver[pgx.Tx] }
+
+func (silent) SupportsListenNotify() bool { return false }
 
 // NewSQLiteOutboxFor is NewPostgresOutboxFor for a ledger on SQLite.
 func NewSQLiteOutboxFor(sinks SinkConfigs) (*Outbox[*sql.Tx], error) {
@@ -68,18 +77,24 @@ func newOutbox[TTx any](driver riverdriver.Driver[TTx], schema string, sinks Sin
 		config: river.Config{Schema: schema, ID: "outbox", Logger: slog.New(slog.DiscardHandler)},
 		sinks:  sinks,
 	}
-	_, err = outbox.client()
+	client, err := outbox.client()
 	if err != nil {
 		return nil, err
+	}
+	if !driver.SupportsListenNotify() {
+		outbox.shared = client
 	}
 	return outbox, nil
 }
 
-// client is a new one for every transaction: a client wakes the workers once per
-// queue and FetchCooldown, whether or not the transaction that carried the call
-// is committed, or is committed last. With a client that is shared, the others'
-// jobs would wait for the next poll.
+// client is a new one for every transaction where clients notify: a client does so once
+// per queue and FetchCooldown, whether or not the transaction that carried the call is
+// committed, or is committed last. With a client that is shared, the others' jobs would
+// wait for the next poll.
 func (o *Outbox[TTx]) client() (*river.Client[TTx], error) {
+	if o.shared != nil {
+		return o.shared, nil
+	}
 	client, err := river.NewClient(o.driver, &o.config)
 	if err != nil {
 		return nil, fmt.Errorf("opening the outbox: %w", err)
@@ -87,28 +102,47 @@ func (o *Outbox[TTx]) client() (*river.Client[TTx], error) {
 	return client, nil
 }
 
-// Announce adds event to the caller's transaction, for every sink that wants it.
-// If it fails, the transaction must not be committed.
-func (o *Outbox[TTx]) Announce(ctx context.Context, tx TTx, event admission.Event) error {
-	var wanting []string
-	for _, sink := range o.sinks {
-		if sink.wants(event) {
-			wanting = append(wanting, sink.Name)
-		}
-	}
-	if len(wanting) == 0 {
+// insertTopic is where River's clients hear of jobs.
+const insertTopic = "river_insert"
+
+// Wake has the workers of the configured sinks look into their queues once tx, which
+// can be any transaction, is committed. Without it they look when they next poll.
+func (o *Outbox[TTx]) Wake(ctx context.Context, tx TTx) error {
+	names := o.sinks.Names()
+	if len(names) == 0 {
 		return nil
 	}
-	jobs, err := newJobs(event, wanting)
-	if err != nil {
-		return err
+	payloads := make([]string, len(names))
+	for i, name := range names {
+		payloads[i] = fmt.Sprintf(`{"queue": %q}`, queueOf(name))
 	}
-	inserts := make([]river.InsertManyParams, len(jobs))
-	for i, job := range jobs {
-		inserts[i] = river.InsertManyParams{
-			Args:       job,
-			InsertOpts: &river.InsertOpts{Queue: queueOf(job.Sink), MaxAttempts: maxAttempts},
+	err := o.driver.UnwrapExecutor(tx).NotifyMany(ctx, &riverdriver.NotifyManyParams{
+		Payload: payloads, Topic: insertTopic, Schema: o.config.Schema,
+	})
+	if err != nil {
+		return fmt.Errorf("waking the workers: %w", err)
+	}
+	return nil
+}
+
+// Announce adds events to the caller's transaction, each for every sink that wants
+// it. If it fails, the transaction must not be committed.
+func (o *Outbox[TTx]) Announce(ctx context.Context, tx TTx, events ...admission.Event) error {
+	var inserts []river.InsertManyParams
+	for _, event := range events {
+		jobs, err := newJobs(event, o.wanting(event))
+		if err != nil {
+			return err
 		}
+		for _, job := range jobs {
+			inserts = append(inserts, river.InsertManyParams{
+				Args:       job,
+				InsertOpts: &river.InsertOpts{Queue: queueOf(job.Sink), MaxAttempts: maxAttempts},
+			})
+		}
+	}
+	if len(inserts) == 0 {
+		return nil
 	}
 	client, err := o.client()
 	if err != nil {
@@ -116,7 +150,17 @@ func (o *Outbox[TTx]) Announce(ctx context.Context, tx TTx, event admission.Even
 	}
 	_, err = client.InsertManyTx(ctx, tx, inserts)
 	if err != nil {
-		return fmt.Errorf("putting event %s into the outbox: %w", event.ID, err)
+		return fmt.Errorf("putting %d announcements into the outbox: %w", len(inserts), err)
 	}
 	return nil
+}
+
+func (o *Outbox[TTx]) wanting(event admission.Event) []string {
+	var names []string
+	for _, sink := range o.sinks {
+		if sink.wants(event) {
+			names = append(names, sink.Name)
+		}
+	}
+	return names
 }

@@ -89,6 +89,7 @@ func postgresQueue(t testing.TB, pool *pgxpool.Pool, sinkNames ...string) *queue
 		announce: func(t testing.TB, events ...admission.Event) {
 			for _, event := range events {
 				require.NoError(t, begin(t, event).Commit(t.Context()))
+				require.NoError(t, pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error { return outbox.Wake(t.Context(), tx) }))
 			}
 		},
 		rollBack: func(t testing.TB, event admission.Event) {

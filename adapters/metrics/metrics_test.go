@@ -244,6 +244,9 @@ func TestPromtoolAcceptsEverything(t *testing.T) {
 	observer.Reviewed(t.Context(), outcome(nil))
 	observer.Reviewed(t.Context(), outcome(failed(admission.CodeRecordFailed, admission.StageLedger)))
 	metrics.NewAnnouncements(registry, []string{"registry"})
+	metrics.NewAudit(registry, policies{}, func(context.Context) (*admission.AuditRun, error) {
+		return &admission.AuditRun{FinishedAt: new(time.Now()), Violations: map[string]int64{"GATE": 1}}, nil
+	}).AuditRan("finished")
 	metrics.NewHTTP(registry).Served("/healthz", "GET", 200, time.Millisecond)
 
 	text := scrape(t, registry)

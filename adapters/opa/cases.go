@@ -78,6 +78,9 @@ type given struct {
 	Data       map[string]any       `json:"data"`
 }
 
+// Input is what the case puts before the policies.
+func (c Case) Input() admission.Input { return c.input }
+
 // ExpectedRules are the rules that the case expects to fire, by name.
 func (c Case) ExpectedRules() []string {
 	var rules []string
@@ -205,8 +208,8 @@ func merge(base, over map[string]any) map[string]any {
 type CaseResult struct {
 	Case     Case
 	Problems []string
-	Missing  []RuleExplanation // rules that should have fired and did not
-	Trace    string            // of the missing rules: the way to what failed
+	Missing  []admission.RuleExplanation // rules that should have fired and did not
+	Trace    string                      // of the missing rules: the way to what failed
 	Took     time.Duration
 }
 

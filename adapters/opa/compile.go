@@ -90,6 +90,7 @@ func (c *compilation) checkAndTag(compiler *ast.Compiler) *ast.Error {
 		compiler.Errors = append(compiler.Errors, errs[:len(errs)-1]...)
 		return errs[len(errs)-1]
 	}
+	addLive(compiler, c.hooks, index)
 	for rule, number := range index {
 		tag(rule, number)
 	}

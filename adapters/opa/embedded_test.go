@@ -74,29 +74,3 @@ func TestEveryRuleOfTheEmbeddedPoliciesIsInTheCatalogue(t *testing.T) {
 		require.True(t, strings.HasPrefix(rule.Package, "admission."), rule.Package)
 	}
 }
-
-func BenchmarkNewSnapshot(b *testing.B) {
-	text := schema(b)
-	for b.Loop() {
-		_, err := opa.NewSnapshot(b.Context(), opa.Source{Name: "embedded", FS: policies.FS}, text)
-		require.NoError(b, err)
-	}
-}
-
-func BenchmarkEvaluate(b *testing.B) {
-	snapshot := embedded(b)
-	row := `{"kind": "platform", "status": "provisioning", "name": "concierge", "tier": 1, "runtime": "langgraph", "role": "concierge",
-		"url": null, "parent_id": null, "workspace_access": "none", "workspace_dir": null, "budget_limit": null, "monthly_spend": 0, "delivery_mode": "push"}`
-	for name, in := range map[string]admission.Input{
-		"allow": input(b, "register", platformRegister, facts(b, row, "MODEL")),
-		"deny":  input(b, "register", platformRegister, facts(b, row)),
-	} {
-		b.Run(name, func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				_, err := snapshot.Evaluate(b.Context(), in, time.Unix(0, 0))
-				require.NoError(b, err)
-			}
-		})
-	}
-}

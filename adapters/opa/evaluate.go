@@ -8,6 +8,7 @@ import (
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/rego"
+	"github.com/open-policy-agent/opa/v1/topdown"
 
 	"gatehouse/server/admission"
 )
@@ -15,35 +16,59 @@ import (
 // Evaluate decides one input. The evaluation stops when ctx does; an undefined or malformed result is an
 // error and never an allow.
 func (s *Snapshot) Evaluate(ctx context.Context, in admission.Input, at time.Time) (admission.Verdict, error) {
-	return s.evaluateWatched(ctx, in, at)
+	hook, found := s.live[in.Hook]
+	if !found {
+		return admission.Verdict{}, noHook(in.Hook)
+	}
+	var result topdown.QueryResult
+	quiet := false
+	err := recovering(func() error {
+		quiet = hook.quiet(&in)
+		if quiet {
+			return nil
+		}
+		input, err := inputValue(in)
+		if err != nil {
+			return fmt.Errorf("building the input: %w", err)
+		}
+		result, err = hook.evaluate(ctx, input, at)
+		return err
+	})
+	switch {
+	case err != nil:
+		return admission.Verdict{}, fmt.Errorf("evaluating: %w", err)
+	// A query that is cancelled at its very end can come back empty-handed and without an error.
+	case ctx.Err() != nil:
+		return admission.Verdict{}, fmt.Errorf("evaluating: %w", ctx.Err())
+	case quiet:
+		return admission.NewVerdict(nil, s.revision), nil
+	case len(result) != len(hook.sets):
+		return admission.Verdict{}, errors.New("the result is undefined")
+	}
+	return s.verdict(hook.sets, func(name string) *ast.Term { return result[ast.Var(name)] })
 }
 
-// evaluateWatched also takes what the evaluation is to be watched by.
+func noHook(name string) error { return fmt.Errorf("no policy defines hook %q", name) }
+
+// evaluateWatched decides by the rules as they are written, which takes far longer, and is watched.
 func (s *Snapshot) evaluateWatched(
 	ctx context.Context, in admission.Input, at time.Time, watch ...rego.EvalOption,
 ) (admission.Verdict, error) {
 	query, found := s.queries[in.Hook]
 	if !found {
-		return admission.Verdict{}, fmt.Errorf("no policy defines hook %q", in.Hook)
+		return admission.Verdict{}, noHook(in.Hook)
 	}
 	input, err := inputValue(in)
 	if err != nil {
 		return admission.Verdict{}, fmt.Errorf("building the input: %w", err)
 	}
-	return s.evaluate(ctx, query, input, at, watch...)
-}
-
-func (s *Snapshot) evaluate(
-	ctx context.Context, query rego.PreparedEvalQuery, input ast.Value, at time.Time, more ...rego.EvalOption,
-) (admission.Verdict, error) {
 	options := append([]rego.EvalOption{
 		rego.EvalParsedInput(input), rego.EvalTime(at), rego.EvalGenerateJSON(rawValue),
-	}, more...)
+	}, watch...)
 	results, err := evalQuery(ctx, query, options)
 	if err != nil {
 		return admission.Verdict{}, fmt.Errorf("evaluating: %w", err)
 	}
-	// A query that is cancelled at its very end can come back empty-handed and without an error.
 	if ctx.Err() != nil {
 		return admission.Verdict{}, fmt.Errorf("evaluating: %w", ctx.Err())
 	}
@@ -54,26 +79,34 @@ func (s *Snapshot) evaluate(
 	if !isObject {
 		return admission.Verdict{}, errors.New("the result is no object of sets")
 	}
-	return s.verdict(object)
+	return s.verdict(sets, func(name string) *ast.Term { return object.Get(ast.InternedTerm(name)) })
 }
 
-// evalQuery makes a panic of the engine an error like any other: it has panicked on numbers before, and the
-// rest of the review's way, the ledger's transaction above all, must end as it does after an error.
 func evalQuery(ctx context.Context, query rego.PreparedEvalQuery, options []rego.EvalOption) (results rego.ResultSet, err error) {
+	err = recovering(func() error {
+		results, err = query.Eval(ctx, options...)
+		return err
+	})
+	return results, err
+}
+
+// recovering makes a panic of the engine an error like any other: it has panicked on numbers before, and the
+// rest of the review's way, the ledger's transaction above all, must end as it does after an error.
+func recovering(evaluate func() error) (err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			err = fmt.Errorf("the engine panicked: %v", cause)
 		}
 	}()
-	return query.Eval(ctx, options...)
+	return evaluate()
 }
 
 func rawValue(term *ast.Term, _ *rego.EvalContext) (any, error) { return term.Value, nil }
 
-func (s *Snapshot) verdict(result ast.Object) (admission.Verdict, error) {
+func (s *Snapshot) verdict(names []string, result func(name string) *ast.Term) (admission.Verdict, error) {
 	var violations []admission.Violation
-	for _, name := range sets {
-		term := result.Get(ast.InternedTerm(name))
+	for _, name := range names {
+		term := result(name)
 		if term == nil {
 			continue
 		}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/cover"
 	"github.com/open-policy-agent/opa/v1/rego"
 	"github.com/open-policy-agent/opa/v1/topdown"
 	"github.com/open-policy-agent/opa/v1/topdown/lineage"
@@ -21,35 +22,16 @@ import (
 // Explanation says of every rule of a hook whether it fired on one input and, if not, where it stopped. It is
 // for authors: it holds values of the input, and costs many times an evaluation.
 type Explanation struct {
-	Verdict admission.Verdict `json:"-"`
-	Rules   []RuleExplanation `json:"rules"`
-	trace   []*topdown.Event
-}
-
-// RuleExplanation is what one rule of the catalogue did. Why is empty when it fired.
-type RuleExplanation struct {
-	Rule  admission.Rule `json:"rule"`
-	Fired bool           `json:"fired"`
-	Why   []Reason       `json:"why,omitempty"`
-}
-
-// Reason is a place where a rule stopped: the first expression that did not hold, in the attempt that came
-// furthest. Because are the places where the rules that the expression refers to stopped in turn.
-type Reason struct {
-	File       string   `json:"file"`
-	Row        int      `json:"row"`
-	Expression string   `json:"expression"`
-	Outcome    string   `json:"outcome"`          // "was false", "was undefined", "found nothing"
-	Values     []string `json:"values,omitempty"` // "tier is 2"
-	Because    []Reason `json:"because,omitempty"`
+	admission.Explanation
+	trace []*topdown.Event
 }
 
 // Explain evaluates like Evaluate, and follows every rule of the hook.
 func (s *Snapshot) Explain(ctx context.Context, in admission.Input, at time.Time) (Explanation, error) {
 	// The index and the early exit leave out rules that cannot hold, which are those to be explained.
-	buffer := topdown.NewBufferTracer()
+	buffer, coverage := topdown.NewBufferTracer(), cover.New()
 	verdict, err := s.evaluateWatched(ctx, in, at,
-		rego.EvalQueryTracer(buffer), rego.EvalRuleIndexing(false), rego.EvalEarlyExit(false))
+		rego.EvalQueryTracer(buffer), rego.EvalQueryTracer(coverage), rego.EvalRuleIndexing(false), rego.EvalEarlyExit(false))
 	if err != nil {
 		return Explanation{}, err
 	}
@@ -59,15 +41,23 @@ func (s *Snapshot) Explain(ctx context.Context, in admission.Input, at time.Time
 	}
 	x := &explainer{snapshot: s, input: input, attempts: make(map[place][]*attempt)}
 	x.read(*buffer)
-	explanation := Explanation{Verdict: verdict, trace: *buffer}
+	explanation := Explanation{trace: *buffer}
+	explanation.Verdict, explanation.Coverage = verdict, s.reached(coverage)
 	for _, rule := range s.rulesOf(in.Hook) {
-		explained := RuleExplanation{Rule: rule, Fired: fires(verdict, rule) && x.held(placeOf(rule))}
+		explained := admission.RuleExplanation{Rule: rule, Fired: fires(verdict, rule) && x.held(placeOf(rule))}
 		if !explained.Fired {
 			explained.Why = x.why(rule)
 		}
 		explanation.Rules = append(explanation.Rules, explained)
 	}
 	return explanation, nil
+}
+
+// reached is the coverage of the files that an evaluation came to: the others are for other hooks.
+func (s *Snapshot) reached(coverage *cover.Cover) []admission.FileCoverage {
+	return slices.DeleteFunc(fileCoverage(coverage, s.compiled.compiler.Modules), func(file admission.FileCoverage) bool {
+		return file.Percent == 0
+	})
 }
 
 func fires(verdict admission.Verdict, rule admission.Rule) bool {
@@ -251,12 +241,12 @@ func (x *explainer) best(at place) *attempt { return furthest(x.attempts[at]) }
 
 // why explains a rule that has not fired: by its own body, or, if that held or nobody asked, by the bodies of
 // the rules that would have passed its entries on.
-func (x *explainer) why(rule admission.Rule) []Reason {
+func (x *explainer) why(rule admission.Rule) []admission.Reason {
 	seen := map[place]bool{placeOf(rule): true}
 	if best := x.best(placeOf(rule)); best != nil {
-		return []Reason{x.reason(best, seen)}
+		return []admission.Reason{x.reason(best, seen)}
 	}
-	var reasons []Reason
+	var reasons []admission.Reason
 	name := ast.MustParseRef("data." + rule.Package).Append(ast.StringTerm(rule.Name))
 	for _, at := range x.places() {
 		best := x.best(at)
@@ -278,10 +268,10 @@ func (x *explainer) places() []place {
 }
 
 // reason describes where an attempt failed. seen keeps it from telling the same twice.
-func (x *explainer) reason(tried *attempt, seen map[place]bool) Reason {
+func (x *explainer) reason(tried *attempt, seen map[place]bool) admission.Reason {
 	expr := tried.failed.Node.(*ast.Expr)
 	written := writtenAs(tried.rule.Body, expr)
-	reason := Reason{File: written.Location.File, Row: written.Location.Row, Expression: oneLine(written.Location.Text)}
+	reason := admission.Reason{File: written.Location.File, Row: written.Location.Row, Expression: oneLine(written.Location.Text)}
 	reason.Values, reason.Outcome = x.values(tried, expr)
 	if expr.Negated {
 		reason.Outcome = wasFalse

@@ -9,10 +9,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gatehouse/adapters/opa"
+	"gatehouse/server/admission"
 )
 
 // told are the reasons of a rule's not firing as lines, indented by how deep they lie.
-func told(reasons []opa.Reason, indent string) []string {
+func told(reasons []admission.Reason, indent string) []string {
 	var lines []string
 	for _, reason := range reasons {
 		line := indent + reason.Expression + " " + reason.Outcome

@@ -1,14 +1,38 @@
 package opa
 
-import "gatehouse/server/admission"
+import (
+	"context"
+	"time"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+
+	"gatehouse/server/admission"
+)
 
 // What the tests look into.
 var InputValue = inputValue
 
 const MaxSourceFiles = maxSourceFiles
 
-func (c Case) Input() admission.Input { return c.input }
-
 func (c Case) Data() map[string]any { return c.data }
 
 var Merge = merge
+
+// AsWritten decides as whoever watches an evaluation does.
+func (s *Snapshot) AsWritten(ctx context.Context, in admission.Input, at time.Time) (admission.Verdict, error) {
+	return s.evaluateWatched(ctx, in, at)
+}
+
+// Quiet says whether no rule had to be evaluated to tell that none holds.
+func (s *Snapshot) Quiet(in admission.Input) bool { return s.live[in.Hook].quiet(&in) }
+
+// Seen is what the view of an input says is at ref; nil when nothing is.
+func (s *Snapshot) Seen(in admission.Input, ref ast.Ref) (found ast.Value, known bool) {
+	view := s.live[in.Hook].views.Get().(*view)
+	defer view.close()
+	if !view.open(&in) {
+		return nil, false
+	}
+	found, err := view.Resolve(ref)
+	return found, err == nil
+}

@@ -15,6 +15,8 @@ import (
 	"github.com/open-policy-agent/opa/v1/storage"
 	"github.com/open-policy-agent/opa/v1/storage/inmem"
 	"github.com/open-policy-agent/opa/v1/tester"
+
+	"gatehouse/server/admission"
 )
 
 // TestReport is what the tests of policies said.
@@ -22,15 +24,8 @@ type TestReport struct {
 	Results  []*tester.Result // of Rego tests
 	Cases    []CaseResult
 	Coverage float64 // of the policies' lines, in percent
-	Files    []FileCoverage
+	Files    []admission.FileCoverage
 	Missed   []string // file:row of lines that no test reached
-}
-
-// FileCoverage is how much of one file of the policies tests reached.
-type FileCoverage struct {
-	File    string  `json:"file"`
-	Percent float64 `json:"percent"`
-	Missed  []int   `json:"missed,omitempty"` // rows
 }
 
 // TestOptions narrow a run.
@@ -175,21 +170,31 @@ func loadTests(fsys fs.FS, into map[string]*ast.Module) error {
 // count takes the coverage of the policies alone: lines of tests are always covered.
 func (r *TestReport) count(coverage *cover.Cover, policies map[string]*ast.Module) {
 	covered, missed := 0, 0
+	r.Files = fileCoverage(coverage, policies)
 	files := coverage.Report(policies).Files
-	for _, file := range sortedKeys(files) {
-		if _, isPolicy := policies[file]; !isPolicy {
-			continue
-		}
-		report := files[file]
-		covered += report.CoveredLines
-		missed += report.NotCoveredLines
-		one := FileCoverage{File: file, Percent: percent(report.CoveredLines, report.NotCoveredLines), Missed: rowsOf(report.NotCovered)}
-		r.Files = append(r.Files, one)
+	for _, one := range r.Files {
+		covered += files[one.File].CoveredLines
+		missed += files[one.File].NotCoveredLines
 		for _, row := range one.Missed {
-			r.Missed = append(r.Missed, fmt.Sprintf("%s:%d", file, row))
+			r.Missed = append(r.Missed, fmt.Sprintf("%s:%d", one.File, row))
 		}
 	}
 	r.Coverage = percent(covered, missed)
+}
+
+func fileCoverage(coverage *cover.Cover, policies map[string]*ast.Module) []admission.FileCoverage {
+	var all []admission.FileCoverage
+	files := coverage.Report(policies).Files
+	for _, name := range sortedKeys(files) {
+		if _, isPolicy := policies[name]; !isPolicy {
+			continue
+		}
+		file := files[name]
+		all = append(all, admission.FileCoverage{
+			File: name, Percent: percent(file.CoveredLines, file.NotCoveredLines), Missed: rowsOf(file.NotCovered),
+		})
+	}
+	return all
 }
 
 func percent(covered, missed int) float64 {

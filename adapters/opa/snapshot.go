@@ -19,7 +19,10 @@ type Snapshot struct {
 	rules    []admission.Rule
 	override map[string]admission.Enforcement
 	codes    map[string]bool
-	queries  map[string]rego.PreparedEvalQuery
+	live     map[string]*live
+	queries  map[string]rego.PreparedEvalQuery // as rules are written, for whoever watches them
+	reads    map[string]reads
+	masking  masking
 	compiled *compilation // for explanations
 }
 
@@ -38,15 +41,20 @@ func NewSnapshot(ctx context.Context, source Source, schema []byte) (*Snapshot, 
 }
 
 func newSnapshot(ctx context.Context, name string, loaded contents, schema []byte) (*Snapshot, error) {
-	compiled, err := compile(ctx, loaded, schema)
+	compiled, err := compile(ctx, loaded.withoutLog(), schema)
 	if err != nil {
 		return nil, err
 	}
 	snapshot := &Snapshot{
 		source: name, revision: loaded.revision, rules: compiled.rules, codes: codesOf(compiled.rules),
 		queries: make(map[string]rego.PreparedEvalQuery, len(compiled.hooks)), compiled: compiled,
+		reads: make(map[string]reads, len(compiled.hooks)),
 	}
 	snapshot.override, err = readEnforcement(loaded.data, snapshot.codes)
+	if err != nil {
+		return nil, err
+	}
+	snapshot.live, err = newLive(ctx, compiled)
 	if err != nil {
 		return nil, err
 	}
@@ -59,6 +67,11 @@ func newSnapshot(ctx context.Context, name string, loaded contents, schema []byt
 		if err != nil {
 			return nil, fmt.Errorf("hook %s: %w", h.name, err)
 		}
+		snapshot.reads[h.name] = readsOf(compiled.compiler, h)
+	}
+	snapshot.masking, err = newMasking(ctx, loaded, snapshot.reads)
+	if err != nil {
+		return nil, err
 	}
 	return snapshot, nil
 }
@@ -92,6 +105,10 @@ func (s *Snapshot) rehearse(ctx context.Context, hook string) error {
 	input := admission.Input{Hook: hook, CallerProof: admission.Token, Request: []byte("{}"), Facts: facts}
 	limited, cancel := context.WithTimeout(ctx, rehearsalTimeout)
 	defer cancel()
+	_, err = s.evaluateWatched(limited, input, time.Unix(0, 0))
+	if err != nil {
+		return err
+	}
 	_, err = s.Evaluate(limited, input, time.Unix(0, 0))
 	return err
 }

@@ -2,16 +2,12 @@ package postgres_test
 
 import (
 	"context"
-	"database/sql"
-	"os"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-	_ "github.com/jackc/pgx/v5/stdlib"
-	"github.com/pressly/goose/v3"
 	"github.com/stretchr/testify/require"
 
 	"gatehouse/adapters/postgres"
@@ -38,18 +34,12 @@ from (values
 
 func TestEventsOfTheFirstVersionAreNumberedInOrder(t *testing.T) {
 	url := testenv.DatabaseURL(t, testenv.RegistryCurrent)
-	db, err := sql.Open("pgx", url)
+	atVersion(t, url, 1)
+	db, err := pgx.Connect(t.Context(), url)
 	require.NoError(t, err)
-	_, err = db.ExecContext(t.Context(), "create schema gatehouse")
+	_, err = db.Exec(t.Context(), oldEvents)
 	require.NoError(t, err)
-	provider, err := goose.NewProvider(goose.DialectPostgres, db, os.DirFS("migrations"),
-		goose.WithTableName("gatehouse.goose_db_version"), goose.WithDisableGlobalRegistry(true))
-	require.NoError(t, err)
-	_, err = provider.UpTo(t.Context(), 1)
-	require.NoError(t, err)
-	_, err = db.ExecContext(t.Context(), oldEvents)
-	require.NoError(t, err)
-	require.NoError(t, db.Close())
+	require.NoError(t, db.Close(t.Context()))
 
 	h := newHarness(t, url)
 
@@ -80,8 +70,10 @@ type heldOutbox struct {
 	letGo     chan error
 }
 
-func (o heldOutbox) Announce(_ context.Context, _ pgx.Tx, e admission.Event) error {
-	if e.WorkspaceID != o.workspace {
+func (heldOutbox) Wake(context.Context, pgx.Tx) error { return nil }
+
+func (o heldOutbox) Announce(_ context.Context, _ pgx.Tx, events ...admission.Event) error {
+	if events[0].WorkspaceID != o.workspace {
 		return nil
 	}
 	close(o.holding)

@@ -19,17 +19,80 @@ import (
 //go:embed facts.sql
 var defaultFactsQuery string
 
-// Facts looks a workspace up. What the facts query gives beside its contract is an error, never a guess.
+//go:embed facts_many.sql
+var factsManySQL string
+
+// Facts looks a workspace up, together with others that are asked for at the same time. What the facts query
+// gives beside its contract is an error, never a guess.
 func (s *Store) Facts(ctx context.Context, workspaceID uuid.UUID) (admission.Facts, error) {
-	rows, err := s.pool.Query(ctx, s.factsQuery, [16]byte(workspaceID))
+	read, err := s.lookups.Do(ctx, workspaceID)
 	if err != nil {
 		return admission.Facts{}, because(ctx, fmt.Errorf("asking for facts: %w", err))
 	}
-	facts, err := readFacts(rows)
-	if err != nil {
-		return admission.Facts{}, because(ctx, err)
+	return read.facts, read.err
+}
+
+// lookup is what was read of one workspace.
+type lookup struct {
+	facts admission.Facts
+	err   error // of this one alone
+}
+
+// factsBatch is the flush of the group of lookups.
+func (s *Store) factsBatch(ctx context.Context, asked []uuid.UUID) ([]lookup, error) {
+	if len(asked) == 1 {
+		rows, err := s.pool.Query(ctx, s.factsQuery, [16]byte(asked[0]))
+		if err != nil {
+			return nil, err
+		}
+		facts, err := readFacts(rows)
+		return []lookup{{facts, err}}, nil
 	}
-	return facts, nil
+	ids := make([][16]byte, len(asked))
+	for i, id := range asked {
+		ids[i] = id
+	}
+	found := make(map[uuid.UUID]lookup, len(ids))
+	batch := new(pgx.Batch)
+	s.queueFacts(batch, ids, func(id uuid.UUID, facts admission.Facts, err error) { found[id] = lookup{facts, err} })
+	err := s.pool.SendBatch(ctx, batch).Close()
+	if err != nil {
+		return nil, fmt.Errorf("reading facts: %w", err)
+	}
+	read := make([]lookup, len(asked))
+	for i, id := range asked {
+		read[i] = found[id]
+	}
+	return read, nil
+}
+
+// queueFacts queues the lookup of workspaces, one statement for all of them where the query is the built-in one.
+// each hears of every one, and of what is wrong with it alone.
+func (s *Store) queueFacts(batch *pgx.Batch, ids [][16]byte, each func(id uuid.UUID, facts admission.Facts, err error)) {
+	if s.factsQuery != defaultFactsQuery {
+		for _, id := range ids {
+			batch.Queue(s.factsQuery, id).Query(func(rows pgx.Rows) error {
+				facts, err := readFacts(rows)
+				if rows.Err() != nil {
+					return err
+				}
+				each(id, facts, err)
+				return nil
+			})
+		}
+		return
+	}
+	batch.Queue(factsManySQL, ids).Query(func(rows pgx.Rows) error {
+		var id [16]byte
+		var row factsRow
+		_, err := pgx.ForEachRow(rows, []any{&id, &row.exists, &row.workspace, &row.secretKeys, &row.globalSecretKeys}, func() error {
+			facts, err := admission.NewFacts(row.exists, row.workspace, row.secretKeys, row.globalSecretKeys)
+			each(id, facts, err)
+			row.workspace = nil // the facts keep it
+			return nil
+		})
+		return err
+	})
 }
 
 // readFacts reads the one row of a facts query.

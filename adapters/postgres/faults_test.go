@@ -338,7 +338,9 @@ var errOutbox = errors.New("the outbox is full")
 
 type brokenOutbox struct{}
 
-func (brokenOutbox) Announce(context.Context, pgx.Tx, admission.Event) error { return errOutbox }
+func (brokenOutbox) Wake(context.Context, pgx.Tx) error { return nil }
+
+func (brokenOutbox) Announce(context.Context, pgx.Tx, ...admission.Event) error { return errOutbox }
 
 func TestWithoutAnOutboxTheLedgerHasTheEvent(t *testing.T) {
 	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent),

@@ -26,13 +26,15 @@ func TestPostgresKeepsThePromisesOfAStore(t *testing.T) {
 		h.exec(t, `
 truncate workspaces, workspace_secrets, global_secrets, structure_events, outbox,
     gatehouse.decisions, gatehouse.request_uids, gatehouse.events,
-    gatehouse.shadow_divergences, gatehouse.shadow_counts`)
+    gatehouse.shadow_divergences, gatehouse.shadow_counts,
+    gatehouse.shipped, gatehouse.audit_runs, gatehouse.audit_findings`)
 		return h
 	})
 }
 
 // harness is a store on a migrated database, and the registry at its side.
 type harness struct {
+	url      string
 	store    *postgres.Store
 	registry *pgxpool.Pool
 }
@@ -52,7 +54,7 @@ func newHarness(t testing.TB, url string, change ...func(*postgres.Options)) *ha
 		func(o *postgres.Options) { o.Outbox, o.MaxConns = tableOutbox{}, 8 },
 	}, change...)...)
 	require.NoError(t, store.Migrate(t.Context()))
-	return &harness{store: store, registry: registry}
+	return &harness{url: url, store: store, registry: registry}
 }
 
 func open(t testing.TB, url string, change ...func(*postgres.Options)) *postgres.Store {
@@ -70,12 +72,24 @@ func open(t testing.TB, url string, change ...func(*postgres.Options)) *postgres
 // tableOutbox is an outbox like River's: rows of the transaction.
 type tableOutbox struct{}
 
-func (tableOutbox) Announce(ctx context.Context, tx pgx.Tx, e admission.Event) error {
-	_, err := tx.Exec(ctx, "insert into outbox values ($1, $2, $3)", e.ID, e.WorkspaceID, e.Sequence)
-	return err
+func (tableOutbox) Wake(context.Context, pgx.Tx) error { return nil }
+
+func (tableOutbox) Announce(ctx context.Context, tx pgx.Tx, events ...admission.Event) error {
+	for _, e := range events {
+		_, err := tx.Exec(ctx, "insert into outbox values ($1, $2, $3)", e.ID, e.WorkspaceID, e.Sequence)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (h *harness) Store() storetest.Store { return h.store }
+
+func (h *harness) AnotherStore(t testing.TB) storetest.Store {
+	t.Helper()
+	return open(t, h.url, func(o *postgres.Options) { o.Outbox, o.MaxConns = tableOutbox{}, 4 })
+}
 
 func (h *harness) exec(t testing.TB, sql string, arguments ...any) {
 	t.Helper()

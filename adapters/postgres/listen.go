@@ -8,11 +8,9 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
 )
 
-// eventsChannel is where a marking transaction says that it has written an event.
+// eventsChannel is where it is said that events were committed.
 const eventsChannel = "gatehouse_events"
 
 const (
@@ -52,20 +50,11 @@ func (s *Store) ListenEvents(ctx context.Context, wake func()) {
 
 // listen returns when the connection is lost or ctx ends.
 func (s *Store) listen(ctx context.Context, wake func()) error {
-	config := s.pool.Config().ConnConfig
-	// There is no statement to be cancelled while waiting, only the wait.
-	config.BuildContextWatcherHandler = func(c *pgconn.PgConn) ctxwatch.Handler {
-		return &pgconn.DeadlineContextWatcherHandler{Conn: c.Conn()}
-	}
-	conn, err := pgx.ConnectConfig(ctx, config)
+	conn, err := s.connectAside(ctx)
 	if err != nil {
-		return fmt.Errorf("connecting: %w", err)
+		return err
 	}
-	defer func() {
-		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), pingTimeout)
-		defer cancel()
-		_ = conn.Close(limited) // what matters of it is lost already
-	}()
+	defer closeAside(ctx, conn)
 	_, err = conn.Exec(ctx, "listen "+eventsChannel)
 	if err != nil {
 		return fmt.Errorf("listening: %w", err)

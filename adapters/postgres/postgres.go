@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -20,10 +21,12 @@ import (
 	"gatehouse/server/admission"
 )
 
-// Outbox takes an event along in the transaction that makes it, so that it is announced if and only if the
+// Outbox takes events along in the transaction that makes them, so that they are announced if and only if the
 // transaction commits.
 type Outbox interface {
-	Announce(ctx context.Context, tx pgx.Tx, event admission.Event) error
+	Announce(ctx context.Context, tx pgx.Tx, events ...admission.Event) error
+	// Wake tells who sends them out, in a transaction of its own after that one.
+	Wake(ctx context.Context, tx pgx.Tx) error
 }
 
 // Options of a Store. Only URL is required.
@@ -50,7 +53,10 @@ type Store struct {
 	outbox     Outbox
 	logger     *slog.Logger
 	records    *groupcommit.Group[admission.Decision, admission.Decision]
+	lookups    *groupcommit.Group[uuid.UUID, lookup]
+	marks      *groupcommit.Group[marking, marked]
 	marking    keyedLock
+	wakeUp     *wakeUp
 }
 
 var (
@@ -61,6 +67,14 @@ var (
 // While one batch waits for its commit, the next is on its way. A third flusher would only split the same
 // load into more commits.
 const flushers = 2
+
+const (
+	// More than for commits: a lookup waits for no disk.
+	lookupFlushers = 4
+	maxLookups     = 128
+	// maxMarks bounds how long the rows of one transaction stay locked.
+	maxMarks = 64
+)
 
 // Open makes a store. It does not connect: a server that is down now may be up when the first request comes,
 // and until then Ready says so.
@@ -84,6 +98,9 @@ func Open(ctx context.Context, options Options) (*Store, error) {
 		s.logger = slog.New(slog.DiscardHandler)
 	}
 	s.records = groupcommit.New(groupcommit.Options{Flushers: flushers}, s.recordBatch)
+	s.lookups = groupcommit.New(groupcommit.Options{Flushers: lookupFlushers, MaxBatch: maxLookups}, s.factsBatch)
+	s.wakeUp = newWakeUp(s)
+	s.marks = groupcommit.New(groupcommit.Options{Flushers: flushers, MaxBatch: maxMarks}, s.markBatch)
 	return s, nil
 }
 
@@ -92,6 +109,9 @@ func (s *Store) Pool() *pgxpool.Pool { return s.pool }
 
 // Close writes the records that are queued, and closes the pool once all of its connections are given back.
 func (s *Store) Close() {
+	s.lookups.Close()
+	s.marks.Close()
+	s.wakeUp.close()
 	s.records.Close()
 	s.pool.Close()
 }

@@ -15,6 +15,12 @@ import (
 //go:embed record.sql
 var recordSQL string
 
+const recordedSQL = `
+select u.digest, ` + decisionColumns + `
+from gatehouse.request_uids u
+join gatehouse.decisions d on d.id = u.decision_id
+where u.uid = $1`
+
 // Recorded gives the decision of a uid.
 func (s *Store) Recorded(ctx context.Context, uid string) (admission.Decision, error) {
 	ctx, cancel := beforeDeadline(ctx)
@@ -27,7 +33,7 @@ func (s *Store) recorded(ctx context.Context, uid string) (admission.Decision, e
 	if err != nil {
 		return admission.Decision{}, because(ctx, fmt.Errorf("looking for the decision of a uid: %w", err))
 	}
-	d, err := pgx.CollectExactlyOneRow(rows, readDecision)
+	d, err := pgx.CollectExactlyOneRow(rows, readRecorded)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return admission.Decision{}, admission.ErrNotRecorded
 	}
@@ -35,6 +41,24 @@ func (s *Store) recorded(ctx context.Context, uid string) (admission.Decision, e
 		return admission.Decision{}, because(ctx, fmt.Errorf("looking for the decision of a uid: %w", err))
 	}
 	return d, nil
+}
+
+// readRecorded reads a row of recordedSQL.
+func readRecorded(rows pgx.CollectableRow) (admission.Decision, error) {
+	var row decisionRow
+	var digest []byte
+	err := rows.Scan(append([]any{&digest}, row.targets()...)...)
+	if err != nil {
+		return admission.Decision{}, err
+	}
+	read, err := row.decision()
+	if err != nil {
+		return admission.Decision{}, err
+	}
+	if copy(read.Decision.Digest[:], digest) != len(read.Decision.Digest) {
+		return admission.Decision{}, fmt.Errorf("decision %s: its digest has %d bytes", read.Decision.ID, len(digest))
+	}
+	return read.Decision, nil
 }
 
 // Record writes a decision together with those of other callers. When ctx ends first, the decision may have

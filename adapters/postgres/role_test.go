@@ -4,13 +4,16 @@ import (
 	"net/url"
 	"os"
 	"testing"
+	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 
 	"gatehouse/adapters/postgres"
 	"gatehouse/internal/testenv"
+	"gatehouse/server/admission"
 )
 
 // The role has one name on a whole server, hence a server of its own.
@@ -46,6 +49,19 @@ func TestTheDocumentedRoleCanServeAndCannotReadASecret(t *testing.T) {
 	_, err = role.store.Pool().Exec(t.Context(), "insert into gatehouse.later default values")
 	require.NoError(t, err, "tables that come later are its own too")
 
+	admin.exec(t, "alter table gatehouse.decisions detach partition gatehouse.decisions_before")
+	old := time.Now().AddDate(0, 0, -40)
+	admin.exec(t, "select gatehouse.create_decision_partition($1)", old)
+	for _, at := range []time.Time{old, old.AddDate(0, 0, -1)} { // the second has no partition of its own
+		_, err = role.store.Record(t.Context(), decisionOf(t, at))
+		require.NoError(t, err)
+	}
+	pruned, err := role.store.PruneDecisions(t.Context(), time.Now(), time.Now().AddDate(0, 0, -30))
+	require.NoError(t, err)
+	require.Equal(t, admission.Pruned{Decisions: 1, Partitions: []string{partitionOf(old)}}, pruned)
+	require.Contains(t, role.partitions(t), partitionOf(time.Now().AddDate(0, 0, 7)))
+	require.NoError(t, role.store.SaveAudit(t.Context(), admission.AuditRun{ID: uuid.New()}, nil))
+
 	for _, forbidden := range []string{
 		"select encrypted_value from workspace_secrets",
 		"select encrypted_value from global_secrets",
@@ -58,8 +74,34 @@ func TestTheDocumentedRoleCanServeAndCannotReadASecret(t *testing.T) {
 		"delete from structure_events",
 		"create table gatehouse.mine ()",
 		"create table mine ()",
+		"drop table gatehouse.decisions",
+		"drop table gatehouse.decisions_default",
+		"select gatehouse.create_decision_partition(now() + interval '20 days')",
 	} {
 		_, err := role.store.Pool().Exec(t.Context(), forbidden, pgx.QueryExecModeSimpleProtocol)
+		var refused *pgconn.PgError
+		require.ErrorAs(t, err, &refused, forbidden)
+		require.Equal(t, "42501", refused.Code, forbidden)
+	}
+}
+
+func TestNobodyElseMayDropDecisions(t *testing.T) {
+	server := testenv.OwnPostgres(t, testenv.Options{})
+	owner, err := server.CreateDatabase(t.Context(), testenv.RegistryCurrent)
+	require.NoError(t, err)
+	h := newHarness(t, owner)
+	h.exec(t, "create role stranger login password 'stranger'")
+	h.exec(t, "grant usage on schema gatehouse to stranger")
+	address, err := url.Parse(owner)
+	require.NoError(t, err)
+	address.User = url.UserPassword("stranger", "stranger")
+	stranger := open(t, address.String())
+
+	for _, forbidden := range []string{
+		"select gatehouse.drop_decisions('2020-01-01')", "select gatehouse.extend_decisions(now())",
+		"select gatehouse.create_decision_partition(now())",
+	} {
+		_, err := stranger.Pool().Exec(t.Context(), forbidden, pgx.QueryExecModeSimpleProtocol)
 		var refused *pgconn.PgError
 		require.ErrorAs(t, err, &refused, forbidden)
 		require.Equal(t, "42501", refused.Code, forbidden)

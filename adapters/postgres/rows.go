@@ -19,9 +19,12 @@ type decisionRows struct {
 	digests                    [][]byte
 	hooks, callers, proofs     []string
 	kinds, revisions           []string
-	allowed, marked, dry       []bool
+	allowed                    []*bool
+	marked, dry                []bool
 	codes, reasons             []*string
+	errorCodes, errorDetails   []*string
 	violations, events, inputs [][]byte
+	redactions                 [][]byte
 	eventIDs                   []*[16]byte
 	factsMicros, policyMicros  []int64
 }
@@ -46,6 +49,10 @@ func (r *decisionRows) add(d *admission.Decision) error {
 	if err != nil {
 		return err
 	}
+	redaction, err := encodeRedaction(d.Redaction)
+	if err != nil {
+		return err
+	}
 
 	r.ids = append(r.ids, d.ID)
 	r.times = append(r.times, d.At)
@@ -56,10 +63,12 @@ func (r *decisionRows) add(d *admission.Decision) error {
 	r.proofs = append(r.proofs, string(d.CallerProof))
 	r.workspaces = append(r.workspaces, d.WorkspaceID)
 	r.kinds = append(r.kinds, d.Kind)
-	r.allowed = append(r.allowed, d.Verdict.Allowed())
-	code, reason := causeOf(d.Verdict)
-	r.codes = append(r.codes, code)
-	r.reasons = append(r.reasons, reason)
+	outcome := outcomeOf(d)
+	r.allowed = append(r.allowed, outcome.allowed)
+	r.codes = append(r.codes, outcome.code)
+	r.reasons = append(r.reasons, outcome.reason)
+	r.errorCodes = append(r.errorCodes, outcome.errorCode)
+	r.errorDetails = append(r.errorDetails, outcome.errorDetail)
 	r.revisions = append(r.revisions, d.Verdict.Revision)
 	r.marked = append(r.marked, d.MarkedFailed)
 	r.violations = append(r.violations, violations)
@@ -69,6 +78,7 @@ func (r *decisionRows) add(d *admission.Decision) error {
 	r.factsMicros = append(r.factsMicros, d.Timings.Facts.Microseconds())
 	r.policyMicros = append(r.policyMicros, d.Timings.Policy.Microseconds())
 	r.dry = append(r.dry, d.DryRun)
+	r.redactions = append(r.redactions, redaction)
 	return nil
 }
 
@@ -78,53 +88,8 @@ func (r *decisionRows) arguments() []any {
 		r.ids, r.times, r.uids, r.digests, r.hooks, r.callers, r.proofs, r.workspaces,
 		r.kinds, r.allowed, r.codes, r.reasons, r.revisions, r.marked, r.violations,
 		r.eventIDs, r.events, r.inputs, r.factsMicros, r.policyMicros, r.dry,
+		r.errorCodes, r.errorDetails, r.redactions,
 	}
-}
-
-// recordedSQL reads what an answer is made of.
-const recordedSQL = `
-select
-    d.id, d.decided_at, u.uid, u.digest, d.hook, d.caller, d.caller_proof, d.workspace_id, d.kind,
-    d.policy_revision, d.marked_failed, d.violations, d.event_id, d.event, d.input, d.facts_us, d.policy_us
-from gatehouse.request_uids u
-join gatehouse.decisions d on d.id = u.decision_id
-where u.uid = $1`
-
-// readDecision reads a row of recordedSQL.
-func readDecision(row pgx.CollectableRow) (admission.Decision, error) {
-	var d admission.Decision
-	var digest, violations, event, input []byte
-	var eventID *[16]byte
-	var factsMicros, policyMicros int64
-	err := row.Scan(
-		(*[16]byte)(&d.ID), &d.At, &d.UID, &digest, &d.Hook, &d.Caller, (*string)(&d.CallerProof),
-		(*[16]byte)(&d.WorkspaceID), &d.Kind, &d.Verdict.Revision, &d.MarkedFailed, &violations, &eventID, &event,
-		&input, &factsMicros, &policyMicros,
-	)
-	if err != nil {
-		return admission.Decision{}, err
-	}
-	if copy(d.Digest[:], digest) != len(d.Digest) {
-		return admission.Decision{}, fmt.Errorf("decision %s: its digest has %d bytes", d.ID, len(digest))
-	}
-	err = json.Unmarshal(violations, &d.Verdict.Violations)
-	if err != nil {
-		return admission.Decision{}, fmt.Errorf("decision %s: reading its violations: %w", d.ID, err)
-	}
-	if eventID != nil {
-		d.Event = &admission.Event{ID: *eventID, DecisionID: d.ID, Hook: d.Hook}
-		err = json.Unmarshal(event, d.Event)
-		if err != nil {
-			return admission.Decision{}, fmt.Errorf("decision %s: reading its event: %w", d.ID, err)
-		}
-	}
-	d.At = d.At.UTC()
-	d.Input = input
-	d.Timings = admission.Timings{
-		Facts:  time.Duration(factsMicros) * time.Microsecond,
-		Policy: time.Duration(policyMicros) * time.Microsecond,
-	}
-	return d, nil
 }
 
 func encodeViolations(violations []admission.Violation) ([]byte, error) {
@@ -155,13 +120,35 @@ func eventID(event *admission.Event) *[16]byte {
 	return &id
 }
 
-// causeOf gives code and reason of the violation that denied, nil for an allow.
-func causeOf(verdict admission.Verdict) (code, reason *string) {
-	cause := verdict.Denying()
-	if cause == nil {
+// encodeRedaction gives nil, which is NULL, for an input that is whole.
+func encodeRedaction(redaction admission.Redaction) ([]byte, error) {
+	if redaction.Empty() {
 		return nil, nil
 	}
-	return &cause.Code, &cause.Reason
+	text, err := json.Marshal(redaction)
+	if err != nil {
+		return nil, fmt.Errorf("encoding what the input lacks: %w", err)
+	}
+	return text, nil
+}
+
+// outcome is what came of a review, as columns.
+type outcome struct {
+	allowed                *bool   // nil for an error
+	code, reason           *string // reason is nil for an error, both are for an allow
+	errorCode, errorDetail *string
+}
+
+func outcomeOf(d *admission.Decision) outcome {
+	if d.Failed != nil {
+		code := (*string)(&d.Failed.Code)
+		return outcome{code: code, errorCode: code, errorDetail: &d.Failed.Detail}
+	}
+	denying := d.Verdict.Denying()
+	if denying == nil {
+		return outcome{allowed: new(true)}
+	}
+	return outcome{allowed: new(false), code: &denying.Code, reason: &denying.Reason}
 }
 
 func orNull(text string) *string {

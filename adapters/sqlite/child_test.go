@@ -20,6 +20,7 @@ const (
 	recording = "recording" // records decisions for ever and prints the id of each once it is recorded
 	locking   = "locking"   // holds the write lock until its standard input ends
 	migrating = "migrating" // migrates once its standard input ends
+	auditing  = "auditing"  // has the one right to audit until it is killed
 )
 
 // child is this test binary in another role, as another process.
@@ -86,6 +87,14 @@ func playChild(ctx context.Context, role, path string) error {
 			return err
 		}
 		return s.Migrate(ctx)
+	case auditing:
+		_, _, held, err := s.Exclusive(ctx, "audit")
+		fmt.Println(held)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(io.Discard, os.Stdin)
+		return err
 	default:
 		return fmt.Errorf("no such role: %s", role)
 	}

@@ -24,6 +24,7 @@ func TestConformance(t *testing.T) {
 // harness acts through a second store on the same file, with a writing connection of its own, so that
 // SQLite's locks and not Go's queue are what keeps the two apart.
 type harness struct {
+	options      sqlite.Options
 	store, other *sqlite.Store
 }
 
@@ -43,7 +44,7 @@ func openHarness(t *testing.T) storetest.Harness {
 			`(select json_group_array(g.key) from `+globalSecrets+` g) as global_secret_keys`, 1),
 		BusyTimeout: time.Minute,
 	}
-	h := &harness{store: open(t, o), other: open(t, o)}
+	h := &harness{options: o, store: open(t, o), other: open(t, o)}
 	require.NoError(t, h.store.Migrate(t.Context()))
 	h.exec(t, `create table test_announced (id text, workspace_id text, sequence integer)`)
 	h.exec(t, `create table `+globalSecrets+` (key text primary key)`)
@@ -53,13 +54,16 @@ func openHarness(t *testing.T) storetest.Harness {
 // announced is an outbox that keeps what it is given.
 type announced struct{}
 
-func (announced) Announce(ctx context.Context, tx *sql.Tx, event admission.Event) error {
+func (announced) Announce(ctx context.Context, tx *sql.Tx, events ...admission.Event) error {
+	event := events[0] // of the one workspace that a transaction marks
 	_, err := tx.ExecContext(ctx, `insert into test_announced values ($1, $2, $3)`,
 		event.ID.String(), event.WorkspaceID.String(), event.Sequence)
 	return err
 }
 
 func (h *harness) Store() storetest.Store { return h.store }
+
+func (h *harness) AnotherStore(t testing.TB) storetest.Store { return open(t, h.options) }
 
 func (h *harness) exec(t testing.TB, statement string, args ...any) {
 	t.Helper()

@@ -18,8 +18,8 @@ var errOutbox = errors.New("the outbox is full")
 // outboxFunc is an outbox as a function.
 type outboxFunc func(ctx context.Context, tx *sql.Tx, event admission.Event) error
 
-func (f outboxFunc) Announce(ctx context.Context, tx *sql.Tx, event admission.Event) error {
-	return f(ctx, tx, event)
+func (f outboxFunc) Announce(ctx context.Context, tx *sql.Tx, events ...admission.Event) error {
+	return f(ctx, tx, events[0])
 }
 
 func TestOutboxThatFailsLeavesNothing(t *testing.T) {

@@ -3,7 +3,6 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"sync"
 
@@ -15,30 +14,13 @@ import (
 // EventsAfter gives up to limit events whose seq is greater than after, in the order of seq, which is that of
 // the commits: one transaction writes at a time.
 func (s *Store) EventsAfter(ctx context.Context, after int64, limit int) ([]admission.LedgerEvent, error) {
-	events, err := s.eventsAfter(ctx, after, limit)
+	events, err := collect(ctx, s.readers, scanEvent, `
+		select seq, id, workspace_seq, decision_id, hook, message from events
+		where seq > $1 order by seq limit $2`, after, limit)
 	if err != nil {
 		return nil, fmt.Errorf("reading the ledger of events: %w", explain(ctx, err))
 	}
 	return events, nil
-}
-
-func (s *Store) eventsAfter(ctx context.Context, after int64, limit int) (_ []admission.LedgerEvent, err error) {
-	rows, err := s.readers.QueryContext(ctx, `
-		select seq, id, workspace_seq, decision_id, hook, message from events
-		where seq > $1 order by seq limit $2`, after, limit)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	var events []admission.LedgerEvent
-	for rows.Next() {
-		event, err := scanEvent(rows)
-		if err != nil {
-			return nil, err
-		}
-		events = append(events, event)
-	}
-	return events, rows.Err()
 }
 
 func scanEvent(rows *sql.Rows) (admission.LedgerEvent, error) {

@@ -1,11 +1,9 @@
 package sqlite_test
 
 import (
-	"os"
 	"path/filepath"
 	"testing"
 
-	"github.com/pressly/goose/v3"
 	"github.com/stretchr/testify/require"
 
 	"gatehouse/adapters/sqlite"
@@ -31,10 +29,7 @@ delete from events where seq = 4`
 
 func TestEventsOfTheFirstVersionAreNumberedInOrder(t *testing.T) {
 	s := open(t, sqlite.Options{Path: filepath.Join(t.TempDir(), "gatehouse.db")})
-	provider, err := goose.NewProvider(goose.DialectSQLite3, s.Writer(), os.DirFS("migrations"),
-		goose.WithDisableGlobalRegistry(true))
-	require.NoError(t, err)
-	_, err = provider.UpTo(t.Context(), 1)
+	_, err := provider(t, s).UpTo(t.Context(), 1)
 	require.NoError(t, err)
 	_, err = s.Writer().ExecContext(t.Context(), oldEvents)
 	require.NoError(t, err)
@@ -68,11 +63,8 @@ func TestMigratingBackAndForthKeepsTheEvents(t *testing.T) {
 	require.NoError(t, err)
 	before, err := s.EventsAfter(t.Context(), 0, 10)
 	require.NoError(t, err)
-	provider, err := goose.NewProvider(goose.DialectSQLite3, s.Writer(), os.DirFS("migrations"),
-		goose.WithDisableGlobalRegistry(true))
-	require.NoError(t, err)
 
-	_, err = provider.DownTo(t.Context(), 1)
+	_, err = provider(t, s).DownTo(t.Context(), 1)
 	require.NoError(t, err)
 	require.NoError(t, s.Migrate(t.Context()))
 

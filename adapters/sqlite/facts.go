@@ -24,7 +24,7 @@ var _ admission.FactsReader = (*Store)(nil)
 // Facts reads what is known of a workspace, in one statement. What the facts query gives beside its contract
 // is an error, never a guess.
 func (s *Store) Facts(ctx context.Context, workspaceID uuid.UUID) (admission.Facts, error) {
-	query, err := s.prepareFacts(ctx) //nolint:sqlclosecheck // kept for the next look-up; Close closes it with the pool
+	query, err := s.facts.get(ctx) //nolint:sqlclosecheck // kept for the next look-up; Close closes it with the pool
 	if err != nil {
 		return admission.Facts{}, fmt.Errorf("asking for facts: %w", explain(ctx, err))
 	}
@@ -33,23 +33,6 @@ func (s *Store) Facts(ctx context.Context, workspaceID uuid.UUID) (admission.Fac
 		return admission.Facts{}, fmt.Errorf("reading facts: %w", explain(ctx, err))
 	}
 	return facts, nil
-}
-
-// prepareFacts prepares the facts query at its first use: when the store is opened, the tables may not be
-// there yet. Half of the time of a look-up would be spent on preparing it again.
-func (s *Store) prepareFacts(ctx context.Context) (*sql.Stmt, error) {
-	prepared := s.preparedFacts.Load()
-	if prepared != nil {
-		return prepared, nil
-	}
-	prepared, err := s.readers.PrepareContext(ctx, s.factsQuery)
-	if err != nil {
-		return nil, err
-	}
-	if s.preparedFacts.CompareAndSwap(nil, prepared) {
-		return prepared, nil
-	}
-	return s.preparedFacts.Load(), prepared.Close() //nolint:sqlclosecheck // another caller was first; there is nothing to defer to
 }
 
 // readFacts reads the one row of a facts query that was asked.

@@ -71,6 +71,8 @@ func dsn(path string, busy time.Duration, parameters url.Values) string {
 	// operator would give wrong facts instead of an error.
 	parameters.Set("_dqs", "false")
 	parameters.Set("_defensive", "true")
-	file := url.URL{Scheme: "file", Path: filepath.ToSlash(path), RawQuery: parameters.Encode()}
+	// A + is a space to Go and a plus to SQLite.
+	query := strings.ReplaceAll(parameters.Encode(), "+", "%20")
+	file := url.URL{Scheme: "file", Path: filepath.ToSlash(path), RawQuery: query}
 	return file.String()
 }

@@ -30,13 +30,13 @@ func (s *Store) RecordAndMark(
 func (s *Store) recordAndMark(
 	ctx context.Context, d admission.Decision, seen admission.Facts, judge admission.Judge,
 ) (admission.Decision, error) {
-	tx, err := s.writer.BeginTx(ctx, nil)
+	tx, inserts, err := s.beginInserts(ctx)
 	if err != nil {
 		return admission.Decision{}, err
 	}
 	defer rollback(tx)
 
-	earlier, found, err := earlierDecision(ctx, tx, d.UID)
+	earlier, found, err := inserts.earlier(ctx, d)
 	if err != nil || found {
 		return earlier, err
 	}
@@ -48,7 +48,7 @@ func (s *Store) recordAndMark(
 	if err != nil {
 		return admission.Decision{}, err
 	}
-	err = insertDecision(ctx, tx, d)
+	err = inserts.insert(ctx, d)
 	if err != nil {
 		return admission.Decision{}, err
 	}
@@ -67,7 +67,7 @@ func (s *Store) recordAndMark(
 func (s *Store) judgeAgain(
 	ctx context.Context, tx *sql.Tx, d admission.Decision, seen admission.Facts, judge admission.Judge,
 ) (admission.Decision, error) {
-	facts, err := readFacts(tx.QueryContext(ctx, s.factsQuery, d.WorkspaceID.String()))
+	facts, err := readFacts(tx.QueryContext(ctx, s.facts.query, d.WorkspaceID.String()))
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return d, fmt.Errorf("reading the facts again: %w", err)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/url"
 	"time"
 
 	"github.com/pressly/goose/v3"
@@ -25,7 +24,9 @@ func (s *Store) Migrate(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("migrating the SQLite store: %w", err)
 	}
-	unlock, err := s.lockMigrations(ctx)
+	// The store's own lock would not do: goose takes and releases it for every migration, and two processes that
+	// both found the same one pending would both run it.
+	unlock, err := s.lockFile(ctx, ".migration-lock", time.Minute)
 	if err != nil {
 		return fmt.Errorf("waiting for another migration of the SQLite store: %w", explain(ctx, err))
 	}
@@ -93,29 +94,4 @@ func (s *Store) migrations() (*goose.Provider, error) {
 	}
 	return goose.NewProvider(goose.DialectSQLite3, s.writer, files,
 		goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
-}
-
-// lockMigrations holds the write lock of an empty SQLite file beside the store, which a process that is
-// killed gives up. The store's own lock would not do: goose takes and releases it for every migration, and
-// two processes that both found the same one pending would both run it.
-func (s *Store) lockMigrations(ctx context.Context) (unlock func() error, err error) {
-	const patience = time.Minute
-	path := s.path + ".migration-lock"
-	err = createFile(path)
-	if err != nil {
-		return nil, err
-	}
-	pool, err := openPool(dsn(path, patience, url.Values{"_txlock": {"exclusive"}}), 1)
-	if err != nil {
-		return nil, err
-	}
-	tx, err := pool.BeginTx(ctx, nil)
-	if err != nil {
-		return nil, errors.Join(err, pool.Close())
-	}
-	return func() error {
-		// A context that ended has ended the transaction already.
-		_ = tx.Rollback()
-		return pool.Close()
-	}, nil
 }

@@ -18,7 +18,6 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
-	"sync/atomic"
 	"time"
 
 	"gatehouse/adapters/groupcommit"
@@ -28,7 +27,7 @@ import (
 // Outbox hands events on. Announce is called inside the transaction that writes the event, and what it keeps
 // for later it writes through tx: the event goes out if and only if the transaction commits.
 type Outbox interface {
-	Announce(ctx context.Context, tx *sql.Tx, event admission.Event) error
+	Announce(ctx context.Context, tx *sql.Tx, events ...admission.Event) error
 }
 
 // Options of Open.
@@ -47,17 +46,18 @@ const defaultBusyTimeout = time.Second
 // Store is an open file. It is safe for concurrent use. Its errors wrap ErrLocked where another process held
 // the file for too long.
 type Store struct {
-	path       string
-	factsQuery string
-	outbox     Outbox
-	logger     *slog.Logger
+	path   string
+	outbox Outbox
+	logger *slog.Logger
 
 	// All writing goes over one connection: SQLite has one writer at a time anyway, and waiting in Go's
 	// queue is fair and ends with the context, where SQLite's busy loop is neither.
 	writer *sql.DB
 	// readers cannot write (mode=ro), whatever an operator's facts query says, and wait for no writer.
-	readers       *sql.DB
-	preparedFacts atomic.Pointer[sql.Stmt]
+	readers *sql.DB
+
+	facts, recorded                   statement // of readers
+	earlier, insertDecision, claimUID statement // of the writer
 
 	records *groupcommit.Group[admission.Decision, admission.Decision]
 	events  signal
@@ -72,7 +72,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		return nil, fmt.Errorf("opening the SQLite store: %w", err)
 	}
 	busy := cmp.Or(o.BusyTimeout, defaultBusyTimeout)
-	s := &Store{path: path, factsQuery: cmp.Or(o.FactsQuery, defaultFactsQuery), outbox: o.Outbox, logger: o.Logger}
+	s := &Store{path: path, outbox: o.Outbox, logger: o.Logger}
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)
 	}
@@ -86,6 +86,11 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the SQLite store %s: %w", path, explain(ctx, err)), s.Close())
 	}
+	s.facts = statement{pool: s.readers, query: cmp.Or(o.FactsQuery, defaultFactsQuery)}
+	s.recorded = statement{pool: s.readers, query: recordedSQL}
+	s.earlier = statement{pool: s.writer, query: recordedSQL}
+	s.insertDecision = statement{pool: s.writer, query: insertDecisionSQL}
+	s.claimUID = statement{pool: s.writer, query: claimUIDSQL}
 	s.records = groupcommit.New(groupcommit.Options{}, s.writeBatch)
 	return s, nil
 }

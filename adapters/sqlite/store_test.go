@@ -18,13 +18,17 @@ func TestFilesAreForTheirOwnerAlone(t *testing.T) {
 	s := openDemo(t, sqlite.Options{Path: filepath.Join(folder, "gatehouse.db")})
 	_, err := s.Record(t.Context(), allow(researcher))
 	require.NoError(t, err)
+	release, _, held, err := s.Exclusive(t.Context(), "audit")
+	require.NoError(t, err)
+	require.True(t, held)
+	defer release()
 
 	info, err := os.Stat(folder)
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(0o700), info.Mode().Perm())
 	files, err := os.ReadDir(folder)
 	require.NoError(t, err)
-	require.Len(t, files, 4, "the file, its -wal and -shm, and the lock of migrations")
+	require.Len(t, files, 5, "the file, its -wal and -shm, and the locks of migrations and of audits")
 	for _, file := range files {
 		info, err := file.Info()
 		require.NoError(t, err)

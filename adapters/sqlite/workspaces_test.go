@@ -1,6 +1,7 @@
 package sqlite_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/uuid"
@@ -79,4 +80,28 @@ func TestDeleteWorkspaceForgetsItsSecrets(t *testing.T) {
 	facts, err = s.Facts(t.Context(), concierge)
 	require.NoError(t, err)
 	require.Empty(t, facts.SecretKeys, "a new workspace under an old id has no secrets")
+}
+
+// TestOnlyWhatTheFactsQueryKnowsIsListed has a page go on past what an operator's query does not know.
+func TestOnlyWhatTheFactsQueryKnowsIsListed(t *testing.T) {
+	s := openDemo(t, sqlite.Options{FactsQuery: strings.Replace(ownQuery, "id = $1", "id = $1 and status = 'online'", 1)})
+	for _, page := range []int{1, 2, 3, 10} {
+		var listed []uuid.UUID
+		after := uuid.Nil
+		for {
+			found, err := s.WorkspacesAfter(t.Context(), after, page)
+			require.NoError(t, err)
+			for _, w := range found {
+				facts, err := s.Facts(t.Context(), w.ID)
+				require.NoError(t, err)
+				require.Equal(t, facts, w.Facts)
+				listed = append(listed, w.ID)
+				after = w.ID
+			}
+			if len(found) < page {
+				break
+			}
+		}
+		require.Equal(t, []uuid.UUID{researcher, spender}, listed, "in pages of %d", page)
+	}
 }

@@ -19,7 +19,8 @@ type Store interface {
 	admission.FactsReader
 	admission.Ledger
 
-	// Decision gives one by its id, or admission.ErrNoDecision.
+	// Decision gives one by its id, or admission.ErrNoDecision. Here, in pages and in the ledger, decisions come
+	// without the digests of their requests.
 	Decision(ctx context.Context, id uuid.UUID) (admission.LedgerDecision, error)
 	// Decisions gives one page in order of ids.
 	Decisions(ctx context.Context, query admission.DecisionQuery) ([]admission.LedgerDecision, error)
@@ -30,7 +31,8 @@ type Store interface {
 	// DecisionWriters names the transactions that may commit a decision whose seq is lower than one that can be read.
 	DecisionWriters(ctx context.Context) ([]string, error)
 	// PruneDecisions makes room for those to come and deletes those made before a time, with the uids of their
-	// requests. Where another process does so already, it does nothing.
+	// requests. It may keep those of the day (UTC) in which this time lies. Where another process does so already,
+	// it does nothing.
 	PruneDecisions(ctx context.Context, now, before time.Time) (admission.Pruned, error)
 
 	// ShippedSeq is up to which seq decisions have been shipped to a collector, 0 for none.
@@ -84,6 +86,9 @@ type Store interface {
 // work.
 type Harness interface {
 	Store() Store
+	// AnotherStore is a second one on the same database, as another process would have it. It is closed when the
+	// test has ended.
+	AnotherStore(t testing.TB) Store
 
 	// PutWorkspace inserts the row or replaces it.
 	PutWorkspace(t testing.TB, id uuid.UUID, w admission.Workspace)
@@ -141,8 +146,14 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 	tests := map[string]map[string]func(*testing.T, Harness){
 		"facts": factsTests, "record": recordTests, "uid": uidTests, "mark": markTests, "race": raceTests,
 		"model": modelTests, "events": eventsTests, "activations": activationTests, "shadow": shadowTests,
+		"decisions": decisionsTests, "retention": retentionTests, "exclusive": exclusiveTests,
+		"audit": auditTests, "workspaces": workspacesTests,
 	}
-	for _, group := range []string{"facts", "record", "uid", "mark", "race", "model", "events", "activations", "shadow"} {
+	groups := []string{
+		"facts", "record", "uid", "mark", "race", "model", "events", "activations", "shadow",
+		"decisions", "retention", "exclusive", "audit", "workspaces",
+	}
+	for _, group := range groups {
 		for name, test := range tests[group] {
 			t.Run(group+"/"+name, func(t *testing.T) { test(t, open(t)) })
 		}

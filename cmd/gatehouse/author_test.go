@@ -145,7 +145,7 @@ func TestEvalSaysWhyRulesDidNotFire(t *testing.T) {
 	require.NotContains(t, got.out, "  platform_requires_model (")
 	require.Contains(t, got.out, "  tier_range (TIER_INVALID)\n    lib/tier_range.rego:11: ")
 	require.Contains(t, got.out, "`input.facts.workspace.status == \"removed\"` was false: input.facts.workspace.status is \"provisioning\"\n")
-	require.Contains(t, got.out, "`given(member)` was undefined: member is \"workspace_dir\"\n", "of the call that was made here")
+	require.Contains(t, got.out, "`directory := input.request.workspace_dir` was undefined: no input.request.workspace_dir\n", "of the rule that it asked")
 
 	got = command(t, review, "eval", "--facts", facts, "--explain", "--trace", "tier_range", "--output", "json")
 	require.Zero(t, got.code, got.err)

@@ -8,9 +8,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"gatehouse/adapters/announce"
-	"gatehouse/adapters/announce/stream"
 	"gatehouse/adapters/metrics"
+	"gatehouse/adapters/stream"
 	"gatehouse/server"
+	"gatehouse/server/admission"
 )
 
 // stopPatience is how long the relay may take to end deliveries under way.
@@ -19,14 +20,14 @@ const stopPatience = 10 * time.Second
 // eventStore is what delivering needs of a store.
 type eventStore interface {
 	announce.Workspaces
-	stream.Ledger
-	stream.Listener
+	stream.EventStore
+	ListenEvents(ctx context.Context, wake func())
 }
 
 // delivery is how events go out: sinks with the relay that works their queues, and the hub of the live stream.
 type delivery struct {
 	announcements server.AnnouncementLister
-	events        server.EventSource
+	events        server.Source[admission.Event]
 	stop          func()
 }
 
@@ -49,7 +50,7 @@ func startDelivery[TTx any](
 	if err != nil {
 		return nil, errors.Join(err, opened.Close())
 	}
-	hub := stream.New(store, store, stream.Options{Logger: tables.log})
+	hub := stream.New(stream.Events(store), stream.Options{Logger: tables.log, Listen: store.ListenEvents})
 	working := context.WithoutCancel(ctx)
 	err = tables.start(ctx, func() {
 		relay.Start(working)

@@ -157,6 +157,10 @@ func (p *page) shell(command string) string {
 // serve starts the page's server. Names of what is in the page's folder stay names of that.
 func (p *page) serve(args []string) {
 	for i, arg := range args {
+		if name, isDatabase := strings.CutPrefix(arg, "sqlite:"); isDatabase {
+			args[i] = "sqlite:" + filepath.Join(p.folder, name)
+			continue
+		}
 		inFolder := filepath.Join(p.folder, arg)
 		if _, err := os.Stat(inFolder); err == nil {
 			args[i] = inFolder
@@ -176,6 +180,7 @@ var volatile = []struct {
 	{regexp.MustCompile(`(?m)^(Date): .*$`), "$1: <date>"},
 	{regexp.MustCompile(`(?m)^Content-Length: \d+`), "Content-Length: <length>"}, // of a body with a time in it
 	{regexp.MustCompile(`(?m)^retry: \d+$`), "retry: <jitter>"},
+	{regexp.MustCompile(`"(facts|policy)_us":\d+`), `"${1}_us":<time>`},
 }
 
 func normalize(text string) string {

@@ -80,7 +80,7 @@ func (c *evalCommand) decide(ctx context.Context, snapshot *opa.Snapshot, input 
 		return snapshot.Explain(ctx, input, time.Now())
 	}
 	verdict, err := snapshot.Evaluate(ctx, input, time.Now())
-	return opa.Explanation{Verdict: verdict}, err
+	return opa.Explanation{Explanation: admission.Explanation{Verdict: verdict}}, err
 }
 
 func (c *evalCommand) input(ctx context.Context, to streams) (admission.Input, error) {
@@ -175,12 +175,12 @@ func readFileOr(name string, standardInput io.Reader) ([]byte, error) {
 
 // evalAnswer is what eval prints as JSON.
 type evalAnswer struct {
-	Allowed        bool                  `json:"allowed"`
-	MarksFailed    bool                  `json:"marks_failed"`
-	PolicyRevision string                `json:"policy_revision"`
-	Violations     []admission.Violation `json:"violations"`
-	Rules          []opa.RuleExplanation `json:"rules,omitempty"`
-	Trace          []string              `json:"trace,omitempty"`
+	Allowed        bool                        `json:"allowed"`
+	MarksFailed    bool                        `json:"marks_failed"`
+	PolicyRevision string                      `json:"policy_revision"`
+	Violations     []admission.Violation       `json:"violations"`
+	Rules          []admission.RuleExplanation `json:"rules,omitempty"`
+	Trace          []string                    `json:"trace,omitempty"`
 }
 
 func (c *evalCommand) writeJSON(w io.Writer, explained opa.Explanation) error {
@@ -254,7 +254,7 @@ func writeExplanation(w io.Writer, explained opa.Explanation) {
 	}
 }
 
-func writeReasons(w io.Writer, reasons []opa.Reason, indent string) {
+func writeReasons(w io.Writer, reasons []admission.Reason, indent string) {
 	for _, reason := range reasons {
 		_, _ = fmt.Fprintf(w, "%s%s:%d: `%s` %s", indent, reason.File, reason.Row, reason.Expression, reason.Outcome)
 		if len(reason.Values) > 0 {

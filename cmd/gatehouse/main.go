@@ -33,7 +33,11 @@ type commands struct {
 	Fmt           fmtCommand           `cmd:"" help:"Format Rego files."`
 	Policies      policiesCommand      `cmd:"" help:"The catalogue of rules."`
 	Bundle        bundleCommand        `cmd:"" help:"Make, sign and check OPA bundles of policies."`
+	Replay        replayCommand        `cmd:"" help:"Show which recorded decisions policies would change."`
+	Audit         auditCommand         `cmd:"" help:"Hold every stored workspace to the policies."`
+	Bench         benchCommand         `cmd:"" help:"Load a running server and report how long its answers take."`
 	Schema        schemaCommand        `cmd:"" help:"Print the JSON schema of the input or of case files."`
+	Decisions     decisionsCommand     `cmd:"" help:"What was decided: list, show, tail, export."`
 	Announcements announcementsCommand `cmd:"" help:"Look at what goes out to sinks, retry and discard it."`
 	Migrate       migrateCommand       `cmd:"" help:"Bring the database's own tables up to date."`
 	Version       versionCommand       `cmd:"" help:"Say which version this is."`

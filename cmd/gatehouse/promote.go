@@ -79,19 +79,24 @@ func writeShadowSummary(w io.Writer, s admission.ShadowSummary) error {
 		_, err := fmt.Fprintln(w, "no divergence is stored")
 		return err
 	}
+	return writeFlips(w, s.Flips, "live")
+}
+
+// writeFlips prints flips and their examples. before says whose verdicts the first ones are.
+func writeFlips(w io.Writer, flips []admission.ShadowFlip, before string) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(table, "\nKIND\tCODE\tRULE\tCOUNT\tLAST")
-	for _, flip := range s.Flips {
+	for _, flip := range flips {
 		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\n", flip.Kind, orDash(flip.Code), orDash(flip.Rule), flip.Count, flip.Last.Format(time.RFC3339))
 	}
 	err := table.Flush()
-	for _, flip := range s.Flips {
+	for _, flip := range flips {
 		if len(flip.Examples) > 0 {
 			_, err = fmt.Fprintf(w, "\n%s %s\n", flip.Kind, flip.Code)
 		}
 		for _, example := range flip.Examples {
-			_, err = fmt.Fprintf(w, "  decision %s of workspace %s, %s\n    live:      %s\n    candidate: %s\n",
-				example.DecisionID, example.WorkspaceID, example.Hook, verdictLine(example.Live, ""), verdictLine(example.Candidate, example.Error))
+			_, err = fmt.Fprintf(w, "  decision %s of workspace %s, %s\n    %-10s %s\n    candidate: %s\n", example.DecisionID,
+				example.WorkspaceID, example.Hook, before+":", verdictLine(example.Live, ""), verdictLine(example.Candidate, example.Error))
 		}
 	}
 	return err

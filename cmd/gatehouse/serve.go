@@ -27,13 +27,15 @@ type serveCommand struct {
 	feedFlags
 	rolloutFlags
 	databaseFlags
+	factsFlags
+	sinkFlags
+	auditFlags
+	uploadFlags
+	retentionFlags
+	adminFlags
 
-	Listen         string   `help:"Address and port. Beyond loopback only with caller authentication." default:"127.0.0.1:8181"`
-	FactsQueryFile string   `help:"File with the SQL query that gives the facts of a workspace, instead of the built-in one." placeholder:"FILE" type:"existingfile"`
-	RedisURL       string   `name:"redis-url" help:"The registry's Redis: it hears of every workspace marked failed, and loses its liveness keys." placeholder:"redis://…"`
-	Sinks          sinkList `help:"Where events go out to: a list, best kept in the configuration file. See docs/operations.md." placeholder:"YAML"`
-	SaaS           bool     `name:"saas" help:"Workspaces live in private networks: policies may allow private addresses."`
-	Demo           bool     `help:"Put a handful of demo workspaces into the SQLite file."`
+	Listen string `help:"Address and port. Beyond loopback only with caller authentication." default:"127.0.0.1:8181"`
+	Demo   bool   `help:"Put a handful of demo workspaces into the SQLite file."`
 
 	TokensFile    string `help:"YAML file of the callers' tokens (names, roles, SHA-256 hashes). Read again on SIGHUP." placeholder:"FILE" type:"existingfile"`
 	RegistryToken string `help:"Token of the one registry that calls; a variable is the better place for it." placeholder:"TOKEN"`
@@ -75,6 +77,11 @@ func (c *serveCommand) Run(ctx context.Context, to streams) error {
 		return err
 	}
 	defer func() { _ = listener.Close() }() // closed already when the server has served
+	admin, err := c.startAdmin(ctx, logger)
+	if err != nil {
+		return err
+	}
+	defer admin.close()
 
 	schema, err := inputSchema()
 	if err != nil {
@@ -97,7 +104,9 @@ func (c *serveCommand) Run(ctx context.Context, to streams) error {
 	candidates := c.startRollout(ctx, engine, store.shadow, registry, logger)
 	defer candidates.close()
 
-	following := startBackground(ctx, policies.run, func(ctx context.Context) { records.run(ctx, store.activations) })
+	retention := keeper{store: store.pruner, keep: c.Retention, meter: metrics.NewRetention(registry), log: logger}
+	following := startBackground(ctx, policies.run, retention.run,
+		func(ctx context.Context) { records.run(ctx, store.activations) })
 	defer following.close()
 
 	live := livePolicies{engine, c.MaxPolicyAge}
@@ -106,9 +115,18 @@ func (c *serveCommand) Run(ctx context.Context, to streams) error {
 	keeping := startBackground(context.WithoutCancel(ctx), failures.run) // requests that finish after the signal fail too
 	defer keeping.close()
 
+	stopAudits := c.startAudits(ctx, auditParts{engine: engine, store: store, candidates: candidates, reviews: reviews, failures: failures}, registry, logger)
+	defer stopAudits()
+
+	evidence, err := c.followDecisions(ctx, store.decisions, registry, logger)
+	if err != nil {
+		return err
+	}
+	defer evidence.close()
+
 	service := c.service(parts{
 		engine: engine, live: live, store: store, candidates: candidates, callers: authenticator,
-		reviews: reviews, failures: failures, registry: registry, log: logger,
+		reviews: reviews, failures: failures, evidence: evidence, registry: registry, log: logger,
 	})
 	go c.reloadOnSignal(ctx, hangups, policies, candidates, authenticator, logger)
 	snapshot := engine.Status().Snapshot
@@ -138,6 +156,18 @@ func (c *serveCommand) check() error {
 	}
 	if c.RateLimit < 0 {
 		return errors.New("--rate-limit must not be negative")
+	}
+	err := c.auditFlags.check(c.DryRun)
+	if err != nil {
+		return err
+	}
+	err = c.uploadFlags.check()
+	if err != nil {
+		return err
+	}
+	err = c.retentionFlags.check()
+	if err != nil {
+		return err
 	}
 	return c.feedFlags.check()
 }
@@ -213,6 +243,7 @@ type parts struct {
 	callers    *server.Authenticator
 	reviews    *metrics.Admission
 	failures   *failureLog
+	evidence   *evidence
 	registry   *prometheus.Registry
 	log        *slog.Logger
 }
@@ -231,10 +262,18 @@ func (c *serveCommand) service(p parts) *server.Server {
 		Deployment: admission.Deployment{SaaS: c.SaaS},
 		Now:        time.Now, DryRun: c.DryRun, Evaluations: p.candidates.turns,
 	}
+	bench := newWorkshop(p.engine)
 	return server.New(server.Options{
 		Reviewer: gate, Policies: p.live, Workspaces: store.workspaces, SecretKeys: store.secretKeys,
 		Authenticator: p.callers, Shadow: p.candidates, DryRun: c.DryRun,
-		Events: server.EventOptions{Source: store.events}, Announcements: store.announcements,
+		WhatIf: server.WhatIfOptions{
+			Policies: bench, Facts: store.facts, Deployment: gate.Deployment, Limits: gate.Limits, Turns: gate.Evaluations,
+		},
+		Replays: server.ReplayOptions{
+			Records: store.decisions, Policies: replayPolicies{bench, p.candidates}, Turn: p.candidates.turn,
+			Timeout: c.PolicyTimeout, Now: time.Now,
+		},
+		Events: store.events, Decisions: store.decisions, DecisionStream: p.evidence.hub, Announcements: store.announcements, Audits: store.audits,
 		Checks:   []server.Check{{Name: "policies", Ready: p.live.ready}, {Name: "store", Ready: store.ready}},
 		Metrics:  promhttp.HandlerFor(p.registry, promhttp.HandlerOpts{Registry: p.registry}),
 		Observer: metrics.NewHTTP(p.registry), Logger: p.log,

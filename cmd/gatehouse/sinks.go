@@ -40,11 +40,17 @@ func (s *sinkList) Decode(ctx *kong.DecodeContext) error {
 	return nil
 }
 
+// sinkFlags say who hears of workspaces that are marked failed.
+type sinkFlags struct {
+	RedisURL string   `name:"redis-url" help:"The registry's Redis: it hears of every workspace marked failed, and loses its liveness keys." placeholder:"redis://…"`
+	Sinks    sinkList `help:"Where events go out to: a list, best kept in the configuration file. See docs/operations.md." placeholder:"YAML"`
+}
+
 // sinks are those of the list, and the registry's Redis where only its URL is given.
-func (c *serveCommand) sinks() (announce.SinkConfigs, error) {
-	configs := announce.SinkConfigs(c.Sinks)
-	if c.RedisURL != "" {
-		configs = append(configs, announce.RegistrySinkConfig(c.RedisURL))
+func (f sinkFlags) sinks() (announce.SinkConfigs, error) {
+	configs := announce.SinkConfigs(f.Sinks)
+	if f.RedisURL != "" {
+		configs = append(configs, announce.RegistrySinkConfig(f.RedisURL))
 	}
 	err := configs.Validate()
 	if err != nil {

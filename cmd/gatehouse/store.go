@@ -50,6 +50,9 @@ type openStore struct {
 	workspaces server.WorkspaceStore
 	secretKeys server.SecretKeyStore
 	shadow     shadowStore
+	audits     auditStore
+	decisions  decisionStore
+	pruner     decisionPruner
 
 	activations activationStore
 	ready       func(ctx context.Context) error
@@ -76,11 +79,18 @@ func (c *serveCommand) open(ctx context.Context, registry *prometheus.Registry, 
 	return c.openPostgres(ctx, factsQuery, sinks, registry, logger)
 }
 
-func (c *serveCommand) factsQuery() (string, error) {
-	if c.FactsQueryFile == "" {
+// factsFlags say what is known of workspaces.
+type factsFlags struct {
+	FactsQueryFile string `help:"File with the SQL query that gives the facts of a workspace, instead of the built-in one." placeholder:"FILE" type:"existingfile"`
+	SaaS           bool   `name:"saas" help:"Workspaces live in private networks: policies may allow private addresses."`
+}
+
+// factsQuery is the query of the file, "" for the built-in one.
+func (f factsFlags) factsQuery() (string, error) {
+	if f.FactsQueryFile == "" {
 		return "", nil
 	}
-	text, err := os.ReadFile(c.FactsQueryFile)
+	text, err := os.ReadFile(f.FactsQueryFile)
 	if err != nil {
 		return "", fmt.Errorf("--facts-query-file: %w", err)
 	}
@@ -113,7 +123,7 @@ func (c *serveCommand) openPostgres(
 		return nil, err
 	}
 	return &openStore{
-		delivery: out, kind: "postgres", facts: store, ledger: store, shadow: store, activations: store,
+		delivery: out, kind: "postgres", facts: store, ledger: store, shadow: store, audits: store, decisions: store, pruner: store, activations: store,
 		ready: func(ctx context.Context) error { return errors.Join(tables.ready(), store.Ready(ctx)) },
 		close: func() {
 			out.stop()
@@ -156,7 +166,7 @@ func (c *serveCommand) openSQLite(
 	}
 	writer := workspaceStore{store}
 	return &openStore{
-		delivery: out, kind: "sqlite", facts: store, ledger: store, shadow: store, activations: store, workspaces: writer, secretKeys: writer,
+		delivery: out, kind: "sqlite", facts: store, ledger: store, shadow: store, audits: store, decisions: store, pruner: store, activations: store, workspaces: writer, secretKeys: writer,
 		ready: store.Ready,
 		close: func() {
 			out.stop()

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"gatehouse/adapters/opa"
+	"gatehouse/server/admission"
 )
 
 // testAnswer is what test prints as JSON.
@@ -17,18 +18,18 @@ type testAnswer struct {
 }
 
 type testOutcome struct {
-	Kind         string                `json:"kind"`  // rego or case
-	Suite        string                `json:"suite"` // package or file
-	Name         string                `json:"name"`
-	Outcome      string                `json:"outcome"`
-	Milliseconds float64               `json:"milliseconds"`
-	Problems     []string              `json:"problems,omitempty"`
-	DidNotFire   []opa.RuleExplanation `json:"did_not_fire,omitempty"`
+	Kind         string                      `json:"kind"`  // rego or case
+	Suite        string                      `json:"suite"` // package or file
+	Name         string                      `json:"name"`
+	Outcome      string                      `json:"outcome"`
+	Milliseconds float64                     `json:"milliseconds"`
+	Problems     []string                    `json:"problems,omitempty"`
+	DidNotFire   []admission.RuleExplanation `json:"did_not_fire,omitempty"`
 }
 
 type coverageAnswer struct {
-	Percent float64            `json:"percent"`
-	Files   []opa.FileCoverage `json:"files"`
+	Percent float64                  `json:"percent"`
+	Files   []admission.FileCoverage `json:"files"`
 }
 
 func testAnswerOf(report opa.TestReport) testAnswer {

@@ -33,5 +33,9 @@ create schema if not exists gatehouse;
 grant usage on schema gatehouse to gatehouse;
 grant select, insert, update, delete on all tables in schema gatehouse to gatehouse;
 grant usage, select on all sequences in schema gatehouse to gatehouse;
+grant execute on all functions in schema gatehouse to gatehouse;
 alter default privileges in schema gatehouse grant select, insert, update, delete on tables to gatehouse;
 alter default privileges in schema gatehouse grant usage, select on sequences to gatehouse;
+-- Decisions are in partitions by day. Making and dropping them takes the rights of the owner, and two functions have
+-- these; they do it for nobody but this role and the owner, and drop nothing of the last day.
+alter default privileges in schema gatehouse grant execute on functions to gatehouse;

@@ -1,7 +1,5 @@
 package admission.heartbeat
 
-import data.admission.lib
-
 # METADATA
 # title: A heartbeat promotes from a known status to online
 # description: >-
@@ -15,7 +13,8 @@ import data.admission.lib
 deny contains violation if some violation in status_problems
 
 status_problems contains violation if {
-	lib.given("from_status")
+	status := input.request.from_status
+	not status in {null, ""}
 	not from_status_known
 	violation := {
 		"reason": "from_status_unknown",
@@ -24,8 +23,8 @@ status_problems contains violation if {
 }
 
 status_problems contains violation if {
-	lib.given("to_status")
-	not input.request.to_status == "online"
+	status := input.request.to_status
+	not status in {null, "", "online"}
 	violation := {
 		"reason": "to_status_not_online",
 		"message": "The heartbeat's to_status is something other than online.",

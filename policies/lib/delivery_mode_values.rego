@@ -9,8 +9,8 @@ package admission.lib
 #   status: 400
 #   mark_failed: false
 delivery_mode_values contains violation if {
-	given("delivery_mode")
-	not input.request.delivery_mode in {"push", "poll"}
+	mode := input.request.delivery_mode
+	not mode in {null, "", "push", "poll"}
 	violation := {
 		"reason": "delivery_mode_unknown",
 		"message": "The request's delivery mode is neither push nor poll.",

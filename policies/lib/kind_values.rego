@@ -13,8 +13,8 @@ package admission.lib
 kind_values contains violation if some violation in kind_problems
 
 kind_problems contains violation if {
-	given("kind")
-	not input.request.kind in {"workspace", "platform"}
+	kind := input.request.kind
+	not kind in {null, "", "workspace", "platform"}
 	violation := {
 		"reason": "kind_unknown",
 		"message": "The request's kind is neither workspace nor platform.",

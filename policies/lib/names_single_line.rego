@@ -10,15 +10,23 @@ package admission.lib
 #   severity: medium
 #   status: 400
 #   mark_failed: false
-names_single_line contains violation if {
-	some member in ["name", "role", "model", "runtime"]
-	given(member)
-	not single_line(input.request[member])
-	violation := {
-		"reason": sprintf("%s_not_single_line", [member]),
-		"message": sprintf("The request's %s is not one line of text.", [member]),
-	}
+names_single_line contains violation if some violation in name_problems
+
+# Without the member these are undefined, and there is nothing to refuse.
+name_problems contains not_single_line("name") if not single_line(input.request.name)
+
+name_problems contains not_single_line("role") if not single_line(input.request.role)
+
+name_problems contains not_single_line("model") if not single_line(input.request.model)
+
+name_problems contains not_single_line("runtime") if not single_line(input.request.runtime)
+
+not_single_line(member) := {
+	"reason": sprintf("%s_not_single_line", [member]),
+	"message": sprintf("The request's %s is not one line of text.", [member]),
 }
+
+single_line(null)
 
 # YAML ends a line at these three Unicode characters as well.
 single_line(value) if {

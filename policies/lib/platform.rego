@@ -2,10 +2,8 @@ package admission.lib
 
 # A workspace is held to the platform's rules if it is stored as one or asks to
 # become one. A re-register that leaves its kind out must not escape them.
-platform if claims_platform
+platform if input.request.kind == "platform"
 
 platform if stored_platform
-
-claims_platform if input.request.kind == "platform"
 
 stored_platform if input.facts.workspace.kind == "platform"

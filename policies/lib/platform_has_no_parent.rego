@@ -9,13 +9,12 @@ package admission.lib
 #   status: 400
 #   mark_failed: false
 #   answer: a platform workspace has no parent
-platform_has_no_parent contains violation if {
-	platform
-	some violation in parents
-}
+platform_has_no_parent contains violation if some violation in parents
 
 parents contains violation if {
-	given("parent_id")
+	parent := input.request.parent_id
+	not parent in {null, ""}
+	platform
 	violation := {
 		"reason": "parent_requested",
 		"message": "The request names a parent for a platform workspace.",
@@ -25,6 +24,7 @@ parents contains violation if {
 parents contains violation if {
 	parent := input.facts.workspace.parent_id
 	not parent in {null, ""}
+	platform
 	violation := {
 		"reason": "parent_stored",
 		"message": "The platform workspace is stored with a parent.",

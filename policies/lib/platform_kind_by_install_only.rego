@@ -13,7 +13,7 @@ package admission.lib
 #   mark_failed: false
 #   answer: only the platform's install path may create a platform workspace
 platform_kind_by_install_only contains violation if {
-	claims_platform
+	input.request.kind == "platform"
 	not stored_platform
 	not input.caller_proof == "install"
 	violation := {

@@ -12,12 +12,10 @@ package admission.lib
 #   status: 400
 #   mark_failed: true
 #   answer: platform agent identity incomplete
-platform_requires_model contains violation if {
-	platform
-	some violation in identity_gaps
-}
+platform_requires_model contains violation if some violation in identity_gaps
 
 identity_gaps contains violation if {
+	platform
 	platform_secrets_defined
 	some key in data.required_secrets.platform
 	not has_secret(key)
@@ -30,6 +28,7 @@ identity_gaps contains violation if {
 
 identity_gaps contains violation if {
 	input.request.mcp_server_present == false
+	platform
 	violation := {
 		"reason": "mcp_server_missing",
 		"message": "The platform agent reports that it has no MCP server.",
@@ -40,6 +39,7 @@ identity_gaps contains violation if {
 # Without the list nobody can tell whether the agent is complete. That is the
 # policies' failing, not the workspace's, so it denies and marks nothing.
 identity_gaps contains violation if {
+	platform
 	not platform_secrets_defined
 	violation := {
 		"reason": "required_secrets_undefined",

@@ -30,4 +30,15 @@ tier_problems contains violation if {
 	}
 }
 
-tier_exists(tier) if tier in numbers.range(data.tiers.min, data.tiers.max)
+# Values of different types compare too: text is above every number, so a limit
+# or a tier that is no number has to be found out first.
+tier_exists(tier) if {
+	is_number(tier)
+	tier >= lowest_tier
+	tier <= highest_tier
+	floor(tier) == tier
+}
+
+lowest_tier := data.tiers.min if is_number(data.tiers.min)
+
+highest_tier := data.tiers.max if is_number(data.tiers.max)

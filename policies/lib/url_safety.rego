@@ -16,7 +16,7 @@ url_safety contains violation if some violation in url_problems
 # A heartbeat may leave the URL out, since it changes nothing about it.
 url_problems contains violation if {
 	input.hook == "register"
-	not given("url")
+	not url_given
 	not polls
 	violation := {
 		"reason": "url_missing",
@@ -24,8 +24,38 @@ url_problems contains violation if {
 	}
 }
 
+# Nearly every URL is safe, and then nothing more is asked. What url_safe asks
+# for and what url_dangers finds missing are the same conditions.
 url_problems contains violation if {
-	given("url")
+	url_given
+	not url_safe
+	some violation in url_dangers
+}
+
+url_given if {
+	url := input.request.url
+	not url in {null, ""}
+}
+
+url_safe if {
+	url_readable
+	url_scheme_allowed
+	not url_has_userinfo
+	url_names_host
+	url_destination_allowed
+}
+
+url_destination_allowed if {
+	input.url.ip != ""
+	url_address_allowed
+}
+
+url_destination_allowed if {
+	input.url.ip == ""
+	url_host_allowed
+}
+
+url_dangers contains violation if {
 	not url_readable
 	violation := {
 		"reason": "url_invalid",
@@ -33,7 +63,7 @@ url_problems contains violation if {
 	}
 }
 
-url_problems contains violation if {
+url_dangers contains violation if {
 	url_readable
 	not url_scheme_allowed
 	violation := {
@@ -42,7 +72,7 @@ url_problems contains violation if {
 	}
 }
 
-url_problems contains violation if {
+url_dangers contains violation if {
 	url_has_userinfo
 	violation := {
 		"reason": "url_userinfo",
@@ -50,7 +80,7 @@ url_problems contains violation if {
 	}
 }
 
-url_problems contains violation if {
+url_dangers contains violation if {
 	url_readable
 	not url_names_host
 	violation := {
@@ -59,7 +89,7 @@ url_problems contains violation if {
 	}
 }
 
-url_problems contains violation if {
+url_dangers contains violation if {
 	url_names_host
 	input.url.ip != ""
 	not url_address_allowed
@@ -69,7 +99,7 @@ url_problems contains violation if {
 	}
 }
 
-url_problems contains violation if {
+url_dangers contains violation if {
 	url_names_host
 	input.url.ip == ""
 	not url_host_allowed
@@ -78,8 +108,6 @@ url_problems contains violation if {
 		"message": "The URL points to a host name that no agent may have.",
 	}
 }
-
-polls if effective("delivery_mode") == "poll"
 
 # Control characters, spaces and backslashes are dropped by some parsers, kept
 # by others and taken for slashes by others still, so what one of them judges
@@ -110,6 +138,7 @@ url_has_userinfo if {
 # split the text at the @ elsewhere.
 url_has_userinfo if {
 	url_readable
+	contains(input.request.url, "@")
 	regex.match(`^[^:/?#]+://[^/?#]*@`, input.request.url)
 }
 

@@ -13,8 +13,7 @@ package admission.lib
 workspace_access_values contains violation if some violation in access_problems
 
 access_problems contains violation if {
-	access := effective("workspace_access")
-	not access in {null, "", "none", "read_only", "read_write"}
+	not workspace_access in {"none", "read_only", "read_write"}
 	violation := {
 		"reason": "workspace_access_unknown",
 		"message": "The workspace access is not none, read_only or read_write.",
@@ -22,7 +21,7 @@ access_problems contains violation if {
 }
 
 access_problems contains violation if {
-	effective("workspace_access") in {"read_only", "read_write"}
+	workspace_access in {"read_only", "read_write"}
 	not workspace_dir_named
 	violation := {
 		"reason": "workspace_dir_missing",

@@ -15,10 +15,8 @@ workspace_dir_safe contains violation if {
 	some violation in directory_problems
 }
 
-workspace_dir_named if {
-	directory := effective("workspace_dir")
-	not directory in {null, ""}
-}
+# Not "if workspace_dir", which does not hold when the directory is false.
+workspace_dir_named if workspace_dir != null
 
 directory_problems contains violation if {
 	not directory_text
@@ -53,10 +51,9 @@ directory_problems contains violation if {
 	}
 }
 
-directory_text := directory if {
-	directory := effective("workspace_dir")
-	is_string(directory)
-	not regex.match(`[\p{Cc}\\]`, directory)
+directory_text := workspace_dir if {
+	is_string(workspace_dir)
+	not regex.match(`[\p{Cc}\\]`, workspace_dir)
 }
 
 # Without empty and . segments, so that //etc/ and /./etc are /etc.

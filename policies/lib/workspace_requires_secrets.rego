@@ -14,63 +14,71 @@ package admission.lib
 #   answer: workspace is missing required secrets
 workspace_requires_secrets contains violation if some violation in secret_gaps
 
-secret_gaps contains violation if {
-	some key in (needed_by_row | needed_by_claim)
-	not has_secret(key)
-	violation := {
-		"reason": "secret_missing",
-		"message": sprintf("The workspace has no %s secret of its own.", [key]),
-		"mark_failed": need_marks(key),
-	}
-}
-
-secret_gaps contains violation if {
-	malformed_list
-	violation := {
-		"reason": "required_secrets_malformed",
-		"message": "The policies' list of secrets for this kind or runtime is not a list of names.",
-		"mark_failed": false,
-	}
-}
-
-malformed_list if {
-	some keys in (row_lists | claim_lists)
-	not names_secrets(keys)
-}
-
-needed_by_row contains key if {
+# What the row itself lacks is its state, whoever asks, and marks it.
+secret_gaps contains missing_secret(key, true) if {
 	some keys in row_lists
 	names_secrets(keys)
 	some key in keys
+	not has_secret(key)
 }
 
-needed_by_claim contains key if {
+# What a claimed kind or runtime lacks marks only if the caller proved itself.
+secret_gaps contains missing_secret(key, caller_proved) if {
 	some keys in claim_lists
 	names_secrets(keys)
 	some key in keys
+	not needed_by_row(key)
+	not has_secret(key)
 }
 
-row_lists contains data.required_secrets[input.facts.workspace.kind] if not stored_platform
+secret_gaps contains malformed_list if {
+	some keys in row_lists
+	not names_secrets(keys)
+}
+
+secret_gaps contains malformed_list if {
+	some keys in claim_lists
+	not names_secrets(keys)
+}
+
+missing_secret(key, marks) := {
+	"reason": "secret_missing",
+	"message": sprintf("The workspace has no %s secret of its own.", [key]),
+	"mark_failed": marks,
+}
+
+malformed_list := {
+	"reason": "required_secrets_malformed",
+	"message": "The policies' list of secrets for this kind or runtime is not a list of names.",
+	"mark_failed": false,
+}
+
+needed_by_row(key) if {
+	some keys in row_lists
+	names_secrets(keys)
+	key in keys
+}
+
+row_lists contains data.required_secrets[input.facts.workspace.kind] if input.facts.workspace.kind != "platform"
 
 row_lists contains data.required_runtime_secrets[input.facts.workspace.runtime]
 
-claim_lists contains data.required_secrets[input.request.kind] if not claims_platform
+claim_lists contains data.required_secrets[input.request.kind] if input.request.kind != "platform"
 
 # A workspace that is new and says no kind becomes an ordinary one.
 claim_lists contains data.required_secrets.workspace if {
 	not input.facts.exists
-	not given("kind")
+	not kind_requested
 }
 
 claim_lists contains data.required_runtime_secrets[input.request.runtime] if not runtime_stored
+
+kind_requested if {
+	kind := input.request.kind
+	not kind in {null, ""}
+}
 
 runtime_stored if {
 	runtime := input.facts.workspace.runtime
 	not runtime in {null, ""}
 }
-
-# As for a platform agent: the row's own needs are its state whoever asks, a
-# claimed kind or runtime counts only if the caller proved itself.
-need_marks(key) if key in needed_by_row
-
-need_marks(key) := caller_proved if not key in needed_by_row

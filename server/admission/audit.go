@@ -9,7 +9,7 @@ import (
 // StoredWorkspace is a workspace as a store lists it.
 type StoredWorkspace struct {
 	ID    uuid.UUID
-	Facts Facts // which exist
+	Facts Facts // which exist, unless they are bad: then there are none
 }
 
 // AuditState says where a run of the audit is.
@@ -37,9 +37,9 @@ type AuditRun struct {
 	Evaluated  int64            `json:"evaluated"`  // workspaces
 	Denied     int64            `json:"denied"`     // would be, or with Enforce were
 	Warned     int64            `json:"warned"`     // not denied, and not without violations
-	Failed     int64            `json:"failed"`     // gave no verdict
+	Failed     int64            `json:"failed"`     // gave no verdict, or could not be denied
 	Marked     int64            `json:"marked"`     // failed, by this run
-	Violations map[string]int64 `json:"violations"` // of all enforcements, by code
+	Violations map[string]int64 `json:"violations"` // workspaces by code, of violations of all enforcements
 }
 
 // AuditFinding is one workspace that a run has something to say of.
@@ -51,9 +51,9 @@ type AuditFinding struct {
 	Denied      bool        `json:"denied"`
 	Code        string      `json:"code"` // of the denying violation; else of the first
 	Violations  []Violation `json:"violations"`
-	Error       Code        `json:"error,omitempty"` // there was no verdict
+	Error       Code        `json:"error,omitempty"` // why there is no verdict, or why it was not enforced
 	Marked      bool        `json:"marked"`
-	DecisionID  uuid.UUID   `json:"decision_id"` // of the deny, Nil if nothing was enforced
+	DecisionID  uuid.UUID   `json:"decision_id,omitzero"` // of the deny, Nil if nothing was enforced
 }
 
 // AuditQuery asks for one page of findings of a run, in order of their workspaces.

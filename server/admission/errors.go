@@ -17,6 +17,7 @@ const (
 	CodeUIDConflict          Code = "uid_conflict"
 	CodeNoCandidate          Code = "no_candidate"
 	CodeCandidateChanged     Code = "candidate_changed"
+	CodeReplayRunning        Code = "replay_running"
 	CodeRequestTooLarge      Code = "request_too_large"
 	CodeUnsupportedMediaType Code = "unsupported_media_type"
 	CodeRateLimited          Code = "rate_limited"

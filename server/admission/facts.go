@@ -3,6 +3,7 @@ package admission
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/go-json-experiment/json"
@@ -17,6 +18,9 @@ type Facts struct {
 	GlobalSecretKeys []string       `json:"global_secret_keys"`
 }
 
+// ErrBadFacts says that what was read of a workspace are no facts.
+var ErrBadFacts = errors.New("facts")
+
 // NewFacts puts what a store read into one form: keys sorted, never null, so that Equal compares facts and
 // not the order in which a query happened to give them. A stored row without a kind is an error and never
 // "not platform": a facts query that loses the column would open the gate.
@@ -29,10 +33,10 @@ func NewFacts(exists bool, workspace []byte, secretKeys, globalSecretKeys []stri
 		SecretKeys: sorted(secretKeys), GlobalSecretKeys: sorted(globalSecretKeys),
 	}
 	if facts.Workspace.Kind() != '{' {
-		return Facts{}, errors.New("facts: workspace is not an object")
+		return Facts{}, fmt.Errorf("%w: workspace is not an object", ErrBadFacts)
 	}
 	if exists && facts.Kind() == "" {
-		return Facts{}, errors.New("facts: the stored workspace has no kind")
+		return Facts{}, fmt.Errorf("%w: the stored workspace has no kind", ErrBadFacts)
 	}
 	return facts, nil
 }

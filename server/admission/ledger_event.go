@@ -8,10 +8,10 @@ type LedgerEvent struct {
 	Seq int64
 }
 
-// StreamedEvent is an event on its way to a reader of the ledger.
-type StreamedEvent struct {
-	// Position is where a reader resumes who has this event and all that came before it: every event at or
-	// below it has been sent. It never goes back, and several events may have the same.
+// Streamed is an item of a ledger on its way to a reader.
+type Streamed[T any] struct {
+	// Position is where a reader resumes who has this item and all that came before it: everything at or below it
+	// has been sent. It never goes back, and several items may have the same.
 	Position int64
-	Event    *Event // nil where only the position has moved
+	Item     *T // nil where only the position has moved
 }

@@ -69,6 +69,11 @@ func ReadInput(text jsontext.Value) (Input, error) {
 	if in.Hook == "" {
 		return Input{}, errors.New("the input names no hook")
 	}
+	for _, object := range []*jsontext.Value{&in.Request, &in.Facts.Workspace} {
+		if len(*object) == 0 { // it was erased
+			*object = jsontext.Value("{}")
+		}
+	}
 	return in, nil
 }
 

@@ -72,18 +72,16 @@ func DecodeBatch(hook string, body []byte, maxDepth int) ([]Review, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(sent.Reviews) == 0 {
-		return nil, Malformed("reviews is required and not empty")
-	}
-	if len(sent.Reviews) > MaxBatch {
-		return nil, Malformed(fmt.Sprintf("reviews has %d entries, more than %d", len(sent.Reviews), MaxBatch))
+	err = checkBatch(len(sent.Reviews))
+	if err != nil {
+		return nil, err
 	}
 
 	reviews := make([]Review, len(sent.Reviews))
 	for i := range sent.Reviews {
 		reviews[i], err = sent.Reviews[i].review(hook)
 		if err != nil {
-			return nil, Malformed(fmt.Sprintf("reviews[%d]: %s", i, AsError(err).Detail))
+			return nil, inBatch(i, err)
 		}
 	}
 	return reviews, nil

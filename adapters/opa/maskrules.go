@@ -1,0 +1,131 @@
+package opa
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/google/uuid"
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/rego"
+	"github.com/open-policy-agent/opa/v1/storage"
+	"github.com/open-policy-agent/opa/v1/storage/inmem"
+
+	"gatehouse/server/admission"
+)
+
+// maskRules is the rule mask of package system.log, which OPA's own decision logs know too.
+type maskRules struct {
+	query rego.PreparedEvalQuery
+}
+
+var logPackage = ast.MustParseRef("data.system.log")
+
+// withoutLog leaves package system.log out: its input is a decision and not the input that hooks are checked against.
+func (c contents) withoutLog() contents {
+	rest := c
+	rest.modules = maps.Clone(c.modules)
+	maps.DeleteFunc(rest.modules, func(_ string, module *ast.Module) bool { return isLog(module) })
+	return rest
+}
+
+func isLog(module *ast.Module) bool { return module.Package.Path.Equal(logPackage) }
+
+// newMaskRules compiles the rule, beside all modules that it may use, and evaluates it once. nil: there is none.
+func newMaskRules(ctx context.Context, from contents) (*maskRules, error) {
+	mask := logPackage.Append(ast.StringTerm("mask"))
+	if !definesMask(from.modules) {
+		return nil, nil
+	}
+	store := inmem.NewFromObjectWithOpts(from.data, inmem.OptReturnASTValuesOnRead(true))
+	compiler := ast.NewCompiler().SetErrorLimit(0).WithCapabilities(capabilities()).WithDefaultRegoVersion(ast.RegoV1).WithStrict(true)
+	err := storage.Txn(ctx, store, storage.TransactionParams{}, func(txn storage.Transaction) error {
+		compiler.WithPathConflictsCheck(storage.NonEmpty(ctx, store, txn)).Compile(from.modules)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if compiler.Failed() {
+		return nil, compiler.Errors
+	}
+	query, err := rego.New(
+		rego.Compiler(compiler), rego.Store(store), rego.StrictBuiltinErrors(true),
+		rego.ParsedQuery(ast.NewBody(ast.NewExpr(ast.NewTerm(mask)))),
+	).PrepareForEval(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("the mask rule: %w", err)
+	}
+	rules := &maskRules{query}
+	limited, cancel := context.WithTimeout(ctx, rehearsalTimeout)
+	defer cancel()
+	_, err = rules.evaluate(limited, admission.Decision{}, admission.Input{Request: []byte("{}"), Facts: admission.Facts{Workspace: []byte("{}")}})
+	return rules, err
+}
+
+func definesMask(modules map[string]*ast.Module) bool {
+	for _, module := range modules {
+		for _, rule := range module.Rules {
+			if isLog(module) && rule.Head.Ref()[0].Value.Compare(ast.Var("mask")) == 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// logEvent is what the rule sees, by the names of OPA's decision logs.
+type logEvent struct {
+	DecisionID  uuid.UUID          `json:"decision_id"`
+	Path        string             `json:"path"`
+	Input       jsontext.Value     `json:"input"`
+	Result      *logResult         `json:"result,omitempty"`
+	Error       *admission.Failure `json:"error,omitempty"`
+	RequestedBy string             `json:"requested_by,omitempty"`
+	Timestamp   time.Time          `json:"timestamp"`
+}
+
+type logResult struct {
+	Allowed    bool                  `json:"allowed"`
+	Violations []admission.Violation `json:"violations"`
+}
+
+func (m *maskRules) evaluate(ctx context.Context, d admission.Decision, in admission.Input) ([]maskOp, error) {
+	event, err := eventOf(d, in)
+	if err != nil {
+		return nil, err
+	}
+	results, err := evalQuery(ctx, m.query, []rego.EvalOption{rego.EvalParsedInput(event.Value), rego.EvalTime(d.At)})
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the mask rule: %w", err)
+	}
+	if len(results) == 0 {
+		return nil, nil
+	}
+	return readMaskOps(results[0].Expressions[0].Value)
+}
+
+func eventOf(d admission.Decision, in admission.Input) (*ast.Term, error) {
+	event := logEvent{
+		DecisionID: d.ID, Path: "admission/" + in.Hook, RequestedBy: d.Caller, Timestamp: d.At, Error: d.Failed,
+	}
+	if d.Failed == nil {
+		event.Result = &logResult{Allowed: d.Verdict.Allowed(), Violations: d.Verdict.Violations}
+	}
+	var err error
+	event.Input, err = in.JSON()
+	if err != nil {
+		return nil, err
+	}
+	text, err := json.Marshal(event)
+	if err != nil {
+		return nil, err
+	}
+	return jsonValue(text)
+}

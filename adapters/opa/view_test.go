@@ -1,0 +1,61 @@
+package opa_test
+
+import (
+	"testing"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/stretchr/testify/require"
+
+	"gatehouse/adapters/opa"
+	policytests "gatehouse/policies_test"
+	"gatehouse/server/admission"
+)
+
+func TestWhatAViewKnowsIsWhatTheInputHolds(t *testing.T) {
+	snapshot := embedded(t)
+	all, err := opa.LoadCases(policytests.FS, "cases")
+	require.NoError(t, err)
+	odd := `{"workspace": {"id": "01890a5d-ac96-774b-bcce-b302099a8057", "k\u0069nd": "pl\u0061tform", "agent_card": {"url": "x"},
+		"url": "https://\u0061", "tier": 1e2, "parent_id": [1, {"a": null}], "name": {"url": 1}}}`
+	inputs := []admission.Input{input(t, "register", odd, facts(t, `{"k\u0069nd": "a", "url": null, "other": 1}`, "A", "B"))}
+	for _, one := range all {
+		inputs = append(inputs, one.Input())
+	}
+	known := 0
+	for _, in := range inputs {
+		document, err := opa.InputValue(in)
+		require.NoError(t, err)
+		for _, text := range []string{
+			"input.hook", "input.dry_run", "input.caller_proof", "input.request.kind", "input.request.url", "input.request.tier",
+			"input.request.parent_id", "input.request.parent_id[1].a", "input.request.name.url", "input.request.kind.deeper",
+			"input.facts.exists", "input.facts.workspace.kind", "input.facts.workspace.url", "input.facts.secret_keys", "input.facts.secret_keys.A",
+			"input.facts.global_secret_keys", "input.url.valid", "input.url.scheme", "input.url.host", "input.url.ip", "input.url.port",
+			"input.url.userinfo", "input.url.host.deeper", "input.deployment.saas",
+		} {
+			ref := ast.MustParseRef(text)
+			found, isKnown := snapshot.Seen(in, ref)
+			require.True(t, isKnown, text)
+			want, err := document.Find(ref[1:])
+			if err != nil {
+				require.Nil(t, found, text)
+				continue
+			}
+			require.NotNil(t, found, text)
+			require.Zero(t, want.Compare(found), "%s: %v, %v", text, want, found)
+			known++
+		}
+	}
+	require.Greater(t, known, 1000)
+}
+
+func TestAViewDoesNotKnowWhatNoPolicyMentions(t *testing.T) {
+	snapshot := embedded(t)
+	in := registering(t, `, "agent_card": {}, "kind": "platform"`)
+	for _, text := range []string{
+		"input", "input.request", "input.request.agent_card", "input.request.agent_card.url", "input.facts", "input.facts.workspace",
+		"input.facts.workspace.other", "input.url", "input.deployment", "input.other", "input.url.other", "input.facts.other", "input.request[0]",
+	} {
+		_, isKnown := snapshot.Seen(in, ast.MustParseRef(text))
+		require.False(t, isKnown, text)
+	}
+}

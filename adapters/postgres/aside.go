@@ -1,0 +1,36 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
+)
+
+// connectAside makes a connection beside the pool, for what holds one for long: reviews need those of the pool. A
+// statement on it does not outlive its context, for the connection does not either.
+func (s *Store) connectAside(ctx context.Context) (*pgx.Conn, error) {
+	config := s.pool.Config().ConnConfig
+	// While waiting for what others do there is no statement to be cancelled, only the wait.
+	config.BuildContextWatcherHandler = func(c *pgconn.PgConn) ctxwatch.Handler {
+		return &pgconn.DeadlineContextWatcherHandler{Conn: c.Conn()}
+	}
+	// The server finds out by itself when we are gone without a word, and gives up what was locked.
+	config.RuntimeParams["tcp_keepalives_idle"] = "30"
+	config.RuntimeParams["tcp_keepalives_interval"] = "10"
+	config.RuntimeParams["tcp_keepalives_count"] = "3"
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("connecting: %w", err)
+	}
+	return conn, nil
+}
+
+// closeAside closes conn even if ctx has ended.
+func closeAside(ctx context.Context, conn *pgx.Conn) {
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), pingTimeout)
+	defer cancel()
+	_ = conn.Close(limited) // what matters of it is done or lost already
+}

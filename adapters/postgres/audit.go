@@ -1,0 +1,218 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"gatehouse/server/admission"
+)
+
+const (
+	saveAuditSQL = `
+with run as (
+    insert into gatehouse.audit_runs (
+        id, hook, state, enforce, policy_revision, started_at, updated_at, finished_at, worked_us, cursor,
+        evaluated, denied, warned, failed, marked, violations
+    ) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+    on conflict (id) do update set
+        hook = excluded.hook, state = excluded.state, enforce = excluded.enforce,
+        policy_revision = excluded.policy_revision, started_at = excluded.started_at,
+        updated_at = excluded.updated_at, finished_at = excluded.finished_at, worked_us = excluded.worked_us,
+        cursor = excluded.cursor, evaluated = excluded.evaluated, denied = excluded.denied,
+        warned = excluded.warned, failed = excluded.failed, marked = excluded.marked, violations = excluded.violations
+)
+insert into gatehouse.audit_findings (
+    run_id, workspace_id, kind, status, denied, code, violations, error, marked, decision_id
+)
+select * from unnest(
+    $17::uuid[], $18::uuid[], $19::text[], $20::text[], $21::boolean[], $22::text[], $23::json[], $24::text[],
+    $25::boolean[], $26::uuid[]
+)
+on conflict (run_id, workspace_id) do nothing`
+
+	auditsSQL = `
+select id, hook, state, enforce, policy_revision, started_at, updated_at, finished_at, worked_us, cursor,
+    evaluated, denied, warned, failed, marked, violations
+from gatehouse.audit_runs order by id desc limit $1`
+
+	auditFindingsSQL = `
+select run_id, workspace_id, kind, status, denied, code, violations, error, marked, decision_id
+from gatehouse.audit_findings f
+`
+
+	// Uuids of version 7 are ordered by time.
+	oldAuditsSQL = "select id from gatehouse.audit_runs order by id desc offset $1"
+
+	pruneFindingsSQL = `
+delete from gatehouse.audit_findings
+where run_id = $1 and workspace_id = any (array(
+    select workspace_id from gatehouse.audit_findings where run_id = $1 order by workspace_id limit $2
+))`
+)
+
+// SaveAudit keeps a run as it is now, and findings that are new, in one transaction.
+func (s *Store) SaveAudit(ctx context.Context, run admission.AuditRun, findings []admission.AuditFinding) error {
+	counts, err := json.Marshal(run.Violations, json.Deterministic(true))
+	if err != nil {
+		return fmt.Errorf("encoding the counts of an audit: %w", err)
+	}
+	var rows findingRows
+	for i := range findings {
+		err = rows.add(&findings[i])
+		if err != nil {
+			return err
+		}
+	}
+	arguments := []any{
+		[16]byte(run.ID), run.Hook, string(run.State), run.Enforce, run.Revision, run.StartedAt, run.UpdatedAt, run.FinishedAt,
+		run.Worked.Microseconds(), [16]byte(run.Cursor), run.Evaluated, run.Denied, run.Warned, run.Failed, run.Marked, counts,
+	}
+	_, err = s.pool.Exec(ctx, saveAuditSQL, append(arguments, rows.arguments()...)...)
+	if err != nil {
+		return because(ctx, fmt.Errorf("saving an audit: %w", err))
+	}
+	return nil
+}
+
+// findingRows are findings as the arrays that saveAuditSQL takes.
+type findingRows struct {
+	runs, workspaces               [][16]byte
+	kinds, statuses, codes, errors []string
+	denied, marked                 []bool
+	violations                     [][]byte
+	decisions                      []*[16]byte
+}
+
+func (r *findingRows) add(f *admission.AuditFinding) error {
+	violations, err := encodeViolations(f.Violations)
+	if err != nil {
+		return err
+	}
+	var decision *[16]byte
+	if f.DecisionID != uuid.Nil {
+		decision = (*[16]byte)(&f.DecisionID)
+	}
+	r.runs, r.workspaces = append(r.runs, f.RunID), append(r.workspaces, f.WorkspaceID)
+	r.kinds, r.statuses = append(r.kinds, f.Kind), append(r.statuses, f.Status)
+	r.codes, r.errors = append(r.codes, f.Code), append(r.errors, string(f.Error))
+	r.denied, r.marked = append(r.denied, f.Denied), append(r.marked, f.Marked)
+	r.violations, r.decisions = append(r.violations, violations), append(r.decisions, decision)
+	return nil
+}
+
+func (r *findingRows) arguments() []any {
+	return []any{
+		r.runs, r.workspaces, r.kinds, r.statuses, r.denied, r.codes, r.violations, r.errors, r.marked, r.decisions,
+	}
+}
+
+// Audits are the last so many runs, newest first.
+func (s *Store) Audits(ctx context.Context, limit int) ([]admission.AuditRun, error) {
+	rows, err := s.pool.Query(ctx, auditsSQL, limit)
+	if err != nil {
+		return nil, because(ctx, fmt.Errorf("reading audits: %w", err))
+	}
+	runs, err := pgx.CollectRows(rows, readAudit)
+	if err != nil {
+		return nil, because(ctx, fmt.Errorf("reading audits: %w", err))
+	}
+	return runs, nil
+}
+
+func readAudit(row pgx.CollectableRow) (admission.AuditRun, error) {
+	var run admission.AuditRun
+	var workedMicros int64
+	var counts []byte
+	err := row.Scan((*[16]byte)(&run.ID), &run.Hook, (*string)(&run.State), &run.Enforce, &run.Revision,
+		&run.StartedAt, &run.UpdatedAt, &run.FinishedAt, &workedMicros, (*[16]byte)(&run.Cursor),
+		&run.Evaluated, &run.Denied, &run.Warned, &run.Failed, &run.Marked, &counts)
+	if err != nil {
+		return run, err
+	}
+	err = json.Unmarshal(counts, &run.Violations)
+	if err != nil {
+		return run, fmt.Errorf("audit %s: reading its counts: %w", run.ID, err)
+	}
+	run.Worked = time.Duration(workedMicros) * time.Microsecond
+	run.StartedAt, run.UpdatedAt = run.StartedAt.UTC(), run.UpdatedAt.UTC()
+	if run.FinishedAt != nil {
+		run.FinishedAt = new(run.FinishedAt.UTC())
+	}
+	return run, nil
+}
+
+// AuditFindings gives one page of the findings of a run, in order of workspaces.
+func (s *Store) AuditFindings(ctx context.Context, query admission.AuditQuery) ([]admission.AuditFinding, error) {
+	sql, arguments := auditFindingsSQL+"where run_id = $1 and workspace_id > $2", []any{[16]byte(query.RunID), [16]byte(query.After)}
+	if query.Code != "" {
+		sql, arguments = sql+" and code = $3", append(arguments, query.Code)
+	}
+	rows, err := s.pool.Query(ctx, sql+" order by workspace_id limit "+strconv.Itoa(query.Limit), arguments...)
+	if err != nil {
+		return nil, because(ctx, fmt.Errorf("reading the findings of an audit: %w", err))
+	}
+	findings, err := pgx.CollectRows(rows, readFinding)
+	if err != nil {
+		return nil, because(ctx, fmt.Errorf("reading the findings of an audit: %w", err))
+	}
+	return findings, nil
+}
+
+func readFinding(row pgx.CollectableRow) (admission.AuditFinding, error) {
+	var f admission.AuditFinding
+	var violations []byte
+	var decision *[16]byte
+	err := row.Scan((*[16]byte)(&f.RunID), (*[16]byte)(&f.WorkspaceID), &f.Kind, &f.Status, &f.Denied, &f.Code, &violations,
+		(*string)(&f.Error), &f.Marked, &decision)
+	if err != nil {
+		return f, err
+	}
+	err = json.Unmarshal(violations, &f.Violations)
+	if err != nil {
+		return f, fmt.Errorf("finding of workspace %s: reading its violations: %w", f.WorkspaceID, err)
+	}
+	if decision != nil {
+		f.DecisionID = *decision
+	}
+	return f, nil
+}
+
+// PruneAudits deletes all but the newest so many runs. The findings of one go first, in batches: until a run has
+// lost all of them it is there to be pruned again.
+func (s *Store) PruneAudits(ctx context.Context, keep int) error {
+	rows, err := s.pool.Query(ctx, oldAuditsSQL, keep)
+	if err != nil {
+		return because(ctx, fmt.Errorf("looking for old audits: %w", err))
+	}
+	old, err := uuids(rows)
+	if err != nil {
+		return because(ctx, fmt.Errorf("looking for old audits: %w", err))
+	}
+	for _, id := range old {
+		err = s.deleteAudit(ctx, id)
+		if err != nil {
+			return because(ctx, fmt.Errorf("deleting an old audit: %w", err))
+		}
+	}
+	return nil
+}
+
+func (s *Store) deleteAudit(ctx context.Context, id uuid.UUID) error {
+	for {
+		tag, err := s.pool.Exec(ctx, pruneFindingsSQL, [16]byte(id), pruneBatch)
+		if err != nil {
+			return err
+		}
+		if tag.RowsAffected() < pruneBatch {
+			break
+		}
+	}
+	_, err := s.pool.Exec(ctx, "delete from gatehouse.audit_runs where id = $1", [16]byte(id))
+	return err
+}

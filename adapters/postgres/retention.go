@@ -1,0 +1,125 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"gatehouse/server/admission"
+)
+
+const (
+	pruneUIDsSQL = `
+delete from gatehouse.request_uids
+where ctid = any (array(select ctid from gatehouse.request_uids where decided_at < $1 order by decided_at limit $2))`
+
+	// Of the partitions without a lower bound, which are never dropped while they take in what is new.
+	openPartitionsSQL = `select name from gatehouse.decision_partitions where first_id is null`
+
+	pruneDecisionsSQL = `
+delete from %[1]s
+where id = any (array(select id from %[1]s where id < $1 order by id limit $2))`
+)
+
+// pruneBatch rows are deleted in well under the time that a statement may take.
+const pruneBatch = 5000
+
+const lockNotAvailable = "55P03"
+
+// PruneDecisions makes the partitions of the days to come, and deletes decisions and uids of the days that were over
+// at before: whole partitions where there are, row by row in what is left of the time before there were. A partition
+// that somebody is at work on stays until the next time. Ledgered events stay.
+//
+// The serving role cannot change tables: see the functions of migration 5.
+func (s *Store) PruneDecisions(ctx context.Context, now, before time.Time) (admission.Pruned, error) {
+	const right = "prune decisions"
+	conn, err := s.lockAside(ctx, right)
+	if err != nil || conn == nil {
+		return admission.Pruned{}, err
+	}
+	defer unlockAside(ctx, conn, right)
+
+	_, err = conn.Exec(ctx, "select gatehouse.extend_decisions($1)", now)
+	if err != nil && !isBusy(err) {
+		return admission.Pruned{}, because(ctx, fmt.Errorf("making partitions for decisions to come: %w", err))
+	}
+	const day = 24 * time.Hour
+	end := before.UTC().Truncate(day)
+	if end.Unix() <= 0 {
+		return admission.Pruned{}, nil
+	}
+	return pruneBefore(ctx, conn, end)
+}
+
+// pruneBefore deletes uids first: a uid without its decision can be asked again, a decision without its uid too, but
+// a uid that leads nowhere could be neither answered nor decided.
+func pruneBefore(ctx context.Context, conn *pgx.Conn, end time.Time) (admission.Pruned, error) {
+	var pruned admission.Pruned
+	n, err := deleteInBatches(ctx, conn, pruneUIDsSQL, end)
+	pruned.UIDs = n
+	if err != nil {
+		return pruned, because(ctx, fmt.Errorf("deleting old uids: %w", err))
+	}
+	pruned.Partitions, err = dropPartitions(ctx, conn, end)
+	if err != nil {
+		return pruned, because(ctx, fmt.Errorf("dropping old partitions: %w", err))
+	}
+	rows, err := conn.Query(ctx, openPartitionsSQL)
+	if err != nil {
+		return pruned, because(ctx, fmt.Errorf("listing partitions: %w", err))
+	}
+	open, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return pruned, because(ctx, fmt.Errorf("listing partitions: %w", err))
+	}
+	first := [16]byte(admission.FirstDecisionID(end))
+	for _, partition := range open {
+		sql := fmt.Sprintf(pruneDecisionsSQL, pgx.Identifier{"gatehouse", partition}.Sanitize())
+		n, err = deleteInBatches(ctx, conn, sql, first)
+		pruned.Decisions += n
+		if err != nil {
+			return pruned, because(ctx, fmt.Errorf("deleting old decisions: %w", err))
+		}
+	}
+	return pruned, nil
+}
+
+func deleteInBatches(ctx context.Context, conn *pgx.Conn, sql string, before any) (int64, error) {
+	var deleted int64
+	for {
+		tag, err := conn.Exec(ctx, sql, before, pruneBatch)
+		if err != nil {
+			return deleted, err
+		}
+		deleted += tag.RowsAffected()
+		if tag.RowsAffected() < pruneBatch {
+			return deleted, nil
+		}
+	}
+}
+
+// dropPartitions drops one partition a transaction, because no decision can be written meanwhile.
+func dropPartitions(ctx context.Context, conn *pgx.Conn, end time.Time) ([]string, error) {
+	var dropped []string
+	for {
+		var name *string
+		err := conn.QueryRow(ctx, "select gatehouse.drop_decisions($1)", end).Scan(&name)
+		if isBusy(err) || err == nil && name == nil {
+			return dropped, nil
+		}
+		if err != nil {
+			return dropped, err
+		}
+		dropped = append(dropped, *name)
+	}
+}
+
+// isBusy says whether a lock was not to be had in time.
+func isBusy(err error) bool {
+	var refused *pgconn.PgError
+	return errors.As(err, &refused) && refused.Code == lockNotAvailable
+}

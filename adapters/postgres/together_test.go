@@ -1,0 +1,164 @@
+package postgres_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"gatehouse/adapters/postgres"
+	"gatehouse/internal/testenv"
+	"gatehouse/server/admission"
+)
+
+// Marks that come at the same time share transactions, and must not share anything else. These tests bring many
+// at once; which of them meet in one transaction is chance, so each holds for any way of sharing.
+
+func (h *harness) putWorkspaces(t testing.TB, n int) []uuid.UUID {
+	t.Helper()
+	ids := make([]uuid.UUID, n)
+	for i := range ids {
+		ids[i] = uuid.New()
+		h.PutWorkspace(t, ids[i], admission.Workspace{Name: "one of many", Kind: "workspace", Status: new("provisioning"), DeliveryMode: "push"})
+	}
+	return ids
+}
+
+// markAll marks all at once, and gives what came of each.
+func (h *harness) markAll(t testing.TB, decisions []admission.Decision, judge func(i int) admission.Judge) ([]admission.Decision, []error) {
+	t.Helper()
+	marked, errs := make([]admission.Decision, len(decisions)), make([]error, len(decisions))
+	var marking sync.WaitGroup
+	for i, d := range decisions {
+		marking.Go(func() { marked[i], errs[i] = h.store.RecordAndMark(t.Context(), d, admission.Facts{}, judge(i)) })
+	}
+	marking.Wait()
+	return marked, errs
+}
+
+func denials(t testing.TB, ids []uuid.UUID) []admission.Decision {
+	t.Helper()
+	decisions := make([]admission.Decision, len(ids))
+	for i, id := range ids {
+		decisions[i] = deniedDecision(t, id)
+	}
+	return decisions
+}
+
+func TestARowThatIsHeldHoldsUpNobodyElse(t *testing.T) {
+	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent), func(o *postgres.Options) { o.Timeout = patience })
+	ids := h.putWorkspaces(t, 30)
+	held := ids[:2]
+	for _, id := range held {
+		defer h.lockRow(t, id)()
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var waiting sync.WaitGroup
+	for _, d := range denials(t, held) {
+		waiting.Go(func() { _, _ = h.store.RecordAndMark(ctx, d, admission.Facts{}, judgeAs(d)) })
+	}
+	defer waiting.Wait()
+	defer cancel()
+
+	decisions := denials(t, ids[2:])
+	marked, errs := h.markAll(t, decisions, func(i int) admission.Judge { return judgeAs(decisions[i]) })
+
+	for i := range decisions {
+		require.NoError(t, errs[i])
+		require.True(t, marked[i].MarkedFailed)
+	}
+}
+
+func TestADenyThatCannotBeDecidedAgainFailsAlone(t *testing.T) {
+	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent))
+	decisions := denials(t, h.putWorkspaces(t, 30))
+	undecided := errors.New("the policies gave no verdict")
+
+	marked, errs := h.markAll(t, decisions, func(i int) admission.Judge {
+		if i%5 == 0 {
+			return func(context.Context, admission.Facts) (admission.Decision, error) {
+				return admission.Decision{}, undecided
+			}
+		}
+		return judgeAs(decisions[i])
+	})
+
+	for i, d := range decisions {
+		if i%5 == 0 {
+			require.ErrorIs(t, errs[i], undecided)
+			h.requireUntouched(t, d.WorkspaceID)
+			continue
+		}
+		require.NoError(t, errs[i])
+		require.True(t, marked[i].MarkedFailed)
+		require.Len(t, h.Announced(t, d.WorkspaceID), 1)
+	}
+}
+
+func TestAUIDThatWasAnsweredBeforeIsAnsweredAloneAgain(t *testing.T) {
+	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent))
+	ids := h.putWorkspaces(t, 30)
+	answered := make(map[int]uuid.UUID)
+	decisions := denials(t, ids)
+	for i := range decisions {
+		decisions[i].UID = fmt.Sprintf("uid-%d", i)
+		if i%5 == 0 {
+			first := allowedDecision(t, ids[i])
+			first.UID = decisions[i].UID
+			_, err := h.store.Record(t.Context(), first)
+			require.NoError(t, err)
+			answered[i] = first.ID
+		}
+	}
+
+	marked, errs := h.markAll(t, decisions, func(i int) admission.Judge { return judgeAs(decisions[i]) })
+
+	for i := range decisions {
+		require.NoError(t, errs[i])
+		if first, repeated := answered[i]; repeated {
+			require.Equal(t, first, marked[i].ID)
+			require.Empty(t, h.OutgoingEvents(t, ids[i]))
+			require.Equal(t, "provisioning", h.Row(t, ids[i]).Status)
+			continue
+		}
+		require.Equal(t, decisions[i].ID, marked[i].ID)
+		require.Len(t, h.OutgoingEvents(t, ids[i]), 1)
+		require.Equal(t, "failed", h.Row(t, ids[i]).Status)
+	}
+}
+
+func TestFactsThatAreAskedForTogetherAreThoseOfEachAlone(t *testing.T) {
+	for name, query := range map[string]string{
+		"the built-in query": "",
+		"an operator's own": `select $1::uuid <> '00000000-0000-0000-0000-000000000000' as "exists",
+			jsonb_build_object('kind', 'workspace', 'name', $1::text) as workspace, '{}'::text[] as secret_keys, '{}'::text[] as global_secret_keys`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent), func(o *postgres.Options) { o.FactsQuery = query })
+			ids := append(h.putWorkspaces(t, 60), uuid.New(), uuid.Nil)
+			for i, id := range ids[:40] {
+				h.PutSecret(t, id, fmt.Sprintf("KEY_%d", i%3))
+			}
+			alone := make([]admission.Facts, len(ids))
+			for i, id := range ids {
+				var err error
+				alone[i], err = h.store.Facts(t.Context(), id)
+				require.NoError(t, err)
+			}
+			for range 5 {
+				var asking sync.WaitGroup
+				together, errs := make([]admission.Facts, len(ids)), make([]error, len(ids))
+				for i, id := range ids {
+					asking.Go(func() { together[i], errs[i] = h.store.Facts(t.Context(), id) })
+				}
+				asking.Wait()
+				require.NoError(t, errors.Join(errs...))
+				require.Equal(t, alone, together)
+			}
+		})
+	}
+}

@@ -1,0 +1,92 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+const (
+	// beginWakeSQL begins a transaction that nobody needs to survive a crash: who is not woken polls.
+	beginWakeSQL = `begin; set local synchronous_commit = off`
+
+	wakeSQL = `select pg_notify('` + eventsChannel + `', '')`
+
+	wakeTimeout = 2 * time.Second
+)
+
+// wakeUp tells who waits for events that some were committed. It is not part of the transactions that write them,
+// because Postgres commits transactions that notify one after the other, and each waits for the disk: denies would be
+// recorded one at a time. One notification does for all that were committed before it.
+type wakeUp struct {
+	store   *Store
+	pending chan struct{} // holds one while there is something to tell
+	closing chan struct{}
+	working sync.WaitGroup
+}
+
+func newWakeUp(s *Store) *wakeUp {
+	w := &wakeUp{store: s, pending: make(chan struct{}, 1), closing: make(chan struct{})}
+	w.working.Go(w.run)
+	return w
+}
+
+func (w *wakeUp) call() {
+	select {
+	case w.pending <- struct{}{}:
+	default: // whoever takes what is there tells of this too
+	}
+}
+
+// close tells what is to be told, and ends.
+func (w *wakeUp) close() {
+	close(w.closing)
+	w.working.Wait()
+}
+
+func (w *wakeUp) run() {
+	for {
+		select {
+		case <-w.pending:
+			w.tell()
+		case <-w.closing:
+			select {
+			case <-w.pending:
+				w.tell()
+			default:
+			}
+			return
+		}
+	}
+}
+
+func (w *wakeUp) tell() {
+	ctx, cancel := context.WithTimeout(context.Background(), wakeTimeout)
+	defer cancel()
+	err := w.notify(ctx)
+	if err != nil {
+		w.store.logger.WarnContext(ctx, "who waits for events is not woken, and polls", "error", err)
+	}
+}
+
+func (w *wakeUp) notify(ctx context.Context) error {
+	tx, err := w.store.pool.BeginTx(ctx, pgx.TxOptions{BeginQuery: beginWakeSQL})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback(ctx) }()
+	_, err = tx.Exec(ctx, wakeSQL)
+	if err != nil {
+		return fmt.Errorf("notifying: %w", err)
+	}
+	if w.store.outbox != nil {
+		err = w.store.outbox.Wake(ctx, tx)
+		if err != nil {
+			return err
+		}
+	}
+	return tx.Commit(ctx)
+}

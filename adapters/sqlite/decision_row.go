@@ -1,0 +1,90 @@
+package sqlite
+
+import (
+	"database/sql"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/google/uuid"
+
+	"gatehouse/server/admission"
+)
+
+// decisionColumns are what decisionRow reads of decisions d.
+const decisionColumns = `
+    d.seq, d.id, d.decided_at, coalesce(d.uid, ''), d.hook, d.caller, d.caller_proof, d.workspace_id, d.kind,
+    d.error_code, d.error_detail, d.policy_revision, d.marked_failed, d.dry_run, d.violations, d.event_id, d.event,
+    d.facts_us, d.policy_us, d.erased, d.masked, d.input`
+
+// decisionRow is scanned into again and again.
+type decisionRow struct {
+	seq               int64
+	id, workspaceID   uuid.UUID
+	at                string
+	uid, hook, caller string
+	proof             admission.CallerProof
+	kind, revision    string
+	failed, detail    sql.Null[string]
+	marked, dry       bool
+	violations        sql.RawBytes
+	eventID           uuid.NullUUID
+	event             sql.RawBytes
+	factsUS, policyUS int64
+	erased, masked    sql.RawBytes
+	input             []byte
+}
+
+func (r *decisionRow) cells() []any {
+	return []any{
+		&r.seq, &r.id, &r.at, &r.uid, &r.hook, &r.caller, &r.proof, &r.workspaceID, &r.kind,
+		&r.failed, &r.detail, &r.revision, &r.marked, &r.dry, &r.violations, &r.eventID, &r.event,
+		&r.factsUS, &r.policyUS, &r.erased, &r.masked, &r.input,
+	}
+}
+
+func (r *decisionRow) decision() (admission.Decision, error) {
+	d := admission.Decision{
+		ID: r.id, UID: r.uid, Hook: r.hook, Caller: r.caller, CallerProof: r.proof,
+		WorkspaceID: r.workspaceID, Kind: r.kind, Input: jsontext.Value(r.input), MarkedFailed: r.marked,
+		Verdict: admission.Verdict{Revision: r.revision},
+		// Of a review that is a dry run for itself nothing is recorded.
+		DryRun: r.dry, Unenforced: r.dry,
+		Timings: admission.Timings{
+			Facts:  time.Duration(r.factsUS) * time.Microsecond,
+			Policy: time.Duration(r.policyUS) * time.Microsecond,
+		},
+	}
+	if r.failed.Valid {
+		d.Failed = &admission.Failure{Code: admission.Code(r.failed.V), Detail: r.detail.V}
+	}
+	var err error
+	d.At, err = time.Parse(timeLayout, r.at)
+	if err != nil {
+		return d, err
+	}
+	if r.eventID.Valid {
+		d.Event = &admission.Event{ID: r.eventID.UUID, DecisionID: d.ID, Hook: d.Hook}
+	}
+	for _, part := range []struct {
+		text []byte
+		into any
+	}{
+		{r.violations, &d.Verdict.Violations}, {r.event, d.Event},
+		{r.erased, &d.Redaction.Erased}, {r.masked, &d.Redaction.Masked},
+	} {
+		if part.text == nil {
+			continue
+		}
+		err = json.Unmarshal(part.text, part.into)
+		if err != nil {
+			return d, err
+		}
+	}
+	return d, nil
+}
+
+// timeLayout has a fixed width, so that times sort as texts.
+const timeLayout = "2006-01-02T15:04:05.000000Z"
+
+func timeText(t time.Time) string { return t.UTC().Format(timeLayout) }

@@ -1,0 +1,318 @@
+package storetest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"gatehouse/server/admission"
+)
+
+var decisionsTests = map[string]func(*testing.T, Harness){
+	"a decision is read by its id as it was recorded": func(t *testing.T, h Harness) {
+		id := uuid.New()
+		h.PutWorkspace(t, id, platform())
+		marked := mustRegister(t, h.Store(), withUID(decision(t, id, allowed()), "uid-marked", "body"))
+		dry := decision(t, uuid.New(), denied(modelMissing))
+		dry.DryRun, dry.Unenforced = true, true
+		redacted := decision(t, uuid.New(), allowed())
+		redacted.Redaction = admission.Redaction{Erased: []string{"/input/request/a~1b"}, Masked: []string{"/input/request/agent_card", "/input/é"}}
+		for _, d := range []admission.Decision{decision(t, uuid.New(), allowed()), dry, redacted, failed(t, "uid-failed")} {
+			mustRecord(t, h.Store(), d)
+			requireRead(t, d, read(t, h.Store(), d.ID))
+		}
+		requireRead(t, marked, read(t, h.Store(), marked.ID))
+	},
+	"an id that no decision has is ErrNoDecision": func(t *testing.T, h Harness) {
+		mustRecord(t, h.Store(), decision(t, uuid.New(), allowed()))
+
+		_, err := h.Store().Decision(t.Context(), uuid.New())
+
+		require.ErrorIs(t, err, admission.ErrNoDecision)
+	},
+	"an error claims no uid: the same request is decided when it comes again": func(t *testing.T, h Harness) {
+		first, last := failed(t, "uid-1"), failed(t, "uid-1")
+		mustRecord(t, h.Store(), first)
+		_, err := h.Store().Recorded(t.Context(), "uid-1")
+		require.ErrorIs(t, err, admission.ErrNotRecorded)
+		answered := withUID(decision(t, first.WorkspaceID, allowed()), "uid-1", "body")
+
+		recorded, err := h.Store().Record(t.Context(), answered)
+		require.NoError(t, err)
+		mustRecord(t, h.Store(), last)
+		again, err := h.Store().Recorded(t.Context(), "uid-1")
+		require.NoError(t, err)
+
+		require.Equal(t, answered.ID, recorded.ID)
+		require.Equal(t, answered.ID, again.ID)
+		require.ElementsMatch(t, []uuid.UUID{first.ID, answered.ID, last.ID},
+			ids(list(t, h.Store(), admission.DecisionFilter{UID: "uid-1"}, true, 10)))
+	},
+	"any filter selects what it says, in both orders, in pages of any size": func(t *testing.T, h Harness) {
+		all := history(t, h.Store(), 150)
+		rapid.Check(t, func(rt *rapid.T) {
+			filter := anyFilter(rt, all)
+			var want []uuid.UUID
+			for i := range all {
+				if filter.Passes(&all[i]) {
+					want = append(want, all[i].ID)
+				}
+			}
+			oldestFirst := rapid.Bool().Draw(rt, "oldest first")
+			if !oldestFirst {
+				slices.Reverse(want)
+			}
+
+			got := list(t, h.Store(), filter, oldestFirst, rapid.IntRange(1, 200).Draw(rt, "page"))
+
+			require.Equal(rt, want, ids(got))
+		})
+	},
+	"a page has whole decisions": func(t *testing.T, h Harness) {
+		all := history(t, h.Store(), 40)
+
+		got := list(t, h.Store(), admission.DecisionFilter{}, true, 7)
+
+		require.Len(t, got, len(all))
+		for i := range all {
+			requireRead(t, all[i], got[i])
+		}
+	},
+	"what is written meanwhile makes no page skip or repeat what was there": func(t *testing.T, h Harness) {
+		all := history(t, h.Store(), 60)
+		before := time.Now().UTC()
+		ctx, cancel := context.WithCancel(t.Context())
+		var writing sync.WaitGroup
+		writing.Go(func() {
+			for ctx.Err() == nil {
+				mustRecord(t, h.Store(), decision(t, uuid.New(), allowed()))
+			}
+		})
+		for _, oldestFirst := range []bool{true, false} {
+			times := make(map[uuid.UUID]int)
+			for _, d := range list(t, h.Store(), admission.DecisionFilter{Until: before}, oldestFirst, 7) {
+				times[d.Decision.ID]++
+			}
+			require.Len(t, times, len(all))
+			for _, d := range all {
+				require.Equal(t, 1, times[d.ID])
+			}
+		}
+		cancel()
+		writing.Wait()
+	},
+	"the ledger has every decision once, in rising order": func(t *testing.T, h Harness) {
+		last, err := h.Store().LastDecisionSeq(t.Context())
+		require.NoError(t, err)
+		require.Zero(t, last)
+		all := history(t, h.Store(), 30)
+
+		ledger := readDecisions(t, h.Store(), 7)
+
+		require.Len(t, ledger, len(all))
+		require.ElementsMatch(t, ids(ledger), idsOf(all))
+		require.Equal(t, ledger, readDecisions(t, h.Store(), 1000))
+		last, err = h.Store().LastDecisionSeq(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, ledger[len(ledger)-1].Seq, last)
+		for _, d := range ledger {
+			require.Equal(t, d, read(t, h.Store(), d.Decision.ID))
+		}
+		writers, err := h.Store().DecisionWriters(t.Context())
+		require.NoError(t, err)
+		require.Empty(t, writers)
+	},
+	"a decision that is recorded later comes later in the ledger, whatever its time": func(t *testing.T, h Harness) {
+		now := time.Now().UTC().Truncate(time.Microsecond)
+		newer, older := at(t, decision(t, uuid.New(), allowed()), now), at(t, decision(t, uuid.New(), allowed()), now.Add(-time.Hour))
+		mustRecord(t, h.Store(), newer)
+		mustRecord(t, h.Store(), older)
+
+		require.Equal(t, []uuid.UUID{newer.ID, older.ID}, ids(readDecisions(t, h.Store(), 10)))
+	},
+	"reading decisions ends with its context": func(t *testing.T, h Harness) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+
+		_, err := h.Store().Decision(ctx, uuid.New())
+		require.ErrorIs(t, err, context.Canceled)
+		_, err = h.Store().Decisions(ctx, admission.DecisionQuery{Limit: 1})
+		require.ErrorIs(t, err, context.Canceled)
+		_, err = h.Store().DecisionsAfter(ctx, 0, 1)
+		require.ErrorIs(t, err, context.Canceled)
+	},
+	"how far a collector has come is kept, for each of them": func(t *testing.T, h Harness) {
+		shipped := func(collector string) int64 {
+			seq, err := h.Store().ShippedSeq(t.Context(), collector)
+			require.NoError(t, err)
+			return seq
+		}
+		require.Zero(t, shipped("one"))
+
+		require.NoError(t, h.Store().SetShippedSeq(t.Context(), "one", 17))
+		require.NoError(t, h.Store().SetShippedSeq(t.Context(), "other", 1))
+		require.NoError(t, h.Store().SetShippedSeq(t.Context(), "one", 1<<40))
+
+		require.EqualValues(t, 1<<40, shipped("one"))
+		require.EqualValues(t, 1, shipped("other"))
+	},
+}
+
+// failed is the record of a review that was answered with an error; its input could not be kept.
+func failed(t require.TestingT, uid string) admission.Decision {
+	d := withUID(decision(t, uuid.New(), admission.Verdict{Revision: revision}), uid, "body")
+	d.Failed = &admission.Failure{Code: admission.CodePolicyError, Detail: "the policies gave no verdict – \"é\""}
+	d.Input, d.Redaction = []byte("null"), admission.ErasedWhole()
+	return d
+}
+
+// at makes d a decision of another time.
+func at(t require.TestingT, d admission.Decision, when time.Time) admission.Decision {
+	id, err := admission.NewDecisionID(when)
+	require.NoError(t, err)
+	d.ID, d.At = id, when
+	return d
+}
+
+// history records n decisions of all sorts, of forty days and of moments that lie close together, and gives them
+// in order of their ids.
+func history(t testing.TB, s Store, n int) []admission.Decision {
+	t.Helper()
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	workspaces := []uuid.UUID{uuid.New(), uuid.New(), uuid.New()}
+	all := make([]admission.Decision, n)
+	for i := range all {
+		d := decision(t, workspaces[rand.IntN(len(workspaces))], allowed())
+		switch rand.IntN(4) {
+		case 0:
+			violation := deny("it says no")
+			violation.Code = fmt.Sprintf("CODE_%d", rand.IntN(3))
+			d.Verdict = admission.NewVerdict([]admission.Violation{violation, deny(modelMissing)}, revision)
+		case 1:
+			d.Verdict, d.Failed = admission.Verdict{Revision: revision}, &admission.Failure{Code: admission.CodeFactsUnavailable, Detail: "no facts"}
+		}
+		if rand.IntN(2) == 0 {
+			d.Hook = "heartbeat"
+		}
+		if rand.IntN(3) == 0 {
+			d = withUID(d, uuid.NewString(), "body")
+		}
+		when := now.Add(-time.Duration(rand.IntN(40)) * 24 * time.Hour).Add(-time.Duration(rand.IntN(5000)) * time.Microsecond)
+		d = at(t, d, when)
+		if rand.IntN(8) == 0 { // an id as it was made before ids were made of times
+			d.ID = at(t, d, when.Add(30*time.Second)).ID
+		}
+		mustRecord(t, s, d)
+		all[i] = d
+	}
+	slices.SortFunc(all, func(a, b admission.Decision) int { return bytes.Compare(a.ID[:], b.ID[:]) })
+	return all
+}
+
+// anyFilter draws a filter of values that occur, and of some that do not.
+func anyFilter(rt *rapid.T, all []admission.Decision) admission.DecisionFilter {
+	some := all[rapid.IntRange(0, len(all)-1).Draw(rt, "some decision")]
+	draw := func(what string) bool { return rapid.IntRange(0, 3).Draw(rt, what+", 0 for yes") == 0 }
+	var filter admission.DecisionFilter
+	if draw("hook") {
+		filter.Hook = rapid.SampledFrom([]string{"register", "heartbeat", "none"}).Draw(rt, "hook")
+	}
+	if draw("allowed") {
+		filter.Allowed = new(rapid.Bool().Draw(rt, "allowed"))
+	}
+	if draw("failed") {
+		filter.Failed = new(rapid.Bool().Draw(rt, "failed"))
+	}
+	if draw("code") {
+		filter.Code = rapid.SampledFrom([]string{"CODE_0", identityGate, string(admission.CodeFactsUnavailable), "NONE"}).Draw(rt, "code")
+	}
+	if draw("workspace") {
+		filter.WorkspaceID = some.WorkspaceID
+	}
+	if draw("uid") {
+		filter.UID = some.UID
+	}
+	if draw("since") {
+		filter.Since = all[rapid.IntRange(0, len(all)-1).Draw(rt, "since")].At
+	}
+	if draw("until") {
+		filter.Until = all[rapid.IntRange(0, len(all)-1).Draw(rt, "until")].At
+	}
+	return filter
+}
+
+// list reads all that a filter selects, page by page.
+func list(t testing.TB, s Store, filter admission.DecisionFilter, oldestFirst bool, page int) []admission.LedgerDecision {
+	t.Helper()
+	query := admission.DecisionQuery{DecisionFilter: filter, OldestFirst: oldestFirst, Limit: page}
+	var all []admission.LedgerDecision
+	for {
+		found, err := s.Decisions(t.Context(), query)
+		require.NoError(t, err)
+		require.LessOrEqual(t, len(found), page)
+		all = append(all, found...)
+		if len(found) < page {
+			return all
+		}
+		query.After = found[len(found)-1].Decision.ID
+	}
+}
+
+// readDecisions reads the whole ledger, in pages.
+func readDecisions(t testing.TB, s Store, page int) []admission.LedgerDecision {
+	t.Helper()
+	var all []admission.LedgerDecision
+	after := int64(0)
+	for {
+		found, err := s.DecisionsAfter(t.Context(), after, page)
+		require.NoError(t, err)
+		for _, d := range found {
+			require.Greater(t, d.Seq, after)
+			after = d.Seq
+		}
+		all = append(all, found...)
+		if len(found) < page {
+			return all
+		}
+	}
+}
+
+func read(t testing.TB, s Store, id uuid.UUID) admission.LedgerDecision {
+	t.Helper()
+	d, err := s.Decision(t.Context(), id)
+	require.NoError(t, err)
+	return d
+}
+
+// requireRead says that got is want as a page or a look-up gives it: without the digest of its request.
+func requireRead(t testing.TB, want admission.Decision, got admission.LedgerDecision) {
+	t.Helper()
+	want.Digest = [32]byte{}
+	require.Positive(t, got.Seq)
+	requireSame(t, want, got.Decision)
+}
+
+func ids(decisions []admission.LedgerDecision) []uuid.UUID {
+	var all []uuid.UUID
+	for _, d := range decisions {
+		all = append(all, d.Decision.ID)
+	}
+	return all
+}
+
+func idsOf(decisions []admission.Decision) []uuid.UUID {
+	var all []uuid.UUID
+	for _, d := range decisions {
+		all = append(all, d.ID)
+	}
+	return all
+}

@@ -1,0 +1,244 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+)
+
+// subject is one line of the table of servers.
+type subject struct {
+	row     string
+	name    string
+	target  target
+	before  func(ctx context.Context) error // makes a run ready; nil for nothing
+	samples []sample
+}
+
+// The goals as the table says them, and as they are checked: a ratio of throughputs, and one of p99.
+type goal struct {
+	text      string
+	faster    float64 // than `opa run`, at least; 0 for no such goal
+	p99       float64 // of that of `opa run`, at most; 0 likewise
+	perSecond float64 // at least; 0 likewise
+}
+
+const (
+	opaName  = "`opa run --server`, stores nothing"
+	bareName = "a bare net/http handler, decides nothing"
+)
+
+var goals = map[string]goal{
+	"A":       {text: "2.5 ×, half the p99", faster: 2.5, p99: 0.5},
+	"A batch": {text: "6 ×", faster: 6},
+	"B":       {text: "1.3 ×, the same p99", faster: 1.3, p99: 1},
+	"C":       {text: "1.5 ×", faster: 1.5},
+	"D":       {text: "5,000/s", perSecond: 5000},
+}
+
+const batchSize = 100
+
+func denyShare(decisions int64) int64 { return decisions / denyEvery }
+
+func (r *rig) subjects(o options) ([]*subject, error) {
+	some := mixed()
+	var all []*subject
+	var failed error
+	add := func(row, name string, server *process, requests [][]byte, err error, change func(*subject)) {
+		if err != nil {
+			failed = err
+		}
+		s := &subject{row: row, name: name, target: target{server: server, requests: requests, each: 1}}
+		change(s)
+		all = append(all, s)
+	}
+	denies := func(text string) func(*subject) {
+		return func(s *subject) { s.target.counted, s.target.denied = text, denyShare }
+	}
+
+	requests, err := opaQueries(some)
+	add("", opaName, r.opaServer, requests, err, denies(`"reason"`))
+	if o.has("A") {
+		requests, err = evaluations(some)
+		add("", bareName, r.bare, requests, err, func(*subject) {})
+		add("A", "decision only, facts in the request", r.sqlite, requests, err, denies(`"allowed":false`))
+		requests, err = evaluationBatches(append(some, some...), batchSize)
+		add("A batch", fmt.Sprintf("the same, %d in a request", batchSize), r.sqlite, requests, err, func(s *subject) {
+			denies(`"allowed":false`)(s)
+			s.target.each = batchSize
+		})
+	}
+	if o.has("B") {
+		requests, err = reviews(some)
+		add("B", "full review on Postgres, durable", r.postgres, requests, err, func(s *subject) {
+			denies(`"allowed":false`)(s)
+			s.target.watch = r.postmaster
+		})
+	}
+	if o.has("C") {
+		requests, err = reviews(some)
+		add("C", "full review on SQLite, durable", r.sqlite, requests, err, denies(`"allowed":false`))
+	}
+	if o.has("D") {
+		requests, err = reviews(failing(failingWorkspaces))
+		add("D", "denies with effect on Postgres, durable", r.postgres, requests, err, func(s *subject) {
+			s.target.counted, s.target.once, s.target.watch = `"marked_failed":true`, true, r.postmaster
+			s.target.denied = func(decisions int64) int64 { return decisions }
+			s.before = r.unmark
+		})
+	}
+	return all, failed
+}
+
+// compareServers measures every server once in a round. Each round begins with another one.
+func (rep *report) compareServers(ctx context.Context, r *rig) error {
+	o, subjects := rep.options, rep.subjects
+	for round := -1; round < o.rounds; round++ { // the first is a warm-up
+		for i := range subjects {
+			s := subjects[(i+max(round, 0))%len(subjects)]
+			if s.before != nil {
+				err := s.before(ctx)
+				if err != nil {
+					return err
+				}
+			}
+			seconds := o.seconds
+			if round < 0 {
+				seconds /= 2
+			}
+			run := func() (sample, error) { return s.target.measure(ctx, o.self, seconds, connections) }
+			if round < 0 {
+				_, err := run()
+				if err != nil {
+					return err
+				}
+				continue
+			}
+			measured, err := rep.take(ctx, r, s, run)
+			if err != nil {
+				return err
+			}
+			s.samples = append(s.samples, measured)
+			o.progress("round %d: %-45s %7.0f/s  p99 %6.2f ms  %v + %v CPU", round+1, s.name, measured.PerSecond,
+				milliseconds(measured.P99), measured.ServerCPU, measured.DatabaseCPU)
+		}
+	}
+	return nil
+}
+
+// take does one run, and of row B notes memory and where the time goes.
+func (rep *report) take(ctx context.Context, r *rig, s *subject, run func() (sample, error)) (sample, error) {
+	if s.row != "B" {
+		return run()
+	}
+	measured, parts, err := watchReviews(ctx, r.postgres, run)
+	if err != nil {
+		return sample{}, err
+	}
+	used, err := resident(r.postgres.command.Process.Pid)
+	rep.breakdowns, rep.memory = append(rep.breakdowns, parts), append(rep.memory, used)
+	return measured, err
+}
+
+func (o options) progress(format string, values ...any) {
+	fmt.Fprintf(os.Stderr, format+"\n", values...)
+}
+
+// scaled is row F with one thing varied: what it was, and the samples at each value.
+type scaled struct {
+	at      int
+	samples []sample
+}
+
+// connectionCounts are those of row F.
+var connectionCounts = []int{1, 4, 16, 64, 256}
+
+func (o options) varyConnections(ctx context.Context, r *rig) ([]scaled, error) {
+	requests, err := reviews(mixed())
+	if err != nil {
+		return nil, err
+	}
+	results := make([]scaled, len(connectionCounts))
+	for range o.rounds {
+		for i, count := range connectionCounts {
+			t := target{server: r.postgres, requests: requests, each: 1}
+			measured, err := t.measure(ctx, o.self, o.seconds/2, count)
+			if err != nil {
+				return nil, err
+			}
+			results[i].at = count
+			results[i].samples = append(results[i].samples, measured)
+			o.progress("%3d connections: %7.0f/s  p99 %6.2f ms", count, measured.PerSecond, milliseconds(measured.P99))
+		}
+	}
+	return results, nil
+}
+
+// asked are as many workspaces as are asked for, whatever number is stored.
+const asked = 1_000
+
+// varyWorkspaces cannot go back and forth, so it asks before and after, each time for workspaces from all over.
+func (o options) varyWorkspaces(ctx context.Context, r *rig) ([]scaled, error) {
+	var results []scaled
+	stored := 0
+	for _, count := range []int{asked, o.workspaces} {
+		err := r.grow(ctx, stored, count)
+		if err != nil {
+			return nil, err
+		}
+		stored = count
+		requests, err := reviews(spread(asked, count))
+		if err != nil {
+			return nil, err
+		}
+		one := scaled{at: count}
+		t := target{server: r.postgres, requests: requests, each: 1, watch: r.postmaster}
+		for range o.rounds + 1 {
+			measured, err := t.measure(ctx, o.self, o.seconds/2, connections)
+			if err != nil {
+				return nil, err
+			}
+			one.samples = append(one.samples, measured)
+			o.progress("%7d workspaces: %7.0f/s  p99 %6.2f ms  %v + %v CPU", count, measured.PerSecond,
+				milliseconds(measured.P99), measured.ServerCPU, measured.DatabaseCPU)
+		}
+		one.samples = one.samples[1:] // a warm-up, of the database's memory above all
+		results = append(results, one)
+	}
+	return results, nil
+}
+
+func (o options) startTimes(ctx context.Context, r *rig) ([]float64, error) {
+	var all []float64
+	for i := range o.rounds {
+		took, err := r.startTime(ctx, fmt.Sprintf("start-%d", i))
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, milliseconds(took))
+	}
+	return all, nil
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+func median(values []float64) float64 {
+	sorted := slices.Sorted(slices.Values(values))
+	middle := len(sorted) / 2
+	if len(sorted)%2 == 1 {
+		return sorted[middle]
+	}
+	return (sorted[middle-1] + sorted[middle]) / 2
+}
+
+func medianOf(samples []sample, of func(sample) float64) float64 {
+	values := make([]float64, len(samples))
+	for i, s := range samples {
+		values[i] = of(s)
+	}
+	return median(values)
+}

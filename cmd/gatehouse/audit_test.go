@@ -1,0 +1,329 @@
+package main
+
+import (
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"gatehouse/internal/testenv"
+	"gatehouse/server"
+	"gatehouse/server/admission"
+)
+
+const awaySink = `[{name: ops, type: webhook, url: "http://127.0.0.1:9/", allow_private: true, secrets: ["` + webhookSecret + `"]}]`
+
+// demoFile is an SQLite file with the demo workspaces, which no server has open.
+func demoFile(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "gatehouse.db")
+	s := serveHere(t, "--demo", "--database-url", "sqlite:"+path)
+	s.waitReady()
+	require.Zero(t, s.stop())
+	return "sqlite:" + path
+}
+
+// audited runs the command and reads its JSON.
+func audited(t *testing.T, database string, args ...string) auditReport {
+	t.Helper()
+	got := command(t, "", append([]string{"audit", "--output", "json", "--database-url", database}, args...)...)
+	require.Zero(t, got.code, got.err)
+	var report auditReport
+	require.NoError(t, json.Unmarshal([]byte(got.out), &report), got.out)
+	return report
+}
+
+func TestAnAuditFindsWhatWouldBeDeniedAndChangesNothing(t *testing.T) {
+	database := demoFile(t)
+	report := audited(t, database)
+	require.Equal(t, admission.AuditFinished, report.Audit.State)
+	require.Equal(t, []int64{5, 3, 0, 0, 0}, []int64{
+		report.Audit.Evaluated, report.Audit.Denied, report.Audit.Warned, report.Audit.Failed, report.Audit.Marked,
+	})
+	require.Equal(t, demoWithoutModel, report.Examples["PLATFORM_AGENT_IDENTITY_GATE"][0].WorkspaceID)
+	path := strings.TrimPrefix(database, "sqlite:")
+	var decisions, failed int
+	query(t, path, "select count(*) from decisions", &decisions)
+	query(t, path, "select count(*) from workspaces where status = 'failed'", &failed)
+	require.Zero(t, decisions+failed)
+
+	got := command(t, "", "audit", "--database-url", database, "--fail-on-violation")
+	require.Equal(t, exitFailed, got.code)
+	require.Contains(t, got.out, "5 workspaces: 3 would be denied, 0 warned of, 0 without a verdict\n")
+	require.Regexp(t, `(?m)^PLATFORM_AGENT_IDENTITY_GATE +1 +as `+demoWithoutModel.String()+`$`, got.out)
+
+	lenient := candidateFolder(t, "{PLATFORM_AGENT_IDENTITY_GATE: warn, BUDGET_EXCEEDED: audit, WORKSPACE_REMOVED: warn}")
+	got = command(t, "", "audit", "--database-url", database, "--policies", lenient, "--fail-on-violation")
+	require.Zero(t, got.code, got.out)
+	require.Contains(t, got.out, "0 would be denied")
+}
+
+func TestAuditsAreListedAndShownWithoutAServer(t *testing.T) {
+	database := demoFile(t)
+	got := command(t, "", "audit", "show", "--database-url", database)
+	require.Equal(t, exitFailed, got.code)
+	require.Contains(t, got.err, "no audit is kept")
+	first := audited(t, database, "--examples", "0")
+	require.Empty(t, first.Examples)
+	second := audited(t, database)
+
+	got = command(t, "", "audit", "list", "--database-url", database, "--output", "json")
+	var list server.AuditList
+	require.NoError(t, json.Unmarshal([]byte(got.out), &list))
+	require.Equal(t, []uuid.UUID{second.Audit.ID, first.Audit.ID}, []uuid.UUID{list.Audits[0].ID, list.Audits[1].ID})
+	require.Regexp(t, `(?m)^`+first.Audit.ID.String()+` +\S+ +finished +no +5 +3 +0 +0 +0 `,
+		command(t, "", "audit", "list", "--database-url", database).out)
+
+	got = command(t, "", "audit", "show", "--database-url", database, "--limit", "2")
+	require.Regexp(t, `(?m)^`+demoWithoutModel.String()+` +platform +provisioning +yes +no +PLATFORM_AGENT_IDENTITY_GATE +model_missing$`, got.out)
+	cursor := regexp.MustCompile(`--cursor (\S+)`).FindStringSubmatch(got.out)
+	require.NotNil(t, cursor, got.out)
+	got = command(t, "", "audit", "show", first.Audit.ID.String(), "--database-url", database, "--cursor", cursor[1], "--output", "json")
+	var page auditPage
+	require.NoError(t, json.Unmarshal([]byte(got.out), &page))
+	require.Equal(t, first.Audit.ID, page.Audit.ID)
+	require.Len(t, page.Findings, 1)
+	got = command(t, "", "audit", "show", "--database-url", database, "--code", "BUDGET_EXCEEDED")
+	require.NotContains(t, got.out, demoWithoutModel.String())
+
+	for says, args := range map[string][]string{
+		"no audit has this id":              {"audit", "show", uuid.NewString()},
+		"--limit is not a number from 1 to": {"audit", "show", "--limit=0"},
+		"--cursor is not one":               {"audit", "show", "--cursor=x"},
+		"must not be negative":              {"audit", "--rate=-1"},
+	} {
+		got = command(t, "", append(args, "--database-url", database)...)
+		require.Equal(t, exitFailed, got.code, says)
+		require.Contains(t, got.err, says)
+	}
+}
+
+// trail is all that a deny leaves behind, but for ids and times.
+type trail struct {
+	Status, LastError string
+	Structure, Events []string
+	Jobs, Decisions   []string
+}
+
+// trailOf reads it from a database of either kind.
+func trailOf(t *testing.T, url string, id uuid.UUID) (found trail) {
+	t.Helper()
+	driver, schema, arguments := "pgx", "gatehouse.", "cast(args as text)"
+	if path, isSQLite := strings.CutPrefix(url, "sqlite:"); isSQLite {
+		driver, schema, arguments, url = "sqlite", "", "json(args)", path
+	}
+	db, err := sql.Open(driver, url)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, db.Close()) }()
+	require.NoError(t, db.QueryRowContext(t.Context(),
+		`select cast(status as text), coalesce(last_sample_error, '') from workspaces where id = $1`, id.String()).Scan(&found.Status, &found.LastError))
+	texts := func(query string, args ...any) (all []string) {
+		rows, err := db.QueryContext(t.Context(), query, args...)
+		require.NoError(t, err)
+		defer func() { require.NoError(t, rows.Close()) }()
+		for rows.Next() {
+			var text string
+			require.NoError(t, rows.Scan(&text))
+			all = append(all, normalize(text))
+		}
+		require.NoError(t, rows.Err())
+		return all
+	}
+	found.Structure = texts(`select event_type || ' ' || cast(payload as text) from structure_events where workspace_id = $1`, id.String())
+	found.Events = texts(`select message from `+schema+`events where workspace_id = $1`, id.String())
+	found.Jobs = texts(`select kind || ' ' || queue || ' ' || ` + arguments + ` from ` + schema + `river_job order by id`)
+	found.Decisions = texts(`
+select hook || ' ' || caller_proof || ' ' || kind || ' ' || code || ' ' || cast(marked_failed as text) || ' ' ||
+    cast(violations as text) || ' ' || coalesce(cast(event as text), '')
+from `+schema+`decisions where workspace_id = $1`, id.String())
+	return found
+}
+
+// auditStores are databases with a platform workspace that has no MODEL.
+func auditStores(t *testing.T) map[string]func(t *testing.T) (database string, id uuid.UUID) {
+	t.Helper()
+	return map[string]func(t *testing.T) (string, uuid.UUID){
+		"sqlite": func(t *testing.T) (string, uuid.UUID) { return demoFile(t), demoWithoutModel },
+		"postgres": func(t *testing.T) (string, uuid.UUID) {
+			database := testenv.DatabaseURL(t, testenv.RegistryCurrent)
+			newRegistry(t, database).exec(`
+insert into workspaces (id, name, kind, url) values ($1, 'nameless', 'platform', 'https://nameless.example.com')`, demoWithoutModel)
+			return database, demoWithoutModel
+		},
+	}
+}
+
+// What an audit denies is denied as a registry's own request is: the row, the registry's event, the ledger, the
+// sinks' jobs and the record are the same, and happen once.
+func TestAnEnforcingAuditDeniesExactlyAsALiveReviewDoes(t *testing.T) {
+	for name, open := range auditStores(t) {
+		t.Run(name, func(t *testing.T) {
+			live, id := open(t)
+			s := serveHere(t, "--database-url", live, "--sinks", awaySink)
+			s.waitReady()
+			status, answer := s.send(http.MethodPost, "/v1/admission/register", fmt.Sprintf(
+				`{"workspace": {"id": %q, "url": "https://nameless.example.com", "kind": "platform", "delivery_mode": "push"}}`, id), "")
+			require.Equal(t, 200, status)
+			require.True(t, parseAnswer(t, answer).MarkedFailed)
+			require.Zero(t, s.stop())
+			want := trailOf(t, live, id)
+			require.Equal(t, "failed", want.Status)
+			require.Len(t, want.Jobs, 1)
+
+			database, id := open(t)
+			report := audited(t, database, "--enforce", "--sinks", awaySink)
+			require.True(t, report.Audit.Enforce)
+			require.EqualValues(t, 1, report.Audit.Marked)
+			finding := report.Examples["PLATFORM_AGENT_IDENTITY_GATE"][0]
+			require.True(t, finding.Marked)
+			require.NotEqual(t, uuid.Nil, finding.DecisionID)
+			require.Equal(t, want, trailOf(t, database, id))
+
+			again := audited(t, database, "--enforce", "--sinks", awaySink)
+			require.Zero(t, again.Audit.Marked, "it is failed for this reason already")
+			second := trailOf(t, database, id)
+			require.Equal(t, want.Structure, second.Structure)
+			require.Equal(t, want.Events, second.Events)
+			require.Equal(t, want.Jobs, second.Jobs)
+			require.Len(t, second.Decisions, 2)
+		})
+	}
+}
+
+func TestAnEnforcingAuditWithoutSinksSaysThatNobodyIsTold(t *testing.T) {
+	got := command(t, "", "audit", "--enforce", "--database-url", demoFile(t))
+	require.Zero(t, got.code)
+	require.Contains(t, got.err, "no sinks are given: nobody is told of workspaces that are marked failed")
+	require.Contains(t, got.out, "3 denied (1 marked failed now)")
+}
+
+// A row that an operator's facts query cannot make facts of is a finding, and hides no other.
+func TestARowThatIsNoFactsIsAFinding(t *testing.T) {
+	queries := map[string]string{
+		"sqlite": `
+select w.id is not null as "exists", json_object('name', w.name, 'kind', nullif(w.kind, 'platform'), 'url', w.url) as workspace,
+    '[]' as secret_keys, '[]' as global_secret_keys
+from (select $1 as id) asked left join workspaces w on w.id = asked.id`,
+		"postgres": `
+select w.id is not null as "exists", json_build_object('name', w.name, 'kind', nullif(w.kind, 'platform'), 'url', w.url) as workspace,
+    array[]::text[] as secret_keys, array[]::text[] as global_secret_keys
+from (select $1::uuid as id) asked left join workspaces w on w.id = asked.id`,
+	}
+	for name, open := range auditStores(t) {
+		t.Run(name, func(t *testing.T) {
+			database, id := open(t)
+			report := audited(t, database, "--facts-query-file", file(t, "facts.sql", queries[name]))
+			require.Positive(t, report.Audit.Failed)
+			got := command(t, "", "audit", "show", "--database-url", database)
+			require.Regexp(t, `(?m)^`+id.String()+` .* no +no +facts_unavailable`, got.out)
+		})
+	}
+}
+
+func TestAServerAuditsOnScheduleAndEveryReplicaShowsIt(t *testing.T) {
+	for name, open := range auditStores(t) {
+		t.Run(name, func(t *testing.T) {
+			database, id := open(t)
+			args := []string{"--database-url", database, "--audit-interval", "1h", "--audit-enforce", "--sinks", awaySink}
+			gate := start(t, args...).waitReady()
+			const violations = `gatehouse_audit_violations{code="PLATFORM_AGENT_IDENTITY_GATE"}`
+			require.Eventually(t, func() bool { return gate.metric(`gatehouse_audit_runs_total{result="finished"}`) == "1" }, patience, tick)
+			require.Equal(t, "1", gate.metric(denials("register")))
+			require.Equal(t, "1", gate.metric(`gatehouse_decision_records_total{result="recorded"}`))
+			found := trailOf(t, database, id)
+			require.Equal(t, "failed", found.Status)
+			require.Len(t, found.Jobs, 1)
+
+			status, text := gate.get("/v1/audits")
+			require.Equal(t, 200, status)
+			var list server.AuditList
+			require.NoError(t, json.Unmarshal([]byte(text), &list))
+			require.Len(t, list.Audits, 1)
+			require.EqualValues(t, 1, list.Audits[0].Marked)
+			status, text = gate.get("/v1/audits/" + list.Audits[0].ID.String() + "/findings?code=PLATFORM_AGENT_IDENTITY_GATE")
+			require.Equal(t, 200, status)
+			require.Contains(t, text, id.String())
+			require.Contains(t, gate.logged(), `"msg":"audit finished"`)
+			gate.end()
+
+			// One that comes later does not audit again, and shows the same.
+			other := start(t, args...).waitReady()
+			require.Equal(t, "1", other.metric(violations))
+			require.NotEqual(t, "0", other.metric("gatehouse_audit_last_run_timestamp_seconds"))
+			require.Equal(t, "0", other.metric(`gatehouse_audit_runs_total{result="finished"}`))
+		})
+	}
+}
+
+func TestServeRefusesAnAuditThatCannotBe(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for _, args := range [][]string{{"--audit-interval=-1s"}, {"--audit-rate=-1"}, {"--audit-enforce", "--dry-run"}} {
+		got := command(t, "", append([]string{"serve", "--listen=127.0.0.1:0"}, args...)...)
+		require.Equal(t, exitFailed, got.code)
+		require.Contains(t, got.err, "--audit-")
+	}
+}
+
+// A process that audits is killed. The next one goes on where it was, and the sum is that of one look at everything.
+func TestAnAuditSurvivesKill9(t *testing.T) {
+	const workspaces = 3000
+	database := testenv.DatabaseURL(t, testenv.RegistryCurrent)
+	reg := newRegistry(t, database)
+	fillRegistry(t, database, workspaces)
+	platform := reg.workspace("platform", "online")
+	path, err := buildProgram()
+	require.NoError(t, err)
+	migrated := command(t, "", "migrate", "--database-url", database)
+	require.Zero(t, migrated.code, migrated.err)
+
+	killed := exec.Command(path, "audit", "--enforce", "--rate", "500", "--database-url", database, "--sinks", awaySink)
+	require.NoError(t, killed.Start())
+	require.Eventually(t, func() bool {
+		return reg.count(`select coalesce(max(evaluated), 0) from gatehouse.audit_runs`) >= 500
+	}, patience, tick)
+	got := command(t, "", "audit", "--database-url", database)
+	require.Equal(t, exitFailed, got.code)
+	require.Contains(t, got.err, "another audit of this database is running")
+	require.NoError(t, killed.Process.Kill())
+	_ = killed.Wait()
+	before := reg.count(`select max(evaluated) from gatehouse.audit_runs`)
+	require.Less(t, before, workspaces)
+
+	var report auditReport
+	require.Eventually(t, func() bool { // until the database has heard that its client is dead
+		got = command(t, "", "audit", "--enforce", "--sinks", awaySink, "--output", "json", "--database-url", database)
+		return got.code == 0
+	}, patience, tick)
+	require.NoError(t, json.Unmarshal([]byte(got.out), &report))
+	require.Equal(t, 1, reg.count(`select count(*) from gatehouse.audit_runs`), "it is the same audit")
+	require.EqualValues(t, workspaces+1, report.Audit.Evaluated)
+	require.EqualValues(t, 31, report.Audit.Denied)
+	require.EqualValues(t, 1, report.Audit.Marked)
+	require.Equal(t, 31, reg.count(`select count(*) from gatehouse.audit_findings`))
+	require.Equal(t, 1, reg.ledgerEvents(platform))
+	require.Equal(t, 1, reg.decisions(platform))
+}
+
+func TestAnAuditThatIsToldToStopSaysWhereTheNextGoesOn(t *testing.T) {
+	database := testenv.DatabaseURL(t, testenv.RegistryCurrent)
+	reg := newRegistry(t, database)
+	fillRegistry(t, database, 1000)
+	gate := start(t, "--database-url", database, "--audit-interval", "1h", "--audit-rate", "100").waitReady()
+	require.Eventually(t, func() bool {
+		return reg.count(`select coalesce(max(evaluated), 0) from gatehouse.audit_runs`) >= 100
+	}, patience, tick)
+	gate.end()
+	require.Contains(t, gate.logged(), `"msg":"audit is interrupted"`)
+
+	gate = start(t, "--database-url", database, "--audit-interval", "1h", "--audit-rate", "0").waitReady()
+	require.Eventually(t, func() bool { return gate.metric(`gatehouse_audit_runs_total{result="finished"}`) == "1" }, patience, tick)
+	require.Equal(t, 1, reg.count(`select count(*) from gatehouse.audit_runs where state = 'finished' and evaluated = 1000`))
+}

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"gatehouse/adapters/metrics"
+	"gatehouse/adapters/opa"
+	"gatehouse/server"
+	"gatehouse/server/admission"
+	"gatehouse/server/audit"
+)
+
+// auditFlags say when serve audits the stored workspaces.
+type auditFlags struct {
+	AuditInterval time.Duration `help:"How often every stored workspace is held to the live policies; 0 for never. See docs/operations.md." default:"0s"`
+	AuditRate     int           `help:"Workspaces that the audit looks at in a second; 0 for as many as it can." default:"2000"`
+	AuditEnforce  bool          `help:"The audit denies: workspaces whose violations mark are marked failed, and announced."`
+}
+
+func (f auditFlags) check(dryRun bool) error {
+	switch {
+	case f.AuditInterval < 0:
+		return errors.New("--audit-interval must not be negative")
+	case f.AuditRate < 0:
+		return errors.New("--audit-rate must not be negative")
+	case f.AuditEnforce && dryRun:
+		return errors.New("--audit-enforce and --dry-run contradict each other")
+	default:
+		return nil
+	}
+}
+
+// auditStore is what audits need of a store.
+type auditStore interface {
+	audit.Workspaces
+	audit.Runs
+	audit.Lock
+	server.AuditReader
+	CountWorkspaces(ctx context.Context) (int64, error)
+}
+
+// auditParts are what serve has of what an audit is made of.
+type auditParts struct {
+	engine     *opa.Engine
+	store      *openStore
+	candidates *rollout
+	reviews    *metrics.Admission
+	failures   *failureLog
+}
+
+// startAudits shows the last audit in the metrics and audits on schedule, if there is one, until stop.
+func (c *serveCommand) startAudits(ctx context.Context, p auditParts, registry *prometheus.Registry, logger *slog.Logger) (stop func()) {
+	meter := metrics.NewAudit(registry, livePolicies{engine: p.engine}, lastAudit(p.store.audits))
+	if c.AuditInterval == 0 {
+		return func() {}
+	}
+	options := audit.Options{
+		Workspaces: p.store.audits, Runs: p.store.audits, Lock: p.store.audits,
+		Policies:   func() audit.Ruleset { return rulesOf(p.engine.Status().Snapshot) },
+		Deployment: admission.Deployment{SaaS: c.SaaS}, Timeout: c.PolicyTimeout, Rate: c.AuditRate,
+		Turn: p.candidates.turn, Meter: meter, Logger: logger,
+	}
+	if c.AuditEnforce {
+		options.Gate = &admission.Gate{
+			Facts: p.store.facts, Ledger: p.store.ledger, Failures: p.failures,
+			Observer:   observers{p.reviews, server.ReviewLog{Logger: logger}}, // and not the shadow, which is shown live traffic
+			Limits:     admission.Limits{Facts: c.FactsTimeout, Policy: c.PolicyTimeout, Request: c.RequestTimeout},
+			Deployment: options.Deployment, Now: time.Now, Evaluations: p.candidates.turns,
+		}
+	}
+	audits := audit.New(options)
+	return startBackground(ctx, func(ctx context.Context) { audits.Schedule(ctx, c.AuditInterval) }).close
+}
+
+// rulesOf gives no policies where there is no snapshot.
+func rulesOf(snapshot *opa.Snapshot) audit.Ruleset {
+	if snapshot == nil {
+		return nil
+	}
+	return snapshot
+}
+
+func lastAudit(store audit.Runs) metrics.LastAudit {
+	return func(ctx context.Context) (*admission.AuditRun, error) {
+		runs, err := store.Audits(ctx, audit.Kept)
+		return audit.Last(runs), err
+	}
+}

@@ -1,0 +1,218 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"gatehouse/internal/testenv"
+)
+
+// plantedSent begins every secret that a caller of these tests sends, and the name of where it sends it ends it.
+const plantedSent = "sk-sent-by-a-caller-"
+
+// plantedIn are reviews of a workspace with a secret in one place each that a caller fills in.
+func plantedIn(id uuid.UUID) map[string]string {
+	bodies := map[string]string{
+		"uid":                   fmt.Sprintf(`{"uid": "%suid", "workspace": {"id": %q, "url": "https://agent.example.com"}}`, plantedSent, id),
+		"caller_proof":          fmt.Sprintf(`{"caller_proof": "%sproof", "workspace": {"id": %q}}`, plantedSent, id),
+		"id":                    fmt.Sprintf(`{"workspace": {"id": "%sid"}}`, plantedSent),
+		"name of a member":      fmt.Sprintf(`{"workspace": {"id": %q, "%smember": 1}}`, id, plantedSent),
+		"bytes after":           fmt.Sprintf(`{"workspace": {"id": %q}} %safter`, id, plantedSent),
+		"url with userinfo":     fmt.Sprintf(`{"workspace": {"id": %q, "url": "https://user:%spassword@agent.example.com"}}`, id, plantedSent),
+		"url with a query":      fmt.Sprintf(`{"workspace": {"id": %q, "url": "https://agent.example.com/?key=%squery"}}`, id, plantedSent),
+		"url with a host":       fmt.Sprintf(`{"workspace": {"id": %q, "url": "http://%shost.local"}}`, id, plantedSent),
+		"url that is none":      fmt.Sprintf(`{"workspace": {"id": %q, "url": "\\%surl"}}`, id, plantedSent),
+		"card":                  fmt.Sprintf(`{"workspace": {"id": %q, "url": "https://agent.example.com", "agent_card": {"auth": [{"key": "%scard"}]}}}`, id, plantedSent),
+		"card that is text":     fmt.Sprintf(`{"workspace": {"id": %q, "url": "https://agent.example.com", "agent_card": "%stext"}}`, id, plantedSent),
+		"card with an odd name": fmt.Sprintf(`{"workspace": {"id": %q, "url": "https://agent.example.com", "agent_card": {"name": {"key": "%sodd"}}}}`, id, plantedSent),
+	}
+	for _, member := range []string{
+		"kind", "delivery_mode", "name", "role", "runtime", "model", "tier", "parent_id", "workspace_access", "workspace_dir",
+		"mcp_server_present", "budget_limit", "from_status", "to_status", "agent_token",
+	} {
+		bodies[member] = fmt.Sprintf(`{"workspace": {"id": %q, "url": "https://agent.example.com", %q: "%s%[2]s\r\n"}}`, id, member, plantedSent)
+	}
+	return bodies
+}
+
+// receiver keeps what a webhook is sent, headers too.
+type receiver struct {
+	*httptest.Server
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func newReceiver(t *testing.T) *receiver {
+	t.Helper()
+	r := new(receiver)
+	r.Server = httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, request *http.Request) {
+		body, _ := io.ReadAll(request.Body)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		_, _ = fmt.Fprintf(&r.text, "%v\n%s\n", request.Header, body)
+	}))
+	t.Cleanup(r.Close)
+	return r
+}
+
+func (r *receiver) received() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.text.String()
+}
+
+// sinksFile configures a webhook.
+func sinksFile(t *testing.T, url string) string {
+	t.Helper()
+	return file(t, "gatehouse.yaml", fmt.Sprintf("sinks:\n  - {name: hook, type: webhook, url: %q, secrets: [%q], allow_private: true}\n", url, webhookSecret))
+}
+
+// rows are all rows of the tables of schema gatehouse but the decisions, and what the registry's tables show of an
+// event, as text.
+func (r *registry) rows() string {
+	r.t.Helper()
+	names, err := r.pool.Query(r.t.Context(), `
+select quote_ident(schemaname) || '.' || quote_ident(tablename) from pg_tables
+where schemaname = 'gatehouse' and tablename not like 'decisions%'`)
+	require.NoError(r.t, err)
+	tables, err := pgx.CollectRows(names, pgx.RowTo[string])
+	require.NoError(r.t, err)
+	require.Greater(r.t, len(tables), 5)
+	text := r.text(`select to_jsonb(s)::text from structure_events s union all select last_sample_error from workspaces`)
+	for _, table := range tables {
+		if table != "gatehouse.request_uids" { // which keep what a caller calls its request
+			text += r.text(`select to_jsonb(t)::text from ` + table + ` t`)
+		}
+	}
+	return text
+}
+
+func (r *registry) text(sql string) string {
+	r.t.Helper()
+	rows, err := r.pool.Query(r.t.Context(), sql)
+	require.NoError(r.t, err)
+	lines, err := pgx.CollectRows(rows, pgx.RowTo[*string])
+	require.NoError(r.t, err)
+	var text strings.Builder
+	for _, line := range lines {
+		if line != nil {
+			text.WriteString(*line + "\n")
+		}
+	}
+	return text.String()
+}
+
+func TestAPlantedSecretIsNowhereButWhereMaskingLetsIt(t *testing.T) {
+	url := testenv.DatabaseURL(t, testenv.RegistryCurrent)
+	reg, hook, channel := newRegistry(t, url), newReceiver(t), testenv.RedisURL(t)
+	heard := subscribe(t, channel)
+	gate := start(t, append([]string{
+		"--database-url", url, "--redis-url", channel, "--config", sinksFile(t, hook.URL), "--log-level", "debug",
+	}, patient...)...).waitReady()
+
+	answers := plantEverywhere(t, gate, reg)
+	require.Eventually(t, func() bool { return pending(gate) == 0 }, patience, tick)
+	message := heard.next(t)
+	require.Contains(t, message, "WORKSPACE_PROVISION_FAILED")
+	require.Contains(t, hook.received(), "WORKSPACE_PROVISION_FAILED")
+	_, metrics := gate.get("/metrics")
+	_, listed := gate.get("/v1/decisions?limit=1000")
+	_, announced := gate.get("/v1/announcements?limit=1000")
+	uids := regexp.MustCompile(`"uid":"[^"]*"`) // its caller's own, and what decisions are looked up by
+
+	for place, text := range map[string]string{
+		"the log": gate.logged(), "the metrics": metrics, "an answer": uids.ReplaceAllString(answers, ""),
+		"a message": message, "a webhook": hook.received(), "a table": reg.rows(), "the announcements": announced,
+		"the list of decisions": uids.ReplaceAllString(listed, ""),
+		"a record, but for its uid and its request": reg.text(`
+			select (to_jsonb(d) - 'uid' - 'input' || jsonb_build_object('input', d.input::jsonb - 'request'))::text from gatehouse.decisions d`),
+		"a recorded agent card": reg.text(`select d.input::jsonb #>> '{request,agent_card}' from gatehouse.decisions d`),
+	} {
+		require.NotContains(t, text, plantedSent, place)
+		require.NotContains(t, text, plantedValue, place)
+	}
+	records := reg.text(`select to_jsonb(d)::text from gatehouse.decisions d`)
+	require.NotContains(t, records, plantedValue)
+	require.Contains(t, records, plantedSent+"role", "what is not masked is recorded as it was evaluated")
+}
+
+func TestAMaskKeepsAPlantedSecretOutOfTheRecordsAndTheirExport(t *testing.T) {
+	url := testenv.DatabaseURL(t, testenv.RegistryCurrent)
+	reg := newRegistry(t, url)
+	folder := policyFolder(t)
+	require.NoError(t, os.WriteFile(filepath.Join(folder, "mask.rego"), []byte(`package system.log
+
+mask contains "/input/request" if input.input.request
+`), 0o600))
+	gate := start(t, append([]string{"--database-url", url, "--policies", folder}, patient...)...).waitReady()
+
+	plantEverywhere(t, gate, reg)
+
+	records := reg.text(`select (to_jsonb(d) - 'uid')::text from gatehouse.decisions d`)
+	require.Contains(t, records, "/input/request")
+	require.NotContains(t, records, plantedSent)
+	for _, format := range []string{"opa", "csv"} {
+		exported := command(t, "", "decisions", "export", "--database-url", url, "--format", format)
+		require.Zero(t, exported.code, exported.err)
+		require.Greater(t, strings.Count(exported.out, "\n"), 20)
+		require.NotContains(t, strings.ReplaceAll(exported.out, plantedSent+"uid", ""), plantedSent)
+		require.NotContains(t, exported.out, plantedValue)
+	}
+}
+
+// plantEverywhere sends every secret every way there is, for a workspace that is marked and for one that is admitted, and
+// gives the answers.
+func plantEverywhere(t *testing.T, gate *program, reg *registry) string {
+	t.Helper()
+	bad := reg.workspace("platform", "provisioning")
+	good := reg.workspace("workspace", "online")
+	reg.seed(good, "MODEL")
+	reg.exec(`insert into global_secrets (key, encrypted_value) values ('SHARED', $1)`, []byte(plantedValue))
+	var answers strings.Builder
+	send := func(path, body string) {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, gate.url+path, strings.NewReader(body))
+		require.NoError(t, err)
+		request.Header.Set("Content-Type", "application/json")
+		request.Header.Set("Authorization", "Bearer "+plantedSent+"token")
+		request.Header.Set("User-Agent", plantedSent+"agent")
+		response, err := gate.client.Do(request)
+		require.NoError(t, err)
+		status, text := readAll(response)
+		_, _ = fmt.Fprintf(&answers, "%d %v %s\n", status, response.Header, text)
+	}
+	for _, id := range []uuid.UUID{bad, good} {
+		bodies := plantedIn(id)
+		for _, name := range sortedNames(bodies) {
+			for _, hook := range []string{"register", "heartbeat"} {
+				send("/v1/admission/"+hook+"?key="+plantedSent+"query", bodies[name])
+			}
+			send("/v1/admission/register/batch", `{"reviews": [`+strings.ReplaceAll(bodies[name], plantedSent+"uid", plantedSent+"uid-"+id.String())+`]}`)
+			send("/registry/register", strings.TrimSuffix(strings.TrimPrefix(bodies[name], `{"workspace": `), `}`))
+		}
+		send("/v1/admission/"+plantedSent+"hook", bodies["role"])
+	}
+	send("/"+plantedSent+"path", "{}")
+	return answers.String()
+}
+
+func sortedNames(bodies map[string]string) []string {
+	names := make([]string, 0, len(bodies))
+	for name := range bodies {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}

@@ -1,0 +1,222 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"github.com/schollz/progressbar/v3"
+
+	"gatehouse/adapters/opa"
+	"gatehouse/adapters/postgres"
+	"gatehouse/adapters/sqlite"
+	"gatehouse/server/admission"
+	"gatehouse/server/replay"
+)
+
+// replayCommand shows policies what was recorded. It works on the database itself, which it only reads, and its
+// candidate are the policies of --policies.
+type replayCommand struct {
+	policyFlags
+	databaseFlags
+
+	Since      moment     `help:"Decisions from then on: a time (RFC 3339) or how long ago." default:"168h" placeholder:"WHEN"`
+	Until      moment     `help:"Decisions from before then." placeholder:"WHEN"`
+	Hook       string     `help:"Only decisions of this hook." placeholder:"HOOK"`
+	Code       string     `help:"Only decisions of this code: that of the violation that denied." placeholder:"CODE"`
+	Workspace  string     `help:"Only decisions of this workspace." placeholder:"ID"`
+	Limit      int        `help:"How many decisions at most, the newest; 0 for all." default:"0"`
+	Parallel   int        `help:"Decisions to evaluate at once; 0 for one for each core." default:"0"`
+	Examples   int        `help:"How many decisions to show of each flip, the newest." default:"3"`
+	FailOnFlip failOnFlip `help:"Exit with 1 if a verdict flips or fails (any, also without a value), or if a deny becomes an allow (deny-to-allow)." placeholder:"any"`
+	Output     string     `help:"Form of the answer." enum:"text,json" default:"text"`
+}
+
+// moment is a time, or a time before now.
+type moment string
+
+func (m moment) at(now time.Time) (time.Time, error) {
+	if m == "" {
+		return time.Time{}, nil
+	}
+	if ago, err := time.ParseDuration(string(m)); err == nil {
+		return now.Add(-ago), nil
+	}
+	at, err := time.Parse(time.RFC3339, string(m))
+	if err != nil {
+		return time.Time{}, fmt.Errorf("%q is neither a time like 2026-01-31T15:00:00Z nor how long ago, like 168h", string(m))
+	}
+	return at, nil
+}
+
+// failOnFlip is a flag that may go without a value.
+type failOnFlip string
+
+const (
+	failOnAny         failOnFlip = "any"
+	failOnDenyToAllow failOnFlip = "deny-to-allow"
+)
+
+// Decode implements kong.MapperValue.
+func (f *failOnFlip) Decode(ctx *kong.DecodeContext) error {
+	*f = failOnAny
+	if ctx.Scan.Peek().Type != kong.FlagValueToken {
+		return nil
+	}
+	value, err := ctx.Scan.PopValue("flip")
+	if err != nil {
+		return err
+	}
+	switch text := fmt.Sprint(value.Value); text {
+	case "true": // of a variable or a file
+	case "false", "":
+		*f = ""
+	case string(failOnAny), string(failOnDenyToAllow):
+		*f = failOnFlip(text)
+	default:
+		return fmt.Errorf("it is any or deny-to-allow, and not %q", text)
+	}
+	return nil
+}
+
+// IsBool implements kong.BoolMapperValue.
+func (*failOnFlip) IsBool() bool { return true }
+
+func (f failOnFlip) fails(report replay.Report) bool {
+	switch f {
+	case failOnAny:
+		return report.Flipped+report.Failed > 0
+	case failOnDenyToAllow:
+		return report.Count(admission.DenyToAllow) > 0
+	default:
+		return false
+	}
+}
+
+// Run replays, and prints what came of it.
+func (c *replayCommand) Run(ctx context.Context, to streams) error {
+	options, err := c.options(time.Now())
+	if err != nil {
+		return err
+	}
+	schema, err := inputSchema()
+	if err != nil {
+		return err
+	}
+	source := c.source()
+	snapshot, err := opa.NewSnapshot(ctx, source, schema)
+	if err != nil {
+		return complain(to, source, err)
+	}
+	records, closeRecords, err := c.records(ctx)
+	if err != nil {
+		return err
+	}
+	report, err := c.replay(ctx, to, records, replayed(snapshot), options)
+	err = errors.Join(err, closeRecords())
+	if err != nil {
+		return fmt.Errorf("%w; after %d decisions", err, report.Read)
+	}
+	if c.Output == "json" {
+		err = writeJSON(to.out, report)
+	} else {
+		err = writeReplay(to.out, report)
+	}
+	if err == nil && c.FailOnFlip.fails(report) {
+		return errSaid
+	}
+	return err
+}
+
+func replayed(snapshot *opa.Snapshot) replay.Candidate {
+	return replay.Candidate{Rules: snapshot, Revision: snapshot.Revision(), Source: snapshot.Source()}
+}
+
+func (c *replayCommand) options(now time.Time) (replay.Options, error) {
+	if c.Limit < 0 || c.Parallel < 0 || c.Examples < 0 {
+		return replay.Options{}, errors.New("--limit, --parallel and --examples must not be negative")
+	}
+	filter := admission.DecisionFilter{Hook: c.Hook, Code: c.Code}
+	var err error
+	filter.Since, err = c.Since.at(now)
+	if err != nil {
+		return replay.Options{}, fmt.Errorf("--since: %w", err)
+	}
+	filter.Until, err = c.Until.at(now)
+	if err != nil {
+		return replay.Options{}, fmt.Errorf("--until: %w", err)
+	}
+	if c.Workspace != "" {
+		filter.WorkspaceID, err = admission.ParseWorkspaceID(c.Workspace)
+		if err != nil {
+			return replay.Options{}, fmt.Errorf("--workspace: %w", err)
+		}
+	}
+	return replay.Options{Filter: filter, Limit: c.Limit, Parallel: c.Parallel, Examples: c.Examples, Timeout: replayTimeout}, nil
+}
+
+// replayTimeout is of one evaluation: that of a request, which is the longest that a live one can take.
+const replayTimeout = 2 * time.Second
+
+func (c *replayCommand) replay(
+	ctx context.Context, to streams, records replay.Source, candidate replay.Candidate, options replay.Options,
+) (replay.Report, error) {
+	bar := newReplayBar(to.err, options, time.Now())
+	options.Progress = bar.show
+	report, err := replay.Run(ctx, records, candidate, options)
+	_ = bar.Finish()
+	return report, err
+}
+
+// records opens the decisions of the database. Nothing in it is changed: no tables are made.
+func (f databaseFlags) records(ctx context.Context) (decisionStore, func() error, error) {
+	err := f.checkURL()
+	if err != nil {
+		return nil, nil, err
+	}
+	path, isSQLite := f.sqlitePath()
+	if !isSQLite {
+		store, err := postgres.Open(ctx, postgres.Options{URL: f.DatabaseURL, MaxConns: f.DatabaseMaxConns})
+		if err != nil {
+			return nil, nil, err
+		}
+		return store, func() error { store.Close(); return nil }, nil
+	}
+	_, err = os.Stat(strings.TrimPrefix(path, "file:")) // opening would make the file
+	if err != nil {
+		return nil, nil, fmt.Errorf("--database-url: %w", err)
+	}
+	store, err := sqlite.Open(ctx, sqlite.Options{Path: path})
+	if err != nil {
+		return nil, nil, err
+	}
+	return store, store.Close, nil
+}
+
+// replayBar shows how much has been gone through of the time that is asked for, or of the limit. Nobody has counted
+// the decisions.
+type replayBar struct {
+	*progressbar.ProgressBar
+	options replay.Options
+	start   time.Time
+}
+
+const barSteps = 1000
+
+func newReplayBar(w io.Writer, options replay.Options, now time.Time) replayBar {
+	return replayBar{options: options, start: now, ProgressBar: progressbar.NewOptions64(barSteps,
+		progressbar.OptionSetWriter(w), progressbar.OptionSetVisibility(isTerminal(w)),
+		progressbar.OptionSetDescription("decisions"), progressbar.OptionThrottle(100*time.Millisecond),
+		progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(true),
+	)}
+}
+
+func (b replayBar) show(p replay.Progress) {
+	b.Describe(fmt.Sprintf("%d decisions, back to %s", p.Read, p.Reached.Format(time.DateTime)))
+	_ = b.Set64(min(int64(barSteps*b.options.Fraction(p, b.start)), barSteps-1))
+}

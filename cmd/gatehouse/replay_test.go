@@ -1,0 +1,137 @@
+package main
+
+import (
+	"encoding/json"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"gatehouse/server/admission"
+	"gatehouse/server/replay"
+)
+
+// recordedTraffic is a database in which the demo workspaces have been decided by the embedded policies.
+func recordedTraffic(t *testing.T) (databaseURL string, decided []registered) {
+	t.Helper()
+	databaseURL = "sqlite:" + filepath.Join(t.TempDir(), "gatehouse.db")
+	s := serveHere(t, "--demo", "--database-url", databaseURL)
+	for n := 1; n <= 5; n++ {
+		decided = append(decided, s.register(n), s.register(n, `, "caller_proof": "bootstrap"`))
+	}
+	status, body := s.send("POST", "/v1/admission/register", `{"workspace": {"id": "00000000-0000-4000-8000-000000000009",
+		"url": "https://agent.example.com", "agent_card": {"name": "Scout", "contact": "hunter2"}}}`, "")
+	require.Equal(t, 200, status, body)
+	var last registered
+	require.NoError(t, json.Unmarshal([]byte(body), &last))
+	require.Zero(t, s.stop())
+	return databaseURL, append(decided, last)
+}
+
+func replayedAs(t *testing.T, args ...string) (replay.Report, said) {
+	t.Helper()
+	got := command(t, "", append([]string{"replay", "--output", "json"}, args...)...)
+	var report replay.Report
+	if got.out != "" {
+		require.NoError(t, json.Unmarshal([]byte(got.out), &report), got.out)
+	}
+	return report, got
+}
+
+// This is the self-check: what was recorded, replayed with the policies that decided it.
+func TestThePoliciesThatDecidedFlipNothing(t *testing.T) {
+	databaseURL, decided := recordedTraffic(t)
+	report, got := replayedAs(t, "--database-url", databaseURL, "--fail-on-flip")
+	require.Zero(t, got.code, got.err)
+	require.EqualValues(t, len(decided), report.Read)
+	require.EqualValues(t, len(decided), report.Unchanged)
+	require.Equal(t, map[string]int64{report.Candidate.Revision: int64(len(decided))}, report.Recorded)
+	require.Empty(t, report.Flips)
+	require.Empty(t, got.err, "no bar where there is no terminal")
+}
+
+func TestACandidateThatLetsInMoreIsShown(t *testing.T) {
+	databaseURL, _ := recordedTraffic(t)
+	candidate := candidateFolder(t, "{"+identityGateCode+": audit}")
+	for flag, code := range map[string]int{"": 0, "--fail-on-flip": 1, "--fail-on-flip=any": 1, "--fail-on-flip=deny-to-allow": 1} {
+		args := strings.Fields("--database-url " + databaseURL + " --policies " + candidate + " " + flag)
+		report, got := replayedAs(t, args...)
+		require.Equal(t, code, got.code, "%s: %s", flag, got.err)
+		require.EqualValues(t, 2, report.Count(admission.DenyToAllow))
+	}
+	got := command(t, "", "replay", "--database-url", databaseURL, "--policies", candidate, "--examples", "1", "--code", identityGateCode)
+	require.Zero(t, got.code, got.err)
+	require.Contains(t, got.out, "deny_to_allow  "+identityGateCode+"  platform_requires_model")
+	require.Contains(t, got.out, "recorded:  deny  deny "+identityGateCode+"/model_missing\n    candidate: allow  audit "+identityGateCode)
+	require.Equal(t, 1, strings.Count(got.out, "\n    recorded:"))
+}
+
+func TestAFlipTheOtherWayIsNoDenyToAllow(t *testing.T) {
+	databaseURL, _ := recordedTraffic(t)
+	candidate := policyFolder(t, "lib/strict.rego", "package admission.lib\n\n"+
+		"# METADATA\n# title: T\n# description: D.\n# custom: {code: STRICT, severity: low, status: 400}\n"+
+		"strict contains {\"reason\": \"r\", \"message\": \"m\"} if input.request.url\n",
+		"register/strict.rego", "package admission.register\n\nimport data.admission.lib\n\ndeny contains v if some v in lib.strict\n")
+	report, got := replayedAs(t, "--database-url", databaseURL, "--policies", candidate, "--fail-on-flip=deny-to-allow")
+	require.Zero(t, got.code, got.err)
+	require.Positive(t, report.Count(admission.AllowToDeny))
+	require.Positive(t, report.Count(admission.VerdictChanged))
+	_, got = replayedAs(t, "--database-url", databaseURL, "--policies", candidate, "--fail-on-flip")
+	require.Equal(t, exitFailed, got.code)
+}
+
+// A candidate that reads what no record has cannot be tried on it, and replay says so and not something else.
+func TestWhatTheRecordLacksIsNotCompared(t *testing.T) {
+	databaseURL, decided := recordedTraffic(t)
+	candidate := policyFolder(t, "lib/contact.rego", "package admission.lib\n\n"+
+		"# METADATA\n# title: T\n# description: D.\n# custom: {code: CONTACT, severity: low, status: 400}\n"+
+		"contact contains {\"reason\": \"r\", \"message\": \"m\"} if not input.request.agent_card.contact\n",
+		"register/contact.rego", "package admission.register\n\nimport data.admission.lib\n\ndeny contains v if some v in lib.contact\n")
+	report, got := replayedAs(t, "--database-url", databaseURL, "--policies", candidate)
+	require.Zero(t, got.code, got.err)
+	require.Equal(t, map[string]int64{admission.CardPointer: 1}, report.Skipped.Redacted)
+	require.EqualValues(t, len(decided)-1, report.Evaluated, "those that sent no card")
+	got = command(t, "", "replay", "--database-url", databaseURL, "--policies", candidate)
+	require.Contains(t, got.out, "1 not compared:\n  1: the candidate reads /input/request/agent_card, which is erased or masked in the record\n")
+}
+
+func TestReplayTakesPartsOfTheRecord(t *testing.T) {
+	databaseURL, decided := recordedTraffic(t)
+	for flags, want := range map[string]int{
+		"":                       len(decided),
+		"--limit 3":              3,
+		"--hook register":        len(decided),
+		"--hook heartbeat":       0,
+		"--since 1h --until 30m": 0,
+		"--since 2020-01-01T00:00:00Z --until 2020-01-02T00:00:00Z": 0,
+		"--workspace 00000000-0000-4000-8000-000000000009":          1,
+	} {
+		report, got := replayedAs(t, append([]string{"--database-url", databaseURL}, strings.Fields(flags)...)...)
+		require.Zero(t, got.code, got.err)
+		require.EqualValues(t, want, report.Read, flags)
+	}
+	got := command(t, "", "replay", "--database-url", databaseURL, "--hook", "heartbeat")
+	require.Equal(t, "no such decision is recorded\n", got.out)
+}
+
+func TestWhatReplayCannotDoItSays(t *testing.T) {
+	databaseURL, _ := recordedTraffic(t)
+	for args, says := range map[string]string{
+		"--since yesterday":                      `--since: "yesterday" is neither a time`,
+		"--until 5":                              "--until",
+		"--limit=-1":                             "must not be negative",
+		"--workspace x":                          "--workspace",
+		"--policies /nowhere":                    "nowhere",
+		"--database-url sqlite:/nowhere/file.db": "--database-url",
+		"--database-url mysql://x":               "neither postgres",
+	} {
+		got := command(t, "", append([]string{"replay", "--database-url", databaseURL}, strings.Fields(args)...)...)
+		require.Equal(t, exitFailed, got.code, args)
+		require.Contains(t, got.err, says, args)
+		require.Empty(t, got.out, args)
+	}
+	got := command(t, "", "replay", "--fail-on-flip=never")
+	require.Equal(t, exitUsage, got.code)
+	require.Contains(t, got.err, "any or deny-to-allow")
+}

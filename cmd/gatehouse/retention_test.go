@@ -1,0 +1,155 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/stretchr/testify/require"
+
+	"gatehouse/adapters/metrics"
+	"gatehouse/adapters/postgres"
+	"gatehouse/adapters/sqlite"
+	"gatehouse/internal/testenv"
+	"gatehouse/server/admission"
+)
+
+// pruning is a store that remembers what it was asked, and fails the first few times.
+type pruning struct {
+	asked    []time.Time
+	before   []time.Time
+	failures int
+}
+
+func (p *pruning) PruneDecisions(_ context.Context, now, before time.Time) (admission.Pruned, error) {
+	p.asked, p.before = append(p.asked, now), append(p.before, before)
+	if len(p.asked) <= p.failures {
+		return admission.Pruned{UIDs: 2}, errors.New("away")
+	}
+	return admission.Pruned{Decisions: 3, UIDs: 1, Partitions: []string{"decisions_20260101"}}, nil
+}
+
+// keepFor prunes for some time of a bubble's clock.
+func keepFor(t *testing.T, store *pruning, keep, life time.Duration) (*prometheus.Registry, string) {
+	t.Helper()
+	var log bytes.Buffer
+	registry := prometheus.NewRegistry()
+	k := keeper{store: store, keep: keep, meter: metrics.NewRetention(registry), log: slog.New(slog.NewTextHandler(&log, nil))}
+	ctx, cancel := context.WithTimeout(t.Context(), life)
+	defer cancel()
+	k.run(ctx)
+	return registry, log.String()
+}
+
+func TestOldDecisionsAreDeletedAtTheStartAndEveryHour(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, start := &pruning{}, time.Now()
+
+		registry, log := keepFor(t, store, 48*time.Hour, 150*time.Minute)
+
+		require.Equal(t, []time.Time{start, start.Add(time.Hour), start.Add(2 * time.Hour)}, store.asked)
+		require.Equal(t, start.Add(-48*time.Hour), store.before[0])
+		require.Contains(t, log, "decisions_20260101")
+		require.NoError(t, testutil.GatherAndCompare(registry, strings.NewReader(`
+# HELP gatehouse_decisions_pruned_total What was deleted because of its age, by this process: decisions one by one, whole partitions of them, uids of requests.
+# TYPE gatehouse_decisions_pruned_total counter
+gatehouse_decisions_pruned_total{what="decisions"} 9
+gatehouse_decisions_pruned_total{what="partitions"} 3
+gatehouse_decisions_pruned_total{what="uids"} 3
+`), "gatehouse_decisions_pruned_total"))
+	})
+}
+
+func TestPruningThatFailsIsTriedAgainSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, start := &pruning{failures: 2}, time.Now()
+
+		registry, log := keepFor(t, store, 48*time.Hour, 10*time.Minute)
+
+		require.Equal(t, []time.Time{start, start.Add(time.Minute), start.Add(2 * time.Minute)}, store.asked)
+		require.Equal(t, 2, strings.Count(log, "error=away"))
+		require.NoError(t, testutil.GatherAndCompare(registry, strings.NewReader(`
+# HELP gatehouse_decision_prune_runs_total Attempts to delete what is too old and to make room for what is to come, by result (ok, failed).
+# TYPE gatehouse_decision_prune_runs_total counter
+gatehouse_decision_prune_runs_total{result="failed"} 2
+gatehouse_decision_prune_runs_total{result="ok"} 1
+`), "gatehouse_decision_prune_runs_total"))
+	})
+}
+
+func TestWhereAllDecisionsAreKeptRoomIsStillMade(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &pruning{}
+
+		keepFor(t, store, 0, time.Minute)
+
+		require.Equal(t, []time.Time{{}}, store.before)
+	})
+}
+
+func TestServeDeletesWhatIsOlderThanItsRetention(t *testing.T) {
+	old, young := decisionMade(t, 40*24*time.Hour), decisionMade(t, time.Hour)
+	for kind, url := range map[string]string{
+		"sqlite":   "sqlite:" + filepath.Join(t.TempDir(), "gatehouse.db"),
+		"postgres": testenv.DatabaseURL(t, testenv.RegistryCurrent),
+	} {
+		t.Run(kind, func(t *testing.T) {
+			store := storeAt(t, url)
+			require.NoError(t, store.Migrate(t.Context()))
+			for _, d := range []admission.Decision{old, young} {
+				_, err := store.Record(t.Context(), d)
+				require.NoError(t, err)
+			}
+
+			serveHere(t, "--database-url", url, "--retention", "720h")
+
+			require.Eventually(t, func() bool {
+				_, err := store.Decision(t.Context(), old.ID)
+				return errors.Is(err, admission.ErrNoDecision)
+			}, patience, 10*time.Millisecond)
+			_, err := store.Decision(t.Context(), young.ID)
+			require.NoError(t, err)
+		})
+	}
+}
+
+// recordStore is a store beside the one that serves.
+type recordStore interface {
+	migrator
+	Record(ctx context.Context, d admission.Decision) (admission.Decision, error)
+	Decision(ctx context.Context, id uuid.UUID) (admission.LedgerDecision, error)
+}
+
+func storeAt(t *testing.T, url string) recordStore {
+	t.Helper()
+	if path, isSQLite := strings.CutPrefix(url, "sqlite:"); isSQLite {
+		store, err := sqlite.Open(t.Context(), sqlite.Options{Path: path})
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, store.Close()) })
+		return store
+	}
+	store, err := postgres.Open(t.Context(), postgres.Options{URL: url, MaxConns: 2})
+	require.NoError(t, err)
+	t.Cleanup(store.Close)
+	return store
+}
+
+func decisionMade(t *testing.T, ago time.Duration) admission.Decision {
+	t.Helper()
+	at := time.Now().UTC().Add(-ago).Truncate(time.Microsecond)
+	id, err := admission.NewDecisionID(at)
+	require.NoError(t, err)
+	return admission.Decision{
+		ID: id, At: at, Hook: "register", CallerProof: admission.Token, WorkspaceID: uuid.New(), Kind: "workspace",
+		Input: []byte(`{}`), Verdict: admission.NewVerdict(nil, "revision-1"),
+	}
+}

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"gatehouse/adapters/decisionlog"
+	"gatehouse/adapters/metrics"
+	"gatehouse/adapters/stream"
+	"gatehouse/server/admission"
+)
+
+// uploadFlags say whether decisions are uploaded to a collector of OPA's decision logs.
+type uploadFlags struct {
+	DecisionLogURL       string            `name:"decision-log-url" help:"Collector of OPA's decision logs: recorded decisions are posted to URL/logs, at least once, from the oldest that is kept on." placeholder:"URL"`
+	DecisionLogToken     string            `help:"Bearer token for the collector; a variable is the better place for it." placeholder:"TOKEN" xor:"decision-log-token"`
+	DecisionLogTokenFile string            `help:"File with the bearer token for the collector." placeholder:"FILE" type:"existingfile" xor:"decision-log-token"`
+	DecisionLogMaxBytes  int               `help:"Largest upload, compressed; a single event that is larger goes alone." default:"32768"`
+	DecisionLogLabels    map[string]string `help:"Labels of every event, besides app and version." placeholder:"NAME=VALUE"`
+}
+
+// collector is the URL as it is used. No error repeats it: it may hold what it must not.
+func (f uploadFlags) collector() (string, error) {
+	parsed, err := url.Parse(f.DecisionLogURL)
+	switch {
+	case err != nil || parsed.Scheme != "http" && parsed.Scheme != "https" || parsed.Host == "":
+		return "", errors.New("--decision-log-url is not like https://collector.example.com")
+	case parsed.User != nil || parsed.RawQuery != "" || parsed.Fragment != "":
+		return "", errors.New("--decision-log-url must have no user, query or fragment; the token is --decision-log-token")
+	}
+	return strings.TrimRight(parsed.String(), "/"), nil
+}
+
+func (f uploadFlags) token() (string, error) {
+	if f.DecisionLogTokenFile == "" {
+		return f.DecisionLogToken, nil
+	}
+	text, err := os.ReadFile(f.DecisionLogTokenFile)
+	if err != nil {
+		return "", fmt.Errorf("--decision-log-token-file: %w", err)
+	}
+	return strings.TrimSpace(string(text)), nil
+}
+
+// decisionLabels are labels with those that every event has, unless they are set.
+func decisionLabels(set map[string]string) map[string]string {
+	labels := map[string]string{"app": "gatehouse", "version": programVersion()}
+	maps.Copy(labels, set)
+	return labels
+}
+
+// check refuses what cannot work. Without a URL there is nothing to check.
+func (f uploadFlags) check() error {
+	if f.DecisionLogURL == "" {
+		return nil
+	}
+	if f.DecisionLogMaxBytes <= 0 {
+		return errors.New("--decision-log-max-bytes must be more than 0")
+	}
+	_, err := f.collector()
+	if err == nil {
+		_, err = f.token()
+	}
+	return err
+}
+
+// evidence is the ledger of decisions as it is followed: by streams, and by the upload if there is one.
+type evidence struct {
+	hub   *stream.OnDemand[admission.Decision]
+	close func()
+}
+
+// followDecisions begins to upload. It ends with ctx or when it is closed; what is recorded later is uploaded after
+// the next start.
+func (f uploadFlags) followDecisions(
+	ctx context.Context, store decisionStore, registry *prometheus.Registry, logger *slog.Logger,
+) (*evidence, error) {
+	options := decisionStreamOptions()
+	options.Logger = logger
+	hub := stream.NewOnDemand(stream.Decisions(store), options, 0)
+	if f.DecisionLogURL == "" {
+		return &evidence{hub, hub.Close}, nil
+	}
+	collector, err := f.collector()
+	if err != nil {
+		return nil, err
+	}
+	token, err := f.token()
+	if err != nil {
+		return nil, err
+	}
+	counter := metrics.NewDecisionLog(registry, func(ctx context.Context) (int64, time.Duration, error) {
+		return decisionlog.Backlog(ctx, store, collector, time.Now())
+	})
+	uploader := decisionlog.NewUploader(hub, store, decisionlog.UploadOptions{
+		URL: collector, Token: token, UserAgent: "gatehouse/" + programVersion(), MaxBytes: f.DecisionLogMaxBytes,
+		Labels: decisionLabels(f.DecisionLogLabels), Logger: logger,
+		Observe: func(result decisionlog.UploadResult) { counter.Uploaded(string(result)) },
+	})
+	uploading := startBackground(ctx, uploader.Run)
+	return &evidence{hub, func() {
+		uploading.close()
+		hub.Close()
+	}}, nil
+}

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"testing/fstest" // the standard library's file system in memory
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"gatehouse/adapters/opa"
+	"gatehouse/adapters/opa/sources"
+	"gatehouse/server"
+	"gatehouse/server/admission"
+)
+
+// workshop gives the server policies to try.
+type workshop struct {
+	engine *opa.Engine
+	// checking is taken by one candidate at a time: to compile one takes a core for many evaluations, and cannot
+	// be broken off.
+	checking *semaphore.Weighted
+}
+
+func newWorkshop(engine *opa.Engine) workshop {
+	return workshop{engine: engine, checking: semaphore.NewWeighted(1)}
+}
+
+// Live implements server.Workshop.
+func (w workshop) Live() server.TriedRules {
+	live, _ := w.engine.Current().(*opa.Snapshot)
+	if live == nil {
+		return nil
+	}
+	return triedRules{live}
+}
+
+// Candidate implements server.Workshop.
+func (w workshop) Candidate(ctx context.Context, files map[string]string) (server.TriedRules, error) {
+	fsys := make(fstest.MapFS, len(files))
+	for name, text := range files {
+		fsys[name] = &fstest.MapFile{Data: []byte(text), Mode: 0o444}
+	}
+	_, err := opa.ReadFiles(fsys, sources.DefaultLimits)
+	if err != nil {
+		return nil, refusedCandidate(err)
+	}
+	err = w.checking.Acquire(ctx, 1)
+	if err != nil {
+		return nil, err
+	}
+	defer w.checking.Release(1)
+	snapshot, err := w.engine.Candidate(ctx, opa.Source{Name: "candidate", FS: fsys})
+	switch {
+	case err == nil:
+		return triedRules{snapshot}, nil
+	case ctx.Err() != nil:
+		return nil, errors.Join(ctx.Err(), err)
+	default:
+		return nil, refusedCandidate(err)
+	}
+}
+
+// refusedCandidate tells an author all that is wrong with the texts that they sent.
+func refusedCandidate(err error) error {
+	return admission.Malformed("the candidate is refused: " + err.Error())
+}
+
+type triedRules struct{ *opa.Snapshot }
+
+// Explanation implements server.TriedRules.
+func (t triedRules) Explanation(ctx context.Context, in admission.Input, at time.Time) (admission.Explanation, error) {
+	explained, err := t.Explain(ctx, in, at)
+	return explained.Explanation, err
+}

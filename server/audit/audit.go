@@ -1,0 +1,263 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"gatehouse/server/admission"
+)
+
+const (
+	// Hook is whose rules a workspace is held to.
+	Hook = "register"
+	// Caller is the caller of what an audit denies.
+	Caller = "audit"
+	// Kept is how many runs are kept, with their findings.
+	Kept = 30
+)
+
+var (
+	// ErrBusy says that another process audits this store.
+	ErrBusy = errors.New("another audit of this database is running")
+	// ErrLost says that another process may audit this store by now.
+	ErrLost = errors.New("the right to audit this database was lost")
+)
+
+// Workspaces lists what is stored.
+type Workspaces interface {
+	// WorkspacesAfter gives up to limit workspaces whose ids are greater than after, in order of ids. One with
+	// bad facts comes without any.
+	WorkspacesAfter(ctx context.Context, after uuid.UUID, limit int) ([]admission.StoredWorkspace, error)
+}
+
+// Runs keeps what audits found.
+type Runs interface {
+	// Audits are the last so many runs, newest first.
+	Audits(ctx context.Context, limit int) ([]admission.AuditRun, error)
+	// SaveAudit keeps a run as it is now, and new findings, in one transaction.
+	SaveAudit(ctx context.Context, run admission.AuditRun, findings []admission.AuditFinding) error
+	// PruneAudits deletes all but the newest so many runs, with their findings.
+	PruneAudits(ctx context.Context, keep int) error
+}
+
+// Lock sees to it that one process at a time does what name says. lost is closed when another may do it by now.
+type Lock interface {
+	Exclusive(ctx context.Context, name string) (release func(), lost <-chan struct{}, held bool, err error)
+}
+
+// Ruleset is one immutable snapshot of policies, with its name.
+type Ruleset interface {
+	admission.Ruleset
+	Revision() string
+}
+
+// Meter counts what became of runs that this process worked on.
+type Meter interface {
+	AuditRan(result string)
+}
+
+// What became of a run. One is interrupted when it was told to stop or lost its lock, and has failed when it could
+// not go on.
+const (
+	Finished    = "finished"
+	Interrupted = "interrupted"
+	Failed      = "failed"
+)
+
+// Options are what an Audit needs. Zero values but those of ports are defaults.
+type Options struct {
+	Workspaces Workspaces
+	Runs       Runs
+	Lock       Lock
+	Policies   func() Ruleset // that are live now, nil if none are
+	Deployment admission.Deployment
+	// Gate denies, where the verdict marks. Its policies are replaced by those of the run. Nil: nothing is enforced.
+	Gate *admission.Gate
+
+	Timeout  time.Duration                   // of one evaluation; 0 for none
+	Parallel int                             // workspaces at once; 1
+	Rate     int                             // workspaces a second; 0 for as many as can be
+	Turn     func(ctx context.Context) error // waits until there is nothing more urgent to evaluate; nil: there never is
+	Fresh    bool                            // a run that was interrupted is not gone on with
+	Progress func(run admission.AuditRun)    // hears of every page once it is saved; may be nil
+	Meter    Meter                           // may be nil
+	Now      func() time.Time                // time.Now
+	Logger   *slog.Logger                    // nil: nothing is logged
+}
+
+// Audit audits. Its methods may be called from several goroutines, of which one at a time is not refused.
+type Audit struct {
+	options Options
+}
+
+// New makes an Audit.
+func New(options Options) *Audit {
+	options.Parallel = max(options.Parallel, 1)
+	if options.Turn == nil {
+		options.Turn = func(context.Context) error { return nil }
+	}
+	if options.Progress == nil {
+		options.Progress = func(admission.AuditRun) {}
+	}
+	if options.Now == nil {
+		options.Now = time.Now
+	}
+	if options.Logger == nil {
+		options.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Audit{options: options}
+}
+
+// Run goes on with the run that was interrupted, if it was one with the same policies and the same effect, or
+// makes a new one. When ctx ends it saves what it has and returns ctx's error with the run as it is. It gives
+// ErrBusy where another process audits.
+func (a *Audit) Run(ctx context.Context) (admission.AuditRun, error) {
+	var done admission.AuditRun
+	err := a.alone(ctx, func(ctx context.Context) error {
+		var err error
+		done, err = a.work(ctx)
+		return err
+	})
+	return done, err
+}
+
+// alone does what no other process may do at the same time. Its ctx ends with ErrLost as cause when one may.
+func (a *Audit) alone(ctx context.Context, do func(ctx context.Context) error) error {
+	release, lost, held, err := a.options.Lock.Exclusive(ctx, "audit")
+	if err != nil {
+		return fmt.Errorf("asking for the right to audit: %w", err)
+	}
+	if !held {
+		return ErrBusy
+	}
+	defer release()
+	ctx, cancel := context.WithCancelCause(ctx)
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	defer cancel(nil)
+	watching.Go(func() {
+		select {
+		case <-lost:
+			cancel(ErrLost)
+		case <-ctx.Done():
+		}
+	})
+	return do(ctx)
+}
+
+// work takes a run to its end.
+func (a *Audit) work(ctx context.Context) (admission.AuditRun, error) {
+	r, err := a.begin(ctx)
+	if err != nil {
+		a.meter(Failed)
+		return admission.AuditRun{}, err
+	}
+	log := a.options.Logger.With("audit_id", r.state.ID, "policy_revision", r.state.Revision, "enforce", r.state.Enforce)
+	log.Info("audit begins", "after", r.state.Evaluated)
+	err = r.pages(ctx)
+	if err == nil {
+		err = r.finish(ctx)
+	}
+	said := []any{
+		"evaluated", r.state.Evaluated, "denied", r.state.Denied, "warned", r.state.Warned, "failed", r.state.Failed,
+		"marked", r.state.Marked, "worked", r.state.Worked,
+	}
+	switch {
+	case err == nil:
+		a.meter(Finished)
+		log.Info("audit finished", said...)
+	case ctx.Err() != nil:
+		a.meter(Interrupted)
+		log.Warn("audit is interrupted", append(said, "error", err)...)
+		err = context.Cause(ctx)
+	default:
+		a.meter(Failed)
+		log.Error("audit cannot go on", append(said, "error", err)...)
+	}
+	return r.state, err
+}
+
+func (a *Audit) meter(result string) {
+	if a.options.Meter != nil {
+		a.options.Meter.AuditRan(result)
+	}
+}
+
+// begin gives the run to work on. What was running is nobody's, because this process has the lock.
+func (a *Audit) begin(ctx context.Context) (*run, error) {
+	rules := a.options.Policies()
+	if rules == nil {
+		return nil, errors.New("auditing: no policies are active")
+	}
+	if !rules.HasHook(Hook) {
+		return nil, fmt.Errorf("auditing: no policy defines the hook %s", Hook)
+	}
+	runs, err := a.options.Runs.Audits(ctx, Kept)
+	if err != nil {
+		return nil, fmt.Errorf("reading the audits of before: %w", err)
+	}
+	var state *admission.AuditRun
+	for i := range runs {
+		if runs[i].State != admission.AuditRunning {
+			continue
+		}
+		if state == nil && a.continues(runs[i], rules) {
+			state = &runs[i]
+			continue
+		}
+		runs[i].State, runs[i].UpdatedAt = admission.AuditAbandoned, a.now()
+		err = a.options.Runs.SaveAudit(ctx, runs[i], nil)
+		if err != nil {
+			return nil, fmt.Errorf("giving an interrupted audit up: %w", err)
+		}
+	}
+	if state == nil {
+		state, err = a.newRun(ctx, rules)
+		if err != nil {
+			return nil, err
+		}
+	}
+	return a.newWork(*state, rules), nil
+}
+
+func (a *Audit) continues(old admission.AuditRun, rules Ruleset) bool {
+	return !a.options.Fresh && old.Hook == Hook && old.Enforce == a.enforces() && old.Revision == rules.Revision()
+}
+
+func (a *Audit) enforces() bool { return a.options.Gate != nil }
+
+func (a *Audit) newRun(ctx context.Context, rules Ruleset) (*admission.AuditRun, error) {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return nil, fmt.Errorf("making an id of an audit: %w", err)
+	}
+	now := a.now()
+	state := &admission.AuditRun{
+		ID: id, Hook: Hook, State: admission.AuditRunning, Enforce: a.enforces(), Revision: rules.Revision(),
+		StartedAt: now, UpdatedAt: now, Violations: map[string]int64{},
+	}
+	err = a.options.Runs.SaveAudit(ctx, *state, nil)
+	if err != nil {
+		return nil, fmt.Errorf("saving a new audit: %w", err)
+	}
+	return state, nil
+}
+
+// now is in whole microseconds, as stores keep it.
+func (a *Audit) now() time.Time { return a.options.Now().UTC().Truncate(time.Microsecond) }
+
+// Last gives the newest run that was seen to its end, nil if there is none among those that are kept.
+func Last(runs []admission.AuditRun) *admission.AuditRun {
+	at := slices.IndexFunc(runs, func(r admission.AuditRun) bool { return r.State == admission.AuditFinished })
+	if at < 0 {
+		return nil
+	}
+	return &runs[at]
+}

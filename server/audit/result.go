@@ -1,0 +1,136 @@
+package audit
+
+import (
+	"context"
+	"errors"
+
+	"github.com/go-json-experiment/json"
+	"github.com/google/uuid"
+
+	"gatehouse/server/admission"
+)
+
+// result is what a run saw of one workspace.
+type result struct {
+	seen     bool
+	verdict  admission.Verdict
+	failed   admission.Code // why there is no verdict, or why it was not enforced; ""
+	decision uuid.UUID      // Nil if nothing was enforced
+	marked   bool
+}
+
+// look decides one workspace, and denies it if that is to be. Its only error is that ctx ended.
+func (r *run) look(ctx context.Context, w admission.StoredWorkspace) (result, error) {
+	err := r.wait(ctx)
+	if err != nil {
+		return result{}, err
+	}
+	if !w.Facts.Exists {
+		return result{seen: true, failed: admission.CodeFactsUnavailable}, nil
+	}
+	found := result{seen: true}
+	asked := question(w.ID)
+	found.verdict, err = r.evaluate(ctx, admission.NewInput(asked, w.Facts, r.audit.options.Deployment))
+	if err == nil && r.gate != nil && found.verdict.Marking() != nil {
+		err = r.deny(ctx, asked, &found)
+	}
+	if err != nil && ctx.Err() != nil {
+		return result{}, ctx.Err()
+	}
+	if err != nil {
+		found.failed = codeOf(err)
+	}
+	return found, nil
+}
+
+// wait waits for the run's pace, and then for what is more urgent.
+func (r *run) wait(ctx context.Context) error {
+	if delay := r.pace.Reserve().Delay(); delay > 0 {
+		pause(ctx, delay)
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return r.audit.options.Turn(ctx)
+}
+
+func (r *run) evaluate(ctx context.Context, in admission.Input) (admission.Verdict, error) {
+	if timeout := r.audit.options.Timeout; timeout > 0 {
+		limited, cancel := context.WithTimeout(ctx, timeout)
+		defer cancel()
+		ctx = limited
+	}
+	return r.rules.Evaluate(ctx, in, r.audit.options.Now())
+}
+
+// deny is a review like any other: the facts are read again and judged again, and what holds then is recorded,
+// marked and announced. The uid makes it happen once for each run, also where the run has to look again at what it
+// had not saved.
+func (r *run) deny(ctx context.Context, asked admission.Review, found *result) error {
+	asked.UID = "audit:" + r.state.ID.String() + ":" + asked.WorkspaceID.String()
+	d, err := r.gate.Review(ctx, asked)
+	if err != nil {
+		return err
+	}
+	found.verdict, found.decision, found.marked = d.Verdict, d.ID, d.MarkedFailed
+	return nil
+}
+
+// codeOf gives an error without a code that of an evaluation.
+func codeOf(err error) admission.Code {
+	var coded *admission.Error
+	if errors.As(err, &coded) {
+		return coded.Code
+	}
+	return admission.CodePolicyError
+}
+
+// count adds a result to the run, and gives what is to be said of the workspace, nil if nothing is.
+func (r *run) count(w admission.StoredWorkspace, found result) *admission.AuditFinding {
+	violations := found.verdict.Violations
+	denying := found.verdict.Denying()
+	r.state.Evaluated++
+	counted := make(map[string]bool, len(violations))
+	for _, v := range violations {
+		if !counted[v.Code] {
+			counted[v.Code] = true
+			r.state.Violations[v.Code]++
+		}
+	}
+	switch {
+	case found.failed != "":
+		r.state.Failed++
+	case denying != nil:
+		r.state.Denied++
+	case len(violations) > 0:
+		r.state.Warned++
+	default:
+		return nil
+	}
+	if found.marked {
+		r.state.Marked++
+	}
+	finding := &admission.AuditFinding{
+		RunID: r.state.ID, WorkspaceID: w.ID, Denied: denying != nil && found.failed == "", Violations: violations,
+		Error: found.failed, Marked: found.marked, DecisionID: found.decision,
+	}
+	finding.Kind, finding.Status = labels(w.Facts)
+	switch {
+	case denying != nil:
+		finding.Code = denying.Code
+	case len(violations) > 0:
+		finding.Code = violations[0].Code
+	}
+	return finding
+}
+
+// labels are what a stored row says of itself.
+func labels(facts admission.Facts) (kind, status string) {
+	var row struct {
+		Status any `json:"status"`
+	}
+	if facts.Exists && json.Unmarshal(facts.Workspace, &row) == nil {
+		status, _ = row.Status.(string)
+	}
+	return facts.Kind(), status
+}

@@ -1,0 +1,161 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
+
+	"gatehouse/server/admission"
+)
+
+const (
+	// maxPage bounds memory, and what has to be done again after a process was killed.
+	maxPage = 1000
+	// burst is the part of a second's workspaces that may come at once: timers are too coarse for thousands.
+	burst = 50
+	// savePatience is how long a run that was told to stop may take to save what it has.
+	savePatience = 5 * time.Second
+)
+
+// run is one process's work on a run.
+type run struct {
+	audit *Audit
+	state admission.AuditRun
+	rules registering
+	gate  *admission.Gate // nil: nothing is enforced
+	pace  *rate.Limiter
+	page  int // workspaces
+	since time.Time
+	spent time.Duration // by those that worked on it before
+}
+
+func (a *Audit) newWork(state admission.AuditRun, rules Ruleset) *run {
+	r := &run{
+		audit: a, state: state, rules: registering{rules}, pace: rate.NewLimiter(rate.Inf, 0), page: maxPage,
+		since: a.options.Now(), spent: state.Worked,
+	}
+	if perSecond := a.options.Rate; perSecond > 0 {
+		r.pace = rate.NewLimiter(rate.Limit(perSecond), max(1, perSecond/burst))
+		r.page = min(maxPage, perSecond) // or a slow run would save nothing for minutes
+	}
+	if r.state.Violations == nil {
+		r.state.Violations = make(map[string]int64)
+	}
+	if a.options.Gate != nil {
+		gate := *a.options.Gate
+		gate.Policy = r.rules
+		r.gate = &gate
+	}
+	return r
+}
+
+// listed is a page of workspaces, or why there is none.
+type listed struct {
+	page []admission.StoredWorkspace
+	err  error
+}
+
+// pages looks at all workspaces that the run has not seen yet.
+func (r *run) pages(ctx context.Context) error {
+	reading, stop := context.WithCancel(ctx)
+	var reader sync.WaitGroup
+	defer reader.Wait()
+	defer stop()
+	read := func(after uuid.UUID) <-chan listed { // while another page is evaluated
+		ahead := make(chan listed, 1)
+		reader.Go(func() {
+			page, err := r.audit.options.Workspaces.WorkspacesAfter(reading, after, r.page)
+			ahead <- listed{page, err}
+		})
+		return ahead
+	}
+	ahead := read(r.state.Cursor)
+	for {
+		next := <-ahead
+		if next.err != nil {
+			return fmt.Errorf("reading stored workspaces: %w", next.err)
+		}
+		if len(next.page) == 0 {
+			return nil
+		}
+		ahead = read(next.page[len(next.page)-1].ID)
+		err := r.lookAt(ctx, next.page)
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// lookAt looks at a page and saves what it found, or what it found until ctx ended.
+func (r *run) lookAt(ctx context.Context, page []admission.StoredWorkspace) error {
+	results := make([]result, len(page))
+	var next atomic.Int64
+	workers, working := errgroup.WithContext(ctx)
+	for range min(r.audit.options.Parallel, len(page)) {
+		workers.Go(func() error {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= len(page) {
+					return nil
+				}
+				var err error
+				results[i], err = r.look(working, page[i])
+				if err != nil {
+					return err
+				}
+			}
+		})
+	}
+	stopped := workers.Wait()
+
+	var findings []admission.AuditFinding
+	for i := range results {
+		if !results[i].seen {
+			break
+		}
+		r.state.Cursor = page[i].ID
+		if found := r.count(page[i], results[i]); found != nil {
+			findings = append(findings, *found)
+		}
+	}
+	return errors.Join(r.save(ctx, findings), stopped)
+}
+
+// save also saves what ctx was ended after, but not where the lock was lost: another process goes on from what was
+// saved before.
+func (r *run) save(ctx context.Context, findings []admission.AuditFinding) error {
+	if errors.Is(context.Cause(ctx), ErrLost) {
+		return ErrLost
+	}
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), savePatience)
+	defer cancel()
+	r.state.UpdatedAt = r.audit.now()
+	r.state.Worked = r.spent + r.audit.options.Now().Sub(r.since)
+	err := r.audit.options.Runs.SaveAudit(limited, r.state, findings)
+	if err != nil {
+		return fmt.Errorf("saving the audit: %w", err)
+	}
+	r.audit.options.Progress(r.state)
+	return nil
+}
+
+func (r *run) finish(ctx context.Context) error {
+	finished := r.audit.now()
+	r.state.State, r.state.FinishedAt = admission.AuditFinished, &finished
+	err := r.save(ctx, nil)
+	if err != nil {
+		return err
+	}
+	err = r.audit.options.Runs.PruneAudits(ctx, Kept)
+	if err != nil {
+		return fmt.Errorf("deleting old audits: %w", err)
+	}
+	return nil
+}

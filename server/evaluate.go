@@ -1,0 +1,241 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
+
+	"gatehouse/server/admission"
+)
+
+// WhatIfOptions are what evaluations without a record need.
+type WhatIfOptions struct {
+	Policies   Workshop
+	Facts      admission.FactsReader
+	Deployment admission.Deployment
+	Limits     admission.Limits    // Facts and Policy; the request has the server's own
+	Turns      *semaphore.Weighted // of all evaluations; nil for no bound
+}
+
+// Workshop gives policies to try.
+type Workshop interface {
+	// Live gives the policies that are live now, nil if none are.
+	Live() TriedRules
+	// Candidate checks policies as those are checked that become live. Errors of the policies are *admission.Error.
+	Candidate(ctx context.Context, files map[string]string) (TriedRules, error)
+}
+
+// TriedRules is one snapshot of policies that can also say why.
+type TriedRules interface {
+	admission.Ruleset
+	Rules() []admission.Rule
+	Explanation(ctx context.Context, in admission.Input, at time.Time) (admission.Explanation, error)
+}
+
+// evaluated is a verdict on the wire.
+type evaluated struct {
+	Allowed        bool                  `json:"allowed"`
+	Status         *answerStatus         `json:"status,omitempty"`
+	Violations     []admission.Violation `json:"violations"` // of all enforcements
+	Warnings       []string              `json:"warnings"`
+	MarksFailed    bool                  `json:"marks_failed"` // a stored workspace would be marked
+	Fired          []firedRule           `json:"fired"`
+	PolicyRevision string                `json:"policy_revision"`
+	*admission.Explanation
+}
+
+type firedRule struct {
+	Rule string `json:"rule"`
+	File string `json:"file"`
+	Row  int    `json:"row"`
+}
+
+type evaluatedBatch struct {
+	Evaluations []any `json:"evaluations"` // evaluated or failedAnswer, in order
+}
+
+// evaluate serves POST /v1/evaluate: what would be decided, and nothing is recorded.
+func (s *Server) evaluate(w http.ResponseWriter, r *http.Request) error {
+	body, err := s.readBody(w, r, s.options.MaxBodyBytes)
+	if err != nil {
+		return err
+	}
+	asked, how, err := admission.DecodeWhatIf(body, s.options.MaxDepth)
+	if err != nil {
+		return err
+	}
+	rules, err := s.rulesToTry(r.Context(), how.Candidate)
+	if err != nil {
+		return err
+	}
+	answer, err := s.try(r.Context(), rules, asked, how.Explain)
+	if err != nil {
+		return err
+	}
+	s.write(w, r, http.StatusOK, answer)
+	return nil
+}
+
+// evaluateBatch serves POST /v1/evaluate/batch. All of a batch is evaluated by one snapshot of the policies.
+func (s *Server) evaluateBatch(w http.ResponseWriter, r *http.Request) error {
+	body, err := s.readBody(w, r, s.options.MaxBatchBytes)
+	if err != nil {
+		return err
+	}
+	asked, err := admission.DecodeWhatIfs(body, s.options.MaxDepth)
+	if err != nil {
+		return err
+	}
+	rules, err := s.rulesToTry(r.Context(), nil)
+	if err != nil {
+		return err
+	}
+	if !rules.HasHook(asked[0].Review.Hook) {
+		return errUnknownHook()
+	}
+	answers := make([]any, len(asked))
+	var next atomic.Int64
+	var group errgroup.Group
+	for range min(s.options.BatchParallel, len(asked)) {
+		group.Go(func() error {
+			for i := next.Add(1) - 1; i < int64(len(asked)); i = next.Add(1) - 1 {
+				answers[i] = s.tryOne(r.Context(), rules, asked[i])
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // tryOne turns every error into an answer
+	s.write(w, r, http.StatusOK, evaluatedBatch{Evaluations: answers})
+	return nil
+}
+
+func errUnknownHook() error {
+	return &admission.Error{Code: admission.CodeUnknownHook, Detail: "no policy defines this hook"}
+}
+
+// rulesToTry gives the live policies, or checks a candidate. A candidate is for authors: it costs the server many
+// evaluations, and can say of stored facts whatever it likes.
+func (s *Server) rulesToTry(ctx context.Context, candidate map[string]string) (TriedRules, error) {
+	if candidate == nil {
+		rules := s.options.WhatIf.Policies.Live()
+		if rules == nil {
+			return nil, &admission.Error{Code: admission.CodeNotReady, Detail: "no policies are active"}
+		}
+		return rules, nil
+	}
+	if caller := callerOf(ctx); caller.Role != "" && caller.Role != RoleAuthor {
+		return nil, &admission.Error{Code: admission.CodeForbidden, Detail: "only an author may try candidate policies"}
+	}
+	rules, err := s.options.WhatIf.Policies.Candidate(ctx, candidate)
+	if err != nil {
+		return nil, s.tryFailed(ctx, admission.CodePolicyError, "the candidate could not be checked", err)
+	}
+	return rules, nil
+}
+
+// tryOne runs on a goroutine of its own, where a panic that is not caught ends the process.
+func (s *Server) tryOne(ctx context.Context, rules TriedRules, asked admission.WhatIf) (answered any) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			answered = failedAnswer{UID: asked.Review.UID, Error: newProblem(admission.AsError(s.panicked(ctx, cause)))}
+		}
+	}()
+	answer, err := s.try(ctx, rules, asked, false)
+	if err != nil {
+		return failedAnswer{UID: asked.Review.UID, Error: newProblem(admission.AsError(err))}
+	}
+	return answer
+}
+
+func (s *Server) try(ctx context.Context, rules TriedRules, asked admission.WhatIf, explain bool) (*evaluated, error) {
+	if !rules.HasHook(asked.Review.Hook) {
+		return nil, errUnknownHook()
+	}
+	facts, err := s.factsToTry(ctx, asked)
+	if err != nil {
+		return nil, err
+	}
+	input := admission.NewInput(asked.Review, facts, s.options.WhatIf.Deployment)
+	if turns := s.options.WhatIf.Turns; turns != nil {
+		err = turns.Acquire(ctx, 1)
+		if err != nil {
+			return nil, s.tryFailed(ctx, admission.CodePolicyError, "no turn to evaluate came", err)
+		}
+		defer turns.Release(1)
+	}
+	if explain {
+		explained, err := rules.Explanation(ctx, input, time.Now())
+		if err != nil {
+			return nil, s.tryFailed(ctx, admission.CodePolicyError, "the policies gave no verdict", err)
+		}
+		answer := newEvaluated(explained.Verdict, rules)
+		answer.Explanation = &explained
+		return answer, nil
+	}
+	limited, cancel := context.WithTimeout(ctx, s.options.WhatIf.Limits.Policy)
+	defer cancel()
+	verdict, err := rules.Evaluate(limited, input, time.Now())
+	if err != nil {
+		return nil, s.tryFailed(ctx, admission.CodePolicyError, "the policies gave no verdict", err)
+	}
+	return newEvaluated(verdict, rules), nil
+}
+
+func (s *Server) factsToTry(ctx context.Context, asked admission.WhatIf) (admission.Facts, error) {
+	if asked.Facts != nil {
+		return *asked.Facts, nil
+	}
+	limited, cancel := context.WithTimeout(ctx, s.options.WhatIf.Limits.Facts)
+	defer cancel()
+	facts, err := s.options.WhatIf.Facts.Facts(limited, asked.Review.WorkspaceID)
+	if err != nil {
+		return admission.Facts{}, s.tryFailed(ctx, admission.CodeFactsUnavailable, "the facts of the workspace cannot be read", err)
+	}
+	return facts, nil
+}
+
+// tryFailed keeps an error that has a code, and calls what came of the request's deadline by that name.
+func (s *Server) tryFailed(ctx context.Context, code admission.Code, detail string, err error) error {
+	var coded *admission.Error
+	switch {
+	case errors.As(err, &coded):
+		return coded
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return &admission.Error{Code: admission.CodeDeadlineExceeded, Detail: "the evaluation took too long", Err: err}
+	default:
+		return &admission.Error{Code: code, Detail: detail, Err: err}
+	}
+}
+
+func newEvaluated(verdict admission.Verdict, rules TriedRules) *evaluated {
+	answer := &evaluated{
+		Allowed: verdict.Allowed(), Status: newAnswerStatus(verdict), Violations: verdict.Violations,
+		MarksFailed: verdict.Marking() != nil, PolicyRevision: verdict.Revision,
+	}
+	for _, v := range verdict.Violations {
+		if v.Enforcement == admission.Warn {
+			answer.Warnings = append(answer.Warnings, v.Message)
+		}
+	}
+	if len(verdict.Violations) > 0 {
+		answer.Fired = fired(verdict, rules.Rules())
+	}
+	return answer
+}
+
+// fired tells where the rules are that fired. One that is written in several places has fired in one of them.
+func fired(verdict admission.Verdict, rules []admission.Rule) []firedRule {
+	var places []firedRule
+	for _, rule := range rules {
+		if slices.ContainsFunc(verdict.Violations, func(v admission.Violation) bool { return v.Rule == rule.Name && v.Code == rule.Code }) {
+			places = append(places, firedRule{rule.Name, rule.File, rule.Row})
+		}
+	}
+	return places
+}

@@ -1,0 +1,30 @@
+package replay
+
+import (
+	"sync"
+
+	"gatehouse/server/admission"
+)
+
+// progress adds up what workers have done.
+type progress struct {
+	tell  func(Progress)
+	mutex sync.Mutex
+	sum   Progress
+}
+
+func progressOf(tell func(Progress)) *progress { return &progress{tell: tell} }
+
+func (p *progress) done(page []admission.LedgerDecision) {
+	if p.tell == nil {
+		return
+	}
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	p.sum.Read += int64(len(page))
+	last := page[len(page)-1].Decision.At
+	if p.sum.Reached.IsZero() || last.Before(p.sum.Reached) {
+		p.sum.Reached = last
+	}
+	p.tell(p.sum)
+}

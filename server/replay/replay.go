@@ -1,0 +1,149 @@
+package replay
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"runtime"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"gatehouse/server/admission"
+)
+
+// Source reads recorded decisions.
+type Source interface {
+	Decisions(ctx context.Context, q admission.DecisionQuery) ([]admission.LedgerDecision, error)
+}
+
+// Rules are what a candidate evaluates. ReadPointers are the places of the input that a hook's verdict depends on.
+type Rules interface {
+	HasHook(hook string) bool
+	Evaluate(ctx context.Context, in admission.Input, at time.Time) (admission.Verdict, error)
+	ReadPointers(hook string) []string
+}
+
+// Candidate is a checked set of policies.
+type Candidate struct {
+	Rules    Rules  `json:"-"`
+	Revision string `json:"revision"`
+	Source   string `json:"source"`
+}
+
+// Options of a run. Zero values stand for the defaults.
+type Options struct {
+	Filter   admission.DecisionFilter
+	Limit    int // most decisions that are read; 0 for all
+	Examples int // of each flip, the newest; 0 for none
+
+	Parallel int           // evaluations at once; GOMAXPROCS
+	Timeout  time.Duration // of one evaluation; 2 s
+	// Turn returns once an evaluation may begin: where live ones go first, it waits for them. nil: at once.
+	Turn func(ctx context.Context) error
+	// Progress hears of every page that is done, from one goroutine at a time. It must not block.
+	Progress func(Progress)
+}
+
+// Progress is how far a run is.
+type Progress struct {
+	Read    int64     `json:"read"`    // decisions
+	Reached time.Time `json:"reached"` // time of the oldest of them
+}
+
+// Fraction is how much is done of a run that began at a time, from 0 to 1: of the time that is asked for, or of the
+// limit. Nobody has counted the decisions, and where neither is set it is 0.
+func (o Options) Fraction(p Progress, began time.Time) float64 {
+	until := o.Filter.Until
+	if until.IsZero() {
+		until = began
+	}
+	var done float64
+	if all := until.Sub(o.Filter.Since); !o.Filter.Since.IsZero() && !p.Reached.IsZero() && all > 0 {
+		done = float64(until.Sub(p.Reached)) / float64(all)
+	}
+	if o.Limit > 0 {
+		done = max(done, float64(p.Read)/float64(o.Limit))
+	}
+	return max(0, min(done, 1))
+}
+
+// Run evaluates what is selected. When ctx ends or the source fails, the report is of what was done until then, and
+// comes with the error.
+func Run(ctx context.Context, source Source, candidate Candidate, o Options) (Report, error) {
+	o.Parallel = cmp.Or(o.Parallel, runtime.GOMAXPROCS(0))
+	o.Timeout = cmp.Or(o.Timeout, 2*time.Second)
+	if o.Turn == nil {
+		o.Turn = func(context.Context) error { return nil }
+	}
+	pages := make(chan []admission.LedgerDecision, 1) // one is read while others are evaluated
+	tallies := make([]*tally, o.Parallel)
+	progress := progressOf(o.Progress)
+
+	group, working := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		defer close(pages)
+		return read(working, source, o, pages)
+	})
+	for i := range tallies {
+		tallies[i] = newTally(o.Examples)
+		group.Go(func() error {
+			for page := range pages {
+				err := tallies[i].page(working, candidate.Rules, o, page)
+				if err != nil {
+					return err
+				}
+				progress.done(page)
+			}
+			return working.Err()
+		})
+	}
+	err := group.Wait()
+	if ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	return reportOf(candidate, tallies), err
+}
+
+const (
+	firstPage = 64
+	maxPage   = 1000
+	// pageBytes bounds what a page holds of inputs: they are of any size up to that of a request.
+	pageBytes = 4 << 20
+)
+
+// read sends pages until there are no more, each of a size that follows from the inputs of the one before.
+func read(ctx context.Context, source Source, o Options, pages chan<- []admission.LedgerDecision) error {
+	query := admission.DecisionQuery{DecisionFilter: o.Filter, Limit: firstPage}
+	for left := o.Limit; ; {
+		if o.Limit > 0 {
+			query.Limit = min(query.Limit, left)
+		}
+		page, err := source.Decisions(ctx, query)
+		if err != nil {
+			return fmt.Errorf("reading decisions: %w", err)
+		}
+		if len(page) == 0 {
+			return nil
+		}
+		select {
+		case pages <- page:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		left -= len(page)
+		if len(page) < query.Limit || o.Limit > 0 && left <= 0 {
+			return nil
+		}
+		query.After = page[len(page)-1].Decision.ID
+		query.Limit = nextLimit(page)
+	}
+}
+
+func nextLimit(page []admission.LedgerDecision) int {
+	bytes := 1
+	for i := range page {
+		bytes += len(page[i].Decision.Input)
+	}
+	return max(1, min(maxPage, pageBytes*len(page)/bytes))
+}
