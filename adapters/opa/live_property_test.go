@@ -1,0 +1,110 @@
+package opa_test
+
+import (
+	"maps"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"gatehouse/adapters/opa"
+	"gatehouse/server/admission"
+)
+
+// memberValues are what members of a request or a row may be: right, nearly right, and of every wrong type.
+var memberValues = map[string][]any{
+	"kind":               {"platform", "workspace", "Platform", ""},
+	"status":             {"online", "removed", "failed", "paused"},
+	"url":                {"https://agent.example.com", "http://127.0.0.1:8000", "http://10.0.0.1/", "http://2852039166/", "https://u:p@a.example", "http:a", "ftp://a.b", "http://agent-7", "http://x.internal."},
+	"delivery_mode":      {"push", "poll", "pull", ""},
+	"tier":               {1, 4, 5, 0, -1, 1.5, "1"},
+	"runtime":            {"langgraph", "claude\r\n", ""},
+	"name":               {"concierge", "two\nlines", ""},
+	"role":               {"helper", "a\rb"},
+	"model":              {"m", "m\n"},
+	"parent_id":          {"8a5ff2c8-5b0c-4f4e-9f4e-0d5c0f1a2b3c", ""},
+	"workspace_access":   {"none", "read_only", "read_write", "all", ""},
+	"workspace_dir":      {"/data/a", "/etc/x", "relative", "/a/../b", "//etc", "/", ""},
+	"mcp_server_present": {true, false},
+	"budget_limit":       {0, 10, 100},
+	"monthly_spend":      {0, 10, 99.5, 1000},
+	"from_status":        {"provisioning", "removed", "unknown"},
+	"to_status":          {"online", "offline"},
+	"agent_card":         {map[string]any{"name": "a"}},
+}
+
+var oddValues = []any{nil, true, false, 0, 1, 1e300, "", "x", []any{}, []any{"MODEL"}, map[string]any{}, map[string]any{"kind": "platform"}}
+
+// members are right but for a few.
+func members(t *rapid.T, what string) map[string]any {
+	object := map[string]any{"kind": "workspace", "url": "https://agent.example.com"}
+	names := slices.Sorted(maps.Keys(memberValues))
+	for range rapid.IntRange(0, 4).Draw(t, what+": other members") {
+		name := rapid.SampledFrom(names).Draw(t, what)
+		values := memberValues[name]
+		if rapid.IntRange(0, 3).Draw(t, what+": odd") == 0 {
+			values = oddValues
+		}
+		object[name] = rapid.SampledFrom(values).Draw(t, what+" "+name)
+	}
+	return object
+}
+
+func nearlyRight(t *rapid.T) admission.Input {
+	request := members(t, "request")
+	request["id"] = uuid.Nil.String()
+	body, err := json.Marshal(map[string]any{
+		"workspace": request, "caller_proof": rapid.SampledFrom([]string{"token", "bootstrap", "install"}).Draw(t, "proof"),
+	})
+	require.NoError(t, err)
+	review, err := admission.DecodeReview(rapid.SampledFrom([]string{"register", "heartbeat"}).Draw(t, "hook"), body, admission.DefaultMaxDepth)
+	require.NoError(t, err)
+	row := members(t, "row")
+	if _, isText := row["kind"].(string); !isText || row["kind"] == "" { // a store gives no such row
+		row["kind"] = "workspace"
+	}
+	stored, err := json.Marshal(row)
+	require.NoError(t, err)
+	keys := rapid.SliceOf(rapid.SampledFrom([]string{"MODEL", "model", "OPENAI_API_KEY", "MODEL "}))
+	facts, err := admission.NewFacts(rapid.Bool().Draw(t, "exists"), stored, keys.Draw(t, "keys"), keys.Draw(t, "global keys"))
+	require.NoError(t, err)
+	return admission.NewInput(review, facts, admission.Deployment{SaaS: rapid.Bool().Draw(t, "saas")})
+}
+
+// A rule that is left out where it holds is a workspace that passes: of whatever input, and of data that are broken, a
+// decision must be what OPA makes of the policies as they are written.
+func TestOfNoInputADecisionIsOtherThanThatOfTheRulesAsWritten(t *testing.T) {
+	written := readPlain(t).data
+	var snapshots []*opa.Snapshot
+	for _, data := range []map[string]any{
+		{},
+		{"required_secrets": map[string]any{"platform": []any{"MODEL", "KEY"}, "workspace": []any{"MODEL"}}},
+		{"required_runtime_secrets": map[string]any{"langgraph": []any{"OPENAI_API_KEY"}, "x": "KEY"}},
+		{"required_secrets": nil, "tiers": map[string]any{"min": "1", "max": 4}, "url": map[string]any{}},
+		{"required_secrets": map[string]any{"platform": "MODEL"}, "statuses": nil, "workspace_dir": nil},
+		{"enforcement": map[string]any{"URL_UNSAFE": "audit", "TIER_INVALID": "warn"}},
+	} {
+		snapshots = append(snapshots, snapshotWith(t, opa.Merge(written, data)))
+	}
+	denied, allowed := 0, 0
+	rapid.Check(t, func(t *rapid.T) {
+		in := nearlyRight(t)
+		for _, snapshot := range snapshots {
+			want, wantErr := snapshot.AsWritten(t.Context(), in, time.Unix(0, 0))
+			got, err := snapshot.Evaluate(t.Context(), in, time.Unix(0, 0))
+			require.Equal(t, wantErr != nil, err != nil, "%v, %v", wantErr, err)
+			require.Equal(t, want, got)
+			if got.Allowed() {
+				allowed++
+			} else {
+				denied++
+			}
+		}
+	})
+	require.Greater(t, denied, allowed/10, "inputs that are denied are looked at")
+	require.Greater(t, allowed, denied/10, "and so are those that are allowed")
+}
