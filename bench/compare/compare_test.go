@@ -1,0 +1,143 @@
+//go:build linux
+
+package main
+
+import (
+	"encoding/json"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"gatehouse/adapters/opa"
+	"gatehouse/policies"
+	"gatehouse/server/admission"
+)
+
+func policySnapshot(t *testing.T) *opa.Snapshot {
+	t.Helper()
+	schema, err := fs.ReadFile(policies.FS, "input.schema.json")
+	require.NoError(t, err)
+	snapshot, err := opa.NewSnapshot(t.Context(), opa.Directory("../policy"), schema)
+	require.NoError(t, err)
+	require.Len(t, snapshot.Rules(), 6)
+	return snapshot
+}
+
+func inputOf(t *testing.T, w workspace) admission.Input {
+	t.Helper()
+	body := w.whatIf()
+	body["hook"] = "register"
+	text, err := json.Marshal(body)
+	require.NoError(t, err)
+	asked, _, err := admission.DecodeWhatIf(text, admission.DefaultMaxDepth)
+	require.NoError(t, err)
+	return admission.NewInput(asked.Review, *asked.Facts, admission.Deployment{})
+}
+
+func TestBothServersAreGivenTheSameInput(t *testing.T) {
+	for _, w := range append(mixed(), failing(1)...) {
+		w.Secrets = append([]string{}, w.Secrets...) // facts have no null
+		ours, err := inputOf(t, w).JSON()
+		require.NoError(t, err)
+		theirs, err := json.Marshal(w.opaInput())
+		require.NoError(t, err)
+		require.JSONEq(t, string(ours), string(theirs))
+	}
+}
+
+func TestTheWorkspacesAreDeniedAsTheRowsCount(t *testing.T) {
+	snapshot := policySnapshot(t)
+	denied := int64(0)
+	for _, w := range mixed() {
+		verdict, err := snapshot.Evaluate(t.Context(), inputOf(t, w), time.Now())
+		require.NoError(t, err)
+		require.Nil(t, verdict.Marking())
+		if !verdict.Allowed() {
+			denied++
+		}
+	}
+	require.Equal(t, denyShare(mixedWorkspaces), denied)
+	for _, w := range failing(3) {
+		verdict, err := snapshot.Evaluate(t.Context(), inputOf(t, w), time.Now())
+		require.NoError(t, err)
+		require.NotNil(t, verdict.Marking())
+	}
+	for _, w := range spread(3, 30) {
+		verdict, err := snapshot.Evaluate(t.Context(), inputOf(t, w), time.Now())
+		require.NoError(t, err)
+		require.True(t, verdict.Allowed())
+	}
+}
+
+func TestARunThatDidSomethingElseIsRefused(t *testing.T) {
+	at := target{server: &process{name: "gatehouse"}, requests: make([][]byte, 64), each: 1, denied: denyShare}
+	require.NoError(t, at.check(800, 100))
+	require.NoError(t, at.check(807, 103))
+	require.ErrorContains(t, at.check(800, 0), "0 of 800 decisions are denies")
+	require.Error(t, at.check(800, 800))
+}
+
+func TestOutputOfGoTestIsRead(t *testing.T) {
+	found, err := readBenchmarks(`goos: linux
+BenchmarkRules/rules=10/deny-2   100   1500 ns/op   226 B/op   2 allocs/op
+BenchmarkRules/rules=10/deny-2   100   2500 ns/op   226 B/op   4 allocs/op
+BenchmarkRules/rules=10/deny-2   100   9500 ns/op   226 B/op   4 allocs/op
+BenchmarkRules/rules=100/deny-2  100   3000 ns/op   226 B/op   5 allocs/op
+PASS
+`)
+	require.NoError(t, err)
+	require.Equal(t, []goBenchmark{{"Rules/rules=10/deny", 2.5, 4}, {"Rules/rules=100/deny", 3, 5}}, found)
+	_, err = readBenchmarks("BenchmarkX-2 1 fast ns/op 1 B/op 1 allocs/op")
+	require.Error(t, err)
+}
+
+func TestRatiosAreOfTheSameRound(t *testing.T) {
+	ours := []sample{{PerSecond: 20}, {PerSecond: 2}, {PerSecond: 9}}
+	theirs := []sample{{PerSecond: 10}, {PerSecond: 1}, {PerSecond: 3}}
+	require.InDelta(t, 2, paired(ours, theirs, func(s sample) float64 { return s.PerSecond }), 0)
+	require.InDelta(t, 1.5, median([]float64{2, 1}), 0)
+}
+
+func TestThroughputFallsOnlyFromItsBest(t *testing.T) {
+	at := func(rates ...float64) []scaled {
+		var all []scaled
+		for i, rate := range rates {
+			all = append(all, scaled{at: connectionCounts[i], samples: []sample{{PerSecond: rate}}})
+		}
+		return all
+	}
+	text, least := keepsUp(at(1000, 4000, 5000, 4500, 4750))
+	require.InDelta(t, 0.9, least, 0)
+	require.Equal(t, "1,000/s at 1, 4,000/s at 4, 5,000/s at 16, 4,500/s at 64, 4,750/s at 256: 90 %", text)
+	_, least = keepsUp(at(1000, 2000, 3000))
+	require.InDelta(t, 1, least, 0)
+}
+
+func TestOnlyTheTableOfAPageIsReplaced(t *testing.T) {
+	page := filepath.Join(t.TempDir(), "page.md")
+	require.NoError(t, os.WriteFile(page, []byte("before\n"+beginMark+"old\n"+endMark+"\nafter\n"), 0o600))
+	require.NoError(t, replaceBetween(page, "new\n"))
+	text, err := os.ReadFile(page)
+	require.NoError(t, err)
+	require.Equal(t, "before\n"+beginMark+"new\n"+endMark+"\nafter\n", string(text))
+
+	require.NoError(t, os.WriteFile(page, []byte("nothing"), 0o600))
+	require.Error(t, replaceBetween(page, "new\n"))
+}
+
+func TestProcessesAreMeasured(t *testing.T) {
+	pid := os.Getpid()
+	used, err := treeTime(pid)
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, used, time.Duration(0))
+	memory, err := resident(pid)
+	require.NoError(t, err)
+	require.Greater(t, memory, 1.0)
+	parent, err := parentOf(pid)
+	require.NoError(t, err)
+	require.Equal(t, os.Getppid(), parent)
+}
