@@ -64,6 +64,8 @@ func sample(t *testing.T, flag *kong.Flag) (text string, value any) {
 	switch flag.Target.Interface().(type) {
 	case []string:
 		return "something", []string{"something"}
+	case map[string]string:
+		return "place=here", map[string]string{"place": "here"}
 	case sinkList:
 		return `[{name: bus, type: nats, url: "nats://n:4222"}]`, sinkList{{Name: "bus", Type: announce.TypeNATS, URL: "nats://n:4222"}}
 	}
@@ -170,12 +172,12 @@ func TestServeRefusesWhatWouldSwitchAPromiseOff(t *testing.T) {
 			values = []string{"-1", "0"}
 		}
 		switch flag.Name {
-		case "rate-limit", "policies-poll", "policies-long-poll", "max-policy-age": // 0 is for none
+		case "rate-limit", "policies-poll", "policies-long-poll", "max-policy-age", "retention", "audit-interval", "audit-rate": // 0 is for none
 			values = values[:1]
 		}
 		for _, value := range values {
 			got := command(t, "", "serve", "--listen=127.0.0.1:0", "--database-url=sqlite:/nowhere/x.db", fmt.Sprintf("--%s=%s", flag.Name, value))
-			require.Equal(t, exitFailed, got.code)
+			require.Equal(t, exitFailed, got.code, "--%s=%s", flag.Name, value)
 			require.Regexp(t, "--"+flag.Name+" must (be more than 0|not be negative)", got.err)
 		}
 	}

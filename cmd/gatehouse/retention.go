@@ -16,6 +16,9 @@ type retentionFlags struct {
 
 func (f retentionFlags) check() error {
 	const least = 24 * time.Hour
+	if f.Retention < 0 {
+		return errors.New("--retention must not be negative")
+	}
 	if f.Retention != 0 && f.Retention < least {
 		return errors.New("--retention must be at least 24h, or 0 to keep all decisions")
 	}

@@ -152,9 +152,12 @@ func wired(t testing.TB, c *serveCommand, engine *opa.Engine, registry *promethe
 	failures := newFailureLog(store.ledger, reviews, logger)
 	keeping := startBackground(context.WithoutCancel(t.Context()), failures.run)
 	t.Cleanup(keeping.close)
+	evidence, err := c.followDecisions(t.Context(), store.decisions, registry, logger)
+	require.NoError(t, err)
+	t.Cleanup(evidence.close)
 	return c.service(parts{
 		engine: engine, live: live, store: store, candidates: candidates, callers: &server.Authenticator{},
-		reviews: reviews, failures: failures, registry: registry, log: logger,
+		reviews: reviews, failures: failures, evidence: evidence, registry: registry, log: logger,
 	})
 }
 

@@ -58,13 +58,13 @@ func decisionLabels(set map[string]string) map[string]string {
 	return labels
 }
 
-// check refuses what cannot work. Without a URL there is nothing to check.
+// check refuses what cannot work.
 func (f uploadFlags) check() error {
-	if f.DecisionLogURL == "" {
-		return nil
-	}
 	if f.DecisionLogMaxBytes <= 0 {
 		return errors.New("--decision-log-max-bytes must be more than 0")
+	}
+	if f.DecisionLogURL == "" {
+		return nil
 	}
 	_, err := f.collector()
 	if err == nil {

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"encoding/json"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"gatehouse/server/admission"
+)
+
+// whatIfAnswer is as much of an answer of /v1/evaluate as tests look at.
+type whatIfAnswer struct {
+	Allowed    bool
+	Violations []admission.Violation
+	Fired      []struct {
+		Rule, File string
+		Row        int
+	}
+	MarksFailed bool `json:"marks_failed"`
+	Rules       []admission.RuleExplanation
+	Coverage    []admission.FileCoverage
+	Revision    string `json:"policy_revision"`
+	Code        admission.Code
+	Detail      string
+}
+
+func (s *served) whatIf(members string) (int, whatIfAnswer) {
+	s.t.Helper()
+	status, body := s.send("POST", "/v1/evaluate",
+		`{"hook": "register", "review": {"workspace": {"id": "00000000-0000-4000-8000-000000000002", "url": "https://a.example.com"}}`+members+`}`, "")
+	var answer whatIfAnswer
+	require.NoError(s.t, json.Unmarshal([]byte(body), &answer), body)
+	return status, answer
+}
+
+func TestAWhatIfSaysWhatWouldBeDecidedAndLeavesNothingBehind(t *testing.T) {
+	database := "sqlite:" + filepath.Join(t.TempDir(), "gatehouse.db")
+	s := serveHere(t, "--demo", "--database-url", database)
+	status, stored := s.whatIf("") // the concierge without its MODEL
+	require.Equal(t, 200, status)
+	require.False(t, stored.Allowed)
+	require.True(t, stored.MarksFailed)
+	require.Equal(t, "lib/platform_requires_model.rego", stored.Fired[0].File)
+
+	_, given := s.whatIf(`, "facts": {"exists": true, "workspace": {"kind": "platform", "status": "online"}, "secret_keys": ["MODEL"]}`)
+	require.True(t, given.Allowed, given.Violations)
+
+	_, explained := s.whatIf(`, "explain": true`)
+	require.Equal(t, stored.Violations, explained.Violations)
+	require.NotEmpty(t, explained.Coverage)
+	fired := 0
+	for _, rule := range explained.Rules {
+		if rule.Fired {
+			fired++
+			continue
+		}
+		require.NotEmpty(t, rule.Why, rule.Rule.Name)
+	}
+	require.Equal(t, len(stored.Fired), fired)
+
+	require.Zero(t, s.stop())
+	listed := command(t, "", "decisions", "list", "--database-url", database, "--output", "json")
+	require.Contains(t, listed.out, `"decisions": []`)
+	require.NotContains(t, s.log.String(), `"msg":"review"`)
+}
+
+func TestACandidateIsCheckedAsLivePoliciesAreAndStopsInTime(t *testing.T) {
+	s := serveHere(t, "--demo", "--database-url", "sqlite:"+filepath.Join(t.TempDir(), "gatehouse.db"), "--policy-timeout", "100ms")
+	module := func(body string) string {
+		text := "package admission.register\n# METADATA\n# title: T\n# description: D.\n# custom: {code: CLOSED, severity: high, status: 403}\n" +
+			"deny contains violation if {\n" + body + "\nviolation := {\"reason\": \"r\", \"message\": \"m\"}\n}\n"
+		encoded, err := json.Marshal(map[string]any{"files": map[string]string{"register/closed.rego": text}})
+		require.NoError(t, err)
+		return `, "candidate": ` + string(encoded)
+	}
+	status, closed := s.whatIf(module(`input.facts.exists`))
+	require.Equal(t, 200, status, closed.Detail)
+	require.Equal(t, "CLOSED", closed.Violations[0].Code)
+	require.Equal(t, "register/closed.rego", closed.Fired[0].File)
+	_, live := s.whatIf("")
+	require.NotEqual(t, live.Revision, closed.Revision)
+
+	for body, want := range map[string]string{
+		"input.reqest": "register/closed.rego:7:",
+		`http.send({"method": "GET", "url": "x"})`: "http.send",
+		`x := 1`: "x unused",
+	} {
+		status, refused := s.whatIf(module(body))
+		require.Equal(t, 400, status, body)
+		require.Equal(t, admission.CodeMalformedRequest, refused.Code)
+		require.Contains(t, refused.Detail, want)
+	}
+	status, large := s.whatIf(module(strings.Repeat("input.facts.exists\n", 1<<13)))
+	require.Contains(t, []int{200, 504}, status, large.Detail) // as fast as the machine compiles
+
+	// It compiles and passes on the least of inputs, and never ends on a real one.
+	status, runaway := s.whatIf(module(`input.request.id
+count([1 | numbers.range(1, 3000)[_]; numbers.range(1, 3000)[_]]) > 0`))
+	require.Equal(t, 500, status, runaway.Detail)
+	require.Equal(t, admission.CodePolicyError, runaway.Code)
+}
