@@ -76,6 +76,10 @@ func TestTheBaseSchemaIsNeverTakenForNotPlatform(t *testing.T) {
 	status, _ = gate.get("/readyz")
 	require.Equal(t, http.StatusServiceUnavailable, status)
 	require.Contains(t, gate.logged(), "42703")
+	require.Eventually(t, func() bool { return gate.metric(`gatehouse_decision_records_total{result="error_recorded"}`) == "1" }, patience, tick)
+	_, records := gate.get("/v1/decisions?failed=true")
+	require.Contains(t, records, `"error":{"code":"facts_unavailable"`, "what was answered with an error is on record as one")
+	require.NotContains(t, records, "42703", "and what lies behind it is in the log")
 }
 
 func TestFiftyRegistersOfOneBadWorkspaceAreFiftyDeniesAndOneMark(t *testing.T) {
