@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -28,6 +29,17 @@ func (s *Server) bodyDeadline(next http.Handler) http.Handler {
 	})
 }
 
+// mostAnnounced is how much space a body gets because it says that it is long.
+const mostAnnounced = 64 << 10
+
+// readAll reads a body of an announced length, negative if it is not known, into a space that fits it.
+func readAll(body io.Reader, announced int64) ([]byte, error) {
+	var buffer bytes.Buffer
+	buffer.Grow(int(max(0, min(announced, mostAnnounced))) + bytes.MinRead)
+	_, err := buffer.ReadFrom(body)
+	return buffer.Bytes(), err
+}
+
 // readBody reads a JSON body of up to limit bytes. It lifts the read deadline, because net/http goes on reading
 // to notice a client that hangs up, and would take the deadline for that.
 func (s *Server) readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
@@ -38,7 +50,7 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request, limit int64) (
 	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
 		return nil, &admission.Error{Code: admission.CodeUnsupportedMediaType, Detail: "the body has a Content-Encoding"}
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	body, err := readAll(http.MaxBytesReader(w, r.Body, limit), r.ContentLength)
 	if err == nil {
 		err = http.NewResponseController(w).SetReadDeadline(time.Time{})
 	}

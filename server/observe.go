@@ -102,6 +102,9 @@ type ReviewLog struct {
 // Reviewed implements admission.Observer. The line holds ids and codes, and nothing that a caller can fill in as
 // it likes: not the uid, for which decisions can be looked up, and no hook that does not exist.
 func (l ReviewLog) Reviewed(ctx context.Context, o admission.Outcome) {
+	if o.Err == nil && !l.Logger.Enabled(ctx, slog.LevelInfo) {
+		return
+	}
 	attributes := make([]slog.Attr, 0, 24)
 	attributes = append(attributes,
 		slog.String("hook", loggedHook(o)),

@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-json-experiment/json"
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
@@ -244,11 +243,4 @@ func failing(string) error { return errors.New("connection refused by 10.0.0.7")
 func hang(ctx context.Context) error {
 	<-ctx.Done()
 	return fmt.Errorf("waiting: %w", ctx.Err())
-}
-
-// secretsOf are the names of the secrets in the facts that a decision was made on.
-func secretsOf(t require.TestingT, d admission.Decision) []string {
-	var input admission.Input
-	require.NoError(t, json.Unmarshal(d.Input, &input))
-	return input.Facts.SecretKeys
 }

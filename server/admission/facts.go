@@ -16,6 +16,8 @@ type Facts struct {
 	Workspace        jsontext.Value `json:"workspace"` // the row as an object; {} when there is none
 	SecretKeys       []string       `json:"secret_keys"`
 	GlobalSecretKeys []string       `json:"global_secret_keys"`
+
+	kind string // of Workspace, where NewFacts has looked
 }
 
 // ErrBadFacts says that what was read of a workspace are no facts.
@@ -35,7 +37,8 @@ func NewFacts(exists bool, workspace []byte, secretKeys, globalSecretKeys []stri
 	if facts.Workspace.Kind() != '{' {
 		return Facts{}, fmt.Errorf("%w: workspace is not an object", ErrBadFacts)
 	}
-	if exists && facts.Kind() == "" {
+	facts.kind = facts.Kind()
+	if exists && facts.kind == "" {
 		return Facts{}, fmt.Errorf("%w: the stored workspace has no kind", ErrBadFacts)
 	}
 	return facts, nil
@@ -57,8 +60,8 @@ func (f Facts) Equal(other Facts) bool {
 
 // Kind is the stored kind, "" if there is no row or no such string in it.
 func (f Facts) Kind() string {
-	if !f.Exists {
-		return ""
+	if !f.Exists || f.kind != "" {
+		return f.kind
 	}
 	var row struct {
 		Kind jsontext.Value `json:"kind"`

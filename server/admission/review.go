@@ -134,7 +134,7 @@ func (e envelope) review(hook string) (Review, error) {
 		URL  jsontext.Value `json:"url"`
 		Kind jsontext.Value `json:"kind"`
 	}
-	err := json.Unmarshal(e.Workspace, &known)
+	err := json.Unmarshal(e.Workspace, &known, jsontext.AllowDuplicateNames(true)) // there are none: it was read strictly
 	if err != nil {
 		return Review{}, Malformed(describe(err))
 	}

@@ -23,6 +23,9 @@ func ParseURL(text string) URL {
 	if text == "" {
 		return URL{}
 	}
+	if plain, isPlain := parsePlainURL(text); isPlain {
+		return plain
+	}
 	parsed, err := whatwg.Parse(text)
 	if err != nil {
 		return URL{}
