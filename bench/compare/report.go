@@ -30,6 +30,7 @@ type report struct {
 
 type versions struct {
 	processor, memory, kernel, opa, postgres, commit string
+	load                                             string // of the minute before
 }
 
 func (o options) compare(ctx context.Context) (rep report, err error) {
@@ -117,6 +118,11 @@ func (o options) readVersions(ctx context.Context, r *rig) (versions, error) {
 	if err != nil {
 		return v, err
 	}
+	average, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return v, err
+	}
+	v.load, _, _ = strings.Cut(string(average), " ")
 	kernel, err := os.ReadFile("/proc/sys/kernel/osrelease")
 	if err != nil {
 		return v, err
@@ -142,9 +148,9 @@ func (rep report) markdown() string {
 	var b strings.Builder
 	o, v := rep.options, rep.versions
 	_, _ = fmt.Fprintf(&b, "Measured %s in %s by `make bench` at %s: %d cores (%s, shared with the load generator and Postgres), %s of memory, Linux %s, %s, "+
-		"OPA %s, PostgreSQL %s that syncs. Writing 8 kB and syncing them took %.1f ms before the first round. Medians of %d rounds of %.1f s for each server, %d keep-alive connections.\n",
+		"OPA %s, PostgreSQL %s that syncs. The load average was %s, and writing 8 kB and syncing them took %.1f ms before the first round. Medians of %d rounds of %.1f s for each server, %d keep-alive connections.\n",
 		time.Now().UTC().Format("2006-01-02"), rep.took.Round(time.Second), v.commit, runtime.NumCPU(), v.processor, v.memory, v.kernel,
-		runtime.Version(), v.opa, v.postgres, milliseconds(rep.sync), o.rounds, o.seconds, connections)
+		runtime.Version(), v.opa, v.postgres, v.load, milliseconds(rep.sync), o.rounds, o.seconds, connections)
 	rep.writeServers(&b)
 	rep.writeBreakdown(&b)
 	rep.writeGrowth(&b)
@@ -193,7 +199,7 @@ func (rep report) writeGrowth(b *strings.Builder) {
 		_, _ = fmt.Fprintf(b, "| %s | %s | %s | %s | %s |\n", row, what, measured, goal, mark(reached))
 	}
 	for _, one := range rep.policies {
-		line("E", "one evaluation of the shipped policies: "+one.name,
+		line("E", "one evaluation of the shipped policies: "+strings.TrimPrefix(one.name, "Evaluate/"),
 			fmt.Sprintf("%.1f µs, %.0f allocations", one.microsecond, one.allocations), "25 µs, 120 allocations",
 			one.microsecond <= 25 && one.allocations <= 120)
 	}
