@@ -312,7 +312,7 @@ func TestFloodOfOneWorkspaceHoldsUpNoOther(t *testing.T) {
 func TestWithoutSinksNothingIsAnnounced(t *testing.T) {
 	pool := openPostgres(t, testenv.DatabaseURL(t, testenv.Empty))
 	q := postgresQueue(t, pool)
-	outbox, err := announce.NewPostgresOutbox()
+	outbox, err := announce.NewPostgresOutbox(nil)
 	require.NoError(t, err)
 	tx, err := pool.Begin(t.Context())
 	require.NoError(t, err)
@@ -324,7 +324,7 @@ func TestWithoutSinksNothingIsAnnounced(t *testing.T) {
 
 func TestSinkNamesAreChecked(t *testing.T) {
 	for _, names := range [][]string{{""}, {"Ops"}, {"a b"}, {"-a"}, {"a", "a"}, {string(make([]byte, 60))}} {
-		_, err := announce.NewPostgresOutbox(names...)
+		_, err := announce.NewPostgresOutbox(named(names...))
 		require.Error(t, err)
 		sinks := make([]announce.Sink, len(names))
 		for i, name := range names {

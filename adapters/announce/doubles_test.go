@@ -212,3 +212,12 @@ func (l *logBook) lines(t testing.TB, message string) []map[string]any {
 	}
 	return found
 }
+
+// named are sinks that get every event.
+func named(sinks ...string) announce.SinkConfigs {
+	configs := make(announce.SinkConfigs, len(sinks))
+	for i, name := range sinks {
+		configs[i].Name = name
+	}
+	return configs
+}

@@ -46,7 +46,7 @@ func Example() {
 	db.SetMaxOpenConns(1)
 
 	sink := &console{printed: make(chan struct{})}
-	outbox, err := announce.NewSQLiteOutbox(sink.Name())
+	outbox, err := announce.NewSQLiteOutbox(announce.SinkConfigs{{Name: sink.Name()}})
 	check(err)
 	database := announce.SQLite(db)
 	check(database.Migrate(ctx))

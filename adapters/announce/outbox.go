@@ -31,20 +31,9 @@ type Outbox[TTx any] struct {
 	shared *river.Client[TTx] // nil where every transaction needs one of its own
 }
 
-// NewPostgresOutbox makes the outbox of a ledger on Postgres. sinks are the names
-// of the sinks that get every event; without any, nothing is announced.
-func NewPostgresOutbox(sinks ...string) (*Outbox[pgx.Tx], error) {
-	return NewPostgresOutboxFor(named(sinks))
-}
-
-// NewSQLiteOutbox makes the outbox of a ledger on SQLite.
-func NewSQLiteOutbox(sinks ...string) (*Outbox[*sql.Tx], error) {
-	return NewSQLiteOutboxFor(named(sinks))
-}
-
-// NewPostgresOutboxFor is NewPostgresOutbox for sinks that get those events only
-// that they are configured to get.
-func NewPostgresOutboxFor(sinks SinkConfigs) (*Outbox[pgx.Tx], error) {
+// NewPostgresOutbox makes the outbox of a ledger on Postgres. Every event is announced
+// to those of the sinks that are configured to get it; without any, nothing is.
+func NewPostgresOutbox(sinks SinkConfigs) (*Outbox[pgx.Tx], error) {
 	return newOutbox(silent{riverpgxv5.New(nil)}, postgresSchema, sinks)
 }
 
@@ -53,17 +42,9 @@ type silent struct{ riverdriver.Driver[pgx.Tx] }
 
 func (silent) SupportsListenNotify() bool { return false }
 
-// NewSQLiteOutboxFor is NewPostgresOutboxFor for a ledger on SQLite.
-func NewSQLiteOutboxFor(sinks SinkConfigs) (*Outbox[*sql.Tx], error) {
+// NewSQLiteOutbox is NewPostgresOutbox for a ledger on SQLite.
+func NewSQLiteOutbox(sinks SinkConfigs) (*Outbox[*sql.Tx], error) {
 	return newOutbox(riversqlite.New(nil), "", sinks)
-}
-
-func named(sinks []string) SinkConfigs {
-	configs := make(SinkConfigs, len(sinks))
-	for i, name := range sinks {
-		configs[i].Name = name
-	}
-	return configs
 }
 
 func newOutbox[TTx any](driver riverdriver.Driver[TTx], schema string, sinks SinkConfigs) (*Outbox[TTx], error) {

@@ -76,7 +76,7 @@ func postgresQueue(t testing.TB, pool *pgxpool.Pool, sinkNames ...string) *queue
 	t.Helper()
 	database := announce.Postgres(pool)
 	require.NoError(t, database.Migrate(t.Context()))
-	outbox, err := announce.NewPostgresOutbox(orRegistry(sinkNames)...)
+	outbox, err := announce.NewPostgresOutbox(named(orRegistry(sinkNames)...))
 	require.NoError(t, err)
 	begin := func(t testing.TB, event admission.Event) pgx.Tx {
 		tx, err := pool.Begin(t.Context())
@@ -100,7 +100,7 @@ func postgresQueue(t testing.TB, pool *pgxpool.Pool, sinkNames ...string) *queue
 		},
 		subscribe: func(t testing.TB, sinks ...announce.SinkConfig) {
 			var err error
-			outbox, err = announce.NewPostgresOutboxFor(sinks)
+			outbox, err = announce.NewPostgresOutbox(sinks)
 			require.NoError(t, err)
 		},
 		view:  func(t testing.TB, sinks ...string) *announce.Announcements { return newView(t, database, sinks) },
@@ -120,7 +120,7 @@ func sqliteQueue(t testing.TB, db *sql.DB, sinkNames ...string) *queue {
 	t.Helper()
 	database := announce.SQLite(db)
 	require.NoError(t, database.Migrate(t.Context()))
-	outbox, err := announce.NewSQLiteOutbox(orRegistry(sinkNames)...)
+	outbox, err := announce.NewSQLiteOutbox(named(orRegistry(sinkNames)...))
 	require.NoError(t, err)
 	begin := func(t testing.TB, event admission.Event) *sql.Tx {
 		tx, err := db.BeginTx(t.Context(), nil)
@@ -143,7 +143,7 @@ func sqliteQueue(t testing.TB, db *sql.DB, sinkNames ...string) *queue {
 		},
 		subscribe: func(t testing.TB, sinks ...announce.SinkConfig) {
 			var err error
-			outbox, err = announce.NewSQLiteOutboxFor(sinks)
+			outbox, err = announce.NewSQLiteOutbox(sinks)
 			require.NoError(t, err)
 		},
 		view:  func(t testing.TB, sinks ...string) *announce.Announcements { return newView(t, database, sinks) },

@@ -1,19 +1,17 @@
 package postgres
 
 import (
+	"bytes"
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"gatehouse/server/admission"
 )
-
-//go:embed workspaces.sql
-var workspacesSQL string
 
 const (
 	workspaceIDsSQL = "select id from workspaces where id > $1 order by id limit $2"
@@ -26,13 +24,9 @@ const (
 const fewWorkspaces = 10_000
 
 // WorkspacesAfter gives up to limit stored workspaces whose ids are greater than after, in order of ids, with the
-// facts that Facts gives of each.
+// facts that Facts gives of each. Those that an operator's own facts query does not know of are left out.
 func (s *Store) WorkspacesAfter(ctx context.Context, after uuid.UUID, limit int) ([]admission.StoredWorkspace, error) {
-	list := s.listWorkspaces
-	if s.factsQuery != defaultFactsQuery {
-		list = s.lookUpWorkspaces
-	}
-	found, err := list(ctx, after, limit)
+	found, err := s.listWorkspaces(ctx, after, limit)
 	if err != nil {
 		return nil, because(ctx, fmt.Errorf("listing workspaces: %w", err))
 	}
@@ -40,33 +34,13 @@ func (s *Store) WorkspacesAfter(ctx context.Context, after uuid.UUID, limit int)
 }
 
 func (s *Store) listWorkspaces(ctx context.Context, after uuid.UUID, limit int) ([]admission.StoredWorkspace, error) {
-	rows, err := s.pool.Query(ctx, workspacesSQL, [16]byte(after), limit)
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (admission.StoredWorkspace, error) {
-		var id [16]byte
-		var workspace []byte
-		var secretKeys, globalSecretKeys []string
-		err := row.Scan(&id, &workspace, &secretKeys, &globalSecretKeys)
-		if err != nil {
-			return admission.StoredWorkspace{}, err
-		}
-		facts, err := admission.NewFacts(true, workspace, secretKeys, globalSecretKeys)
-		return admission.StoredWorkspace{ID: id, Facts: facts}, err
-	})
-}
-
-// lookUpWorkspaces asks an operator's own facts query of each workspace, a page of them in one round trip. Those that
-// it does not know of are left out.
-func (s *Store) lookUpWorkspaces(ctx context.Context, after uuid.UUID, limit int) ([]admission.StoredWorkspace, error) {
 	var found []admission.StoredWorkspace
 	for len(found) < limit {
 		rows, err := s.pool.Query(ctx, workspaceIDsSQL, [16]byte(after), limit-len(found))
 		if err != nil {
 			return nil, err
 		}
-		page, err := uuids(rows)
+		page, err := pgx.CollectRows(rows, pgx.RowTo[[16]byte])
 		if err != nil || len(page) == 0 {
 			return found, err
 		}
@@ -80,24 +54,26 @@ func (s *Store) lookUpWorkspaces(ctx context.Context, after uuid.UUID, limit int
 	return found, nil
 }
 
-func (s *Store) factsOf(ctx context.Context, ids []uuid.UUID) ([]admission.StoredWorkspace, error) {
+func (s *Store) factsOf(ctx context.Context, ids [][16]byte) ([]admission.StoredWorkspace, error) {
 	known := make([]admission.StoredWorkspace, 0, len(ids))
+	var broken error
 	batch := new(pgx.Batch)
-	for _, id := range ids {
-		batch.Queue(s.factsQuery, [16]byte(id)).Query(func(rows pgx.Rows) error {
-			facts, err := readFacts(rows)
-			if errors.Is(err, admission.ErrBadFacts) { // it must be seen, and must hide no other
-				known = append(known, admission.StoredWorkspace{ID: id})
-				return nil
-			}
-			if err == nil && facts.Exists {
-				known = append(known, admission.StoredWorkspace{ID: id, Facts: facts})
-			}
-			return err
-		})
-	}
+	s.queueFacts(batch, ids, func(id uuid.UUID, facts admission.Facts, err error) {
+		switch {
+		case errors.Is(err, admission.ErrBadFacts): // it must be seen, and must hide no other
+			known = append(known, admission.StoredWorkspace{ID: id})
+		case err != nil:
+			broken = err
+		case facts.Exists:
+			known = append(known, admission.StoredWorkspace{ID: id, Facts: facts})
+		}
+	})
 	err := s.pool.SendBatch(ctx, batch).Close()
-	return known, err
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(known, func(a, b admission.StoredWorkspace) int { return bytes.Compare(a.ID[:], b.ID[:]) })
+	return known, broken
 }
 
 // CountWorkspaces is about how many there are: exactly, if there are few.

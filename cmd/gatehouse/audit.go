@@ -154,7 +154,7 @@ func (c *auditRunCommand) open(ctx context.Context, logger *slog.Logger) (*audit
 }
 
 func openAuditedSQLite(ctx context.Context, options sqlite.Options, sinks announce.SinkConfigs) (*auditedStore, error) {
-	outbox, err := announce.NewSQLiteOutboxFor(sinks)
+	outbox, err := announce.NewSQLiteOutbox(sinks)
 	if err != nil {
 		return nil, err
 	}
@@ -171,7 +171,7 @@ func openAuditedSQLite(ctx context.Context, options sqlite.Options, sinks announ
 }
 
 func openAuditedPostgres(ctx context.Context, options postgres.Options, sinks announce.SinkConfigs) (*auditedStore, error) {
-	outbox, err := announce.NewPostgresOutboxFor(sinks)
+	outbox, err := announce.NewPostgresOutbox(sinks)
 	if err != nil {
 		return nil, err
 	}

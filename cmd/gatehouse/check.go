@@ -15,7 +15,9 @@ import (
 
 type checkCommand struct {
 	policyFlags
-	Output string `help:"Form of the answer." enum:"text,json" default:"text"`
+	Profile bool   `help:"Print what each rule costs, and which make decisions slow."`
+	Cases   string `help:"Directory of case files whose inputs --profile evaluates; by default the policies' own directory, or the embedded cases." placeholder:"DIR"`
+	Output  string `help:"Form of the answer." enum:"text,json" default:"text"`
 }
 
 // checkAnswer is what check prints as JSON.
@@ -25,6 +27,7 @@ type checkAnswer struct {
 	Hooks    []string      `json:"hooks,omitempty"`
 	Rules    int           `json:"rules"`
 	Problems []opa.Problem `json:"problems"`
+	Profile  *opa.Profile  `json:"profile,omitempty"` // with --profile
 }
 
 // Run compiles and type-checks the policies as serve would, and prints every error.
@@ -41,6 +44,12 @@ func (c *checkCommand) Run(ctx context.Context, to streams) error {
 	} else {
 		answer.Revision, answer.Hooks, answer.Rules = snapshot.Revision(), snapshot.Hooks(), len(snapshot.Rules())
 	}
+	if refused == nil && c.Profile {
+		answer.Profile, err = c.profile(ctx, source, snapshot)
+		if err != nil {
+			return err
+		}
+	}
 	switch {
 	case c.Output == "json":
 		err = printJSON(to.out, answer)
@@ -49,6 +58,9 @@ func (c *checkCommand) Run(ctx context.Context, to streams) error {
 	default:
 		_, err = fmt.Fprintf(to.out, "%s: %d rules for %s, revision %s\n",
 			answer.Source, answer.Rules, strings.Join(answer.Hooks, ", "), answer.Revision)
+	}
+	if err == nil && answer.Profile != nil && c.Output == "text" {
+		err = printProfile(to.out, *answer.Profile)
 	}
 	if err == nil && refused != nil {
 		return errSaid

@@ -103,7 +103,7 @@ func (c *serveCommand) openPostgres(
 	if c.Demo {
 		return nil, errors.New("--demo is for SQLite: it does not write into the registry's database")
 	}
-	outbox, err := announce.NewPostgresOutboxFor(sinks)
+	outbox, err := announce.NewPostgresOutbox(sinks)
 	if err != nil {
 		return nil, err
 	}
@@ -135,7 +135,7 @@ func (c *serveCommand) openPostgres(
 func (c *serveCommand) openSQLite(
 	ctx context.Context, path, factsQuery string, sinks announce.SinkConfigs, registry *prometheus.Registry, logger *slog.Logger,
 ) (*openStore, error) {
-	outbox, err := announce.NewSQLiteOutboxFor(sinks)
+	outbox, err := announce.NewSQLiteOutbox(sinks)
 	if err != nil {
 		return nil, err
 	}
