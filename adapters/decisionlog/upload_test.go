@@ -260,10 +260,14 @@ func TestAWrongTokenLosesNothing(t *testing.T) {
 		c.answers(nil)
 
 		c.requireAll(t, ids)
-		require.Eventually(t, func() bool { return strings.Contains(r.log.String(), "are uploaded again") }, patience, tick)
+		require.Eventually(t, func() bool {
+			shipped, err := s.ShippedSeq(t.Context(), c.URL+"/base")
+			return err == nil && shipped > 0
+		}, patience, tick)
 		r.stop()
 		require.Zero(t, r.counts()[decisionlog.Refused])
 		require.Equal(t, 1, strings.Count(r.log.String(), "are not uploaded"), "it is said once")
+		require.Contains(t, r.log.String(), "are uploaded again")
 	})
 }
 
