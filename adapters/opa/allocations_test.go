@@ -14,7 +14,7 @@ import (
 func TestADecisionAllocatesNoMoreThanItDid(t *testing.T) {
 	snapshot := embedded(t)
 	most := map[string]float64{
-		"hook=register/allow": 55, "hook=register/deny": 530, "hook=heartbeat/allow": 45, "hook=heartbeat/deny": 520,
+		"hook=register/allow": 52, "hook=register/deny": 102, "hook=heartbeat/allow": 38, "hook=heartbeat/deny": 87,
 	}
 	for name, in := range typical(t) {
 		allocations := testing.AllocsPerRun(200, func() {

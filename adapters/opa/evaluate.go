@@ -8,7 +8,6 @@ import (
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/rego"
-	"github.com/open-policy-agent/opa/v1/topdown"
 
 	"gatehouse/server/admission"
 )
@@ -20,33 +19,25 @@ func (s *Snapshot) Evaluate(ctx context.Context, in admission.Input, at time.Tim
 	if !found {
 		return admission.Verdict{}, noHook(in.Hook)
 	}
-	var result topdown.QueryResult
-	quiet := false
-	err := recovering(func() error {
-		quiet = hook.quiet(&in)
-		if quiet {
-			return nil
+	var entries [][]*ast.Term
+	err := recovering(func() (err error) {
+		var decided bool
+		entries, decided = hook.decide(&in)
+		if !decided {
+			entries, err = hook.evaluate(ctx, in, at)
 		}
-		input, err := inputValue(in)
-		if err != nil {
-			return fmt.Errorf("building the input: %w", err)
-		}
-		result, err = hook.evaluate(ctx, input, at)
 		return err
 	})
-	switch {
-	case err != nil:
-		return admission.Verdict{}, fmt.Errorf("evaluating: %w", err)
-	// A query that is cancelled at its very end can come back empty-handed and without an error.
-	case ctx.Err() != nil:
-		return admission.Verdict{}, fmt.Errorf("evaluating: %w", ctx.Err())
-	case quiet:
-		return admission.NewVerdict(nil, s.revision), nil
-	case len(result) != len(hook.sets):
-		return admission.Verdict{}, errors.New("the result is undefined")
+	if err == nil {
+		err = ctx.Err()
 	}
-	return s.verdict(hook.sets, func(name string) *ast.Term { return result[ast.Var(name)] })
+	if err != nil {
+		return admission.Verdict{}, fmt.Errorf("evaluating: %w", err)
+	}
+	return s.verdict(hook.sets, entries)
 }
+
+var errUndefined = errors.New("the result is undefined")
 
 func noHook(name string) error { return fmt.Errorf("no policy defines hook %q", name) }
 
@@ -54,9 +45,13 @@ func noHook(name string) error { return fmt.Errorf("no policy defines hook %q", 
 func (s *Snapshot) evaluateWatched(
 	ctx context.Context, in admission.Input, at time.Time, watch ...rego.EvalOption,
 ) (admission.Verdict, error) {
-	query, found := s.queries[in.Hook]
+	prepared, found := s.queries[in.Hook]
 	if !found {
 		return admission.Verdict{}, noHook(in.Hook)
+	}
+	query, err := prepared()
+	if err != nil {
+		return admission.Verdict{}, fmt.Errorf("hook %s: %w", in.Hook, err)
 	}
 	input, err := inputValue(in)
 	if err != nil {
@@ -73,13 +68,24 @@ func (s *Snapshot) evaluateWatched(
 		return admission.Verdict{}, fmt.Errorf("evaluating: %w", ctx.Err())
 	}
 	if len(results) != 1 || len(results[0].Expressions) != 1 {
-		return admission.Verdict{}, errors.New("the result is undefined")
+		return admission.Verdict{}, errUndefined
 	}
 	object, isObject := results[0].Expressions[0].Value.(ast.Object)
 	if !isObject {
 		return admission.Verdict{}, errors.New("the result is no object of sets")
 	}
-	return s.verdict(sets, func(name string) *ast.Term { return object.Get(ast.InternedTerm(name)) })
+	var names []string
+	var entries [][]*ast.Term
+	for _, name := range sets {
+		if term := object.Get(ast.InternedTerm(name)); term != nil {
+			found, err := entriesOf(name, term)
+			if err != nil {
+				return admission.Verdict{}, err
+			}
+			names, entries = append(names, name), append(entries, found)
+		}
+	}
+	return s.verdict(names, entries)
 }
 
 func evalQuery(ctx context.Context, query rego.PreparedEvalQuery, options []rego.EvalOption) (results rego.ResultSet, err error) {
@@ -103,18 +109,19 @@ func recovering(evaluate func() error) (err error) {
 
 func rawValue(term *ast.Term, _ *rego.EvalContext) (any, error) { return term.Value, nil }
 
-func (s *Snapshot) verdict(names []string, result func(name string) *ast.Term) (admission.Verdict, error) {
+func entriesOf(name string, term *ast.Term) ([]*ast.Term, error) {
+	set, isSet := term.Value.(ast.Set)
+	if !isSet {
+		return nil, fmt.Errorf("%s is no set", name)
+	}
+	return set.Slice(), nil
+}
+
+// verdict joins the entries of sets.
+func (s *Snapshot) verdict(names []string, entries [][]*ast.Term) (admission.Verdict, error) {
 	var violations []admission.Violation
-	for _, name := range names {
-		term := result(name)
-		if term == nil {
-			continue
-		}
-		set, isSet := term.Value.(ast.Set)
-		if !isSet {
-			return admission.Verdict{}, fmt.Errorf("%s is no set", name)
-		}
-		for _, entry := range set.Slice() {
+	for i, name := range names {
+		for _, entry := range entries[i] {
 			violation, err := s.violation(entry, admission.Enforcement(name))
 			if err != nil {
 				return admission.Verdict{}, fmt.Errorf("%s: %w", name, err)

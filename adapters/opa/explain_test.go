@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"gatehouse/adapters/opa"
 	"gatehouse/server/admission"
@@ -112,4 +113,22 @@ func TestAnExplanationDecidesAsTheEngineDoes(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, verdict(t, snapshot, in), explanation.Verdict)
 	}
+}
+
+// The queries of the rules as they are written are prepared when somebody first asks, beside reviews.
+func TestASnapshotIsWatchedAndDecidesAtOnce(t *testing.T) {
+	snapshot := embedded(t)
+	in := input(t, "register", platformRegister, facts(t, platformRow))
+	var group errgroup.Group
+	for range 4 {
+		group.Go(func() error {
+			_, err := snapshot.Evaluate(t.Context(), in, time.Unix(0, 0))
+			return err
+		})
+		group.Go(func() error {
+			_, err := snapshot.Explain(t.Context(), in, time.Unix(0, 0))
+			return err
+		})
+	}
+	require.NoError(t, group.Wait())
 }

@@ -23,8 +23,20 @@ func (s *Snapshot) AsWritten(ctx context.Context, in admission.Input, at time.Ti
 	return s.evaluateWatched(ctx, in, at)
 }
 
-// Quiet says whether no rule had to be evaluated to tell that none holds.
-func (s *Snapshot) Quiet(in admission.Input) bool { return s.live[in.Hook].quiet(&in) }
+// Decided says whether guards tell what the policies say of an input, without the engine.
+func (s *Snapshot) Decided(in admission.Input) bool {
+	_, decided := s.live[in.Hook].decide(&in)
+	return decided
+}
+
+// Undecided are the places of the rules that the engine is asked for.
+func (s *Snapshot) Undecided(in admission.Input) []string {
+	var places []string
+	for _, rule := range s.live[in.Hook].undecided(&in) {
+		places = append(places, rule.Location.String())
+	}
+	return places
+}
 
 // Seen is what the view of an input says is at ref; nil when nothing is.
 func (s *Snapshot) Seen(in admission.Input, ref ast.Ref) (found ast.Value, known bool) {

@@ -9,14 +9,14 @@ import (
 	"github.com/open-policy-agent/opa/v1/topdown"
 )
 
-// quick are the builtins that guards call: they depend on their operands alone, and their time is no more than
-// linear in them.
+// quick are the builtins that guards call: they depend on their operands alone, and their time is no more than the
+// product of their sizes.
 var quick = []*ast.Builtin{
 	ast.Equal, ast.NotEqual, ast.LessThan, ast.LessThanEq, ast.GreaterThan, ast.GreaterThanEq, ast.Member, ast.Count,
 	ast.IsString, ast.IsNumber, ast.IsBoolean, ast.IsArray, ast.IsSet, ast.IsObject, ast.IsNull,
 	ast.Contains, ast.StartsWith, ast.EndsWith, ast.AnyPrefixMatch, ast.AnySuffixMatch, ast.RegexMatch,
 	ast.Lower, ast.Upper, ast.Trim, ast.TrimLeft, ast.TrimRight, ast.TrimPrefix, ast.TrimSuffix, ast.TrimSpace, ast.Concat,
-	ast.Floor,
+	ast.Floor, ast.Split, ast.Sprintf, ast.ObjectUnion, ast.NetCIDRContainsMatches,
 }
 
 // guards makes the guards of one compiler's rules. Everything that is compiled here either does as the engine
@@ -26,6 +26,7 @@ type guards struct {
 	data      ast.Value
 	documents map[*ast.TreeNode]*document
 	quick     map[string]*ast.Builtin
+	searches  sync.Pool
 }
 
 func newGuards(compiler *ast.Compiler, data ast.Value) *guards {
@@ -33,17 +34,29 @@ func newGuards(compiler *ast.Compiler, data ast.Value) *guards {
 	for _, builtin := range quick {
 		g.quick[builtin.Name] = builtin
 	}
+	g.searches.New = func() any { return newSearch(len(g.documents)) }
 	return g
 }
 
 // of is the guard of a rule; nil when nothing of it is understood.
 func (g *guards) of(rule *ast.Rule) *guard {
 	s := &scope{guards: g, slots: make(map[ast.Var]int)}
-	steps := s.steps(rule.Body)
-	if _, found := steps[0].(opaque); found {
+	made := guard{steps: s.steps(rule.Body)}
+	if _, found := made.steps[0].(opaque); found {
 		return nil
 	}
-	return &guard{steps: steps, slots: s.size}
+	made.gather = s.keeping(made.steps, rule.Head.Key)
+	made.slots = s.size
+	return &made
+}
+
+// keeping is the steps and then keeps a term's value.
+func (s *scope) keeping(steps []step, term *ast.Term) []step {
+	value, ok := s.operand(term)
+	if !ok { // or the steps end before it is bound
+		return append(slices.Clip(steps), opaque{})
+	}
+	return append(slices.Clip(steps), keep{value})
 }
 
 // scope is the variables of one body that are bound: where each is on the stack.
@@ -92,6 +105,10 @@ func (s *scope) step(expr *ast.Expr) []step {
 		switch {
 		case !expr.IsEquality():
 			return s.call(expr)
+		case isRef(terms[1]) && isRef(terms[2]):
+			slot := operand{slot: s.free()}
+			left := s.equal(terms[1], func() (target, bool) { return target{bind: true, operand: slot}, true })
+			return append(left, s.equal(terms[2], func() (target, bool) { return target{compare: true, operand: slot}, true })...)
 		case isRef(terms[2]):
 			return s.equal(terms[2], func() (target, bool) { return s.target(terms[1]) })
 		case isRef(terms[1]) || !s.isFree(terms[1]):
@@ -133,12 +150,24 @@ func (s *scope) operand(term *ast.Term) (operand, bool) {
 	if ast.IsConstant(term.Value) {
 		return operand{constant: term.Value}, true
 	}
-	array, isArray := term.Value.(*ast.Array)
-	if !isArray {
-		return operand{}, false
+	switch value := term.Value.(type) {
+	case *ast.Array:
+		elements, ok := s.operands(slices.Collect(func(yield func(*ast.Term) bool) { value.Until(func(t *ast.Term) bool { return !yield(t) }) }))
+		return operand{array: elements}, ok
+	case ast.Object:
+		return s.object(value)
 	}
-	elements, ok := s.operands(slices.Collect(func(yield func(*ast.Term) bool) { array.Until(func(t *ast.Term) bool { return !yield(t) }) }))
-	return operand{array: elements}, ok
+	return operand{}, false
+}
+
+func (s *scope) object(of ast.Object) (operand, bool) {
+	var made operand
+	missing := of.Until(func(key, value *ast.Term) bool {
+		operand, ok := s.operand(value)
+		made.object = append(made.object, field{key, operand})
+		return !ok || !ast.IsConstant(key.Value)
+	})
+	return made, !missing
 }
 
 func (s *scope) operands(terms []*ast.Term) ([]operand, bool) {
@@ -166,8 +195,13 @@ func (s *scope) target(term *ast.Term) (target, bool) {
 
 // equal makes target = term. The target is made last: what it binds is not bound in the term.
 func (s *scope) equal(term *ast.Term, to func() (target, bool)) []step {
-	if ref, isRef := term.Value.(ast.Ref); isRef {
-		return s.reference(ref, to)
+	switch value := term.Value.(type) {
+	case ast.Ref:
+		return s.reference(value, to)
+	case *ast.ArrayComprehension:
+		return s.comprehension(value.Body, value.Term, false, to)
+	case *ast.SetComprehension:
+		return s.comprehension(value.Body, value.Term, true, to)
 	}
 	from, ok := s.operand(term)
 	if ok {
@@ -177,6 +211,11 @@ func (s *scope) equal(term *ast.Term, to func() (target, bool)) []step {
 		}
 	}
 	return []step{opaque{}}
+}
+
+func (s *scope) comprehension(body ast.Body, term *ast.Term, set bool, to func() (target, bool)) []step {
+	gather := s.inner(func() []step { return s.keeping(s.steps(body), term) })
+	return s.meeting(to, func(to target) step { return comprehension{gather, set, to} })
 }
 
 func (s *scope) reference(ref ast.Ref, to func() (target, bool)) []step {
@@ -206,10 +245,12 @@ func (s *scope) meeting(to func() (target, bool), make func(target) step) []step
 	return []step{make(target)}
 }
 
-// member makes target = collection[key].
+// member makes target = collection[key][key].
 func (s *scope) member(collection operand, path ast.Ref, to func() (target, bool)) []step {
-	if len(path) != 1 {
-		return []step{opaque{}}
+	if len(path) > 1 {
+		slot := s.free()
+		first := s.member(collection, path[:1], func() (target, bool) { return target{bind: true, operand: operand{slot: slot}}, true })
+		return append(first, s.member(operand{slot: slot}, path[1:], to)...)
 	}
 	if s.isFree(path[0]) {
 		key := s.free()
@@ -260,57 +301,12 @@ func (s *scope) rules(node *ast.TreeNode, path ast.Ref, to func() (target, bool)
 	document := s.document(node)
 	switch {
 	case document.opaque:
-	case document.set && len(path) == 1 && s.isFree(path[0]):
-		return []step{ask{document: document}, opaque{}}
-	case !document.set && len(path) == 0:
+		return []step{opaque{}}
+	case len(path) == 0:
 		return s.meeting(to, func(to target) step { return ask{document, to} })
 	}
-	return []step{opaque{}}
-}
-
-// document makes what guards know of the rules of one name.
-func (g *guards) document(node *ast.TreeNode) *document {
-	if made := g.documents[node]; made != nil {
-		return made
-	}
-	d := &document{number: len(g.documents), opaque: len(node.Children) > 0}
-	g.documents[node] = d
-	for _, rule := range node.Values {
-		body, ok := g.definition(rule)
-		d.opaque = d.opaque || !ok
-		d.set = rule.Head.RuleKind() == ast.MultiValue
-		d.bodies = append(d.bodies, body)
-	}
-	return d
-}
-
-func (g *guards) definition(rule *ast.Rule) (definition, bool) {
-	if rule.Default || rule.Else != nil || len(rule.Head.Ref()) != 1 || rule.Head.DocKind() == ast.PartialObjectDoc {
-		return definition{}, false
-	}
-	s := &scope{guards: g, slots: make(map[ast.Var]int)}
-	var made definition
-	for _, argument := range rule.Head.Args {
-		target, ok := s.target(argument)
-		if !ok {
-			return definition{}, false
-		}
-		made.arguments = append(made.arguments, target)
-	}
-	made.steps = s.steps(rule.Body)
-	made.slots = s.size
-	if rule.Head.RuleKind() == ast.MultiValue || isOpaque(made.steps) {
-		return made, true
-	}
-	value, ok := s.operand(rule.Head.Value)
-	made.value = value
-	return made, ok && (value.constant != nil || !slices.ContainsFunc(made.steps, isIteration))
-}
-
-// isIteration says whether a body can hold in several ways.
-func isIteration(one step) bool {
-	_, found := one.(iterate)
-	return found
+	slot := s.free()
+	return append([]step{ask{document, target{bind: true, operand: operand{slot: slot}}}}, s.member(operand{slot: slot}, path, to)...)
 }
 
 func (s *scope) call(expr *ast.Expr) []step {
@@ -326,29 +322,32 @@ func (s *scope) call(expr *ast.Expr) []step {
 		return []step{opaque{}}
 	}
 	function := topdown.GetBuiltin(builtin.Name)
-	return s.meeting(func() (target, bool) {
-		if len(terms) == arity {
+	return s.meeting(s.output(terms[arity:]), func(to target) step { return call{function, operands, to} })
+}
+
+// output is what becomes of a call's value: the term after its operands, if there is one.
+func (s *scope) output(terms []*ast.Term) func() (target, bool) {
+	return func() (target, bool) {
+		if len(terms) == 0 {
 			return target{}, true
 		}
-		return s.target(terms[arity])
-	}, func(to target) step { return call{function, operands, to} })
+		return s.target(terms[0])
+	}
 }
 
 func (s *scope) function(name ast.Ref, terms []*ast.Term) []step {
 	node := s.compiler.RuleTree.Find(name)
-	if node == nil || len(node.Values) == 0 || len(terms) != len(node.Values[0].Head.Args) {
+	if node == nil || len(node.Values) == 0 {
 		return []step{opaque{}}
 	}
-	operands, ok := s.operands(terms)
+	arity := len(node.Values[0].Head.Args)
+	operands, ok := s.operands(terms[:arity])
 	function := s.document(node)
-	if !ok || function.opaque || slices.ContainsFunc(node.Values, saysMore) {
+	if !ok || function.opaque {
 		return []step{opaque{}}
 	}
-	return []step{apply{function, operands}}
+	return s.meeting(s.output(terms[arity:]), func(to target) step { return apply{function, operands, to} })
 }
-
-// saysMore says whether a function gives another value than true.
-func saysMore(rule *ast.Rule) bool { return !ast.ValueEqual(rule.Head.Value.Value, ast.Boolean(true)) }
 
 func (s *scope) every(terms *ast.Every) []step {
 	domain, ok := s.operand(terms.Domain)
@@ -364,39 +363,4 @@ func (s *scope) every(terms *ast.Every) []step {
 		counterexample := iterate{domain, key, target{bind: true, operand: operand{slot: value}}}
 		return []step{every{counterexample, []step{negation{s.steps(terms.Body)}}}}
 	})
-}
-
-// guardedIndex is a rule index that leaves out what guards exclude as well.
-type guardedIndex struct {
-	ast.RuleIndex
-	guards   map[*ast.Rule]*guard
-	searches sync.Pool
-}
-
-// index guards the rules of a node whose index is built.
-func (g *guards) index(node *ast.TreeNode) *guardedIndex {
-	index := &guardedIndex{RuleIndex: node.Index, guards: make(map[*ast.Rule]*guard)}
-	for _, rule := range node.Values {
-		if made := g.of(rule); made != nil {
-			index.guards[rule] = made
-		}
-	}
-	index.searches.New = func() any { return newSearch(len(g.documents)) }
-	return index
-}
-
-func (i *guardedIndex) Lookup(resolver ast.ValueResolver) (*ast.IndexResult, error) {
-	result, err := i.RuleIndex.Lookup(resolver)
-	if err != nil || len(result.Rules) == 0 {
-		return result, err
-	}
-	s := i.searches.Get().(*search)
-	defer i.searches.Put(s)
-	s.start(resolver)
-	defer s.stop()
-	result.Rules = slices.DeleteFunc(result.Rules, func(rule *ast.Rule) bool {
-		guard := i.guards[rule]
-		return guard != nil && s.excludes(guard)
-	})
-	return result, nil
 }

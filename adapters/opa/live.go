@@ -129,6 +129,7 @@ type live struct {
 	// The data never change, so that all evaluations share one transaction, which is never ended.
 	txn     storage.Transaction
 	indices []*guardedIndex
+	guards  *guards
 	views   *sync.Pool
 }
 
@@ -150,7 +151,7 @@ func newLive(ctx context.Context, from *compilation) (map[string]*live, error) {
 	guards := newGuards(from.compiler, data)
 	hooks := make(map[string]*live, len(from.hooks))
 	for _, h := range from.hooks {
-		made := &live{sets: h.sets, queries: from.compiler.QueryCompiler(), compiler: from.compiler, store: from.store, txn: txn, views: views}
+		made := &live{sets: h.sets, queries: from.compiler.QueryCompiler(), compiler: from.compiler, store: from.store, txn: txn, guards: guards, views: views}
 		var query ast.Body
 		for _, set := range h.sets {
 			ref := liveRef(h.name, set)
@@ -169,36 +170,76 @@ func newLive(ctx context.Context, from *compilation) (map[string]*live, error) {
 	return hooks, nil
 }
 
-// quiet says that no rule of the hook can hold, which is what most reviews come to.
-func (l *live) quiet(in *admission.Input) bool {
+// decide gives the sets, in their order, if guards can tell what is in them, as they can for nearly all reviews.
+func (l *live) decide(in *admission.Input) (sets [][]*ast.Term, decided bool) {
+	return l.look(in, func(*ast.Rule) bool { return false })
+}
+
+// undecided are the rules that keep guards from deciding, but for an input that cannot be read.
+func (l *live) undecided(in *admission.Input) []*ast.Rule {
+	var rules []*ast.Rule
+	l.look(in, func(rule *ast.Rule) bool {
+		rules = append(rules, rule)
+		return true
+	})
+	return rules
+}
+
+// look tells ask of rules that guards cannot tell of, and ends when it says no.
+func (l *live) look(in *admission.Input, ask func(*ast.Rule) bool) (sets [][]*ast.Term, all bool) {
 	view := l.views.Get().(*view)
 	defer l.views.Put(view)
 	defer view.close()
 	if !view.open(in) {
-		return false
+		return nil, false
 	}
-	for _, index := range l.indices {
-		found, err := index.Lookup(view)
-		if err != nil || !found.Empty() {
-			return false
+	search := l.guards.searches.Get().(*search)
+	defer l.guards.searches.Put(search)
+	search.start(view)
+	defer search.stop()
+	sets = make([][]*ast.Term, len(l.indices))
+	for i, index := range l.indices {
+		sets[i], all = index.entries(search, ask)
+		if !all {
+			return nil, false
 		}
-		ast.IndexResultPool.Put(found)
 	}
-	return true
+	return sets, true
 }
 
-// evaluate gives the sets, by their names.
-func (l *live) evaluate(ctx context.Context, input ast.Value, at time.Time) (topdown.QueryResult, error) {
+// evaluate gives the sets, in their order, as the engine finds them.
+func (l *live) evaluate(ctx context.Context, in admission.Input, at time.Time) ([][]*ast.Term, error) {
+	input, err := inputValue(in)
+	if err != nil {
+		return nil, fmt.Errorf("building the input: %w", err)
+	}
 	cancel := topdown.NewCancel()
 	stop := context.AfterFunc(ctx, cancel.Cancel)
 	defer stop()
 	var result topdown.QueryResult
-	err := topdown.NewQuery(l.query).WithQueryCompiler(l.queries).WithCompiler(l.compiler).
+	err = topdown.NewQuery(l.query).WithQueryCompiler(l.queries).WithCompiler(l.compiler).
 		WithStore(l.store).WithTransaction(l.txn).WithInput(ast.NewTerm(input)).WithTime(at).
 		WithCancel(cancel).WithMetrics(metrics.NoOp()).WithStrictBuiltinErrors(true).
 		Iter(ctx, func(found topdown.QueryResult) error {
 			result = found
 			return nil
 		})
-	return result, err
+	if err == nil {
+		err = ctx.Err() // a query that is cancelled at its very end can come back empty-handed and without an error
+	}
+	if err != nil {
+		return nil, err
+	}
+	sets := make([][]*ast.Term, len(l.sets))
+	for i, name := range l.sets {
+		term, found := result[ast.Var(name)]
+		if !found {
+			return nil, errUndefined
+		}
+		sets[i], err = entriesOf(name, term)
+		if err != nil {
+			return nil, err
+		}
+	}
+	return sets, nil
 }

@@ -1,12 +1,15 @@
 package opa_test
 
 import (
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
@@ -54,6 +57,39 @@ func members(t *rapid.T, what string) map[string]any {
 	return object
 }
 
+// oddTexts are values in spellings that reach policies as they came, or that no writer of JSON makes.
+var oddTexts = []string{
+	"1e2", "-0", "1.0", "0.4e1", "1E400", "9007199254740993", `"pl\u0061tform"`, `"\u0000"`, `"\ud83d\ude00"`, `"\u002fetc"`,
+	`"` + strings.Repeat("a", 100_000) + `"`, `"https://agent.example.com/` + strings.Repeat("a/", 3000) + `"`,
+	strings.Repeat("[", 200) + strings.Repeat("]", 200), strings.Repeat(`{"kind":`, 200) + "1" + strings.Repeat("}", 200), `[ "MODEL" , 1.0 ]`,
+}
+
+// spelt writes an object with escaped names, members that are there twice, and odd values.
+func spelt(t *rapid.T, what string, object map[string]any) jsontext.Value {
+	text := []byte{'{'}
+	member := func(name string, value []byte) {
+		if len(text) > 1 {
+			text = append(text, " ,\n"...)
+		}
+		if rapid.IntRange(0, 3).Draw(t, what+": escaped") == 0 {
+			text = fmt.Appendf(text, `"\u%04x%s" :`, name[0], name[1:])
+		} else {
+			text = fmt.Appendf(text, "%q:", name)
+		}
+		text = append(text, value...)
+	}
+	for _, name := range slices.Sorted(maps.Keys(object)) {
+		value, err := json.Marshal(object[name])
+		require.NoError(t, err)
+		member(name, value)
+	}
+	for range rapid.IntRange(0, 2).Draw(t, what+": once more") {
+		name := rapid.SampledFrom(slices.Sorted(maps.Keys(memberValues))).Draw(t, what+": name")
+		member(name, []byte(rapid.SampledFrom(oddTexts).Draw(t, what+" "+name)))
+	}
+	return append(text, " } "...)
+}
+
 func nearlyRight(t *rapid.T) admission.Input {
 	request := members(t, "request")
 	request["id"] = uuid.Nil.String()
@@ -72,7 +108,11 @@ func nearlyRight(t *rapid.T) admission.Input {
 	keys := rapid.SliceOf(rapid.SampledFrom([]string{"MODEL", "model", "OPENAI_API_KEY", "MODEL "}))
 	facts, err := admission.NewFacts(rapid.Bool().Draw(t, "exists"), stored, keys.Draw(t, "keys"), keys.Draw(t, "global keys"))
 	require.NoError(t, err)
-	return admission.NewInput(review, facts, admission.Deployment{SaaS: rapid.Bool().Draw(t, "saas")})
+	in := admission.NewInput(review, facts, admission.Deployment{SaaS: rapid.Bool().Draw(t, "saas")})
+	if rapid.IntRange(0, 2).Draw(t, "odd spelling") == 0 { // which decoding may refuse, and an evaluation must bear
+		in.Request, in.Facts.Workspace = spelt(t, "request", request), spelt(t, "row", row)
+	}
+	return in
 }
 
 // A rule that is left out where it holds is a workspace that passes: of whatever input, and of data that are broken, a

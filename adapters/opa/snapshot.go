@@ -3,6 +3,7 @@ package opa
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -20,7 +21,7 @@ type Snapshot struct {
 	override map[string]admission.Enforcement
 	codes    map[string]bool
 	live     map[string]*live
-	queries  map[string]rego.PreparedEvalQuery // as rules are written, for whoever watches them
+	queries  map[string]func() (rego.PreparedEvalQuery, error) // as rules are written, for whoever watches them
 	reads    map[string]reads
 	masking  masking
 	compiled *compilation // for explanations
@@ -47,7 +48,7 @@ func newSnapshot(ctx context.Context, name string, loaded contents, schema []byt
 	}
 	snapshot := &Snapshot{
 		source: name, revision: loaded.revision, rules: compiled.rules, codes: codesOf(compiled.rules),
-		queries: make(map[string]rego.PreparedEvalQuery, len(compiled.hooks)), compiled: compiled,
+		queries: make(map[string]func() (rego.PreparedEvalQuery, error), len(compiled.hooks)), compiled: compiled,
 		reads: make(map[string]reads, len(compiled.hooks)),
 	}
 	snapshot.override, err = readEnforcement(loaded.data, snapshot.codes)
@@ -59,10 +60,9 @@ func newSnapshot(ctx context.Context, name string, loaded contents, schema []byt
 		return nil, err
 	}
 	for _, h := range compiled.hooks {
-		snapshot.queries[h.name], err = prepare(ctx, compiled, h)
-		if err != nil {
-			return nil, fmt.Errorf("hook %s: %w", h.name, err)
-		}
+		snapshot.queries[h.name] = sync.OnceValues(func() (rego.PreparedEvalQuery, error) {
+			return prepare(context.WithoutCancel(ctx), compiled, h)
+		})
 		err = snapshot.rehearse(ctx, h.name)
 		if err != nil {
 			return nil, fmt.Errorf("hook %s: %w", h.name, err)
@@ -98,19 +98,19 @@ const rehearsalTimeout = 5 * time.Second
 // rehearse evaluates a hook once on the least of inputs, so that a ruleset that cannot give a verdict at all
 // is refused before it is live.
 func (s *Snapshot) rehearse(ctx context.Context, hook string) error {
-	facts, err := admission.NewFacts(false, nil, nil, nil)
+	input, err := rehearsal(hook)
 	if err != nil {
 		return err
 	}
-	input := admission.Input{Hook: hook, CallerProof: admission.Token, Request: []byte("{}"), Facts: facts}
 	limited, cancel := context.WithTimeout(ctx, rehearsalTimeout)
 	defer cancel()
-	_, err = s.evaluateWatched(limited, input, time.Unix(0, 0))
-	if err != nil {
-		return err
-	}
 	_, err = s.Evaluate(limited, input, time.Unix(0, 0))
 	return err
+}
+
+func rehearsal(hook string) (admission.Input, error) {
+	facts, err := admission.NewFacts(false, nil, nil, nil)
+	return admission.Input{Hook: hook, CallerProof: admission.Token, Request: []byte("{}"), Facts: facts}, err
 }
 
 // Revision identifies the policies and data by their content.

@@ -69,11 +69,15 @@ func jsonValue(text jsontext.Value) (*ast.Term, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, err = decoder.ReadToken()
+	return term, atEnd(decoder)
+}
+
+func atEnd(decoder *jsontext.Decoder) error {
+	_, err := decoder.ReadToken()
 	if !errors.Is(err, io.EOF) {
-		return nil, errors.New("bytes after the value")
+		return errors.New("bytes after the value")
 	}
-	return term, nil
+	return nil
 }
 
 func readValue(decoder *jsontext.Decoder) (*ast.Term, error) {

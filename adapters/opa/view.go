@@ -107,7 +107,11 @@ func (v *view) read(text jsontext.Value, names map[string]int, into []ast.Value)
 			return err
 		}
 	}
-	return nil
+	_, err = v.decoder.ReadToken()
+	if err != nil {
+		return err
+	}
+	return atEnd(v.decoder)
 }
 
 func (v *view) value() (ast.Value, error) {

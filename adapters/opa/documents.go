@@ -1,0 +1,207 @@
+package opa
+
+import (
+	"slices"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+)
+
+// document is all rules of one name.
+type document struct {
+	number   int
+	bodies   []definition
+	fallback ast.Value // of the default rule
+	set      bool      // a partial set
+	empty    ast.Set
+	constant bool // every body says the same
+	opaque   bool
+}
+
+// definition is one rule of a document: its value, or the value that it adds to a set, and, of a function, what its
+// arguments have to be.
+type definition struct {
+	guard
+	arguments []target
+	value     operand
+}
+
+// document makes what guards know of the rules of one name.
+func (g *guards) document(node *ast.TreeNode) *document {
+	if made := g.documents[node]; made != nil {
+		return made
+	}
+	d := &document{number: len(g.documents), opaque: len(node.Children) > 0, empty: ast.NewSet()}
+	g.documents[node] = d
+	for _, rule := range node.Values {
+		d.set = rule.Head.RuleKind() == ast.MultiValue
+		if rule.Default && len(rule.Head.Args) == 0 && ast.IsConstant(rule.Head.Value.Value) {
+			d.fallback = rule.Head.Value.Value
+			continue
+		}
+		body, ok := g.definition(rule)
+		d.opaque = d.opaque || !ok
+		d.bodies = append(d.bodies, body)
+	}
+	d.constant = !d.opaque && !slices.ContainsFunc(d.bodies, func(body definition) bool {
+		constant := body.value.constant
+		return constant == nil || !ast.ValueEqual(constant, d.bodies[0].value.constant)
+	})
+	return d
+}
+
+func (g *guards) definition(rule *ast.Rule) (definition, bool) {
+	if rule.Default || rule.Else != nil || len(rule.Head.Ref()) != 1 || rule.Head.DocKind() == ast.PartialObjectDoc {
+		return definition{}, false
+	}
+	s := &scope{guards: g, slots: make(map[ast.Var]int)}
+	var made definition
+	for _, argument := range rule.Head.Args {
+		target, ok := s.target(argument)
+		if !ok {
+			return definition{}, false
+		}
+		made.arguments = append(made.arguments, target)
+	}
+	made.steps = s.steps(rule.Body)
+	made.slots = s.size
+	switch {
+	case rule.Head.RuleKind() == ast.MultiValue:
+		made.gather = s.keeping(made.steps, rule.Head.Key)
+		return made, true
+	case isOpaque(made.steps):
+		return made, true
+	}
+	value, ok := s.operand(rule.Head.Value)
+	made.value = value
+	return made, ok && (value.constant != nil || !slices.ContainsFunc(made.steps, isIteration))
+}
+
+// isIteration says whether a body can hold in several ways.
+func isIteration(one step) bool {
+	_, found := one.(iterate)
+	return found
+}
+
+// ask is target = document.
+type ask struct {
+	document *document
+	to       target
+}
+
+func (a ask) try(s *search, base int, rest []step) outcome {
+	known := s.tell(a.document)
+	switch {
+	case known.outcome != holds:
+		return known.outcome
+	case !s.meet(a.to, known.value, base):
+		return fails
+	}
+	return s.run(rest, base)
+}
+
+// tell evaluates a document once in each look-up.
+func (s *search) tell(d *document) told {
+	known := s.known[d.number]
+	if !known.asked {
+		if d.set {
+			known = s.elements(d)
+		} else {
+			known = s.complete(d)
+		}
+		known.asked = true
+		s.known[d.number] = known
+	}
+	return known
+}
+
+func (s *search) elements(d *document) told {
+	var elements []*ast.Term
+	for i := range d.bodies {
+		found, all := s.entries(&d.bodies[i].guard)
+		if !all {
+			return told{outcome: unknown}
+		}
+		elements = append(elements, found...)
+	}
+	if len(elements) == 0 {
+		return told{outcome: holds, value: d.empty}
+	}
+	return told{outcome: holds, value: ast.NewSet(elements...)}
+}
+
+func (s *search) complete(d *document) told {
+	var value ast.Value
+	for i := range d.bodies {
+		body := &d.bodies[i]
+		base := s.enter(&body.guard)
+		outcome := s.run(body.steps, base)
+		s.leave(base)
+		if outcome == holds {
+			value, outcome = agree(value, s.value(body.value, base))
+		}
+		if outcome == unknown {
+			return told{outcome: unknown}
+		}
+	}
+	if value == nil {
+		value = d.fallback
+	}
+	if value == nil {
+		return told{outcome: fails}
+	}
+	return told{outcome: holds, value: value}
+}
+
+// agree is the value of a document by two of its rules. A conflict is an error of the evaluation.
+func agree(value, other ast.Value) (ast.Value, outcome) {
+	switch {
+	case value == nil:
+		return other, holds
+	case ast.ValueEqual(value, other):
+		return value, holds
+	default:
+		return nil, unknown
+	}
+}
+
+// apply is target = function(operands), a function of the policies.
+type apply struct {
+	function *document
+	operands []operand
+	to       target
+}
+
+func (a apply) try(s *search, base int, rest []step) outcome {
+	var value ast.Value
+	for i := range a.function.bodies {
+		found, outcome := a.body(s, base, &a.function.bodies[i])
+		if outcome == holds {
+			value, outcome = agree(value, found)
+		}
+		if outcome == unknown {
+			return unknown
+		}
+		if value != nil && a.function.constant {
+			break
+		}
+	}
+	if value == nil || !s.meet(a.to, value, base) {
+		return fails
+	}
+	return s.run(rest, base)
+}
+
+func (a apply) body(s *search, base int, body *definition) (ast.Value, outcome) {
+	inner := s.enter(&body.guard)
+	defer s.leave(inner)
+	for i, argument := range body.arguments {
+		if !s.meet(argument, s.value(a.operands[i], base), inner) {
+			return nil, fails
+		}
+	}
+	outcome := s.run(body.steps, inner)
+	if outcome != holds {
+		return nil, outcome
+	}
+	return s.value(body.value, inner), holds
+}
