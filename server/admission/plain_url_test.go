@@ -17,8 +17,11 @@ func TestAPlainURLIsWhatTheRulesForAllURLsSay(t *testing.T) {
 			return string(rapid.SliceOfN(rapid.SampledFrom([]rune(of)), 0, most).Draw(t, name))
 		}
 		text := rapid.SampledFrom([]string{"http://", "https://", "HTTP://", "ftp://", "http:", "http:/", "https:///"}).Draw(t, "scheme") +
-			part("host", "abcxn01249.-:@[]%_", 12) + rapid.SampledFrom([]string{"", ".example.com", ":80", ":443", ":8080", ":08", ":99999", ".0x1", ".1"}).Draw(t, "rest of host") +
+			rapid.SampledFrom([]string{"", "agent", "a.b", "x1-"}).Draw(t, "host") + part("more of host", "abcxn01249.-:@[]%_", 4) + rapid.SampledFrom([]string{"", ".example.com", ":80", ":443", ":8080", ":08", ":99999", ".0x1", ".1"}).Draw(t, "rest of host") +
 			rapid.SampledFrom([]string{"", "/"}).Draw(t, "slash") + part("path", "aZ0/._-~?#%\\ @:", 8)
+		if rapid.Bool().Draw(t, "likely plain") {
+			text = "https://agent" + part("label", "abc019", 4) + ".example.com:8" + part("port", "0123456789", 3) + "/" + part("way", "aZ0/._-~", 8)
+		}
 		got, isPlain := parsePlainURL(text)
 		if !isPlain {
 			return
@@ -33,7 +36,7 @@ func TestAPlainURLIsWhatTheRulesForAllURLsSay(t *testing.T) {
 		_, err = netip.ParseAddr(parsed.Hostname())
 		require.Error(t, err, text)
 	})
-	require.Positive(t, plain)
+	require.Positive(t, plain, "plain URLs are looked at")
 	for _, text := range []string{"https://agent.example.com", "http://agent-7:8000/a2a", "https://x.y.example.org:8443/path/to/card.json"} {
 		_, isPlain := parsePlainURL(text)
 		require.True(t, isPlain, text)
