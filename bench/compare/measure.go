@@ -79,12 +79,13 @@ func (t target) used() (server, database time.Duration, err error) {
 	return server, database, err
 }
 
-// check refuses a run that was fast because it did not do what it should. The load ends in the middle of a turn.
+// check refuses a run that was fast because it did not do what it should. The load ends in the middle of a turn, with
+// requests on their way that the server counts and the load does not.
 func (t target) check(decisions, counted int64) error {
 	if t.denied == nil {
 		return nil
 	}
-	want, slack := t.denied(decisions), int64(len(t.requests)*t.each/denyEvery+1)
+	want, slack := t.denied(decisions), int64((len(t.requests)+connections)*t.each/denyEvery+1)
 	if counted < want-slack || counted > want+slack {
 		return fmt.Errorf("%s: %d of %d decisions are denies, and not about %d", t.server.name, counted, decisions, want)
 	}
