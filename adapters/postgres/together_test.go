@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/uuid"
@@ -50,7 +51,7 @@ func denials(t testing.TB, ids []uuid.UUID) []admission.Decision {
 }
 
 func TestARowThatIsHeldHoldsUpNobodyElse(t *testing.T) {
-	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent), func(o *postgres.Options) { o.Timeout = patience })
+	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent), func(o *postgres.Options) { o.Timeout = 2 * patience })
 	ids := h.putWorkspaces(t, 30)
 	held := ids[:2]
 	for _, id := range held {
@@ -58,8 +59,12 @@ func TestARowThatIsHeldHoldsUpNobodyElse(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var waiting sync.WaitGroup
+	var ended atomic.Int64
 	for _, d := range denials(t, held) {
-		waiting.Go(func() { _, _ = h.store.RecordAndMark(ctx, d, admission.Facts{}, judgeAs(d)) })
+		waiting.Go(func() {
+			_, _ = h.store.RecordAndMark(ctx, d, admission.Facts{}, judgeAs(d))
+			ended.Add(1)
+		})
 	}
 	defer waiting.Wait()
 	defer cancel()
@@ -71,6 +76,7 @@ func TestARowThatIsHeldHoldsUpNobodyElse(t *testing.T) {
 		require.NoError(t, errs[i])
 		require.True(t, marked[i].MarkedFailed)
 	}
+	require.Zero(t, ended.Load(), "those whose rows are held wait still: the others did not wait for them to give up")
 }
 
 func TestADenyThatCannotBeDecidedAgainFailsAlone(t *testing.T) {
