@@ -203,6 +203,10 @@ func badWorkspaces(reg *registry, n int) []uuid.UUID {
 	return ids
 }
 
+// takeover is how long what a killed process had in hand may take until another one has it done: delivered or not,
+// its jobs are under way until they are taken for stuck.
+const takeover = 3 * time.Minute
+
 // Promise 3: whatever moment the process dies at, between a deny's commit and its deliveries above all.
 func TestKill9BetweenCommitAndDeliveryLosesNoAnnouncement(t *testing.T) {
 	t.Parallel() // most of its time it waits until the jobs of the killed are taken over
@@ -232,7 +236,7 @@ func TestKill9BetweenCommitAndDeliveryLosesNoAnnouncement(t *testing.T) {
 	require.Eventually(t, func() bool {
 		missing, _ := sinks.missing(reg)
 		return missing == 0
-	}, 3*time.Minute, 50*time.Millisecond, "announcements are lost")
+	}, takeover, 50*time.Millisecond, "announcements are lost")
 	requireLedgerOnce(t, reg)
 	_, repeats := sinks.missing(reg)
 	t.Logf("%d events to 3 sinks, %d repeats", reg.count(`select count(*) from gatehouse.events`), repeats)
@@ -270,11 +274,11 @@ func TestTwoReplicasOfWhichOneDiesLoseNothing(t *testing.T) {
 	require.Eventually(t, func() bool {
 		missing, _ := sinks.missing(reg)
 		return missing == 0
-	}, 3*time.Minute, 50*time.Millisecond, "announcements are lost")
+	}, takeover, 50*time.Millisecond, "announcements are lost")
 	requireLedgerOnce(t, reg)
 	_, repeats := sinks.missing(reg)
 	t.Logf("%d events to 3 sinks, %d repeats", len(ids), repeats)
-	require.Eventually(t, func() bool { return pending(second) == 0 }, patience, 50*time.Millisecond)
+	require.Eventually(t, func() bool { return pending(second) == 0 }, takeover, 50*time.Millisecond)
 }
 
 // pending sums the series of gatehouse_outbox_pending.
