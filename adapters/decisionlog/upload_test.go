@@ -289,7 +289,7 @@ func TestOneReplicaUploadsAtATimeAndAnotherTakesOver(t *testing.T) {
 
 		more := record(t, first, 5)
 		c.requireAll(t, more)
-		require.NotEmpty(t, waiting.results)
+		require.Eventually(t, func() bool { return len(waiting.results) > 0 }, patience, tick, "it hears of it after the collector has it")
 	})
 }
 
