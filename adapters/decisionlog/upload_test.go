@@ -14,11 +14,11 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"gatehouse/adapters/decisionlog"
 	"gatehouse/adapters/postgres"
+	"gatehouse/adapters/postgres/postgrestest"
 	"gatehouse/adapters/sqlite"
 	"gatehouse/adapters/stream"
 	"gatehouse/internal/testenv"
@@ -307,23 +307,12 @@ func TestUploadingGoesOnWhenAllThatWasUploadedIsDeleted(t *testing.T) {
 	})
 }
 
-// heldOutbox holds the transaction that marks a workspace until it is let go.
-type heldOutbox struct{ holding, letGo chan struct{} }
-
-func (heldOutbox) Wake(context.Context, pgx.Tx) error { return nil }
-
-func (o heldOutbox) Announce(context.Context, pgx.Tx, ...admission.Event) error {
-	close(o.holding)
-	<-o.letGo
-	return nil
-}
-
 func TestADecisionThatIsCommittedLateIsUploaded(t *testing.T) {
-	outbox := heldOutbox{make(chan struct{}), make(chan struct{})}
-	s := openPostgres(t, postgres.Options{
-		URL: testenv.DatabaseURL(t, testenv.RegistryCurrent), MaxConns: 8, Outbox: outbox, Timeout: patience,
-	})
+	url := testenv.DatabaseURL(t, testenv.RegistryCurrent)
+	outbox := postgrestest.NewHeldOutbox(t, url)
+	s := openPostgres(t, postgres.Options{URL: url, MaxConns: 8, Outbox: outbox, Timeout: patience})
 	late := denied(t)
+	late.WorkspaceID = outbox.Workspace
 	late.UID = ""
 	_, err := s.Pool().Exec(t.Context(), `insert into workspaces (id, name, kind, status) values ($1, 'w', 'platform', 'online')`, late.WorkspaceID)
 	require.NoError(t, err)
@@ -338,13 +327,13 @@ func TestADecisionThatIsCommittedLateIsUploaded(t *testing.T) {
 			return late, nil
 		})
 	})
-	<-outbox.holding
+	outbox.WaitForIt(t)
 	c.requireAll(t, record(t, s, 20))
 	first.stop()
 	require.False(t, c.has([]string{late.ID.String()}))
 	uploading(t, s, c)
 
-	close(outbox.letGo)
+	outbox.LetGo(t)
 
 	marking.Wait()
 	require.NoError(t, failure)

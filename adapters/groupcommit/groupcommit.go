@@ -1,15 +1,17 @@
 // Package groupcommit writes what concurrent callers bring in shared batches, so that durability costs one
 // commit for many records and not one each.
 //
-// Nobody waits for company: a flusher that is free takes whatever is queued, be it a single item, and what
-// comes while it writes is the next batch. So a lone caller pays no delay, and the batches grow by themselves
-// as the load does. The package knows nothing of databases; a flush function does the writing.
+// Nobody waits for company: where no flush is under way, whatever is queued is taken, be it a single item, and what
+// comes meanwhile is the next batch. So a lone caller pays no delay, and the batches grow by themselves as the load
+// does. A flush that takes too long is overtaken by another one, so that what is stuck holds up its own batch only.
+// The package knows nothing of databases; a flush function does the writing.
 package groupcommit
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -26,6 +28,9 @@ type Flush[T, R any] func(ctx context.Context, batch []T) ([]R, error)
 type Options struct {
 	MaxBatch int // most items of one flush
 	Flushers int // most flushes at a time
+	// Overtake is how long a flush may take until the next one begins beside it. Zero means that they do not wait for
+	// each other, which splits the same load into more and smaller batches.
+	Overtake time.Duration
 }
 
 const defaultMaxBatch = 256
@@ -35,11 +40,13 @@ const defaultMaxBatch = 256
 type Group[T, R any] struct {
 	flush    Flush[T, R]
 	maxBatch int
+	overtake time.Duration
 	flushers sync.WaitGroup
 
 	mu     sync.Mutex
-	work   *sync.Cond // something is queued, or closed is set
+	work   *sync.Cond // something is queued and may be taken, or closed is set
 	queue  []*entry[T, R]
+	quick  bool // a flush is under way that is not to be overtaken yet
 	closed bool
 }
 
@@ -57,7 +64,7 @@ type result[R any] struct {
 
 // New starts the flushers of a Group.
 func New[T, R any](options Options, flush Flush[T, R]) *Group[T, R] {
-	g := &Group[T, R]{flush: flush, maxBatch: options.MaxBatch}
+	g := &Group[T, R]{flush: flush, maxBatch: options.MaxBatch, overtake: options.Overtake}
 	g.work = sync.NewCond(&g.mu)
 	if g.maxBatch <= 0 {
 		g.maxBatch = defaultMaxBatch
@@ -111,11 +118,35 @@ func (g *Group[T, R]) enqueue(e *entry[T, R]) bool {
 
 func (g *Group[T, R]) run() {
 	for {
+		// The callers that the last flush has woken are about to come again, and are no use to anybody in a batch each.
+		// This lets those go first that could go anyway, and waits for none.
+		runtime.Gosched()
 		batch, more := g.next()
 		if !more {
 			return
 		}
+		done := g.begin()
 		g.write(batch)
+		done()
+	}
+}
+
+// begin has the next flush wait for this one until it is done or takes too long.
+func (g *Group[T, R]) begin() (done func()) {
+	if g.overtake <= 0 {
+		return func() {}
+	}
+	// A flush that is overtaken has given its place to another one, and has nothing to give back.
+	release := sync.OnceFunc(func() {
+		g.mu.Lock()
+		g.quick = false
+		g.mu.Unlock()
+		g.work.Broadcast() // and not to one alone: the group may be closed, and all have to go
+	})
+	timer := time.AfterFunc(g.overtake, release)
+	return func() {
+		timer.Stop()
+		release()
 	}
 }
 
@@ -124,12 +155,13 @@ func (g *Group[T, R]) run() {
 func (g *Group[T, R]) next() ([]*entry[T, R], bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for len(g.queue) == 0 {
-		if g.closed {
+	for len(g.queue) == 0 || g.quick {
+		if g.closed && len(g.queue) == 0 {
 			return nil, false
 		}
 		g.work.Wait()
 	}
+	g.quick = g.overtake > 0
 
 	n := min(len(g.queue), g.maxBatch)
 	batch := make([]*entry[T, R], 0, n)

@@ -91,6 +91,49 @@ func TestItemsThatComeDuringAFlushAreWrittenTogether(t *testing.T) {
 	})
 }
 
+func TestAFlushIsOvertakenOnlyWhenItTakesTooLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &recorder{started: make(chan struct{}, 100), hold: make(chan struct{})}
+		g := groupcommit.New(groupcommit.Options{Flushers: 2, Overtake: time.Second}, r.flush)
+		defer g.Close()
+		begun := func() int { synctest.Wait(); return len(r.started) }
+
+		var callers sync.WaitGroup
+		ask := func(n int) { callers.Go(func() { _, _ = g.Do(t.Context(), n) }) }
+		ask(1)
+		require.Equal(t, 1, begun())
+		ask(2)
+		require.Equal(t, 1, begun())
+		ask(3)
+		time.Sleep(time.Second - 1)
+		require.Equal(t, 1, begun())
+		time.Sleep(1)
+		require.Equal(t, 2, begun(), "the first takes a second")
+		ask(4)
+		time.Sleep(time.Minute)
+		require.Equal(t, 2, begun(), "there are two flushers")
+		close(r.hold)
+		callers.Wait()
+
+		require.Equal(t, []int{1, 2, 3, 4}, r.written())
+		require.Len(t, r.batches, 3, "2 and 3 share one")
+	})
+}
+
+func TestAFlushThatEndsInTimeLetsTheNextOneBegin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &recorder{}
+		g := groupcommit.New(groupcommit.Options{Flushers: 3, Overtake: time.Hour}, r.flush)
+		start := time.Now()
+		for n := range 100 {
+			_, err := g.Do(t.Context(), n)
+			require.NoError(t, err)
+		}
+		g.Close()
+		require.Zero(t, time.Since(start))
+	})
+}
+
 func TestACallerWhoseContextEndsStopsWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &recorder{started: make(chan struct{}), hold: make(chan struct{})}
@@ -221,6 +264,7 @@ func TestEveryItemIsWrittenOnceAndItsResultReachesItsCaller(t *testing.T) {
 		options := groupcommit.Options{
 			MaxBatch: rapid.IntRange(1, 16).Draw(rt, "max batch"),
 			Flushers: rapid.IntRange(1, 3).Draw(rt, "flushers"),
+			Overtake: time.Duration(rapid.SampledFrom([]int64{0, 1, 1e4, 1e12}).Draw(rt, "overtake")),
 		}
 		r := &recorder{}
 		g := groupcommit.New(options, r.flush)

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
-	"github.com/jackc/pgx/v5"
 
 	"gatehouse/server/admission"
 )
@@ -43,7 +42,7 @@ func (r *effectRows) add(event *admission.Event) error {
 }
 
 // queueEffects queues what marks workspaces failed, and says so.
-func queueEffects(batch *pgx.Batch, events []admission.Event) error {
+func queueEffects(last *lastTrip, events []admission.Event) error {
 	rows := new(effectRows)
 	for i := range events {
 		err := rows.add(&events[i])
@@ -51,25 +50,9 @@ func queueEffects(batch *pgx.Batch, events []admission.Event) error {
 			return err
 		}
 	}
-	n := len(events)
-	queueExactly(batch, n, "marking workspaces failed", markSQL, rows.workspaces, rows.errors)
-	queueExactly(batch, n, "writing the registry's events", structureEventsSQL, rows.ids, rows.types, rows.workspaces, rows.payloads)
-	queueExactly(batch, n, "writing outgoing events", eventsSQL,
+	last.queue("marking workspaces failed", markSQL, rows.workspaces, rows.errors)
+	last.queue("writing the registry's events", structureEventsSQL, rows.ids, rows.types, rows.workspaces, rows.payloads)
+	last.queue("writing outgoing events", eventsSQL,
 		rows.ids, rows.workspaces, rows.sequences, rows.types, rows.decisions, rows.hooks, rows.messages, rows.times)
 	return nil
-}
-
-// queueExactly queues a statement that must touch n rows, no more and no less.
-func queueExactly(batch *pgx.Batch, n int, what, sql string, arguments ...any) {
-	query := batch.Queue(sql, arguments...)
-	query.Fn = func(results pgx.BatchResults) error {
-		tag, err := results.Exec()
-		if err != nil {
-			return fmt.Errorf("%s: %w", what, err)
-		}
-		if tag.RowsAffected() != int64(n) {
-			return fmt.Errorf("%s: %d rows were changed instead of %d", what, tag.RowsAffected(), n)
-		}
-		return nil
-	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gatehouse/adapters/postgres"
+	"gatehouse/adapters/postgres/postgrestest"
 	"gatehouse/adapters/storetest"
 	"gatehouse/internal/testenv"
 	"gatehouse/server/admission"
@@ -63,34 +64,18 @@ func TestEventsOfTheFirstVersionAreNumberedInOrder(t *testing.T) {
 	require.EqualValues(t, 3, marked.Event.Sequence)
 }
 
-// heldOutbox holds a marking transaction of one workspace, after it has taken its seq, until it is let go.
-type heldOutbox struct {
-	workspace uuid.UUID
-	holding   chan struct{}
-	letGo     chan error
-}
-
-func (heldOutbox) Wake(context.Context, pgx.Tx) error { return nil }
-
-func (o heldOutbox) Announce(_ context.Context, _ pgx.Tx, events ...admission.Event) error {
-	if events[0].WorkspaceID != o.workspace {
-		return nil
-	}
-	close(o.holding)
-	return <-o.letGo
-}
-
 func TestASeqThatIsCommittedLateIsSeenByWhoAsksForWriters(t *testing.T) {
-	for name, failure := range map[string]error{"committed": nil, "rolled back": errOutbox} {
+	for name, committed := range map[string]bool{"committed": true, "rolled back": false} {
 		t.Run(name, func(t *testing.T) {
-			outbox := heldOutbox{uuid.New(), make(chan struct{}), make(chan error)}
-			h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent), func(o *postgres.Options) { o.Outbox = outbox })
-			h.PutWorkspace(t, outbox.workspace, admission.Workspace{Name: "late", Kind: "workspace", DeliveryMode: "push"})
-			d := deniedDecision(t, outbox.workspace)
+			url := testenv.DatabaseURL(t, testenv.RegistryCurrent)
+			outbox := postgrestest.NewHeldOutbox(t, url)
+			h := newHarness(t, url, func(o *postgres.Options) { o.Outbox = outbox })
+			h.PutWorkspace(t, outbox.Workspace, admission.Workspace{Name: "late", Kind: "workspace", DeliveryMode: "push"})
+			d := deniedDecision(t, outbox.Workspace)
 			var late error
 			var marking sync.WaitGroup
 			marking.Go(func() { _, late = h.store.RecordAndMark(t.Context(), d, admission.Facts{}, judgeAs(d)) })
-			<-outbox.holding
+			outbox.WaitForIt(t)
 			early, err := h.mark(t.Context(), t, deniedDecision(t, h.platformRow(t)))
 			require.NoError(t, err)
 
@@ -102,16 +87,20 @@ func TestASeqThatIsCommittedLateIsSeenByWhoAsksForWriters(t *testing.T) {
 			writers, err := h.store.EventWriters(t.Context())
 			require.NoError(t, err)
 			require.Len(t, writers, 1)
-			outbox.letGo <- failure
+			if committed {
+				outbox.LetGo(t)
+			} else {
+				outbox.Break(t)
+			}
 			marking.Wait()
 
-			require.ErrorIs(t, late, failure)
+			require.Equal(t, committed, late == nil, late)
 			writers, err = h.store.EventWriters(t.Context())
 			require.NoError(t, err)
 			require.Empty(t, writers)
 			events, err = h.store.EventsAfter(t.Context(), 0, 10)
 			require.NoError(t, err)
-			require.Len(t, events, map[bool]int{true: 2, false: 1}[failure == nil])
+			require.Len(t, events, map[bool]int{true: 2, false: 1}[committed])
 		})
 	}
 }

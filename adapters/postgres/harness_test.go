@@ -75,13 +75,13 @@ type tableOutbox struct{}
 func (tableOutbox) Wake(context.Context, pgx.Tx) error { return nil }
 
 func (tableOutbox) Announce(ctx context.Context, tx pgx.Tx, events ...admission.Event) error {
+	var ids, workspaces [][16]byte
+	var sequences []int64
 	for _, e := range events {
-		_, err := tx.Exec(ctx, "insert into outbox values ($1, $2, $3)", e.ID, e.WorkspaceID, e.Sequence)
-		if err != nil {
-			return err
-		}
+		ids, workspaces, sequences = append(ids, e.ID), append(workspaces, e.WorkspaceID), append(sequences, e.Sequence)
 	}
-	return nil
+	_, err := tx.Exec(ctx, "insert into outbox select * from unnest($1::uuid[], $2::uuid[], $3::bigint[])", ids, workspaces, sequences)
+	return err
 }
 
 func (h *harness) Store() storetest.Store { return h.store }

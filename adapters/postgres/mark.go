@@ -5,32 +5,30 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"gatehouse/server/admission"
 )
 
+// beginning is READ COMMITTED, whatever the server's default is, because the statements after the lock must see what was
+// committed while it waited.
+var beginning = pgx.TxOptions{IsoLevel: pgx.ReadCommitted}
+
 const (
-	// beginSQL begins a marking transaction and locks rows in one round trip. READ COMMITTED, whatever the
-	// server's default is, because the statements after this one must see what was committed while it waited.
+	// lockSQL gives the rows as they are once they are locked.
 	//
 	// FOR UPDATE and not FOR NO KEY UPDATE, which the update itself would take: an insert into
 	// workspace_secrets takes FOR KEY SHARE on this row, for its foreign key, and must wait for the mark, or the
 	// mark for it. Otherwise a secret could be committed between the look at the facts and the mark.
 	//
-	// In order of ids, lest two transactions wait for each other. The ids are in the text because a statement of
-	// several parts takes no parameters; they are of type uuid.UUID, so they can be nothing but hexadecimal digits
-	// and hyphens.
-	beginSQL = `begin isolation level read committed; select from workspaces where id in (%s) order by id for update`
-
-	// lockedSQL reads the rows that this transaction has locked, and locks those that have become free. status is
-	// an enum and may be NULL.
-	lockedSQL = `
+	// In order of ids, lest two transactions wait for each other. status is an enum and may be NULL.
+	lockSQL = `
 select id, coalesce(status::text, ''), coalesce(last_sample_error, '')
-from workspaces where id = any($1) order by id for update skip locked`
+from workspaces where id = any($1) order by id for update`
 
 	// The lock on a workspace's row is what makes the highest number and one the next: the workspace's events
 	// before this one are committed, and none can come in between.
@@ -41,10 +39,14 @@ select workspace_id, max(workspace_seq) from gatehouse.events where workspace_id
 	// stays removed. clock_timestamp and not now: the transaction may be older than the last change of the row,
 	// for which it waited.
 	markSQL = `
-update workspaces w
-set status = 'failed', last_sample_error = given.error, updated_at = clock_timestamp()
-from unnest($1::uuid[], $2::text[]) as given (id, error)
-where w.id = given.id and coalesce(w.status::text, '') not in ('removed', 'paused', 'hibernated')`
+with changed as (
+    update workspaces w
+    set status = 'failed', last_sample_error = given.error, updated_at = clock_timestamp()
+    from unnest($1::uuid[], $2::text[]) as given (id, error)
+    where w.id = given.id and coalesce(w.status::text, '') not in ('removed', 'paused', 'hibernated')
+    returning 1
+)
+select gatehouse.expect((select count(*) from changed), cardinality($1), 'marking workspaces failed')`
 
 	structureEventsSQL = `
 insert into structure_events (id, event_type, workspace_id, payload, created_at)
@@ -119,17 +121,16 @@ func (s *Store) markBatch(ctx context.Context, batch []marking) ([]marked, error
 	return s.mark(ctx, batch, skip)
 }
 
-// mark does all of a batch in one transaction, each of another workspace. It gives errUIDTaken, and does nothing,
-// if the uid of any was answered before.
+// mark does all of a batch in one transaction of two round trips, each of another workspace. It gives errUIDTaken, and
+// does nothing, if the uid of any was answered before.
 func (s *Store) mark(ctx context.Context, batch []marking, locked string) ([]marked, error) {
-	tx, err := s.pool.BeginTx(ctx, pgx.TxOptions{BeginQuery: beginQuery(batch) + locked})
+	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("locking the workspace: %w", err)
+		return nil, fmt.Errorf("waiting for a connection: %w", err)
 	}
-	// After a commit this does nothing. If ctx has ended, it throws the connection away, which rolls back too.
-	defer func() { _ = tx.Rollback(ctx) }()
+	defer rollBackAndRelease(ctx, conn)
 
-	rows, err := s.readLocked(ctx, tx, batch)
+	tx, rows, err := s.lockAndRead(ctx, conn, batch, locked)
 	if err != nil {
 		return nil, err
 	}
@@ -149,13 +150,9 @@ func (s *Store) mark(ctx context.Context, batch []marking, locked string) ([]mar
 	if len(writing) == 0 {
 		return results, nil
 	}
-	err = s.write(ctx, tx, writing)
+	err = s.writeAndCommit(ctx, tx, writing)
 	if err != nil {
 		return nil, err
-	}
-	err = tx.Commit(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("committing decisions and their effects: %w", err)
 	}
 	if slices.ContainsFunc(writing, func(d *admission.Decision) bool { return d.Event != nil }) {
 		s.wakeUp.call()
@@ -163,12 +160,14 @@ func (s *Store) mark(ctx context.Context, batch []marking, locked string) ([]mar
 	return results, nil
 }
 
-func beginQuery(batch []marking) string {
-	ids := make([]string, len(batch))
-	for i, one := range batch {
-		ids[i] = "'" + one.decision.WorkspaceID.String() + "'"
+// rollBackAndRelease rolls back what has not been committed. If ctx has ended, it throws the connection away, which
+// rolls back too.
+func rollBackAndRelease(ctx context.Context, conn *pgxpool.Conn) {
+	const idle = 'I'
+	if conn.Conn().PgConn().TxStatus() != idle {
+		_, _ = conn.Exec(ctx, "rollback")
 	}
-	return fmt.Sprintf(beginSQL, strings.Join(ids, ", "))
+	conn.Release()
 }
 
 // decideAgain gives the decision on the facts as they are under the lock, which marks if its row is to be marked. A
@@ -207,21 +206,26 @@ type lockedRow struct {
 	err               error // of reading its facts again
 }
 
-// readLocked reads the rows and the facts again, now that nobody else can change them.
-func (s *Store) readLocked(ctx context.Context, tx pgx.Tx, of []marking) (map[uuid.UUID]lockedRow, error) {
+// lockAndRead begins the transaction, locks the rows, and reads the facts again, now that nobody else can change them.
+func (s *Store) lockAndRead(
+	ctx context.Context, conn *pgxpool.Conn, of []marking, locked string,
+) (pgx.Tx, map[uuid.UUID]lockedRow, error) {
 	ids := make([][16]byte, len(of))
 	for i, one := range of {
 		ids[i] = one.decision.WorkspaceID
 	}
 	rows := make(map[uuid.UUID]lockedRow, len(of))
+	reading := false
 	batch := new(pgx.Batch)
-	batch.Queue(lockedSQL, ids).Query(func(found pgx.Rows) error {
+	batch.BeginTx(beginning)
+	batch.Queue(lockSQL+locked, ids).Query(func(found pgx.Rows) error {
 		var id [16]byte
 		row := lockedRow{exists: true}
 		_, err := pgx.ForEachRow(found, []any{&id, &row.status, &row.lastError}, func() error {
 			rows[id] = row
 			return nil
 		})
+		reading = err == nil
 		return err
 	})
 	batch.Queue(lastEventsSQL, ids).Query(func(found pgx.Rows) error {
@@ -244,14 +248,17 @@ func (s *Store) readLocked(ctx context.Context, tx pgx.Tx, of []marking) (map[uu
 		rows[id] = row
 	})
 
-	err := tx.SendBatch(ctx, batch).Close()
+	results := conn.SendBatch(ctx, batch)
+	err := results.Close()
 	switch {
 	case err == nil:
-		return rows, nil
+		return results.Tx(), rows, nil
+	case !reading:
+		return nil, nil, fmt.Errorf("locking the workspace: %w", err)
 	case ctx.Err() != nil:
-		return nil, fmt.Errorf("reading the facts again: %w", err)
+		return nil, nil, fmt.Errorf("reading the facts again: %w", err)
 	default:
-		return nil, factsUnavailable(err)
+		return nil, nil, factsUnavailable(err)
 	}
 }
 
@@ -261,8 +268,8 @@ func factsUnavailable(err error) error {
 	}
 }
 
-// write writes decisions and, where there are events, what comes with them.
-func (s *Store) write(ctx context.Context, tx pgx.Tx, decisions []*admission.Decision) error {
+// writeAndCommit writes decisions and, where there are events, what comes with them.
+func (s *Store) writeAndCommit(ctx context.Context, tx pgx.Tx, decisions []*admission.Decision) error {
 	records := make([]admission.Decision, len(decisions))
 	var events []admission.Event
 	for i, d := range decisions {
@@ -271,38 +278,45 @@ func (s *Store) write(ctx context.Context, tx pgx.Tx, decisions []*admission.Dec
 			events = append(events, *d.Event)
 		}
 	}
-	batch := new(pgx.Batch)
-	err := queueDecisions(batch, records)
+	last := &lastTrip{Tx: tx}
+	err := queueDecisions(last, records)
 	if err == nil && len(events) > 0 {
-		err = queueEffects(batch, events)
+		err = queueEffects(last, events)
 	}
-	if err == nil {
-		err = tx.SendBatch(ctx, batch).Close()
-	}
-	if err != nil || len(events) == 0 || s.outbox == nil {
+	if err != nil {
 		return err
 	}
-	err = s.outbox.Announce(ctx, tx, events...)
-	if err != nil {
-		return fmt.Errorf("handing events to the outbox: %w", err)
+	if len(events) > 0 && s.outbox != nil {
+		err = s.outbox.Announce(ctx, last, events...)
+		if err != nil {
+			return uidTaken(fmt.Errorf("handing events to the outbox: %w", err))
+		}
 	}
-	return nil
+	return uidTaken(last.commit(ctx))
 }
 
-func queueDecisions(batch *pgx.Batch, decisions []admission.Decision) error {
+// queueDecisions queues what writes decisions, or fails if the uid of any was answered before.
+func queueDecisions(last *lastTrip, decisions []admission.Decision) error {
 	given, err := newDecisionRows(decisions)
 	if err != nil {
 		return err
 	}
-	batch.Queue(recordSQL, given.arguments()...).Query(func(rows pgx.Rows) error {
-		refused, err := uuids(rows)
-		if err != nil {
-			return fmt.Errorf("writing decisions: %w", err)
-		}
-		if len(refused) > 0 {
-			return errUIDTaken
-		}
-		return nil
-	})
+	if given.claiming {
+		last.queue("writing decisions", claimAndRecordSQL+failRefusedSQL, given.arguments()...)
+	} else {
+		last.queue("writing decisions", recordUnclaimedSQL, given.unclaimed()...)
+	}
 	return nil
+}
+
+const failRefusedSQL = " select gatehouse.refuse_uid(uid) from refused"
+
+// uidTaken is errUIDTaken if that is what err comes from.
+func uidTaken(err error) error {
+	const uidRefused = "GH002" // of gatehouse.refuse_uid
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) && refused.Code == uidRefused {
+		return errUIDTaken
+	}
+	return err
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gatehouse/adapters/postgres"
+	"gatehouse/adapters/postgres/postgrestest"
 	"gatehouse/internal/testenv"
 	"gatehouse/server/admission"
 )
@@ -298,10 +299,11 @@ func TestUpkeepRefusesSillyTimes(t *testing.T) {
 }
 
 func TestADecisionOfWhichTheSeqIsCommittedLateIsSeenByWhoAsksForWriters(t *testing.T) {
-	outbox := heldOutbox{uuid.New(), make(chan struct{}), make(chan error)}
-	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent), func(o *postgres.Options) { o.Outbox = outbox })
-	h.PutWorkspace(t, outbox.workspace, admission.Workspace{Name: "late", Kind: "workspace", DeliveryMode: "push"})
-	late := deniedDecision(t, outbox.workspace)
+	url := testenv.DatabaseURL(t, testenv.RegistryCurrent)
+	outbox := postgrestest.NewHeldOutbox(t, url)
+	h := newHarness(t, url, func(o *postgres.Options) { o.Outbox = outbox })
+	h.PutWorkspace(t, outbox.Workspace, admission.Workspace{Name: "late", Kind: "workspace", DeliveryMode: "push"})
+	late := deniedDecision(t, outbox.Workspace)
 	var marking sync.WaitGroup
 	marking.Go(func() {
 		_, err := h.store.RecordAndMark(t.Context(), late, admission.Facts{}, judgeAs(late))
@@ -309,7 +311,7 @@ func TestADecisionOfWhichTheSeqIsCommittedLateIsSeenByWhoAsksForWriters(t *testi
 			t.Error(err)
 		}
 	})
-	<-outbox.holding
+	outbox.WaitForIt(t)
 	_, err := h.store.Record(t.Context(), allowedDecision(t, uuid.New()))
 	require.NoError(t, err)
 
@@ -320,7 +322,7 @@ func TestADecisionOfWhichTheSeqIsCommittedLateIsSeenByWhoAsksForWriters(t *testi
 	writers, err := h.store.DecisionWriters(t.Context())
 	require.NoError(t, err)
 	require.Len(t, writers, 1)
-	outbox.letGo <- nil
+	outbox.LetGo(t)
 	marking.Wait()
 
 	writers, err = h.store.DecisionWriters(t.Context())

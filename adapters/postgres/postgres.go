@@ -64,14 +64,13 @@ var (
 	_ admission.Ledger      = (*Store)(nil)
 )
 
-// While one batch waits for its commit, the next is on its way. A third flusher would only split the same
-// load into more commits.
-const flushers = 2
-
 const (
-	// More than for commits: a lookup waits for no disk.
-	lookupFlushers = 4
-	maxLookups     = 128
+	// A batch costs the server as much as several rows do, and two at a time are two batches of half the size. So the
+	// others are there for what is stuck: behind a lock, or because its connection hangs.
+	flushers = 4
+	overtake = 5 * time.Millisecond
+
+	maxLookups = 128
 	// maxMarks bounds how long the rows of one transaction stay locked.
 	maxMarks = 64
 )
@@ -97,10 +96,10 @@ func Open(ctx context.Context, options Options) (*Store, error) {
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)
 	}
-	s.records = groupcommit.New(groupcommit.Options{Flushers: flushers}, s.recordBatch)
-	s.lookups = groupcommit.New(groupcommit.Options{Flushers: lookupFlushers, MaxBatch: maxLookups}, s.factsBatch)
+	s.records = groupcommit.New(groupcommit.Options{Flushers: flushers, Overtake: overtake}, s.recordBatch)
+	s.lookups = groupcommit.New(groupcommit.Options{Flushers: flushers, Overtake: overtake, MaxBatch: maxLookups}, s.factsBatch)
 	s.wakeUp = newWakeUp(s)
-	s.marks = groupcommit.New(groupcommit.Options{Flushers: flushers, MaxBatch: maxMarks}, s.markBatch)
+	s.marks = groupcommit.New(groupcommit.Options{Flushers: flushers, Overtake: overtake, MaxBatch: maxMarks}, s.markBatch)
 	return s, nil
 }
 

@@ -13,7 +13,13 @@ import (
 )
 
 //go:embed record.sql
-var recordSQL string
+var claimAndRecordSQL string
+
+//go:embed record_unclaimed.sql
+var recordUnclaimedSQL string
+
+// refusedSQL gives the ids of what was not written.
+const refusedSQL = " select id from refused"
 
 const recordedSQL = `
 select u.digest, ` + decisionColumns + `
@@ -77,7 +83,14 @@ func (s *Store) recordBatch(ctx context.Context, batch []admission.Decision) ([]
 	if err != nil {
 		return nil, err
 	}
-	rows, err := s.pool.Query(ctx, recordSQL, given.arguments()...)
+	if !given.claiming {
+		_, err = s.pool.Exec(ctx, recordUnclaimedSQL, given.unclaimed()...)
+		if err != nil {
+			return nil, because(ctx, fmt.Errorf("writing %d decisions: %w", len(batch), err))
+		}
+		return batch, nil
+	}
+	rows, err := s.pool.Query(ctx, claimAndRecordSQL+refusedSQL, given.arguments()...)
 	if err != nil {
 		return nil, because(ctx, fmt.Errorf("writing %d decisions: %w", len(batch), err))
 	}

@@ -1,6 +1,5 @@
--- Writes a batch of decisions, all of it or nothing, and gives the ids of those that it did not write because
--- their uid has been answered before. An error (error_code) is no answer to a uid: it neither claims it nor minds
--- who has.
+-- Writes a batch of decisions, all of it or nothing; "refused" are those that it does not write because their uid has
+-- been answered before. An error (error_code) is no answer to a uid: it neither claims it nor minds who has.
 --
 -- An insert of a uid waits for another transaction that is about to commit the same one, so of two requests
 -- with one uid exactly one gets it, in this batch or any other. Uids are claimed in order, lest two batches
@@ -38,6 +37,8 @@ written as (
     from given
     where uid is null or error_code is not null or id in (select decision_id from claimed)
     on conflict (id) do nothing
+),
+refused as (
+    select id, uid from given
+    where uid is not null and error_code is null and id not in (select decision_id from claimed)
 )
-select id from given
-where uid is not null and error_code is null and id not in (select decision_id from claimed)

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -27,6 +28,7 @@ type decisionRows struct {
 	redactions                 [][]byte
 	eventIDs                   []*[16]byte
 	factsMicros, policyMicros  []int64
+	claiming                   bool // an answer has a uid
 }
 
 func newDecisionRows(decisions []admission.Decision) (*decisionRows, error) {
@@ -54,6 +56,7 @@ func (r *decisionRows) add(d *admission.Decision) error {
 		return err
 	}
 
+	r.claiming = r.claiming || d.UID != "" && d.Failed == nil
 	r.ids = append(r.ids, d.ID)
 	r.times = append(r.times, d.At)
 	r.uids = append(r.uids, orNull(d.UID))
@@ -84,8 +87,16 @@ func (r *decisionRows) add(d *admission.Decision) error {
 
 // arguments are in the order of record.sql's parameters.
 func (r *decisionRows) arguments() []any {
+	return slices.Insert(r.unclaimed(), digestPosition, any(r.digests))
+}
+
+// digestPosition is that of the one parameter that record_unclaimed.sql has not.
+const digestPosition = 3
+
+// unclaimed are in the order of record_unclaimed.sql's parameters.
+func (r *decisionRows) unclaimed() []any {
 	return []any{
-		r.ids, r.times, r.uids, r.digests, r.hooks, r.callers, r.proofs, r.workspaces,
+		r.ids, r.times, r.uids, r.hooks, r.callers, r.proofs, r.workspaces,
 		r.kinds, r.allowed, r.codes, r.reasons, r.revisions, r.marked, r.violations,
 		r.eventIDs, r.events, r.inputs, r.factsMicros, r.policyMicros, r.dry,
 		r.errorCodes, r.errorDetails, r.redactions,

@@ -8,11 +8,11 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"gatehouse/adapters/postgres"
+	"gatehouse/adapters/postgres/postgrestest"
 	"gatehouse/adapters/stream"
 	"gatehouse/internal/testenv"
 	"gatehouse/server/admission"
@@ -70,51 +70,33 @@ func TestTwoReplicasGiveTheSameStreamAndEveryPointOfItCanBeResumedAt(t *testing.
 	})
 }
 
-// heldOutbox holds the marking transaction of one workspace until it is let go.
-type heldOutbox struct {
-	workspace uuid.UUID
-	holding   chan struct{}
-	letGo     chan struct{}
-}
-
-func (heldOutbox) Wake(context.Context, pgx.Tx) error { return nil }
-
-func (o heldOutbox) Announce(_ context.Context, _ pgx.Tx, events ...admission.Event) error {
-	event := events[0]
-	if event.WorkspaceID == o.workspace {
-		close(o.holding)
-		<-o.letGo
-	}
-	return nil
-}
-
 func TestAnEventThatIsCommittedLateIsNotLost(t *testing.T) {
 	url := testenv.DatabaseURL(t, testenv.RegistryCurrent)
 	registry := openRegistry(t, url)
-	outbox := heldOutbox{uuid.New(), make(chan struct{}), make(chan struct{})}
+	outbox := postgrestest.NewHeldOutbox(t, url)
 	store := openPostgres(t, url, func(o *postgres.Options) { o.Outbox, o.Timeout = outbox, patience })
 	hub := start(t, store, stream.Options{})
 	next, err := hub.Subscribe(t.Context(), stream.FromNow)
 	require.NoError(t, err)
 	require.Equal(t, []admission.Streamed[admission.Event]{{Position: 0}}, read(t, next, 1))
 	other := uuid.New()
-	require.NoError(t, registry.online(t.Context(), outbox.workspace))
+	require.NoError(t, registry.online(t.Context(), outbox.Workspace))
 	require.NoError(t, registry.online(t.Context(), other))
 	var late error
 	var marking sync.WaitGroup
-	marking.Go(func() { late = mark(t.Context(), store, outbox.workspace) })
-	<-outbox.holding
+	marking.Go(func() { late = mark(t.Context(), store, outbox.Workspace) })
+	outbox.WaitForIt(t)
 	require.NoError(t, mark(t.Context(), store, other))
 
 	got := read(t, next, 1)
 	require.Equal(t, other, got[0].Item.WorkspaceID)
 	require.Zero(t, got[0].Position, "who goes now must get the late one when it comes back")
 	starting := start(t, store, stream.Options{Poll: 10 * time.Millisecond})
-	close(outbox.letGo)
+	outbox.LetGo(t)
 	marking.Wait()
 	require.NoError(t, late)
 	got = read(t, next, 1)
-	require.Equal(t, outbox.workspace, got[0].Item.WorkspaceID)
+	require.Equal(t, outbox.Workspace, got[0].Item.WorkspaceID)
 	require.EqualValues(t, 2, got[0].Position)
 
 	for _, h := range []*stream.Hub[admission.Event]{hub, starting} {

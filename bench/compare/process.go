@@ -91,10 +91,12 @@ func lastLines(text []byte) []byte {
 	return text[max(len(text)-most, 0):]
 }
 
+// stop may be called again.
 func (p *process) stop() error {
 	_ = p.command.Process.Signal(syscall.SIGTERM) // it may have ended
 	select {
 	case err := <-p.ended:
+		p.ended <- err
 		if err != nil {
 			return fmt.Errorf("%s did not stop well: %w", p.name, err)
 		}

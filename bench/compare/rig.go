@@ -206,11 +206,21 @@ func (r *rig) startPostgres(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.postgres, err = r.serve(ctx, "gatehouse-postgres", url, "--config", config)
+	first, err := r.serve(ctx, "gatehouse-first", url, "--config", config)
 	if err != nil {
 		return err
 	}
-	return r.command(ctx, r.gatehouse, "announcements", "disable", "closed", "--database-url", url)
+	// The sink is known once a server has been there, and surely disabled for one that comes afterwards: one that is just
+	// starting can miss the notification, and then hears of it within a minute.
+	err = r.command(ctx, r.gatehouse, "announcements", "disable", "closed", "--database-url", url)
+	if err == nil {
+		err = first.stop()
+	}
+	if err != nil {
+		return err
+	}
+	r.postgres, err = r.serve(ctx, "gatehouse-postgres", url, "--config", config)
+	return err
 }
 
 func (r *rig) insert(ctx context.Context, all []workspace) error {

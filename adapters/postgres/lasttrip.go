@@ -1,0 +1,85 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// lastTrip is the last round trip of a transaction: what it still has to write, what the outbox adds, and the commit.
+//
+// It is the transaction that the outbox gets. The outbox's one statement takes everything along to the server; without
+// one, commit does. As the commit leaves before anything is known of what it commits, every statement before it must
+// raise an error on the server unless it did what it was to do: the server then skips the commit.
+type lastTrip struct {
+	pgx.Tx
+	batch   pgx.Batch
+	doing   []string // what each statement of the batch does
+	results pgx.BatchResults
+}
+
+// errLastTrip is given to an outbox that has more than one statement.
+var errLastTrip = errors.New("the outbox may put one statement into the transaction")
+
+func (t *lastTrip) queue(doing, sql string, arguments ...any) {
+	t.doing = append(t.doing, doing)
+	t.batch.Queue(sql, arguments...)
+}
+
+// send sends everything, and hears of all that was queued before.
+func (t *lastTrip) send(ctx context.Context, more func()) error {
+	if t.results != nil {
+		return errLastTrip
+	}
+	more()
+	t.batch.Queue("commit")
+	t.results = t.SendBatch(ctx, &t.batch)
+	for _, doing := range t.doing {
+		_, err := t.results.Exec()
+		if err != nil {
+			_ = t.results.Close() // it says the same
+			return fmt.Errorf("%s: %w", doing, err)
+		}
+	}
+	return nil
+}
+
+func (t *lastTrip) Query(ctx context.Context, sql string, arguments ...any) (pgx.Rows, error) {
+	err := t.send(ctx, func() { t.batch.Queue(sql, arguments...) })
+	if err != nil {
+		return nil, err
+	}
+	return t.results.Query()
+}
+
+func (t *lastTrip) Exec(ctx context.Context, sql string, arguments ...any) (pgconn.CommandTag, error) {
+	err := t.send(ctx, func() { t.batch.Queue(sql, arguments...) })
+	if err != nil {
+		return pgconn.CommandTag{}, err
+	}
+	return t.results.Exec()
+}
+
+// commit gives nil if the transaction is committed. If the connection breaks, it may be, all the same.
+func (t *lastTrip) commit(ctx context.Context) error {
+	if t.results == nil {
+		err := t.send(ctx, func() {})
+		if err != nil {
+			return err
+		}
+	}
+	tag, err := t.results.Exec()
+	if closing := t.results.Close(); err == nil {
+		err = closing
+	}
+	if err == nil && tag.String() != "COMMIT" {
+		err = fmt.Errorf("the server answered %s", tag)
+	}
+	if err != nil {
+		return fmt.Errorf("committing decisions and their effects: %w", err)
+	}
+	return nil
+}
