@@ -20,7 +20,10 @@ func (d *Database[TTx]) Migrate(ctx context.Context) error {
 	}
 	err = d.exclusively(ctx, func(ctx context.Context) error {
 		_, err := migrator.Migrate(ctx, rivermigrate.DirectionUp, nil)
-		return err
+		if err != nil || d.trim == "" {
+			return err
+		}
+		return d.driver.GetExecutor().Exec(ctx, d.trim)
 	})
 	if err != nil {
 		return fmt.Errorf("migrating the announcements' tables: %w", err)

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
@@ -133,6 +135,63 @@ func TestConcurrentMigrationsAllSucceed(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "gatehouse.db")
 		concurrently(t, func() database { return announce.SQLite(openSQLite(t, path)) })
 	})
+}
+
+// countedTx counts what a transaction is asked.
+type countedTx struct {
+	pgx.Tx
+	statements, others int
+}
+
+func (c *countedTx) Query(ctx context.Context, sql string, arguments ...any) (pgx.Rows, error) {
+	c.statements++
+	return c.Tx.Query(ctx, sql, arguments...)
+}
+
+func (c *countedTx) Exec(ctx context.Context, sql string, arguments ...any) (pgconn.CommandTag, error) {
+	c.statements++
+	return c.Tx.Exec(ctx, sql, arguments...)
+}
+
+func (c *countedTx) Begin(ctx context.Context) (pgx.Tx, error) {
+	c.others++
+	return c.Tx.Begin(ctx)
+}
+
+func (c *countedTx) SendBatch(ctx context.Context, batch *pgx.Batch) pgx.BatchResults {
+	c.others++
+	return c.Tx.SendBatch(ctx, batch)
+}
+
+// The store sends this statement together with its own and with the commit, so there can be no second one.
+func TestAnnouncingIsOneStatementHoweverManyEventsAndSinks(t *testing.T) {
+	t.Parallel()
+	pool := openPostgres(t, testenv.DatabaseURL(t, testenv.Empty))
+	postgresQueue(t, pool)
+	outbox, err := announce.NewPostgresOutbox(named("one", "two", "three"))
+	require.NoError(t, err)
+	tx, err := pool.Begin(t.Context())
+	require.NoError(t, err)
+	defer func() { require.NoError(t, tx.Rollback(t.Context())) }()
+	counted := &countedTx{Tx: tx}
+
+	require.NoError(t, outbox.Announce(t.Context(), counted, newEvents(t, 40)...))
+
+	require.Equal(t, 1, counted.statements)
+	require.Zero(t, counted.others)
+	var jobs int
+	require.NoError(t, tx.QueryRow(t.Context(), "select count(*) from gatehouse.river_job").Scan(&jobs))
+	require.Equal(t, 120, jobs)
+}
+
+func TestMigratingLeavesNoIndexThatNobodyReads(t *testing.T) {
+	t.Parallel()
+	pool := openPostgres(t, testenv.DatabaseURL(t, testenv.Empty))
+	postgresQueue(t, pool)
+	var indexes []string
+	require.NoError(t, pool.QueryRow(t.Context(),
+		"select array_agg(indexname::text) from pg_indexes where schemaname = 'gatehouse' and indexdef like '%gin%'").Scan(&indexes))
+	require.Empty(t, indexes)
 }
 
 func TestRoleThatMayNotChangeTablesCanServe(t *testing.T) {

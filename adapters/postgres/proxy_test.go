@@ -20,6 +20,8 @@ type proxy struct {
 	flow  *sync.Cond // frozen or ended has changed
 	froze bool
 	ended bool
+	asks  bool // it was a client who spoke last
+	trips int  // how often a client spoke after a server
 	conns []net.Conn
 }
 
@@ -71,8 +73,8 @@ func (p *proxy) accept() {
 		if !p.keep(client, server) {
 			return
 		}
-		p.running.Go(func() { p.copy(client, server) })
-		p.running.Go(func() { p.copy(server, client) })
+		p.running.Go(func() { p.copy(client, server, true) })
+		p.running.Go(func() { p.copy(server, client, false) })
 	}
 }
 
@@ -89,7 +91,7 @@ func (p *proxy) keep(conns ...net.Conn) bool {
 	return true
 }
 
-func (p *proxy) copy(from, to net.Conn) {
+func (p *proxy) copy(from, to net.Conn, asks bool) {
 	defer func() { _, _ = from.Close(), to.Close() }()
 	buffer := make([]byte, 32<<10)
 	for {
@@ -97,11 +99,28 @@ func (p *proxy) copy(from, to net.Conn) {
 		if err != nil || !p.flows() {
 			return
 		}
+		p.count(asks)
 		_, err = to.Write(buffer[:n])
 		if err != nil {
 			return
 		}
 	}
+}
+
+func (p *proxy) count(asks bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if asks && !p.asks {
+		p.trips++
+	}
+	p.asks = asks
+}
+
+// roundTrips is how many there have been while only one connection was busy.
+func (p *proxy) roundTrips() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.trips
 }
 
 // flows waits while the proxy is frozen.

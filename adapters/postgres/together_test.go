@@ -7,8 +7,11 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"gatehouse/adapters/postgres"
@@ -167,4 +170,67 @@ func TestFactsThatAreAskedForTogetherAreThoseOfEachAlone(t *testing.T) {
 			}
 		})
 	}
+}
+
+// countingOutbox counts the round trips before its statement and with it, and looks whether anything comes after it.
+type countingOutbox struct {
+	proxy     *proxy
+	committed func() bool
+	counts    *[2]int
+}
+
+func (countingOutbox) Wake(context.Context, pgx.Tx) error { return nil }
+
+func (o countingOutbox) Announce(ctx context.Context, tx pgx.Tx, events ...admission.Event) error {
+	o.counts[0] = o.proxy.roundTrips()
+	err := tableOutbox{}.Announce(ctx, tx, events...)
+	o.counts[1] = o.proxy.roundTrips()
+	if err == nil && !o.committed() {
+		return errors.New("the commit did not go with the outbox's statement")
+	}
+	return err
+}
+
+func TestAMarkTakesTwoRoundTrips(t *testing.T) {
+	database := testenv.DatabaseURL(t, testenv.RegistryCurrent)
+	h := newHarness(t, database)
+	ids := h.putWorkspaces(t, 2)
+	proxy, url := newProxy(t, database)
+	var marking uuid.UUID
+	var counts [2]int
+	committed := func() bool {
+		return assert.Eventually(t, func() bool { return h.Row(t, marking).Status == "failed" }, patience, time.Millisecond)
+	}
+	store := open(t, url, func(o *postgres.Options) { o.MaxConns, o.Outbox = 1, countingOutbox{proxy, committed, &counts} })
+
+	for _, marking = range ids { // the first time, statements are prepared
+		d := deniedDecision(t, marking)
+		seen, err := store.Facts(t.Context(), marking)
+		require.NoError(t, err)
+		before := 0
+		require.Eventually(t, func() bool { // until whoever was to be woken has been
+			earlier := before
+			before = proxy.roundTrips()
+			return earlier == before && store.Pool().Stat().AcquiredConns() == 0
+		}, patience, 20*time.Millisecond)
+		marked, err := store.RecordAndMark(t.Context(), d, seen, judgeAs(d))
+		require.NoError(t, err)
+		require.True(t, marked.MarkedFailed)
+		if marking == ids[1] {
+			require.Equal(t, [2]int{before + 1, before + 2}, counts)
+		}
+	}
+}
+
+// An outbox that asks more of its transaction than fits is told so, and never that it is done.
+func TestAnOutboxHasOneStatement(t *testing.T) {
+	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent), func(o *postgres.Options) { o.Outbox = twiceOutbox{} })
+	_, err := h.mark(t.Context(), t, deniedDecision(t, h.platformRow(t)))
+	require.ErrorContains(t, err, "one statement")
+}
+
+type twiceOutbox struct{ tableOutbox }
+
+func (o twiceOutbox) Announce(ctx context.Context, tx pgx.Tx, events ...admission.Event) error {
+	return errors.Join(o.tableOutbox.Announce(ctx, tx, events...), o.tableOutbox.Announce(ctx, tx, events...))
 }
