@@ -79,7 +79,7 @@ func (t *lastTrip) commit(ctx context.Context) error {
 		err = fmt.Errorf("the server answered %s", tag)
 	}
 	if err != nil {
-		return fmt.Errorf("committing decisions and their effects: %w", err)
+		return fmt.Errorf("committing: %w", err)
 	}
 	return nil
 }

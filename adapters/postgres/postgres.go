@@ -22,7 +22,8 @@ import (
 )
 
 // Outbox takes events along in the transaction that makes them, so that they are announced if and only if the
-// transaction commits.
+// transaction commits. It asks each tx for one Query or one Exec at most, which goes to the server together with the
+// commit.
 type Outbox interface {
 	Announce(ctx context.Context, tx pgx.Tx, events ...admission.Event) error
 	// Wake tells who sends them out, in a transaction of its own after that one.
@@ -68,7 +69,7 @@ const (
 	// A batch costs the server as much as several rows do, and two at a time are two batches of half the size. So the
 	// others are there for what is stuck: behind a lock, or because its connection hangs.
 	flushers = 4
-	overtake = 5 * time.Millisecond
+	overtake = 10 * time.Millisecond
 
 	maxLookups = 128
 	// maxMarks bounds how long the rows of one transaction stay locked.

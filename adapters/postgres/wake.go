@@ -73,20 +73,22 @@ func (w *wakeUp) tell() {
 }
 
 func (w *wakeUp) notify(ctx context.Context) error {
-	tx, err := w.store.pool.BeginTx(ctx, pgx.TxOptions{BeginQuery: beginWakeSQL})
+	conn, err := w.store.pool.Acquire(ctx)
+	if err != nil {
+		return fmt.Errorf("waiting for a connection: %w", err)
+	}
+	defer rollBackAndRelease(ctx, conn)
+	tx, err := conn.BeginTx(ctx, pgx.TxOptions{BeginQuery: beginWakeSQL})
 	if err != nil {
 		return err
 	}
-	defer func() { _ = tx.Rollback(ctx) }()
-	_, err = tx.Exec(ctx, wakeSQL)
-	if err != nil {
-		return fmt.Errorf("notifying: %w", err)
-	}
+	last := &lastTrip{Tx: tx}
+	last.queue("notifying", wakeSQL)
 	if w.store.outbox != nil {
-		err = w.store.outbox.Wake(ctx, tx)
+		err = w.store.outbox.Wake(ctx, last)
 		if err != nil {
 			return err
 		}
 	}
-	return tx.Commit(ctx)
+	return last.commit(ctx)
 }
