@@ -89,6 +89,35 @@ func TestDeadAnnouncementIsListedRetriedAndDelivered(t *testing.T) {
 	})
 }
 
+// As it is with a process that connects just after the sink was disabled.
+func TestASinkIsNotTriedByWhoHasNotHeardThatItIsDisabled(t *testing.T) {
+	onEachDatabase(t, func(t *testing.T, q *queue) {
+		sink, view, events := newFailing("registry"), q.view(t, "registry"), newEvents(t, 3)
+		sink.mended.Store(true)
+		q.start(t, announce.Options{}, sink)
+		q.announce(t, events[0])
+		require.Eventually(t, func() bool { return sink.hasAll(events[:1]) }, patience, tick)
+		queues := strings.Replace(q.table, "river_job", "river_queue", 1)
+		q.exec(t, "update "+queues+" set paused_at = current_timestamp") // and tells nobody
+
+		count := func(condition string) string {
+			return q.text(t, "select count(*) || '' from "+q.table+" where state in ('available', 'scheduled', 'running') and "+condition)
+		}
+		require.Eventually(t, func() bool { // what is announced within the second may still go out
+			q.announce(t, newEvents(t, 1)...)
+			return count("scheduled_at > created_at") != "0"
+		}, patience, 100*time.Millisecond)
+		before := sink.attempts.Load()
+		q.announce(t, events[1:]...)
+		require.Eventually(t, func() bool { return count("not scheduled_at > created_at") == "0" }, patience, tick, "all have come up, and are put off")
+		require.Equal(t, before, sink.attempts.Load())
+
+		require.NoError(t, view.Enable(t.Context(), "registry"))
+		require.Eventually(t, func() bool { return sink.hasAll(events) }, patience, tick)
+		q.requireEmpty(t)
+	})
+}
+
 func TestDeadOnesOfASinkAreRetriedOrDiscardedTogether(t *testing.T) {
 	onEachDatabase(t, func(t *testing.T, q *queue) {
 		first, second := newFailing("first"), newFailing("second")

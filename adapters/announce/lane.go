@@ -20,6 +20,7 @@ type lane struct {
 	turns   turns
 	hold    hold
 	disable sync.Mutex // by one attempt at a time, so that it is said once
+	pause   pause
 }
 
 func newLane(sink Sink, options Options) *lane {
@@ -58,6 +59,37 @@ func (h *hold) remaining() time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return max(0, time.Until(h.until))
+}
+
+// pause is what is known of a queue that is paused. River tells its clients, but one that is just starting or connecting
+// can miss that, and asks by itself once a minute only.
+type pause struct {
+	mu     sync.Mutex
+	asked  time.Time
+	paused bool
+}
+
+// askAgain is for how long an answer holds.
+const askAgain = time.Second
+
+// known asks whether a sink's queue is paused, unless somebody has just done so. If it cannot be found out, it is as
+// before.
+func (p *pause) known(ctx context.Context, queues func(context.Context) (queueControl, error), sink string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if time.Since(p.asked) < askAgain {
+		return p.paused
+	}
+	p.asked = time.Now()
+	control, err := queues(ctx)
+	if err != nil {
+		return p.paused
+	}
+	queue, err := control.QueueGet(ctx, queueOf(sink))
+	if err == nil {
+		p.paused = queue.PausedAt != nil
+	}
+	return p.paused
 }
 
 // queueControl is what of River's client is needed to disable a sink. A queue that

@@ -54,6 +54,9 @@ func (w *worker) Work(ctx context.Context, job *river.Job[Job]) error {
 	if wait > 0 {
 		return river.JobSnooze(spread(wait))
 	}
+	if lane.pause.known(ctx, w.queues, job.Args.Sink) {
+		return river.JobSnooze(spread(askAgain))
+	}
 	leave, wait := lane.turns.take(ctx, job.Args.WorkspaceID)
 	if leave == nil {
 		return river.JobSnooze(wait)
