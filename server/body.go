@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"mime"
 	"net/http"
 	"os"
@@ -29,40 +28,71 @@ func (s *Server) bodyDeadline(next http.Handler) http.Handler {
 	})
 }
 
-// mostAnnounced is how much space a body gets because it says that it is long.
-const mostAnnounced = 64 << 10
+const jsonType = "application/json"
 
-// readAll reads a body of an announced length, negative if it is not known, into a space that fits it.
-func readAll(body io.Reader, announced int64) ([]byte, error) {
+func isJSON(contentType string) bool {
+	if contentType == jsonType {
+		return true
+	}
+	media, _, err := mime.ParseMediaType(contentType)
+	return err == nil && media == jsonType
+}
+
+// mostKept is how much space a body gets because it says that it is long, and how much is kept for the next one.
+const mostKept = 64 << 10
+
+// withBuffer lends a buffer to use, which must keep no part of it.
+func (s *Server) withBuffer(use func(buffer *bytes.Buffer) error) error {
+	buffer, _ := s.buffers.Get().(*bytes.Buffer)
+	buffer.Reset()
+	err := use(buffer)
+	if buffer.Cap() <= mostKept { // one large body must not take its space for good
+		s.buffers.Put(buffer)
+	}
+	return err
+}
+
+// decodeBody hands a JSON body to decode, which must keep no part of it.
+func (s *Server) decodeBody(w http.ResponseWriter, r *http.Request, limit int64, decode func(body []byte) error) error {
+	return s.withBuffer(func(buffer *bytes.Buffer) error {
+		err := s.readInto(buffer, w, r, limit)
+		if err != nil {
+			return err
+		}
+		return decode(buffer.Bytes())
+	})
+}
+
+// readBody reads a JSON body that is to be kept.
+func (s *Server) readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
 	var buffer bytes.Buffer
-	buffer.Grow(int(max(0, min(announced, mostAnnounced))) + bytes.MinRead)
-	_, err := buffer.ReadFrom(body)
+	err := s.readInto(&buffer, w, r, limit)
 	return buffer.Bytes(), err
 }
 
-// readBody reads a JSON body of up to limit bytes. It lifts the read deadline, because net/http goes on reading
+// readInto reads a JSON body of up to limit bytes. It lifts the read deadline, because net/http goes on reading
 // to notice a client that hangs up, and would take the deadline for that.
-func (s *Server) readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
-	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil || media != "application/json" {
-		return nil, &admission.Error{Code: admission.CodeUnsupportedMediaType, Detail: "the Content-Type is not application/json"}
+func (s *Server) readInto(buffer *bytes.Buffer, w http.ResponseWriter, r *http.Request, limit int64) error {
+	if !isJSON(r.Header.Get("Content-Type")) {
+		return &admission.Error{Code: admission.CodeUnsupportedMediaType, Detail: "the Content-Type is not application/json"}
 	}
 	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
-		return nil, &admission.Error{Code: admission.CodeUnsupportedMediaType, Detail: "the body has a Content-Encoding"}
+		return &admission.Error{Code: admission.CodeUnsupportedMediaType, Detail: "the body has a Content-Encoding"}
 	}
-	body, err := readAll(http.MaxBytesReader(w, r.Body, limit), r.ContentLength)
+	buffer.Grow(int(max(0, min(r.ContentLength, mostKept))) + bytes.MinRead)
+	_, err := buffer.ReadFrom(http.MaxBytesReader(w, r.Body, limit))
 	if err == nil {
 		err = http.NewResponseController(w).SetReadDeadline(time.Time{})
 	}
 	var tooLarge *http.MaxBytesError
 	switch {
 	case err == nil:
-		return body, nil
+		return nil
 	case errors.As(err, &tooLarge):
-		return nil, &admission.Error{Code: admission.CodeRequestTooLarge, Detail: fmt.Sprintf("the body is larger than %d bytes", limit)}
+		return &admission.Error{Code: admission.CodeRequestTooLarge, Detail: fmt.Sprintf("the body is larger than %d bytes", limit)}
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, &admission.Error{Code: admission.CodeDeadlineExceeded, Detail: "the body did not arrive in time", Err: err}
+		return &admission.Error{Code: admission.CodeDeadlineExceeded, Detail: "the body did not arrive in time", Err: err}
 	default:
-		return nil, &admission.Error{Code: admission.CodeMalformedRequest, Detail: "the body could not be read", Err: err}
+		return &admission.Error{Code: admission.CodeMalformedRequest, Detail: "the body could not be read", Err: err}
 	}
 }

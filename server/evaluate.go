@@ -62,11 +62,12 @@ type evaluatedBatch struct {
 
 // evaluate serves POST /v1/evaluate: what would be decided, and nothing is recorded.
 func (s *Server) evaluate(w http.ResponseWriter, r *http.Request) error {
-	body, err := s.readBody(w, r, s.options.MaxBodyBytes)
-	if err != nil {
+	var asked admission.WhatIf
+	var how admission.WhatIfOptions
+	err := s.decodeBody(w, r, s.options.MaxBodyBytes, func(body []byte) (err error) {
+		asked, how, err = admission.DecodeWhatIf(body, s.options.MaxDepth)
 		return err
-	}
-	asked, how, err := admission.DecodeWhatIf(body, s.options.MaxDepth)
+	})
 	if err != nil {
 		return err
 	}
@@ -163,7 +164,7 @@ func (s *Server) try(ctx context.Context, rules TriedRules, asked admission.What
 	}
 	input := admission.NewInput(asked.Review, facts, s.options.WhatIf.Deployment)
 	if turns := s.options.WhatIf.Turns; turns != nil {
-		err = turns.Acquire(ctx, 1)
+		err = admission.Turn(ctx, turns)
 		if err != nil {
 			return nil, s.tryFailed(ctx, admission.CodePolicyError, "no turn to evaluate came", err)
 		}
@@ -178,7 +179,7 @@ func (s *Server) try(ctx context.Context, rules TriedRules, asked admission.What
 		answer.Explanation = &explained
 		return answer, nil
 	}
-	limited, cancel := context.WithTimeout(ctx, s.options.WhatIf.Limits.Policy)
+	limited, cancel := admission.Within(ctx, s.options.WhatIf.Limits.Policy)
 	defer cancel()
 	verdict, err := rules.Evaluate(limited, input, time.Now())
 	if err != nil {
@@ -191,7 +192,7 @@ func (s *Server) factsToTry(ctx context.Context, asked admission.WhatIf) (admiss
 	if asked.Facts != nil {
 		return *asked.Facts, nil
 	}
-	limited, cancel := context.WithTimeout(ctx, s.options.WhatIf.Limits.Facts)
+	limited, cancel := admission.Within(ctx, s.options.WhatIf.Limits.Facts)
 	defer cancel()
 	facts, err := s.options.WhatIf.Facts.Facts(limited, asked.Review.WorkspaceID)
 	if err != nil {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -87,18 +88,24 @@ func setErrorHeaders(header http.Header, code admission.Code) {
 
 // write sends body as JSON. The content type is application/json unless it is set.
 func (s *Server) write(w http.ResponseWriter, r *http.Request, status int, body any) {
-	text, err := json.Marshal(body)
-	if err != nil {
-		s.options.Logger.ErrorContext(r.Context(), "encoding an answer", "error", err)
-		status = http.StatusInternalServerError
-		text = fmt.Appendf(nil, `{"type":"about:blank","title":"Internal Server Error","status":500,"code":%q}`, admission.CodeInternal)
-		w.Header().Set("Content-Type", "application/problem+json")
-	}
-	if w.Header().Get("Content-Type") == "" {
-		w.Header().Set("Content-Type", "application/json")
-	}
-	w.Header().Set("Content-Length", strconv.Itoa(len(text)+1))
-	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
-	_, _ = w.Write(append(text, '\n')) // the client may have gone; what was decided is recorded
+	_ = s.withBuffer(func(buffer *bytes.Buffer) error {
+		header := w.Header()
+		err := json.MarshalWrite(buffer, body)
+		if err != nil {
+			s.options.Logger.ErrorContext(r.Context(), "encoding an answer", "error", err)
+			status = http.StatusInternalServerError
+			buffer.Reset()
+			fmt.Fprintf(buffer, `{"type":"about:blank","title":"Internal Server Error","status":500,"code":%q}`, admission.CodeInternal)
+			header.Set("Content-Type", "application/problem+json")
+		}
+		buffer.WriteByte('\n')
+		if header.Get("Content-Type") == "" {
+			header.Set("Content-Type", jsonType)
+		}
+		header.Set("Content-Length", strconv.Itoa(buffer.Len()))
+		header.Set("Cache-Control", "no-store")
+		w.WriteHeader(status)
+		_, err = w.Write(buffer.Bytes())
+		return err // nobody's: the client may have gone; what was decided is recorded
+	})
 }

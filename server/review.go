@@ -12,11 +12,11 @@ import (
 
 // review serves POST /v1/admission/{hook}: 200 for an allow and for a deny.
 func (s *Server) review(w http.ResponseWriter, r *http.Request) error {
-	body, err := s.readBody(w, r, s.options.MaxBodyBytes)
-	if err != nil {
+	var review admission.Review
+	err := s.decodeBody(w, r, s.options.MaxBodyBytes, func(body []byte) (err error) {
+		review, err = admission.DecodeReview(chi.URLParam(r, "hook"), body, s.options.MaxDepth)
 		return err
-	}
-	review, err := admission.DecodeReview(chi.URLParam(r, "hook"), body, s.options.MaxDepth)
+	})
 	if err != nil {
 		return err
 	}

@@ -1,9 +1,11 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -64,6 +66,7 @@ type Server struct {
 	options  Options
 	routes   http.Handler
 	places   chan struct{}
+	buffers  sync.Pool // of *bytes.Buffer, for bodies and answers
 	streams  *streams
 	replays  *replayRuns
 	rate     *httprate.RateLimiter
@@ -79,6 +82,7 @@ func New(options Options) *Server {
 		replays: newReplayRuns(options.Replays, options.Logger),
 		rate:    httprate.NewRateLimiter(options.RateLimit, time.Second),
 	}
+	s.buffers.New = func() any { return new(bytes.Buffer) }
 	s.routes = s.router()
 	return s
 }
@@ -164,7 +168,7 @@ func (s *Server) router() http.Handler {
 // deadline starts the clock at a request's arrival: a slow body counts.
 func (s *Server) deadline(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), s.options.RequestTimeout)
+		ctx, cancel := admission.Within(r.Context(), s.options.RequestTimeout)
 		defer cancel()
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})

@@ -99,12 +99,17 @@ func (t *tables) ready() error {
 
 const (
 	firstMigration = 5 * time.Second // before the server goes on without
+	onlyMigration  = time.Minute     // of a server that does not go on without, on a machine that may be busy
 	migrationRetry = time.Second
 )
 
 // start migrates and then calls next, now or in the background. Errors that waiting cannot mend are returned.
 func (t *tables) start(ctx context.Context, next func()) error {
-	limited, cancel := context.WithTimeout(ctx, firstMigration)
+	patience := onlyMigration
+	if t.retry {
+		patience = firstMigration
+	}
+	limited, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	err := t.try(limited, next)
 	if err == nil || !t.retry || !isAway(err) {

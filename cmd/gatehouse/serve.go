@@ -89,13 +89,8 @@ func (c *serveCommand) Run(ctx context.Context, to streams) error {
 	}
 	records := newJournal(logger)
 	engine := opa.NewEngine(schema, time.Now, c.engineOptions(records)...)
-	policies, err := c.startFeed(ctx, engine, logger)
-	if err != nil {
-		printPolicyErrors(to.err, err)
-		return errors.New("the policies were refused")
-	}
 	registry := prometheus.NewRegistry()
-	store, err := c.open(ctx, registry, logger)
+	policies, store, err := c.loadAndOpen(ctx, engine, registry, logger, to)
 	if err != nil {
 		return err
 	}

@@ -27,21 +27,22 @@ var ErrBadFacts = errors.New("facts")
 // not the order in which a query happened to give them. A stored row without a kind is an error and never
 // "not platform": a facts query that loses the column would open the gate.
 func NewFacts(exists bool, workspace []byte, secretKeys, globalSecretKeys []string) (Facts, error) {
-	if !exists {
-		workspace = []byte("{}")
+	return Facts{Exists: exists, Workspace: workspace, SecretKeys: secretKeys, GlobalSecretKeys: globalSecretKeys}.checked()
+}
+
+func (f Facts) checked() (Facts, error) {
+	if !f.Exists {
+		f.Workspace = jsontext.Value("{}")
 	}
-	facts := Facts{
-		Exists: exists, Workspace: workspace,
-		SecretKeys: sorted(secretKeys), GlobalSecretKeys: sorted(globalSecretKeys),
-	}
-	if facts.Workspace.Kind() != '{' {
+	f.SecretKeys, f.GlobalSecretKeys = sorted(f.SecretKeys), sorted(f.GlobalSecretKeys)
+	if f.Workspace.Kind() != '{' {
 		return Facts{}, fmt.Errorf("%w: workspace is not an object", ErrBadFacts)
 	}
-	facts.kind = facts.Kind()
-	if exists && facts.kind == "" {
+	f.kind = f.Kind()
+	if f.Exists && f.kind == "" {
 		return Facts{}, fmt.Errorf("%w: the stored workspace has no kind", ErrBadFacts)
 	}
-	return facts, nil
+	return f, nil
 }
 
 func sorted(keys []string) []string {

@@ -23,6 +23,8 @@ func FuzzDecodeReview(f *testing.F) {
 		envelope(withID(`"a": "\\u0000\ud83d\ude00\"\/"`)),
 		envelope(withID(`"a": "\u0000"`)), envelope(withID(`"a": "\ud800"`)), envelope(withID("\"a\": \"\xff\"")),
 		envelope(withID(`"a": 1, "\u0061": 1`)),
+		envelope(withID(`"a": {"kind": "platform", "b": [{"url": "}]"}, "\\\""]}, "\u006bind" : "\u0070latform" ,"url":"http://a.example"`)),
+		envelope(withID(`"kind": {"kind": "platform"}, "url": null`)), envelope(withID(`"kind": ["platform"], "url": -1.5e3`)),
 		envelope(withID(`"a": ` + strings.Repeat("[", 62) + strings.Repeat("]", 62))),
 		envelope(withID(`"a": ` + strings.Repeat("[", 63) + strings.Repeat("]", 63))),
 		envelope(withID("")) + " {}", `{"Workspace": {}}`,
@@ -39,6 +41,17 @@ func FuzzDecodeReview(f *testing.F) {
 		require.True(t, stdjson.Valid(body))
 		require.True(t, got.Workspace.IsValid())
 		require.Equal(t, jsontext.Kind('{'), got.Workspace.Kind())
+
+		var members map[string]any
+		require.NoError(t, json.Unmarshal(got.Workspace, &members))
+		kind, _ := members["kind"].(string)
+		require.Equal(t, kind, got.Kind)
+		url, _ := members["url"].(string)
+		require.Equal(t, admission.ParseURL(url), got.URL)
+		id, _ := members["id"].(string)
+		read, err := admission.ParseWorkspaceID(id)
+		require.NoError(t, err)
+		require.Equal(t, read, got.WorkspaceID)
 
 		facts, err := admission.NewFacts(false, nil, nil, nil)
 		require.NoError(t, err)

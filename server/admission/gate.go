@@ -125,7 +125,7 @@ type Gate struct {
 // Review decides r, records the decision, and only then returns it. Errors are *Error.
 func (g *Gate) Review(ctx context.Context, r Review) (Decision, error) {
 	start := g.Now()
-	ctx, cancel := context.WithTimeout(ctx, g.Limits.Request)
+	ctx, cancel := Within(ctx, g.Limits.Request)
 	defer cancel()
 
 	run := &run{gate: g, review: r, outcome: Outcome{Review: r, Stages: make(map[Stage]time.Duration, 3)}}
@@ -208,7 +208,7 @@ func (r *run) repeat(recorded Decision) (Decision, error) {
 
 func (r *run) facts(ctx context.Context) (Facts, error) {
 	defer r.time(StageFacts)()
-	limited, cancel := context.WithTimeout(ctx, r.gate.Limits.Facts)
+	limited, cancel := Within(ctx, r.gate.Limits.Facts)
 	defer cancel()
 
 	facts, err := r.gate.Facts.Facts(limited, r.review.WorkspaceID)
@@ -257,7 +257,7 @@ func (r *run) timings() Timings {
 
 // mask fills in what the record keeps of the input.
 func (r *run) mask(ctx context.Context, d *Decision, input Input) {
-	limited, cancel := context.WithTimeout(ctx, r.gate.Limits.Policy)
+	limited, cancel := Within(ctx, r.gate.Limits.Policy)
 	defer cancel()
 	r.outcome.Unmasked = d.keepInput(limited, r.rules, input)
 }
@@ -275,13 +275,13 @@ func (d *Decision) keepInput(ctx context.Context, rules Ruleset, in Input) error
 func (r *run) evaluate(ctx context.Context, input Input, at time.Time) (Verdict, error) {
 	defer r.time(StagePolicy)()
 	if turns := r.gate.Evaluations; turns != nil {
-		err := turns.Acquire(ctx, 1)
+		err := Turn(ctx, turns)
 		if err != nil {
 			return Verdict{}, r.fail(ctx, CodePolicyError, "no turn to evaluate came", err)
 		}
 		defer turns.Release(1)
 	}
-	limited, cancel := context.WithTimeout(ctx, r.gate.Limits.Policy)
+	limited, cancel := Within(ctx, r.gate.Limits.Policy)
 	defer cancel()
 
 	verdict, err := r.rules.Evaluate(limited, input, at)
@@ -289,6 +289,14 @@ func (r *run) evaluate(ctx context.Context, input Input, at time.Time) (Verdict,
 		return Verdict{}, r.fail(ctx, CodePolicyError, "the policies gave no verdict", err)
 	}
 	return verdict, nil
+}
+
+// Turn takes one of turns, and asks for the end of ctx only if it has to wait for one.
+func Turn(ctx context.Context, turns *semaphore.Weighted) error {
+	if turns.TryAcquire(1) {
+		return nil
+	}
+	return turns.Acquire(ctx, 1)
 }
 
 // record makes the decision durable. From here a caller that hangs up changes nothing, or a workspace could

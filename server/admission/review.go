@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"fmt"
 	"unicode/utf8"
@@ -129,22 +130,14 @@ func (e envelope) review(hook string) (Review, error) {
 		return Review{}, Malformed("workspace is required and is an object")
 	}
 
-	var known struct {
-		ID   jsontext.Value `json:"id"`
-		URL  jsontext.Value `json:"url"`
-		Kind jsontext.Value `json:"kind"`
-	}
-	err := json.Unmarshal(e.Workspace, &known, jsontext.AllowDuplicateNames(true)) // there are none: it was read strictly
-	if err != nil {
-		return Review{}, Malformed(describe(err))
-	}
-	id, err := ParseWorkspaceID(stringOf(known.ID))
+	known := namedOf(e.Workspace)
+	id, err := ParseWorkspaceID(known.id)
 	if err != nil {
 		return Review{}, Malformed(err.Error())
 	}
 	return Review{
 		Hook: hook, UID: e.UID, DryRun: e.DryRun, CallerProof: proof,
-		WorkspaceID: id, Workspace: e.Workspace, URL: ParseURL(stringOf(known.URL)), Kind: stringOf(known.Kind),
+		WorkspaceID: id, Workspace: e.Workspace, URL: ParseURL(known.url), Kind: known.kind,
 	}, nil
 }
 
@@ -163,10 +156,13 @@ func (r Review) Digest() [sha256.Size]byte {
 	return [sha256.Size]byte(hash.Sum(nil))
 }
 
-// stringOf gives the text of a JSON string, "" for any other value.
+// stringOf gives the text of a JSON string that has been read before, "" for any other value.
 func stringOf(value jsontext.Value) string {
 	if value.Kind() != '"' {
 		return ""
+	}
+	if bytes.IndexByte(value, '\\') < 0 {
+		return string(value[1 : len(value)-1])
 	}
 	text, err := jsontext.AppendUnquote(nil, value)
 	if err != nil {

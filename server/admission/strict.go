@@ -12,8 +12,11 @@ import (
 // surrogates and invalid UTF-8 are the parser's, which runs after it.
 func scan(text []byte, maxDepth int) error {
 	depth := 0
+	escapes := bytes.IndexByte(text, '\\') >= 0
 	for i := 0; i < len(text); {
 		switch c := text[i]; {
+		case c == '"' && !escapes:
+			i = endOfString(text, i)
 		case c == '"':
 			end, err := scanString(text, i+1)
 			if err != nil {

@@ -76,7 +76,10 @@ func (w whatIf) on(hook string) (WhatIf, error) {
 	if err != nil || w.Facts == nil {
 		return WhatIf{Review: review}, err
 	}
-	facts, err := NewFacts(w.Facts.Exists, w.Facts.Workspace, w.Facts.SecretKeys, w.Facts.GlobalSecretKeys)
+	if w.Facts.Exists && w.Facts.Workspace.Kind() == '{' {
+		w.Facts.kind = namedOf(w.Facts.Workspace).kind
+	}
+	facts, err := w.Facts.checked()
 	if err != nil {
 		return WhatIf{}, Malformed(err.Error())
 	}

@@ -1,0 +1,40 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"gatehouse/adapters/opa"
+)
+
+// loadAndOpen makes the policies live and opens the store. The embedded policies, which no operator can get wrong,
+// are loaded meanwhile. Others come first: a version that refuses them must not have changed the tables of the one that
+// then goes on serving. Policies that are refused are what is told, whatever came of the store.
+func (c *serveCommand) loadAndOpen(
+	ctx context.Context, engine *opa.Engine, registry *prometheus.Registry, logger *slog.Logger, to streams,
+) (*feed, *openStore, error) {
+	load := sync.OnceValues(func() (*feed, error) { return c.startFeed(ctx, engine, logger) })
+	if c.isEmbedded() {
+		go func() { _, _ = load() }() // its result is fetched below
+	} else if _, err := load(); err != nil {
+		return nil, nil, refusedPolicies(to, err)
+	}
+	store, unopened := c.open(ctx, registry, logger)
+	policies, refused := load()
+	if refused != nil {
+		if unopened == nil {
+			store.close()
+		}
+		return nil, nil, refusedPolicies(to, refused)
+	}
+	return policies, store, unopened
+}
+
+func refusedPolicies(to streams, err error) error {
+	printPolicyErrors(to.err, err)
+	return errors.New("the policies were refused")
+}
