@@ -3,10 +3,10 @@
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo devel)
 PACKAGES ?= ./...
 
-.PHONY: build run test lint soak bench gobench allocations help
+.PHONY: build run test lint soak bench scale gobench allocations help
 
 build: ## the program, in bin/
-	go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/gatehouse ./cmd/gatehouse
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/gatehouse ./cmd/gatehouse
 
 run: build ## serve on 127.0.0.1:8181 with an SQLite file, the embedded policies and demo workspaces
 	./bin/gatehouse serve --demo
@@ -40,6 +40,10 @@ bench: build ## Gatehouse beside "opa run --server" and a bare handler, in at mo
 	go -C tools/opa build -o ../../bin/opa github.com/open-policy-agent/opa
 	go build -o bin/compare ./bench/compare
 	timeout --signal=INT 600 ./bin/compare -write docs/performance.md
+
+scale: build ## one, two and four replicas on one Postgres behind nginx, in at most 5 minutes; writes docs/scale.md
+	go build -o bin/scale ./bench/scale
+	timeout --signal=INT 300 ./bin/scale -write docs/scale.md
 
 gobench: ## every Go benchmark, in the form that benchstat compares; see docs/performance.md
 	go build -o bin/withservices ./internal/testenv/withservices

@@ -77,9 +77,9 @@ func saveRun(ctx context.Context, tx *sql.Tx, r admission.AuditRun) error {
 	if err != nil {
 		return err
 	}
-	var finished sql.Null[string]
+	var finished any
 	if r.FinishedAt != nil {
-		finished = present(timeText(*r.FinishedAt))
+		finished = timeText(*r.FinishedAt)
 	}
 	_, err = tx.ExecContext(ctx, saveRunSQL, r.ID.String(), r.Hook, string(r.State), r.Enforce, r.Revision,
 		timeText(r.StartedAt), timeText(r.UpdatedAt), finished, r.Worked.Microseconds(), r.Cursor.String(),

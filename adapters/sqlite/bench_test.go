@@ -1,6 +1,7 @@
 package sqlite_test
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -145,7 +146,9 @@ func BenchmarkRecord(b *testing.B) {
 	record := func(b *testing.B, s *sqlite.Store) {
 		d := allow(uuid.New())
 		d.UID, d.Input = d.ID.String(), input
-		_, err := s.Record(b.Context(), d)
+		ctx, cancel := context.WithTimeout(b.Context(), time.Minute) // as a request has one
+		defer cancel()
+		_, err := s.Record(ctx, d)
 		require.NoError(b, err)
 	}
 	b.Run("alone", func(b *testing.B) {
@@ -163,4 +166,33 @@ func BenchmarkRecord(b *testing.B) {
 			}
 		})
 	})
+}
+
+// BenchmarkFacts is what every review reads first. There are as many workspaces as a small registry has.
+func BenchmarkFacts(b *testing.B) {
+	s := openDemo(b, sqlite.Options{})
+	for range 256 {
+		id := uuid.New()
+		require.NoError(b, s.PutWorkspace(b.Context(), id, admission.Workspace{Name: "agent", Kind: "workspace", DeliveryMode: "push"}))
+		require.NoError(b, s.PutSecretKey(b.Context(), id, "MODEL"))
+	}
+	ctx, cancel := context.WithTimeout(b.Context(), time.Hour)
+	defer cancel()
+	b.ReportAllocs()
+	for b.Loop() {
+		_, err := s.Facts(ctx, researcher)
+		require.NoError(b, err)
+	}
+}
+
+// BenchmarkRecorded is what a review with a uid asks first: whether it was answered before.
+func BenchmarkRecorded(b *testing.B) {
+	s := openDemo(b, sqlite.Options{})
+	ctx, cancel := context.WithTimeout(b.Context(), time.Hour)
+	defer cancel()
+	b.ReportAllocs()
+	for b.Loop() {
+		_, err := s.Recorded(ctx, "new")
+		require.ErrorIs(b, err, admission.ErrNotRecorded)
+	}
 }

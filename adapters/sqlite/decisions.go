@@ -17,10 +17,15 @@ const (
 insert into decisions (id, decided_at, uid, hook, caller, caller_proof, workspace_id, kind, allowed, code, reason,
                        error_code, error_detail, policy_revision, marked_failed, dry_run, violations, event_id, event,
                        facts_us, policy_us, erased, masked, input)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)
+values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 on conflict (id) do nothing`
 
-	claimUIDSQL = `insert into request_uids (uid, digest, decision_id, decided_at) values ($1, $2, $3, $4)`
+	// A uid that is taken stays what it is.
+	claimUIDSQL = `
+insert into request_uids (uid, digest, decision_id, decided_at) values (?, ?, ?, ?)
+on conflict (uid) do nothing`
+
+	claimedSQL = `select 1 from request_uids where uid = ?`
 
 	recordedSQL = `
 select ` + decisionColumns + `, u.digest
@@ -28,7 +33,7 @@ from request_uids u join decisions d on d.id = u.decision_id
 where u.uid = $1`
 )
 
-// inserts are what writes decisions within a transaction.
+// inserts are what writes one decision within a transaction of database/sql.
 type inserts struct {
 	decision, claim, recorded *sql.Stmt
 }
@@ -50,20 +55,6 @@ func (s *Store) beginInserts(ctx context.Context) (*sql.Tx, inserts, error) {
 	}, nil
 }
 
-// write needs no constraint to tell it of a uid that is taken: its transaction is the only one that writes. An error
-// that was answered claims no uid, and takes nobody else's answer.
-func (i inserts) write(ctx context.Context, d admission.Decision) (admission.Decision, error) {
-	earlier, found, err := i.earlier(ctx, d)
-	if err != nil || found {
-		return earlier, err
-	}
-	err = i.insert(ctx, d)
-	if err != nil {
-		return admission.Decision{}, err
-	}
-	return d, nil
-}
-
 // earlier is the decision that carries the uid of d already, if any does.
 func (i inserts) earlier(ctx context.Context, d admission.Decision) (_ admission.Decision, found bool, _ error) {
 	if !claims(d) {
@@ -76,7 +67,7 @@ func (i inserts) earlier(ctx context.Context, d admission.Decision) (_ admission
 	return earlier, err == nil, err
 }
 
-// claims says whether d is the answer to its uid from now on.
+// claims says whether d is the answer to its uid from now on. An error is none.
 func claims(d admission.Decision) bool { return d.UID != "" && d.Failed == nil }
 
 func (i inserts) insert(ctx context.Context, d admission.Decision) error {
@@ -88,13 +79,21 @@ func (i inserts) insert(ctx context.Context, d admission.Decision) error {
 	if err != nil || !claims(d) {
 		return err
 	}
-	_, err = i.claim.ExecContext(ctx, d.UID, d.Digest[:], d.ID.String(), timeText(d.At))
+	claimed, err := affected(i.claim.ExecContext(ctx, claimValues(d)...))
+	if err == nil && claimed == 0 {
+		err = errors.New("its uid is claimed by a decision that is gone")
+	}
 	return err
 }
 
-// decisionValues are in the order of the columns of insertDecisionSQL.
+// claimValues are in the order of the columns of claimUIDSQL.
+func claimValues(d admission.Decision) []any {
+	return []any{d.UID, d.Digest[:], d.ID.String(), timeText(d.At)}
+}
+
+// decisionValues are in the order of the columns of insertDecisionSQL, and of the types that the driver takes.
 func decisionValues(d admission.Decision) ([]any, error) {
-	violations, err := json.Marshal(d.Verdict.Violations)
+	violations, err := violationsText(d.Verdict.Violations)
 	if err != nil {
 		return nil, err
 	}
@@ -106,41 +105,52 @@ func decisionValues(d admission.Decision) ([]any, error) {
 	if err != nil {
 		return nil, err
 	}
-	var eventID, event sql.Null[string]
+	var eventID, event, allowed, reason, failed, detail any
 	if d.Event != nil {
 		message, err := json.Marshal(d.Event)
 		if err != nil {
 			return nil, err
 		}
-		eventID, event = present(d.Event.ID.String()), present(string(message))
+		eventID, event = d.Event.ID.String(), string(message)
 	}
-	allowed := sql.Null[bool]{V: d.Verdict.Allowed(), Valid: d.Failed == nil}
-	var reason, failed, detail sql.Null[string]
+	if d.Failed == nil {
+		allowed = d.Verdict.Allowed()
+	} else {
+		failed, detail = string(d.Failed.Code), d.Failed.Detail
+	}
 	if denying := d.Verdict.Denying(); denying != nil {
-		reason = present(denying.Reason)
-	}
-	if d.Failed != nil {
-		failed, detail = present(string(d.Failed.Code)), present(d.Failed.Detail)
+		reason = denying.Reason
 	}
 	return []any{
 		d.ID.String(), timeText(d.At), unlessEmpty(d.UID), d.Hook, d.Caller, string(d.CallerProof),
 		d.WorkspaceID.String(), d.Kind, allowed, unlessEmpty(d.Code()), reason, failed, detail, d.Verdict.Revision,
-		d.MarkedFailed, d.DryRun, string(violations), eventID, event, d.Timings.Facts.Microseconds(),
+		d.MarkedFailed, d.DryRun, violations, eventID, event, d.Timings.Facts.Microseconds(),
 		d.Timings.Policy.Microseconds(), erased, masked, string(d.Input),
 	}, nil
 }
 
-func pointersText(pointers []string) (sql.Null[string], error) {
-	if len(pointers) == 0 {
-		return sql.Null[string]{}, nil
+func violationsText(violations []admission.Violation) (string, error) {
+	if len(violations) == 0 {
+		return "[]", nil
 	}
-	text, err := json.Marshal(pointers)
-	return present(string(text)), err
+	text, err := json.Marshal(violations)
+	return string(text), err
 }
 
-func present(text string) sql.Null[string] { return sql.Null[string]{V: text, Valid: true} }
+func pointersText(pointers []string) (any, error) {
+	if len(pointers) == 0 {
+		return nil, nil
+	}
+	text, err := json.Marshal(pointers)
+	return string(text), err
+}
 
-func unlessEmpty(text string) sql.Null[string] { return sql.Null[string]{V: text, Valid: text != ""} }
+func unlessEmpty(text string) any {
+	if text == "" {
+		return nil
+	}
+	return text
+}
 
 // readRecorded reads the decision of a uid, as it was answered, from recordedSQL that was asked.
 func readRecorded(rows *sql.Rows, err error) (admission.Decision, error) {

@@ -1,8 +1,11 @@
 package sqlite_test
 
 import (
+	"context"
 	"path/filepath"
+	"runtime"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -90,6 +93,20 @@ func TestFactsQueryOfAnOperator(t *testing.T) {
 	require.False(t, facts.Exists)
 	require.Equal(t, "{}", string(facts.Workspace))
 	require.NoError(t, s.CheckFacts(t.Context()))
+}
+
+// TestAFactsQueryOfAnOperatorEndsWithItsReview asks one that never ends, more often than there are connections.
+func TestAFactsQueryOfAnOperatorEndsWithItsReview(t *testing.T) {
+	const endless = `
+		with recursive n (i) as (select 1 union all select i + 1 from n)
+		select max(i) as "exists", '{}' as workspace, '[]' as secret_keys, '[]' as global_secret_keys from n where $1 is not null`
+	s := openDemo(t, sqlite.Options{FactsQuery: endless})
+	for range 2 * max(4, runtime.GOMAXPROCS(0)) {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		_, err := s.Facts(ctx, concierge)
+		cancel()
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+	}
 }
 
 func TestCheckFacts(t *testing.T) {

@@ -52,12 +52,17 @@ func createFile(path string) error {
 
 // writerDSN begins every transaction as a writing one: one that reads first and then writes could not wait
 // for another process, it would fail.
+//
+// Commits write the same pages again and again, and a checkpoint copies each of them once: one for every 2,000 pages in
+// the WAL (8 MB) instead of 1,000 makes a decision cheaper, and one for every 4,000 has more callers wait for longer.
+// The cache (8 MB) holds the upper pages of the indexes of ten million decisions.
 func writerDSN(path string, busy time.Duration) string {
 	return dsn(path, busy, url.Values{
 		"_journal_mode": {"WAL"},
 		"_synchronous":  {"FULL"},
 		"_foreign_keys": {"on"},
 		"_txlock":       {"immediate"},
+		"_pragma":       {"wal_autocheckpoint(2000)", "cache_size(-8000)"},
 	})
 }
 

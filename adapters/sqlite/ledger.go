@@ -3,6 +3,8 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
+	"errors"
 	"fmt"
 
 	"gatehouse/server/admission"
@@ -10,13 +12,38 @@ import (
 
 var _ admission.Ledger = (*Store)(nil)
 
-// Recorded gives the decision of a uid, or admission.ErrNotRecorded.
+// Recorded gives the decision of a uid, or admission.ErrNotRecorded, which is what most reviews ask for.
 func (s *Store) Recorded(ctx context.Context, uid string) (admission.Decision, error) {
-	d, err := s.readRecorded(ctx, uid)
+	claimed, err := s.claimed(ctx, uid)
+	if err == nil && !claimed {
+		return admission.Decision{}, admission.ErrNotRecorded
+	}
+	var d admission.Decision
+	if err == nil {
+		d, err = s.readRecorded(ctx, uid)
+	}
 	if err != nil {
 		return admission.Decision{}, fmt.Errorf("reading the decision of a uid: %w", explain(ctx, err))
 	}
 	return d, nil
+}
+
+// claimed looks for one key, waits for nobody, and is over before anybody would interrupt it.
+func (s *Store) claimed(ctx context.Context, uid string) (claimed bool, _ error) {
+	err := s.lookups.do(ctx, func(c *connection) error {
+		query, err := c.statement(ctx, claimedSQL)
+		if err != nil {
+			return err
+		}
+		rows, err := query.QueryContext(context.WithoutCancel(ctx), arguments([]any{uid}))
+		if err != nil {
+			return err
+		}
+		found := driverRows{Rows: rows}
+		claimed = found.Next()
+		return errors.Join(found.Err(), rows.Close())
+	})
+	return claimed, err
 }
 
 func (s *Store) readRecorded(ctx context.Context, uid string) (admission.Decision, error) {
@@ -27,36 +54,86 @@ func (s *Store) readRecorded(ctx context.Context, uid string) (admission.Decisio
 	return readRecorded(query.QueryContext(ctx, uid))
 }
 
-// Record writes a decision together with those that are recorded at the same time.
+// Record writes a decision together with those that are recorded at the same time. If its uid was decided before, it
+// writes nothing and gives that one.
 func (s *Store) Record(ctx context.Context, d admission.Decision) (admission.Decision, error) {
-	written, err := s.records.Do(ctx, d)
+	written, err := s.record(ctx, d)
 	if err != nil {
 		return admission.Decision{}, fmt.Errorf("recording a decision: %w", explain(ctx, err))
 	}
 	return written, nil
 }
 
-// writeBatch writes decisions in one transaction. For each whose uid was decided before, in the batch or
-// earlier, it writes nothing and gives that one.
-func (s *Store) writeBatch(ctx context.Context, batch []admission.Decision) ([]admission.Decision, error) {
-	tx, inserts, err := s.beginInserts(ctx)
+func (s *Store) record(ctx context.Context, d admission.Decision) (admission.Decision, error) {
+	row, err := newRow(d)
 	if err != nil {
-		return nil, err
+		return admission.Decision{}, err
 	}
-	defer rollback(tx)
+	recorded, err := s.records.Do(ctx, row)
+	if err != nil || recorded {
+		return d, err
+	}
+	return s.readRecorded(ctx, d.UID)
+}
 
-	written := make([]admission.Decision, len(batch))
-	for i, d := range batch {
-		written[i], err = inserts.write(ctx, d)
-		if err != nil {
-			return nil, err
-		}
+// row is a decision as the driver takes it, so that whoever writes a batch has nothing to do but that.
+type row struct {
+	decision []driver.NamedValue
+	claim    []driver.NamedValue // empty for a decision without a uid, and for an error: that claims none
+}
+
+func newRow(d admission.Decision) (row, error) {
+	values, err := decisionValues(d)
+	if err != nil {
+		return row{}, err
 	}
-	err = tx.Commit()
+	made := row{decision: arguments(values)}
+	if claims(d) {
+		made.claim = arguments(claimValues(d))
+	}
+	return made, nil
+}
+
+// writeBatch writes decisions in one transaction, and says of each whether it did: it leaves out those whose uid was
+// decided before, in the batch or earlier.
+func (s *Store) writeBatch(ctx context.Context, batch []row) (recorded []bool, err error) {
+	err = onConnection(ctx, s.writer, func(c *connection) (err error) {
+		recorded, err = c.record(ctx, batch)
+		return err
+	})
+	return recorded, err
+}
+
+func (c *connection) record(ctx context.Context, batch []row) ([]bool, error) {
+	insert, err := c.statement(ctx, insertDecisionSQL)
 	if err != nil {
 		return nil, err
 	}
-	return written, nil
+	claim, err := c.statement(ctx, claimUIDSQL)
+	if err != nil {
+		return nil, err
+	}
+	recorded := make([]bool, len(batch))
+	err = c.inTransaction(ctx, func(ctx context.Context) error {
+		for i, each := range batch {
+			if len(each.claim) > 0 {
+				claimed, err := affected(claim.ExecContext(ctx, each.claim))
+				if err != nil {
+					return err
+				}
+				if claimed == 0 {
+					continue
+				}
+			}
+			_, err := insert.ExecContext(ctx, each.decision)
+			if err != nil {
+				return err
+			}
+			recorded[i] = true
+		}
+		return nil
+	})
+	return recorded, err
 }
 
 // rollback ends a transaction that was not committed. Its error says nothing that the error which led here

@@ -67,7 +67,7 @@ func (s *Store) recordAndMark(
 func (s *Store) judgeAgain(
 	ctx context.Context, tx *sql.Tx, d admission.Decision, seen admission.Facts, judge admission.Judge,
 ) (admission.Decision, error) {
-	facts, err := readFacts(tx.QueryContext(ctx, s.facts.query, d.WorkspaceID.String()))
+	facts, err := readFacts(tx.QueryContext(ctx, s.facts.query, d.WorkspaceID.String())) //nolint:rowserrcheck // readFacts does
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return d, fmt.Errorf("reading the facts again: %w", err)

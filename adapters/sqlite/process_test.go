@@ -1,6 +1,7 @@
 package sqlite_test
 
 import (
+	"context"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
@@ -73,6 +74,25 @@ func TestLockedByAnotherProcess(t *testing.T) {
 	other.release(t)
 	_, err = s.Record(t.Context(), allow(researcher))
 	require.NoError(t, err)
+}
+
+// TestADecisionThatNobodyWaitsForIsLeftOut has the lock come free after the caller's deadline.
+func TestADecisionThatNobodyWaitsForIsLeftOut(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "gatehouse.db")
+	s := openDemo(t, sqlite.Options{Path: path, BusyTimeout: time.Minute})
+	other := startChild(t, locking, path)
+	require.Equal(t, "locked", other.line(t))
+
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err := s.Record(ctx, allow(researcher))
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+
+	other.release(t)
+	kept := allow(researcher)
+	_, err = s.Record(t.Context(), kept)
+	require.NoError(t, err)
+	require.Equal(t, []string{kept.ID.String()}, texts(t, s, `select id from decisions`))
 }
 
 // TestMigrateTogether has processes, and stores within one, migrate a new file at the same time.

@@ -43,6 +43,10 @@ type Options struct {
 // the deadline.
 const defaultBusyTimeout = time.Second
 
+// lookupTimeout is short, because most look-ups are not interrupted. A reader waits only for a process that recovers the
+// WAL after another one died.
+const lookupTimeout = 100 * time.Millisecond
+
 // Store is an open file. It is safe for concurrent use. Its errors wrap ErrLocked where another process held
 // the file for too long.
 type Store struct {
@@ -55,11 +59,14 @@ type Store struct {
 	writer *sql.DB
 	// readers cannot write (mode=ro), whatever an operator's facts query says, and wait for no writer.
 	readers *sql.DB
+	lookups *lookups // as readers
+
+	ownFacts bool // the facts query is an operator's
 
 	facts, recorded                   statement // of readers
 	earlier, insertDecision, claimUID statement // of the writer
 
-	records *groupcommit.Group[admission.Decision, admission.Decision]
+	records *groupcommit.Group[row, bool]
 	events  signal
 }
 
@@ -72,14 +79,11 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		return nil, fmt.Errorf("opening the SQLite store: %w", err)
 	}
 	busy := cmp.Or(o.BusyTimeout, defaultBusyTimeout)
-	s := &Store{path: path, outbox: o.Outbox, logger: o.Logger}
+	s := &Store{path: path, outbox: o.Outbox, logger: o.Logger, ownFacts: o.FactsQuery != ""}
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)
 	}
-	s.writer, err = openPool(writerDSN(path, busy), 1)
-	if err == nil {
-		s.readers, err = openPool(readerDSN(path, busy), max(4, runtime.GOMAXPROCS(0)))
-	}
+	err = s.connect(busy)
 	if err == nil {
 		err = s.checkDurable(ctx)
 	}
@@ -95,11 +99,26 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	return s, nil
 }
 
+func (s *Store) connect(busy time.Duration) (err error) {
+	size := max(4, runtime.GOMAXPROCS(0))
+	s.writer, err = openPool(writerDSN(s.path, busy), 1)
+	if err != nil {
+		return err
+	}
+	s.readers, err = openPool(readerDSN(s.path, busy), size)
+	if err != nil {
+		return err
+	}
+	s.lookups, err = newLookups(readerDSN(s.path, min(busy, lookupTimeout)), size)
+	return err
+}
+
 func openPool(dsn string, size int) (*sql.DB, error) {
-	pool, err := sql.Open("sqlite", dsn)
+	connector, err := newConnector(dsn)
 	if err != nil {
 		return nil, err
 	}
+	pool := sql.OpenDB(connector)
 	pool.SetMaxOpenConns(size)
 	pool.SetMaxIdleConns(size)
 	return pool, nil
@@ -133,6 +152,9 @@ func (s *Store) Close() error {
 		s.records.Close()
 	}
 	var err error
+	if s.lookups != nil {
+		err = s.lookups.close()
+	}
 	// The writer last: the last connection that may write brings the WAL back into the file.
 	for _, pool := range []*sql.DB{s.readers, s.writer} {
 		if pool != nil {

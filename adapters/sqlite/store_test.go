@@ -46,6 +46,30 @@ func TestRightsThatAnOperatorGaveStay(t *testing.T) {
 	require.Equal(t, os.FileMode(0o640), info.Mode().Perm())
 }
 
+// TestCloseBringsTheWALBack has no statement keep a connection open: only the last to close removes the WAL.
+func TestCloseBringsTheWALBack(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "gatehouse.db")
+	s, err := sqlite.Open(t.Context(), sqlite.Options{Path: path})
+	require.NoError(t, err)
+	require.NoError(t, s.Migrate(t.Context()))
+	d := allow(researcher)
+	d.UID = "uid"
+	_, err = s.Record(t.Context(), d)
+	require.NoError(t, err)
+	_, err = s.Recorded(t.Context(), d.UID)
+	require.NoError(t, err)
+	_, err = s.Facts(t.Context(), researcher)
+	require.NoError(t, err)
+	require.FileExists(t, path+"-wal")
+
+	require.NoError(t, s.Close())
+	require.NoFileExists(t, path+"-wal")
+	_, err = s.Facts(t.Context(), researcher)
+	require.ErrorContains(t, err, "the SQLite store is closed")
+	_, err = s.Record(t.Context(), d)
+	require.ErrorIs(t, err, groupcommit.ErrClosed)
+}
+
 func TestOpenRefuses(t *testing.T) {
 	folder := t.TempDir()
 	text := filepath.Join(folder, "notes.txt")

@@ -41,7 +41,7 @@ func (s *Store) workspacesAfter(ctx context.Context, after uuid.UUID, limit int)
 			return found, err
 		}
 		for _, id := range ids {
-			known, err := readFacts(facts.QueryContext(ctx, id.String()))
+			known, err := readFacts(facts.QueryContext(ctx, id.String())) //nolint:rowserrcheck // readFacts does
 			if err != nil && !errors.Is(err, admission.ErrBadFacts) {
 				return nil, err
 			}

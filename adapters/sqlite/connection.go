@@ -1,0 +1,192 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+
+	sqlite "modernc.org/sqlite"
+)
+
+// connection is the driver's, with statements of its own that every review asks. They pass database/sql by: it and the
+// driver start a goroutine each for a statement whose context can end, which costs as much as the statement.
+type connection struct {
+	driverConnection
+	prepared map[string]preparedStatement
+}
+
+// driverConnection is all that database/sql looks for in a connection of this driver.
+type driverConnection interface {
+	driver.Conn
+	driver.ConnBeginTx
+	driver.ConnPrepareContext
+	driver.ExecerContext
+	driver.Pinger
+	driver.QueryerContext
+	driver.SessionResetter
+	driver.Validator
+}
+
+type preparedStatement interface {
+	driver.Stmt
+	driver.StmtExecContext
+	driver.StmtQueryContext
+}
+
+// connector makes connections of ours.
+type connector struct {
+	driver.Connector
+}
+
+func newConnector(dsn string) (connector, error) {
+	made, err := sqlite.NewConnector(dsn)
+	return connector{made}, err
+}
+
+// Connect is what database/sql calls.
+func (c connector) Connect(ctx context.Context) (driver.Conn, error) { return c.open(ctx) }
+
+func (c connector) open(ctx context.Context) (*connection, error) {
+	made, err := c.Connector.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	complete, ok := made.(driverConnection)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("the SQLite driver gives a %T, which lacks methods", made), made.Close())
+	}
+	return &connection{driverConnection: complete, prepared: make(map[string]preparedStatement)}, nil
+}
+
+// onConnection lends a connection of a pool to do, once there is one.
+func onConnection(ctx context.Context, pool *sql.DB, do func(*connection) error) error {
+	held, err := pool.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	err = held.Raw(func(raw any) error {
+		c, ok := raw.(*connection)
+		if !ok {
+			return fmt.Errorf("the pool has a %T, which it did not open", raw)
+		}
+		return do(c)
+	})
+	return errors.Join(err, held.Close())
+}
+
+// Close ends its statements first: with one left, SQLite would keep the connection and its locks.
+func (c *connection) Close() error {
+	var all []error
+	for _, statement := range c.prepared {
+		all = append(all, statement.Close())
+	}
+	clear(c.prepared)
+	return errors.Join(append(all, c.driverConnection.Close())...)
+}
+
+// statement prepares a query at its first use: when the store is opened, the tables may not be there yet.
+func (c *connection) statement(ctx context.Context, query string) (preparedStatement, error) {
+	statement, ok := c.prepared[query]
+	if ok {
+		return statement, nil
+	}
+	made, err := c.PrepareContext(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	statement, ok = made.(preparedStatement)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("the SQLite driver gives a %T, which lacks methods", made), made.Close())
+	}
+	c.prepared[query] = statement
+	return statement, nil
+}
+
+const (
+	// A transaction that reads first and then writes could not wait for another process, it would fail.
+	beginSQL    = `begin immediate`
+	commitSQL   = `commit`
+	rollbackSQL = `rollback`
+)
+
+// inTransaction commits what do does, or nothing of it. It waits for another process's transaction as long as the
+// busy timeout says; once it has begun, nothing in it waits, so nothing in it is interrupted.
+func (c *connection) inTransaction(ctx context.Context, do func(context.Context) error) error {
+	whole := context.WithoutCancel(ctx)
+	err := c.run(whole, beginSQL)
+	if err != nil {
+		return err
+	}
+	err = ctx.Err()
+	if err == nil {
+		err = do(whole)
+	}
+	if err == nil {
+		err = c.run(whole, commitSQL)
+	}
+	if err != nil {
+		// After some errors SQLite has rolled back by itself.
+		return errors.Join(err, c.run(whole, rollbackSQL))
+	}
+	return nil
+}
+
+func (c *connection) run(ctx context.Context, query string) error {
+	statement, err := c.statement(ctx, query)
+	if err != nil {
+		return err
+	}
+	_, err = statement.ExecContext(ctx, nil)
+	return err
+}
+
+// arguments are what the driver takes: integers of 64 bits, texts, truths, bytes and nil.
+func arguments(all []any) []driver.NamedValue {
+	values := make([]driver.NamedValue, len(all))
+	for i, each := range all {
+		values[i] = driver.NamedValue{Ordinal: i + 1, Value: each}
+	}
+	return values
+}
+
+// driverRows are the rows of a connection's own statement, read as those of database/sql are.
+type driverRows struct {
+	driver.Rows
+	values []driver.Value
+	err    error
+}
+
+func (r *driverRows) Columns() ([]string, error) { return r.Rows.Columns(), nil }
+
+func (r *driverRows) Next() bool {
+	if r.values == nil {
+		r.values = make([]driver.Value, len(r.Rows.Columns()))
+	}
+	r.err = r.Rows.Next(r.values)
+	return r.err == nil
+}
+
+func (r *driverRows) Err() error {
+	if errors.Is(r.err, io.EOF) {
+		return nil
+	}
+	return r.err
+}
+
+// Scan gives each value to a place of its own, all of which are scanners.
+func (r *driverRows) Scan(places ...any) error {
+	for i, place := range places {
+		scanner, ok := place.(sql.Scanner)
+		if !ok {
+			return fmt.Errorf("a %T takes no value of the driver", place)
+		}
+		err := scanner.Scan(r.values[i])
+		if err != nil {
+			return fmt.Errorf("column %q: %w", r.Rows.Columns()[i], err)
+		}
+	}
+	return nil
+}

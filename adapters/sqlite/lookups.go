@@ -1,0 +1,84 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+)
+
+var errClosed = errors.New("the SQLite store is closed")
+
+// lookups are connections for what reviews look up, and for nothing else. Who pages through a million decisions takes none of them,
+// and one is lent for less than database/sql asks: that needs to know when a context ends even if nobody waits.
+type lookups struct {
+	connector connector
+	free      chan *connection // nil for one that is not open yet
+}
+
+func newLookups(dsn string, size int) (*lookups, error) {
+	connector, err := newConnector(dsn)
+	if err != nil {
+		return nil, err
+	}
+	l := &lookups{connector: connector, free: make(chan *connection, size)}
+	for range size {
+		l.free <- nil
+	}
+	return l, nil
+}
+
+// do lends a connection to ask.
+func (l *lookups) do(ctx context.Context, ask func(*connection) error) error {
+	c, err := l.take(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { l.free <- c }()
+	if c == nil {
+		c, err = l.connector.open(ctx)
+		if err != nil {
+			return err
+		}
+	}
+	err = ask(c)
+	if !c.IsValid() { // a statement was interrupted
+		err = errors.Join(err, c.Close())
+		c = nil
+	}
+	return err
+}
+
+// take asks when ctx ends only if all are lent.
+func (l *lookups) take(ctx context.Context) (*connection, error) {
+	err := ctx.Err()
+	if err != nil {
+		return nil, err
+	}
+	var c *connection
+	open := false
+	select {
+	case c, open = <-l.free:
+	default:
+		select {
+		case c, open = <-l.free:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	if !open {
+		return nil, errClosed
+	}
+	return c, nil
+}
+
+// close waits for those that are lent.
+func (l *lookups) close() error {
+	var all []error
+	for range cap(l.free) {
+		c := <-l.free
+		if c != nil {
+			all = append(all, c.Close())
+		}
+	}
+	close(l.free)
+	return errors.Join(all...)
+}
