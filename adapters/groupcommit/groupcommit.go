@@ -1,11 +1,9 @@
 // Package groupcommit writes what concurrent callers bring in shared batches, so that durability costs one
 // commit for many records and not one each.
 //
-// A lone caller never waits for company: where no flush is under way, whatever is queued is taken, be it a single item,
-// and what comes meanwhile is the next batch. So the batches grow by themselves as the load does. Once they have, a much
-// smaller one may linger for a moment: callers who share a flush are answered together, and come back almost together.
-// A flush that takes too long is overtaken by another one, so that what is stuck holds up its own batch only.
-//
+// Nobody waits for company: where no flush is under way, whatever is queued is taken, be it a single item, and what
+// comes meanwhile is the next batch. So a lone caller pays no delay, and the batches grow by themselves as the load
+// does. A flush that takes too long is overtaken by another one, so that what is stuck holds up its own batch only.
 // The package knows nothing of databases; a flush function does the writing.
 package groupcommit
 
@@ -33,9 +31,6 @@ type Options struct {
 	// Overtake is how long a flush may take until the next one begins beside it. Zero means that they do not wait for
 	// each other, which splits the same load into more and smaller batches.
 	Overtake time.Duration
-	// Linger is how long a batch waits that is less than half as large as the last one, until it is. It is meant to be
-	// shorter than what a flush costs. Zero means not at all.
-	Linger time.Duration
 }
 
 const defaultMaxBatch = 256
@@ -46,15 +41,12 @@ type Group[T, R any] struct {
 	flush    Flush[T, R]
 	maxBatch int
 	overtake time.Duration
-	linger   time.Duration
 	flushers sync.WaitGroup
 
 	mu     sync.Mutex
 	work   *sync.Cond // something is queued and may be taken, or closed is set
 	queue  []*entry[T, R]
-	quick  bool          // a flush is under way that is not to be overtaken yet
-	last   int           // items of the last batch
-	enough chan struct{} // if not nil, somebody lingers, and is to be told when there are half as many
+	quick  bool // a flush is under way that is not to be overtaken yet
 	closed bool
 }
 
@@ -72,7 +64,7 @@ type result[R any] struct {
 
 // New starts the flushers of a Group.
 func New[T, R any](options Options, flush Flush[T, R]) *Group[T, R] {
-	g := &Group[T, R]{flush: flush, maxBatch: options.MaxBatch, overtake: options.Overtake, linger: options.Linger}
+	g := &Group[T, R]{flush: flush, maxBatch: options.MaxBatch, overtake: options.Overtake}
 	g.work = sync.NewCond(&g.mu)
 	if g.maxBatch <= 0 {
 		g.maxBatch = defaultMaxBatch
@@ -108,9 +100,6 @@ func (g *Group[T, R]) Do(ctx context.Context, item T) (R, error) {
 func (g *Group[T, R]) Close() {
 	g.mu.Lock()
 	g.closed = true
-	if g.enough != nil {
-		g.wake()
-	}
 	g.mu.Unlock()
 	g.work.Broadcast()
 	g.flushers.Wait()
@@ -123,20 +112,8 @@ func (g *Group[T, R]) enqueue(e *entry[T, R]) bool {
 		return false
 	}
 	g.queue = append(g.queue, e)
-	if g.enough == nil {
-		g.work.Signal()
-	} else if g.isEnough() {
-		g.wake()
-	}
+	g.work.Signal()
 	return true
-}
-
-func (g *Group[T, R]) isEnough() bool { return 2*len(g.queue) >= min(g.last, g.maxBatch) }
-
-// wake ends the lingering.
-func (g *Group[T, R]) wake() {
-	close(g.enough)
-	g.enough = nil
 }
 
 func (g *Group[T, R]) run() {
@@ -185,9 +162,6 @@ func (g *Group[T, R]) next() ([]*entry[T, R], bool) {
 		g.work.Wait()
 	}
 	g.quick = g.overtake > 0
-	if g.linger > 0 && g.enough == nil && !g.closed && !g.isEnough() {
-		g.lingerFor(g.linger)
-	}
 
 	n := min(len(g.queue), g.maxBatch)
 	batch := make([]*entry[T, R], 0, n)
@@ -201,30 +175,7 @@ func (g *Group[T, R]) next() ([]*entry[T, R], bool) {
 	rest := copy(g.queue, g.queue[n:])
 	clear(g.queue[rest:])
 	g.queue = g.queue[:rest]
-	if n > 0 { // else another flusher has taken what this one lingered for
-		g.last = n
-	}
-	if rest > 0 {
-		g.work.Signal()
-	}
 	return batch, true
-}
-
-// lingerFor lets go of the lock until enough is queued, but not for long.
-func (g *Group[T, R]) lingerFor(limit time.Duration) {
-	enough := make(chan struct{})
-	g.enough = enough
-	g.mu.Unlock()
-	timer := time.NewTimer(limit)
-	select {
-	case <-enough:
-	case <-timer.C:
-	}
-	timer.Stop()
-	g.mu.Lock()
-	if g.enough == enough {
-		g.enough = nil
-	}
 }
 
 // write flushes a batch. If that fails, each item is tried alone, so that one record that cannot be written

@@ -134,67 +134,6 @@ func TestAFlushThatEndsInTimeLetsTheNextOneBegin(t *testing.T) {
 	})
 }
 
-func TestAfterAFlushWithCompanyTheNextLingersForAsMuch(t *testing.T) {
-	const linger = 100 * time.Microsecond
-	synctest.Test(t, func(t *testing.T) {
-		r := &recorder{started: make(chan struct{}, 100), hold: make(chan struct{})}
-		g := groupcommit.New(groupcommit.Options{Linger: linger}, r.flush)
-		var callers sync.WaitGroup
-		ask := func(n int) { callers.Go(func() { _, _ = g.Do(t.Context(), n) }) }
-		ask(1)
-		synctest.Wait()
-		for n := 2; n <= 9; n++ {
-			ask(n)
-		}
-		synctest.Wait()
-		close(r.hold)
-		callers.Wait()
-		require.Len(t, r.batches, 2, "1 was alone, and the other 8 were not")
-
-		// They come back one by one.
-		start := time.Now()
-		for n := 10; n <= 12; n++ {
-			ask(n)
-			synctest.Wait()
-		}
-		require.Len(t, r.batches, 2)
-		ask(13)
-		callers.Wait()
-		require.Zero(t, time.Since(start), "half as many are enough")
-		require.Len(t, r.batches[2], 4)
-
-		// One comes alone, for a while, and then always.
-		ask(14)
-		callers.Wait()
-		require.Equal(t, linger, time.Since(start))
-		ask(15)
-		callers.Wait()
-		require.Equal(t, linger, time.Since(start), "the last one was alone")
-		g.Close()
-	})
-}
-
-func TestCloseDoesNotLinger(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := &recorder{started: make(chan struct{}, 100), hold: make(chan struct{})}
-		g := groupcommit.New(groupcommit.Options{Linger: time.Hour}, r.flush)
-		var callers sync.WaitGroup
-		for n := range 10 {
-			callers.Go(func() { _, _ = g.Do(t.Context(), n) })
-			synctest.Wait()
-		}
-		close(r.hold)
-		callers.Wait()
-		callers.Go(func() { _, _ = g.Do(t.Context(), 10) })
-		synctest.Wait()
-		start := time.Now()
-		g.Close()
-		callers.Wait()
-		require.Zero(t, time.Since(start))
-		require.Len(t, r.written(), 11)
-	})
-}
-
 func TestACallerWhoseContextEndsStopsWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &recorder{started: make(chan struct{}), hold: make(chan struct{})}
@@ -325,7 +264,6 @@ func TestEveryItemIsWrittenOnceAndItsResultReachesItsCaller(t *testing.T) {
 		options := groupcommit.Options{
 			MaxBatch: rapid.IntRange(1, 16).Draw(rt, "max batch"),
 			Flushers: rapid.IntRange(1, 3).Draw(rt, "flushers"),
-			Linger:   time.Duration(rapid.SampledFrom([]int64{0, 1, 1e4, 1e6}).Draw(rt, "linger")),
 			Overtake: time.Duration(rapid.SampledFrom([]int64{0, 1, 1e4, 1e12}).Draw(rt, "overtake")),
 		}
 		r := &recorder{}

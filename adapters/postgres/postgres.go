@@ -70,8 +70,6 @@ const (
 	// others are there for what is stuck: behind a lock, or because its connection hangs.
 	flushers = 4
 	overtake = 10 * time.Millisecond
-	// linger is about what a statement costs that a batch saves by not being alone.
-	linger = 100 * time.Microsecond
 
 	maxLookups = 128
 	// maxMarks bounds how long the rows of one transaction stay locked.
@@ -99,10 +97,10 @@ func Open(ctx context.Context, options Options) (*Store, error) {
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)
 	}
-	s.records = groupcommit.New(groupcommit.Options{Flushers: flushers, Overtake: overtake, Linger: linger}, s.recordBatch)
-	s.lookups = groupcommit.New(groupcommit.Options{Flushers: flushers, Overtake: overtake, Linger: linger, MaxBatch: maxLookups}, s.factsBatch)
+	s.records = groupcommit.New(groupcommit.Options{Flushers: flushers, Overtake: overtake}, s.recordBatch)
+	s.lookups = groupcommit.New(groupcommit.Options{Flushers: flushers, Overtake: overtake, MaxBatch: maxLookups}, s.factsBatch)
 	s.wakeUp = newWakeUp(s)
-	s.marks = groupcommit.New(groupcommit.Options{Flushers: flushers, Overtake: overtake, Linger: linger, MaxBatch: maxMarks}, s.markBatch)
+	s.marks = groupcommit.New(groupcommit.Options{Flushers: flushers, Overtake: overtake, MaxBatch: maxMarks}, s.markBatch)
 	return s, nil
 }
 
