@@ -3,13 +3,12 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"fmt"
-	"net/http"
-	"strconv"
 	"strings"
 	"time"
+
+	"gatehouse/bench/rig"
 )
 
 // breakdown is where the time of a request goes, in the mean: parts that add up to what its caller waits.
@@ -21,8 +20,8 @@ type breakdown struct {
 }
 
 // watchReviews does a run, and says where its requests' time went: Gatehouse's own metrics, before and after.
-func watchReviews(ctx context.Context, server *process, run func() (sample, error)) (sample, breakdown, error) {
-	before, err := scrape(ctx, server.address)
+func watchReviews(ctx context.Context, server *rig.Process, run func() (sample, error)) (sample, breakdown, error) {
+	before, err := rig.Scrape(ctx, server.Address)
 	if err != nil {
 		return sample{}, breakdown{}, err
 	}
@@ -30,7 +29,7 @@ func watchReviews(ctx context.Context, server *process, run func() (sample, erro
 	if err != nil {
 		return sample{}, breakdown{}, err
 	}
-	after, err := scrape(ctx, server.address)
+	after, err := rig.Scrape(ctx, server.Address)
 	if err != nil {
 		return sample{}, breakdown{}, err
 	}
@@ -49,33 +48,6 @@ func watchReviews(ctx context.Context, server *process, run func() (sample, erro
 	b.handler = request - review
 	b.outside = measured.Mean - request
 	return measured, b, nil
-}
-
-// scrape reads the series of a server by their names and labels.
-func scrape(ctx context.Context, address string) (map[string]float64, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/metrics", nil)
-	if err != nil {
-		return nil, err
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = response.Body.Close() }()
-	series := make(map[string]float64)
-	lines := bufio.NewScanner(response.Body)
-	for lines.Scan() {
-		line := lines.Text()
-		end := strings.LastIndexByte(line, ' ')
-		if end < 0 || line[0] == '#' {
-			continue
-		}
-		series[line[:end]], err = strconv.ParseFloat(line[end+1:], 64)
-		if err != nil {
-			return nil, fmt.Errorf("the metric %q: %w", line, err)
-		}
-	}
-	return series, lines.Err()
 }
 
 func (rep report) writeBreakdown(b *strings.Builder) {
@@ -103,7 +75,7 @@ func (rep report) writeBreakdown(b *strings.Builder) {
 		total += means[i]
 	}
 	for i, part := range parts {
-		_, _ = fmt.Fprintf(b, "| %s | %.3f | %.0f %% |\n", part.name, milliseconds(means[i]), 100*float64(means[i])/float64(total))
+		_, _ = fmt.Fprintf(b, "| %s | %.3f | %.0f %% |\n", part.name, rig.Milliseconds(means[i]), 100*float64(means[i])/float64(total))
 	}
-	_, _ = fmt.Fprintf(b, "| what the caller waits | %.3f | 100 %% |\n", milliseconds(total))
+	_, _ = fmt.Fprintf(b, "| what the caller waits | %.3f | 100 %% |\n", rig.Milliseconds(total))
 }

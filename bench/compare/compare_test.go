@@ -5,14 +5,13 @@ package main
 import (
 	"encoding/json"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"gatehouse/adapters/opa"
+	"gatehouse/bench/rig"
 	"gatehouse/policies"
 	"gatehouse/server/admission"
 )
@@ -27,9 +26,9 @@ func policySnapshot(t *testing.T) *opa.Snapshot {
 	return snapshot
 }
 
-func inputOf(t *testing.T, w workspace) admission.Input {
+func inputOf(t *testing.T, w rig.Workspace) admission.Input {
 	t.Helper()
-	body := w.whatIf()
+	body := whatIf(w)
 	body["hook"] = "register"
 	text, err := json.Marshal(body)
 	require.NoError(t, err)
@@ -39,11 +38,11 @@ func inputOf(t *testing.T, w workspace) admission.Input {
 }
 
 func TestBothServersAreGivenTheSameInput(t *testing.T) {
-	for _, w := range append(mixed(), failing(1)...) {
+	for _, w := range append(rig.Mixed(), rig.Failing(1)...) {
 		w.Secrets = append([]string{}, w.Secrets...) // facts have no null
 		ours, err := inputOf(t, w).JSON()
 		require.NoError(t, err)
-		theirs, err := json.Marshal(w.opaInput())
+		theirs, err := json.Marshal(opaInput(w))
 		require.NoError(t, err)
 		require.JSONEq(t, string(ours), string(theirs))
 	}
@@ -52,7 +51,7 @@ func TestBothServersAreGivenTheSameInput(t *testing.T) {
 func TestTheWorkspacesAreDeniedAsTheRowsCount(t *testing.T) {
 	snapshot := policySnapshot(t)
 	denied := int64(0)
-	for _, w := range mixed() {
+	for _, w := range rig.Mixed() {
 		verdict, err := snapshot.Evaluate(t.Context(), inputOf(t, w), time.Now())
 		require.NoError(t, err)
 		require.Nil(t, verdict.Marking())
@@ -60,25 +59,17 @@ func TestTheWorkspacesAreDeniedAsTheRowsCount(t *testing.T) {
 			denied++
 		}
 	}
-	require.Equal(t, denyShare(mixedWorkspaces), denied)
-	for _, w := range failing(3) {
+	require.Equal(t, rig.DenyShare(rig.MixedWorkspaces), denied)
+	for _, w := range rig.Failing(3) {
 		verdict, err := snapshot.Evaluate(t.Context(), inputOf(t, w), time.Now())
 		require.NoError(t, err)
 		require.NotNil(t, verdict.Marking())
 	}
-	for _, w := range spread(3, 30) {
+	for _, w := range rig.Spread(3, 30) {
 		verdict, err := snapshot.Evaluate(t.Context(), inputOf(t, w), time.Now())
 		require.NoError(t, err)
 		require.True(t, verdict.Allowed())
 	}
-}
-
-func TestARunThatDidSomethingElseIsRefused(t *testing.T) {
-	at := target{server: &process{name: "gatehouse"}, requests: make([][]byte, 64), each: 1, denied: denyShare}
-	require.NoError(t, at.check(800, 100))
-	require.NoError(t, at.check(807, 103))
-	require.ErrorContains(t, at.check(800, 0), "0 of 800 decisions are denies")
-	require.Error(t, at.check(800, 800))
 }
 
 func TestOutputOfGoTestIsRead(t *testing.T) {
@@ -99,7 +90,6 @@ func TestRatiosAreOfTheSameRound(t *testing.T) {
 	ours := []sample{{PerSecond: 20}, {PerSecond: 2}, {PerSecond: 9}}
 	theirs := []sample{{PerSecond: 10}, {PerSecond: 1}, {PerSecond: 3}}
 	require.InDelta(t, 2, paired(ours, theirs, func(s sample) float64 { return s.PerSecond }), 0)
-	require.InDelta(t, 1.5, median([]float64{2, 1}), 0)
 }
 
 func TestThroughputFallsOnlyFromItsBest(t *testing.T) {
@@ -115,29 +105,4 @@ func TestThroughputFallsOnlyFromItsBest(t *testing.T) {
 	require.Equal(t, "1,000/s at 1, 4,000/s at 4, 5,000/s at 16, 4,500/s at 64, 4,750/s at 256: 90 %", text)
 	_, least = keepsUp(at(1000, 2000, 3000))
 	require.InDelta(t, 1, least, 0)
-}
-
-func TestOnlyTheTableOfAPageIsReplaced(t *testing.T) {
-	page := filepath.Join(t.TempDir(), "page.md")
-	require.NoError(t, os.WriteFile(page, []byte("before\n"+beginMark+"old\n"+endMark+"\nafter\n"), 0o600))
-	require.NoError(t, replaceBetween(page, "new\n"))
-	text, err := os.ReadFile(page)
-	require.NoError(t, err)
-	require.Equal(t, "before\n"+beginMark+"new\n"+endMark+"\nafter\n", string(text))
-
-	require.NoError(t, os.WriteFile(page, []byte("nothing"), 0o600))
-	require.Error(t, replaceBetween(page, "new\n"))
-}
-
-func TestProcessesAreMeasured(t *testing.T) {
-	pid := os.Getpid()
-	used, err := treeTime(pid)
-	require.NoError(t, err)
-	require.GreaterOrEqual(t, used, time.Duration(0))
-	memory, err := resident(pid)
-	require.NoError(t, err)
-	require.Greater(t, memory, 1.0)
-	parent, err := parentOf(pid)
-	require.NoError(t, err)
-	require.Equal(t, os.Getppid(), parent)
 }

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"gatehouse/bench/rig"
 )
 
 // goBenchmark is the median of one Go benchmark.
@@ -18,7 +20,7 @@ type goBenchmark struct {
 
 // goBenchmarks runs benchmarks of a package. They run while no server is under load.
 func (o options) goBenchmarks(ctx context.Context, folder, pattern string) ([]goBenchmark, error) {
-	said, err := command(ctx, o.repository,
+	said, err := rig.Command(ctx, o.repository,
 		"go", "test", folder, "-run", "^$", "-bench", pattern, "-benchmem", "-benchtime", "0.5s", "-count", strconv.Itoa(o.rounds))
 	if err != nil {
 		return nil, fmt.Errorf("go test %s: %w: %s", folder, err, said)
@@ -54,7 +56,7 @@ func readBenchmarks(said string) ([]goBenchmark, error) {
 	}
 	results := make([]goBenchmark, len(names))
 	for i, name := range names {
-		results[i] = goBenchmark{strings.TrimPrefix(name, "Benchmark"), median(times[name]), median(allocations[name])}
+		results[i] = goBenchmark{strings.TrimPrefix(name, "Benchmark"), rig.Median(times[name]), rig.Median(allocations[name])}
 	}
 	return results, nil
 }

@@ -12,11 +12,12 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"gatehouse/bench/rig"
 )
 
 func main() {
@@ -32,7 +33,7 @@ func main() {
 func run(ctx context.Context, arguments []string) error {
 	switch {
 	case len(arguments) == 1 && arguments[0] == "load":
-		return serveLoad(ctx)
+		return rig.ServeLoad(ctx)
 	case len(arguments) == 2 && arguments[0] == "bare":
 		return serveBare(ctx, arguments[1])
 	}
@@ -49,7 +50,7 @@ func run(ctx context.Context, arguments []string) error {
 	if options.write == "" {
 		return nil
 	}
-	return replaceBetween(options.write, text)
+	return rig.ReplaceTable(options.write, "make bench", text)
 }
 
 // options are what `make bench` leaves at their defaults.
@@ -98,30 +99,3 @@ func readOptions(arguments []string) (options, error) {
 }
 
 func (o options) has(row string) bool { return strings.Contains(o.rows, row) }
-
-// command gives what a program prints.
-func command(ctx context.Context, folder string, arguments ...string) (string, error) {
-	c := exec.CommandContext(ctx, arguments[0], arguments[1:]...)
-	c.Dir = folder
-	text, err := c.CombinedOutput()
-	return strings.TrimSpace(string(text)), err
-}
-
-// The marks between which a page has the table.
-const (
-	beginMark = "<!-- make bench -->\n"
-	endMark   = "<!-- end of make bench -->"
-)
-
-func replaceBetween(page, table string) error {
-	text, err := os.ReadFile(page)
-	if err != nil {
-		return err
-	}
-	before, rest, found := strings.Cut(string(text), beginMark)
-	_, after, ended := strings.Cut(rest, endMark)
-	if !found || !ended {
-		return fmt.Errorf("%s has no marks %q and %q", page, beginMark, endMark)
-	}
-	return os.WriteFile(page, []byte(before+beginMark+table+endMark+after), 0o644) //nolint:gosec // a page is for everybody to read
-}

@@ -3,17 +3,10 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/gob"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"os"
-	"os/exec"
 	"time"
 
-	"gatehouse/bench/load"
+	"gatehouse/bench/rig"
 )
 
 // sample is one run against one server.
@@ -27,39 +20,23 @@ type sample struct {
 
 // target is a server under a load.
 type target struct {
-	server   *process
-	requests [][]byte
-	each     int    // decisions in one request
-	counted  string // text of which an answer has one for each decision that is a deny
-	denied   func(decisions int64) int64
-	once     bool // every request is sent once
-	watch    int  // process whose children's time is told, too: a postmaster; 0 for none
+	rig.Load
+	server *rig.Process
+	watch  int // process whose children's time is told, too: a postmaster; 0 for none
 }
 
 const connections = 16
 
-func (t target) measure(ctx context.Context, self string, seconds float64, connections int) (sample, error) {
+func (t target) measure(ctx context.Context, self string, seconds float64) (sample, error) {
 	serverBefore, databaseBefore, err := t.used()
 	if err != nil {
 		return sample{}, err
 	}
-	result, err := runLoad(ctx, self, load.Spec{
-		Address: t.server.address, Connections: connections, Duration: time.Duration(seconds * float64(time.Second)),
-		Requests: t.requests, Once: t.once, Counted: t.counted,
-	})
-	if err != nil {
-		return sample{}, fmt.Errorf("load on %s: %w", t.server.name, err)
-	}
-	serverAfter, databaseAfter, err := t.used()
+	result, decisions, err := t.Run(ctx, self, seconds)
 	if err != nil {
 		return sample{}, err
 	}
-	if result.Errors > 0 {
-		return sample{}, fmt.Errorf("%s answered %d of %d requests with an error: %s",
-			t.server.name, result.Errors, result.Errors+result.Answers, result.Failure)
-	}
-	decisions := result.Answers * int64(t.each)
-	err = t.check(decisions, result.Counted)
+	serverAfter, databaseAfter, err := t.used()
 	if err != nil {
 		return sample{}, err
 	}
@@ -71,53 +48,10 @@ func (t target) measure(ctx context.Context, self string, seconds float64, conne
 }
 
 func (t target) used() (server, database time.Duration, err error) {
-	server, err = cpuTime(t.server.command.Process.Pid)
+	server, err = rig.CPUTime(t.server.PID())
 	if err != nil || t.watch == 0 {
 		return server, 0, err
 	}
-	database, err = treeTime(t.watch)
+	database, err = rig.TreeTime(t.watch)
 	return server, database, err
-}
-
-// check refuses a run that was fast because it did not do what it should. The load ends in the middle of a turn, with
-// requests on their way that the server counts and the load does not.
-func (t target) check(decisions, counted int64) error {
-	if t.denied == nil {
-		return nil
-	}
-	want, slack := t.denied(decisions), int64((len(t.requests)+connections)*t.each/denyEvery+1)
-	if counted < want-slack || counted > want+slack {
-		return fmt.Errorf("%s: %d of %d decisions are denies, and not about %d", t.server.name, counted, decisions, want)
-	}
-	return nil
-}
-
-// runLoad runs the load generator in a process of its own, so that its garbage collector and scheduler are not the
-// server's nor this program's.
-func runLoad(ctx context.Context, self string, spec load.Spec) (load.Result, error) {
-	var in bytes.Buffer
-	err := gob.NewEncoder(&in).Encode(spec)
-	if err != nil {
-		return load.Result{}, err
-	}
-	child := exec.CommandContext(ctx, self, "load")
-	child.Stdin, child.Stderr = &in, os.Stderr
-	child.Env = append(os.Environ(), "GOMAXPROCS=1")
-	out, err := child.Output()
-	if err != nil {
-		return load.Result{}, err
-	}
-	var result load.Result
-	return result, json.Unmarshal(out, &result)
-}
-
-// serveLoad is that process.
-func serveLoad(ctx context.Context) error {
-	var spec load.Spec
-	err := gob.NewDecoder(os.Stdin).Decode(&spec)
-	if err != nil {
-		return fmt.Errorf("reading what to send: %w", err)
-	}
-	result, err := load.Run(ctx, spec)
-	return errors.Join(err, json.NewEncoder(os.Stdout).Encode(result))
 }

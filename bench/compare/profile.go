@@ -21,7 +21,7 @@ func (o options) profile(ctx context.Context, subjects []*subject) error {
 		return err
 	}
 	for _, s := range subjects {
-		if s.target.server.admin == "" {
+		if s.target.server.Admin == "" {
 			continue
 		}
 		if s.before != nil {
@@ -33,11 +33,11 @@ func (o options) profile(ctx context.Context, subjects []*subject) error {
 		file := filepath.Join(o.profiles, strings.ReplaceAll(s.row, " ", "-")+".pprof")
 		group, inTime := errgroup.WithContext(ctx)
 		group.Go(func() error {
-			_, err := s.target.measure(inTime, o.self, o.seconds, connections)
+			_, err := s.target.measure(inTime, o.self, o.seconds)
 			return err
 		})
 		group.Go(func() error {
-			url := fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%.0f", s.target.server.admin, max(o.seconds, 1))
+			url := fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%.0f", s.target.server.Admin, max(o.seconds, 1))
 			return download(inTime, url, file)
 		})
 		err := group.Wait()

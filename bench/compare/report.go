@@ -6,10 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"runtime"
 	"strings"
 	"time"
+
+	"gatehouse/bench/rig"
 )
 
 // report is all that one run has measured.
@@ -29,8 +30,8 @@ type report struct {
 }
 
 type versions struct {
-	processor, memory, kernel, opa, postgres, commit string
-	load                                             string // of the minute before
+	rig.Machine
+	opa, postgres string
 }
 
 func (o options) compare(ctx context.Context) (rep report, err error) {
@@ -48,11 +49,11 @@ func (o options) compare(ctx context.Context) (rep report, err error) {
 			return rep, err
 		}
 	}
-	r, err := startRig(ctx, o.programs)
+	r, err := startServers(ctx, o.programs)
 	if err != nil {
 		return rep, err
 	}
-	defer func() { err = errors.Join(err, r.close()) }()
+	defer func() { err = errors.Join(err, r.Close()) }()
 	rep.versions, err = o.readVersions(ctx, r)
 	if err != nil {
 		return rep, err
@@ -62,9 +63,9 @@ func (o options) compare(ctx context.Context) (rep report, err error) {
 	return rep, err
 }
 
-func (rep *report) measure(ctx context.Context, r *rig) (err error) {
+func (rep *report) measure(ctx context.Context, r *servers) (err error) {
 	o := rep.options
-	rep.sync, err = syncTime(r.folder)
+	rep.sync, err = rig.SyncTime(r.Folder)
 	if err != nil {
 		return err
 	}
@@ -100,14 +101,14 @@ func (rep *report) measure(ctx context.Context, r *rig) (err error) {
 }
 
 // readVersions refuses to compare with another OPA than the one that Gatehouse embeds.
-func (o options) readVersions(ctx context.Context, r *rig) (versions, error) {
-	v := versions{processor: field("/proc/cpuinfo", "model name"), memory: field("/proc/meminfo", "MemTotal")}
-	said, err := command(ctx, r.folder, o.opa, "version")
+func (o options) readVersions(ctx context.Context, r *servers) (versions, error) {
+	var v versions
+	said, err := rig.Command(ctx, r.Folder, o.opa, "version")
 	if err != nil {
 		return v, fmt.Errorf("asking opa for its version: %w", err)
 	}
 	v.opa = strings.TrimSpace(strings.TrimPrefix(strings.SplitN(said, "\n", 2)[0], "Version:"))
-	embedded, err := command(ctx, o.repository, "go", "list", "-m", "-f", "{{.Version}}", "github.com/open-policy-agent/opa")
+	embedded, err := rig.Command(ctx, o.repository, "go", "list", "-m", "-f", "{{.Version}}", "github.com/open-policy-agent/opa")
 	if err != nil {
 		return v, fmt.Errorf("asking go.mod for OPA's version: %w", err)
 	}
@@ -118,30 +119,8 @@ func (o options) readVersions(ctx context.Context, r *rig) (versions, error) {
 	if err != nil {
 		return v, err
 	}
-	average, err := os.ReadFile("/proc/loadavg")
-	if err != nil {
-		return v, err
-	}
-	v.load, _, _ = strings.Cut(string(average), " ")
-	kernel, err := os.ReadFile("/proc/sys/kernel/osrelease")
-	if err != nil {
-		return v, err
-	}
-	v.kernel = strings.TrimSpace(string(kernel))
-	v.commit, err = command(ctx, o.repository, "git", "describe", "--always", "--dirty")
+	v.Machine, err = rig.ReadMachine(ctx, o.repository)
 	return v, err
-}
-
-// field is the first value of a name in a file of /proc.
-func field(path, name string) string {
-	text, _ := os.ReadFile(path) // a machine that does not say is one that is not named
-	for line := range strings.Lines(string(text)) {
-		key, value, _ := strings.Cut(line, ":")
-		if strings.TrimSpace(key) == name {
-			return strings.TrimSpace(value)
-		}
-	}
-	return "unknown"
 }
 
 func (rep report) markdown() string {
@@ -149,8 +128,8 @@ func (rep report) markdown() string {
 	o, v := rep.options, rep.versions
 	_, _ = fmt.Fprintf(&b, "Measured %s in %s by `make bench` at %s: %d cores (%s, shared with the load generator and Postgres), %s of memory, Linux %s, %s, "+
 		"OPA %s, PostgreSQL %s that syncs. The load average was %s, and writing 8 kB and syncing them took %.1f ms before the first round. Medians of %d rounds of %.1f s for each server, %d keep-alive connections.\n",
-		time.Now().UTC().Format("2006-01-02"), rep.took.Round(time.Second), v.commit, runtime.NumCPU(), v.processor, v.memory, v.kernel,
-		runtime.Version(), v.opa, v.postgres, v.load, milliseconds(rep.sync), o.rounds, o.seconds, connections)
+		time.Now().UTC().Format("2006-01-02"), rep.took.Round(time.Second), v.Commit, runtime.NumCPU(), v.Processor, v.Memory, v.Kernel,
+		runtime.Version(), v.opa, v.postgres, v.Load, rig.Milliseconds(rep.sync), o.rounds, o.seconds, connections)
 	rep.writeServers(&b)
 	rep.writeBreakdown(&b)
 	rep.writeGrowth(&b)
@@ -168,17 +147,17 @@ func (rep report) writeServers(b *strings.Builder) {
 	for _, s := range rep.subjects {
 		faster, slower := paired(s.samples, baseline, func(x sample) float64 { return x.PerSecond }),
 			paired(s.samples, baseline, func(x sample) float64 { return float64(x.P99) })
-		perSecond := medianOf(s.samples, func(x sample) float64 { return x.PerSecond })
-		cpu := fmt.Sprintf("%.0f µs", medianOf(s.samples, func(x sample) float64 { return float64(x.ServerCPU) / 1000 }))
+		perSecond := rig.MedianOf(s.samples, func(x sample) float64 { return x.PerSecond })
+		cpu := fmt.Sprintf("%.0f µs", rig.MedianOf(s.samples, func(x sample) float64 { return float64(x.ServerCPU) / 1000 }))
 		if s.target.watch != 0 {
-			cpu += fmt.Sprintf(" (%.0f µs)", medianOf(s.samples, func(x sample) float64 { return float64(x.DatabaseCPU) / 1000 }))
+			cpu += fmt.Sprintf(" (%.0f µs)", rig.MedianOf(s.samples, func(x sample) float64 { return float64(x.DatabaseCPU) / 1000 }))
 		}
 		want, hasGoal := goals[s.row]
 		reached := ""
 		if hasGoal {
 			reached = mark((want.faster == 0 || faster >= want.faster) && (want.p99 == 0 || slower <= want.p99) && perSecond >= want.perSecond)
 		}
-		_, _ = fmt.Fprintf(b, "| %s | %s | %s | %s | %s | %s | %.2f | %.2f | %s | %s |\n", s.row, s.name, thousands(perSecond),
+		_, _ = fmt.Fprintf(b, "| %s | %s | %s | %s | %s | %s | %.2f | %.2f | %s | %s |\n", s.row, s.name, rig.Thousands(perSecond),
 			ms(s.samples, func(x sample) time.Duration { return x.P50 }), ms(s.samples, func(x sample) time.Duration { return x.P99 }),
 			cpu, faster, slower, want.text, reached)
 	}
@@ -190,7 +169,7 @@ func paired(samples, baseline []sample, of func(sample) float64) float64 {
 	for i := range samples {
 		ratios[i] = of(samples[i]) / of(baseline[i])
 	}
-	return median(ratios)
+	return rig.Median(ratios)
 }
 
 func (rep report) writeGrowth(b *strings.Builder) {
@@ -214,23 +193,23 @@ func (rep report) writeGrowth(b *strings.Builder) {
 	}
 	if n := len(rep.workspaces); n > 0 {
 		first, last := rates(rep.workspaces[0]), rates(rep.workspaces[n-1])
-		line("F", fmt.Sprintf("%s to %s workspaces in Postgres, full review", thousands(float64(rep.workspaces[0].at)), thousands(float64(rep.workspaces[n-1].at))),
-			fmt.Sprintf("%s/s, then %s/s: %.0f %%", thousands(first), thousands(last), 100*last/first), "flat", last/first > 0.9)
+		line("F", fmt.Sprintf("%s to %s workspaces in Postgres, full review", rig.Thousands(float64(rep.workspaces[0].at)), rig.Thousands(float64(rep.workspaces[n-1].at))),
+			fmt.Sprintf("%s/s, then %s/s: %.0f %%", rig.Thousands(first), rig.Thousands(last), 100*last/first), "flat", last/first > 0.9)
 	}
 	if len(rep.connections) > 0 {
 		text, least := keepsUp(rep.connections)
 		line("F", "1 to 256 connections, full review on Postgres", text, "never under 80 % of the best", least >= 0.8)
 	}
 	if len(rep.starts) > 0 {
-		line("G", "from start to ready, embedded policies, new SQLite file", fmt.Sprintf("%.0f ms", median(rep.starts)), "100 ms", median(rep.starts) <= 100)
+		line("G", "from start to ready, embedded policies, new SQLite file", fmt.Sprintf("%.0f ms", rig.Median(rep.starts)), "100 ms", rig.Median(rep.starts) <= 100)
 	}
 	if len(rep.memory) > 0 {
-		line("G", "resident memory while serving B", fmt.Sprintf("%.0f MiB", median(rep.memory)), "64 MB", median(rep.memory) < 64e6/(1<<20))
+		line("G", "resident memory while serving B", fmt.Sprintf("%.0f MiB", rig.Median(rep.memory)), "64 MB", rig.Median(rep.memory) < 64e6/(1<<20))
 	}
 }
 
 func rates(s scaled) float64 {
-	return medianOf(s.samples, func(x sample) float64 { return x.PerSecond })
+	return rig.MedianOf(s.samples, func(x sample) float64 { return x.PerSecond })
 }
 
 // keepsUp is what throughput falls to with more connections than are best.
@@ -239,7 +218,7 @@ func keepsUp(all []scaled) (string, float64) {
 	best, least := 0.0, 1.0
 	for _, one := range all {
 		rate := rates(one)
-		each = append(each, fmt.Sprintf("%s/s at %d", thousands(rate), one.at))
+		each = append(each, fmt.Sprintf("%s/s at %d", rig.Thousands(rate), one.at))
 		best = max(best, rate)
 		least = min(least, 1.0)
 		if rate < best {
@@ -257,14 +236,5 @@ func mark(reached bool) string {
 }
 
 func ms(samples []sample, of func(sample) time.Duration) string {
-	return fmt.Sprintf("%.2f ms", medianOf(samples, func(x sample) float64 { return milliseconds(of(x)) }))
-}
-
-// thousands writes 12345 as 12,345.
-func thousands(value float64) string {
-	digits := fmt.Sprintf("%.0f", value)
-	for at := len(digits) - 3; at > 0; at -= 3 {
-		digits = digits[:at] + "," + digits[at:]
-	}
-	return digits
+	return fmt.Sprintf("%.2f ms", rig.MedianOf(samples, func(x sample) float64 { return rig.Milliseconds(of(x)) }))
 }

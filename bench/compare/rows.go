@@ -6,8 +6,8 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"slices"
-	"time"
+
+	"gatehouse/bench/rig"
 )
 
 // subject is one line of the table of servers.
@@ -42,22 +42,27 @@ var goals = map[string]goal{
 
 const batchSize = 100
 
-func denyShare(decisions int64) int64 { return decisions / denyEvery }
+func newTarget(server *rig.Process, requests [][]byte) target {
+	return target{
+		Load:   rig.Load{Server: server.Name, Address: server.Address, Connections: connections, Requests: requests, Each: 1},
+		server: server,
+	}
+}
 
-func (r *rig) subjects(o options) ([]*subject, error) {
-	some := mixed()
+func (r *servers) subjects(o options) ([]*subject, error) {
+	some := rig.Mixed()
 	var all []*subject
 	var failed error
-	add := func(row, name string, server *process, requests [][]byte, err error, change func(*subject)) {
+	add := func(row, name string, server *rig.Process, requests [][]byte, err error, change func(*subject)) {
 		if err != nil {
 			failed = err
 		}
-		s := &subject{row: row, name: name, target: target{server: server, requests: requests, each: 1}}
+		s := &subject{row: row, name: name, target: newTarget(server, requests)}
 		change(s)
 		all = append(all, s)
 	}
 	denies := func(text string) func(*subject) {
-		return func(s *subject) { s.target.counted, s.target.denied = text, denyShare }
+		return func(s *subject) { s.target.Counted, s.target.Denied = text, rig.DenyShare }
 	}
 
 	requests, err := opaQueries(some)
@@ -69,25 +74,25 @@ func (r *rig) subjects(o options) ([]*subject, error) {
 		requests, err = evaluationBatches(append(some, some...), batchSize)
 		add("A batch", fmt.Sprintf("the same, %d in a request", batchSize), r.sqlite, requests, err, func(s *subject) {
 			denies(`"allowed":false`)(s)
-			s.target.each = batchSize
+			s.target.Each = batchSize
 		})
 	}
 	if o.has("B") {
-		requests, err = reviews(some)
+		requests, err = rig.Reviews(some)
 		add("B", "full review on Postgres, durable", r.postgres, requests, err, func(s *subject) {
 			denies(`"allowed":false`)(s)
-			s.target.watch = r.postmaster
+			s.target.watch = r.database.Postmaster
 		})
 	}
 	if o.has("C") {
-		requests, err = reviews(some)
+		requests, err = rig.Reviews(some)
 		add("C", "full review on SQLite, durable", r.sqlite, requests, err, denies(`"allowed":false`))
 	}
 	if o.has("D") {
-		requests, err = reviews(failing(failingWorkspaces))
+		requests, err = rig.Reviews(rig.Failing(failingWorkspaces))
 		add("D", "denies with effect on Postgres, durable", r.postgres, requests, err, func(s *subject) {
-			s.target.counted, s.target.once, s.target.watch = `"marked_failed":true`, true, r.postmaster
-			s.target.denied = func(decisions int64) int64 { return decisions }
+			s.target.Counted, s.target.Once, s.target.watch = `"marked_failed":true`, true, r.database.Postmaster
+			s.target.Denied = func(decisions int64) int64 { return decisions }
 			s.before = r.unmark
 		})
 	}
@@ -95,7 +100,7 @@ func (r *rig) subjects(o options) ([]*subject, error) {
 }
 
 // compareServers measures every server once in a round. Each round begins with another one.
-func (rep *report) compareServers(ctx context.Context, r *rig) error {
+func (rep *report) compareServers(ctx context.Context, r *servers) error {
 	o, subjects := rep.options, rep.subjects
 	for round := -1; round < o.rounds; round++ { // the first is a warm-up
 		for i := range subjects {
@@ -110,7 +115,7 @@ func (rep *report) compareServers(ctx context.Context, r *rig) error {
 			if round < 0 {
 				seconds /= 2
 			}
-			run := func() (sample, error) { return s.target.measure(ctx, o.self, seconds, connections) }
+			run := func() (sample, error) { return s.target.measure(ctx, o.self, seconds) }
 			if round < 0 {
 				_, err := run()
 				if err != nil {
@@ -124,14 +129,14 @@ func (rep *report) compareServers(ctx context.Context, r *rig) error {
 			}
 			s.samples = append(s.samples, measured)
 			o.progress("round %d: %-45s %7.0f/s  p99 %6.2f ms  %v + %v CPU", round+1, s.name, measured.PerSecond,
-				milliseconds(measured.P99), measured.ServerCPU, measured.DatabaseCPU)
+				rig.Milliseconds(measured.P99), measured.ServerCPU, measured.DatabaseCPU)
 		}
 	}
 	return nil
 }
 
 // take does one run, and of row B notes memory and where the time goes.
-func (rep *report) take(ctx context.Context, r *rig, s *subject, run func() (sample, error)) (sample, error) {
+func (rep *report) take(ctx context.Context, r *servers, s *subject, run func() (sample, error)) (sample, error) {
 	if s.row != "B" {
 		return run()
 	}
@@ -139,7 +144,7 @@ func (rep *report) take(ctx context.Context, r *rig, s *subject, run func() (sam
 	if err != nil {
 		return sample{}, err
 	}
-	used, err := resident(r.postgres.command.Process.Pid)
+	used, err := rig.Resident(r.postgres.PID())
 	rep.breakdowns, rep.memory = append(rep.breakdowns, parts), append(rep.memory, used)
 	return measured, err
 }
@@ -157,22 +162,23 @@ type scaled struct {
 // connectionCounts are those of row F.
 var connectionCounts = []int{1, 4, 16, 64, 256}
 
-func (o options) varyConnections(ctx context.Context, r *rig) ([]scaled, error) {
-	requests, err := reviews(mixed())
+func (o options) varyConnections(ctx context.Context, r *servers) ([]scaled, error) {
+	requests, err := rig.Reviews(rig.Mixed())
 	if err != nil {
 		return nil, err
 	}
 	results := make([]scaled, len(connectionCounts))
 	for range o.rounds {
 		for i, count := range connectionCounts {
-			t := target{server: r.postgres, requests: requests, each: 1}
-			measured, err := t.measure(ctx, o.self, o.seconds/2, count)
+			t := newTarget(r.postgres, requests)
+			t.Connections = count
+			measured, err := t.measure(ctx, o.self, o.seconds/2)
 			if err != nil {
 				return nil, err
 			}
 			results[i].at = count
 			results[i].samples = append(results[i].samples, measured)
-			o.progress("%3d connections: %7.0f/s  p99 %6.2f ms", count, measured.PerSecond, milliseconds(measured.P99))
+			o.progress("%3d connections: %7.0f/s  p99 %6.2f ms", count, measured.PerSecond, rig.Milliseconds(measured.P99))
 		}
 	}
 	return results, nil
@@ -182,7 +188,7 @@ func (o options) varyConnections(ctx context.Context, r *rig) ([]scaled, error) 
 const asked = 1_000
 
 // varyWorkspaces cannot go back and forth, so it asks before and after, each time for workspaces from all over.
-func (o options) varyWorkspaces(ctx context.Context, r *rig) ([]scaled, error) {
+func (o options) varyWorkspaces(ctx context.Context, r *servers) ([]scaled, error) {
 	var results []scaled
 	stored := 0
 	for _, count := range []int{asked, o.workspaces} {
@@ -191,20 +197,21 @@ func (o options) varyWorkspaces(ctx context.Context, r *rig) ([]scaled, error) {
 			return nil, err
 		}
 		stored = count
-		requests, err := reviews(spread(asked, count))
+		requests, err := rig.Reviews(rig.Spread(asked, count))
 		if err != nil {
 			return nil, err
 		}
 		one := scaled{at: count}
-		t := target{server: r.postgres, requests: requests, each: 1, watch: r.postmaster}
+		t := newTarget(r.postgres, requests)
+		t.watch = r.database.Postmaster
 		for range o.rounds + 1 {
-			measured, err := t.measure(ctx, o.self, o.seconds/2, connections)
+			measured, err := t.measure(ctx, o.self, o.seconds/2)
 			if err != nil {
 				return nil, err
 			}
 			one.samples = append(one.samples, measured)
 			o.progress("%7d workspaces: %7.0f/s  p99 %6.2f ms  %v + %v CPU", count, measured.PerSecond,
-				milliseconds(measured.P99), measured.ServerCPU, measured.DatabaseCPU)
+				rig.Milliseconds(measured.P99), measured.ServerCPU, measured.DatabaseCPU)
 		}
 		one.samples = one.samples[1:] // a warm-up, of the database's memory above all
 		results = append(results, one)
@@ -212,33 +219,14 @@ func (o options) varyWorkspaces(ctx context.Context, r *rig) ([]scaled, error) {
 	return results, nil
 }
 
-func (o options) startTimes(ctx context.Context, r *rig) ([]float64, error) {
+func (o options) startTimes(ctx context.Context, r *servers) ([]float64, error) {
 	var all []float64
 	for i := range o.rounds {
 		took, err := r.startTime(ctx, fmt.Sprintf("start-%d", i))
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, milliseconds(took))
+		all = append(all, rig.Milliseconds(took))
 	}
 	return all, nil
-}
-
-func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
-
-func median(values []float64) float64 {
-	sorted := slices.Sorted(slices.Values(values))
-	middle := len(sorted) / 2
-	if len(sorted)%2 == 1 {
-		return sorted[middle]
-	}
-	return (sorted[middle-1] + sorted[middle]) / 2
-}
-
-func medianOf(samples []sample, of func(sample) float64) float64 {
-	values := make([]float64, len(samples))
-	for i, s := range samples {
-		values[i] = of(s)
-	}
-	return median(values)
 }

@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package rig
 
 import (
 	"bytes"
@@ -18,19 +18,19 @@ import (
 	"time"
 )
 
-// process is a server that is measured.
-type process struct {
-	name    string
-	address string
-	admin   string // where its profiles are; "" for nowhere
+// Process is a server that is measured.
+type Process struct {
+	Name    string
+	Address string
+	Admin   string // where its profiles are; "" for nowhere
 	command *exec.Cmd
 	log     string
 	ended   chan error
 }
 
-// startServer runs a program that serves address and waits until path answers 200. What it prints goes into a file.
-func startServer(ctx context.Context, folder, name, address, path string, arguments ...string) (*process, error) {
-	p := &process{name: name, address: address, log: filepath.Join(folder, name+".log"), ended: make(chan error, 1)}
+// StartServer runs a program that serves address and waits until path answers 200. What it prints goes into a file.
+func StartServer(ctx context.Context, folder, name, address, path string, arguments ...string) (*Process, error) {
+	p := &Process{Name: name, Address: address, log: filepath.Join(folder, name+".log"), ended: make(chan error, 1)}
 	log, err := os.Create(p.log)
 	if err != nil {
 		return nil, err
@@ -38,7 +38,8 @@ func startServer(ctx context.Context, folder, name, address, path string, argume
 	defer func() { _ = log.Close() }() // the process has its own
 	p.command = exec.Command(arguments[0], arguments[1:]...)
 	p.command.Stdout, p.command.Stderr, p.command.Dir = log, log, folder
-	p.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	// Not SIGKILL, which would leave the workers of one that has some.
+	p.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	err = p.command.Start()
 	if err != nil {
 		return nil, fmt.Errorf("starting %s: %w", name, err)
@@ -46,7 +47,7 @@ func startServer(ctx context.Context, folder, name, address, path string, argume
 	go func() { p.ended <- p.command.Wait() }()
 	err = p.waitReady(ctx, path)
 	if err != nil {
-		return nil, errors.Join(err, p.stop())
+		return nil, errors.Join(err, p.Stop())
 	}
 	return p, nil
 }
@@ -54,20 +55,20 @@ func startServer(ctx context.Context, folder, name, address, path string, argume
 // startPatience is for a server that starts while the machine is busy.
 const startPatience = 30 * time.Second
 
-func (p *process) waitReady(ctx context.Context, path string) error {
+func (p *Process) waitReady(ctx context.Context, path string) error {
 	ctx, cancel := context.WithTimeout(ctx, startPatience)
 	defer cancel()
 	for {
-		if serves(ctx, "http://"+p.address+path) {
+		if serves(ctx, "http://"+p.Address+path) {
 			return nil
 		}
 		select {
 		case err := <-p.ended:
 			p.ended <- err
 			said, _ := os.ReadFile(p.log)
-			return fmt.Errorf("%s ended while it started: %w: %s", p.name, err, lastLines(said))
+			return fmt.Errorf("%s ended while it started: %w: %s", p.Name, err, lastLines(said))
 		case <-ctx.Done():
-			return fmt.Errorf("%s did not become ready: %w", p.name, ctx.Err())
+			return fmt.Errorf("%s did not become ready: %w", p.Name, ctx.Err())
 		case <-time.After(time.Millisecond):
 		}
 	}
@@ -91,23 +92,26 @@ func lastLines(text []byte) []byte {
 	return text[max(len(text)-most, 0):]
 }
 
-// stop may be called again.
-func (p *process) stop() error {
+// PID is of the process itself, not of children.
+func (p *Process) PID() int { return p.command.Process.Pid }
+
+// Stop may be called again.
+func (p *Process) Stop() error {
 	_ = p.command.Process.Signal(syscall.SIGTERM) // it may have ended
 	select {
 	case err := <-p.ended:
 		p.ended <- err
 		if err != nil {
-			return fmt.Errorf("%s did not stop well: %w", p.name, err)
+			return fmt.Errorf("%s did not stop well: %w", p.Name, err)
 		}
 		return nil
 	case <-time.After(startPatience):
-		return errors.Join(fmt.Errorf("%s did not stop when it was told to", p.name), p.command.Process.Kill())
+		return errors.Join(fmt.Errorf("%s did not stop when it was told to", p.Name), p.command.Process.Kill())
 	}
 }
 
-// freeAddress is a port of this machine that nobody has now.
-func freeAddress(ctx context.Context) (string, error) {
+// FreeAddress is a port of this machine that nobody has now.
+func FreeAddress(ctx context.Context) (string, error) {
 	var config net.ListenConfig
 	listener, err := config.Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -119,8 +123,8 @@ func freeAddress(ctx context.Context) (string, error) {
 // tick is the unit of times in /proc: USER_HZ, which is 100 on every Linux that Go runs on.
 const tick = 10 * time.Millisecond
 
-// cpuTime is what a process has used, without its children that live.
-func cpuTime(pid int) (time.Duration, error) {
+// CPUTime is what a process has used, without its children that live.
+func CPUTime(pid int) (time.Duration, error) {
 	fields, err := statFields(pid)
 	if err != nil {
 		return 0, err
@@ -150,9 +154,9 @@ func statFields(pid int) ([]string, error) {
 	return fields, nil
 }
 
-// treeTime is what a process and its children have used. One that ends meanwhile is counted by its parent.
-func treeTime(pid int) (time.Duration, error) {
-	total, err := cpuTime(pid)
+// TreeTime is what a process and its children have used. One that ends meanwhile is counted by its parent.
+func TreeTime(pid int) (time.Duration, error) {
+	total, err := CPUTime(pid)
 	if err != nil {
 		return 0, err
 	}
@@ -169,7 +173,7 @@ func treeTime(pid int) (time.Duration, error) {
 		if err != nil || fields[1] != strconv.Itoa(pid) {
 			continue
 		}
-		used, err := cpuTime(child)
+		used, err := CPUTime(child)
 		if err == nil {
 			total += used
 		}
@@ -177,8 +181,8 @@ func treeTime(pid int) (time.Duration, error) {
 	return total, nil
 }
 
-// parentOf is the process that started another.
-func parentOf(pid int) (int, error) {
+// ParentOf is the process that started another.
+func ParentOf(pid int) (int, error) {
 	fields, err := statFields(pid)
 	if err != nil {
 		return 0, err
@@ -186,8 +190,8 @@ func parentOf(pid int) (int, error) {
 	return strconv.Atoi(fields[1])
 }
 
-// resident is the memory of a process, in MiB.
-func resident(pid int) (float64, error) {
+// Resident is the memory of a process, in MiB.
+func Resident(pid int) (float64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, err

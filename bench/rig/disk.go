@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package rig
 
 import (
 	"errors"
@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// syncTime is how long this machine takes to make 8 kB durable: what every commit costs at least.
-func syncTime(folder string) (took time.Duration, err error) {
+// SyncTime is how long this machine takes to make 8 kB durable: what every commit costs at least.
+func SyncTime(folder string) (took time.Duration, err error) {
 	const times, block = 100, 8 << 10
 	file, err := os.Create(filepath.Join(folder, "sync"))
 	if err != nil {
@@ -30,5 +30,5 @@ func syncTime(folder string) (took time.Duration, err error) {
 		}
 		all[i] = float64(time.Since(began))
 	}
-	return time.Duration(median(all)), nil
+	return time.Duration(Median(all)), nil
 }
