@@ -55,6 +55,7 @@ type Store struct {
 	logger     *slog.Logger
 	records    *groupcommit.Group[admission.Decision, admission.Decision]
 	lookups    *groupcommit.Group[uuid.UUID, lookup]
+	uids       *groupcommit.Group[string, bool]
 	marks      *groupcommit.Group[marking, marked]
 	marking    keyedLock
 	wakeUp     *wakeUp
@@ -71,6 +72,7 @@ const (
 	flushers = 4
 	overtake = 10 * time.Millisecond
 
+	maxRecords = 256
 	maxLookups = 128
 	// maxMarks bounds how long the rows of one transaction stay locked.
 	maxMarks = 64
@@ -97,10 +99,14 @@ func Open(ctx context.Context, options Options) (*Store, error) {
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)
 	}
-	s.records = groupcommit.New(groupcommit.Options{Flushers: flushers, Overtake: overtake}, s.recordBatch)
-	s.lookups = groupcommit.New(groupcommit.Options{Flushers: flushers, Overtake: overtake, MaxBatch: maxLookups}, s.factsBatch)
+	sharing := func(most int) groupcommit.Options {
+		return groupcommit.Options{Flushers: flushers, Overtake: overtake, MaxBatch: most}
+	}
+	s.records = groupcommit.New(sharing(maxRecords), s.recordBatch)
+	s.lookups = groupcommit.New(sharing(maxLookups), s.factsBatch)
+	s.uids = groupcommit.New(sharing(maxLookups), s.answeredBatch)
 	s.wakeUp = newWakeUp(s)
-	s.marks = groupcommit.New(groupcommit.Options{Flushers: flushers, Overtake: overtake, MaxBatch: maxMarks}, s.markBatch)
+	s.marks = groupcommit.New(sharing(maxMarks), s.markBatch)
 	return s, nil
 }
 
@@ -109,6 +115,7 @@ func (s *Store) Pool() *pgxpool.Pool { return s.pool }
 
 // Close writes the records that are queued, and closes the pool once all of its connections are given back.
 func (s *Store) Close() {
+	s.uids.Close()
 	s.lookups.Close()
 	s.marks.Close()
 	s.wakeUp.close()

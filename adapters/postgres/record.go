@@ -27,11 +27,38 @@ from gatehouse.request_uids u
 join gatehouse.decisions d on d.id = u.decision_id
 where u.uid = $1`
 
-// Recorded gives the decision of a uid.
+// answeredSQL gives those of the uids that have been answered, which mostly are none.
+const answeredSQL = `select uid from gatehouse.request_uids where uid = any($1)`
+
+// Recorded gives the decision of a uid. Whether there is one is asked together with others who ask at the same time.
 func (s *Store) Recorded(ctx context.Context, uid string) (admission.Decision, error) {
+	answered, err := s.uids.Do(ctx, uid)
+	switch {
+	case err != nil:
+		return admission.Decision{}, because(ctx, fmt.Errorf("looking for the decision of a uid: %w", err))
+	case !answered:
+		return admission.Decision{}, admission.ErrNotRecorded
+	}
 	ctx, cancel := beforeDeadline(ctx)
 	defer cancel()
 	return s.recorded(ctx, uid)
+}
+
+// answeredBatch is the flush of the group of uids.
+func (s *Store) answeredBatch(ctx context.Context, asked []string) ([]bool, error) {
+	rows, err := s.pool.Query(ctx, answeredSQL, asked)
+	if err != nil {
+		return nil, err
+	}
+	known, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, err
+	}
+	answered := make([]bool, len(asked))
+	for i, uid := range asked {
+		answered[i] = slices.Contains(known, uid)
+	}
+	return answered, nil
 }
 
 func (s *Store) recorded(ctx context.Context, uid string) (admission.Decision, error) {
