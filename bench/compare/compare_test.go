@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"io/fs"
 	"testing"
@@ -105,4 +106,20 @@ func TestThroughputFallsOnlyFromItsBest(t *testing.T) {
 	require.Equal(t, "1,000/s at 1, 4,000/s at 4, 5,000/s at 16, 4,500/s at 64, 4,750/s at 256: 90 %", text)
 	_, least = keepsUp(at(1000, 2000, 3000))
 	require.InDelta(t, 1, least, 0)
+}
+
+func TestBatchesAskForEveryWorkspaceEquallyOften(t *testing.T) {
+	some := rig.Mixed()
+	bodies, err := evaluationBatches(some, batchSize)
+	require.NoError(t, err)
+	require.Len(t, bodies, 64, "25 turns of 256 in batches of 100")
+	alone, err := evaluations(some)
+	require.NoError(t, err)
+	for i, w := range []rig.Workspace{some[0], some[255]} {
+		asked := 0
+		for _, body := range bodies {
+			asked += bytes.Count(body, []byte(w.ID.String()))
+		}
+		require.Equal(t, 25*bytes.Count(alone[i*255], []byte(w.ID.String())), asked)
+	}
 }

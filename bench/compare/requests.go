@@ -3,6 +3,8 @@
 package main
 
 import (
+	"slices"
+
 	"strings"
 
 	"gatehouse/bench/rig"
@@ -51,11 +53,17 @@ func evaluations(all []rig.Workspace) ([][]byte, error) {
 	}))
 }
 
+// evaluationBatches goes through all as often as it takes for no batch to be left half full, so that as many of what is
+// asked are to be denied as of all.
 func evaluationBatches(all []rig.Workspace, size int) ([][]byte, error) {
+	var turns []rig.Workspace
+	for len(turns) == 0 || len(turns)%size != 0 {
+		turns = append(turns, all...)
+	}
 	var bodies []any
-	for start := 0; start+size <= len(all); start += size {
+	for batch := range slices.Chunk(turns, size) {
 		bodies = append(bodies, map[string]any{
-			"hook": "register", "reviews": rig.Each(all[start:start+size], func(w rig.Workspace) any { return whatIf(w) }),
+			"hook": "register", "reviews": rig.Each(batch, func(w rig.Workspace) any { return whatIf(w) }),
 		})
 	}
 	return rig.Posts(batchPath, bodies)
