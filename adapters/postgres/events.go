@@ -11,9 +11,10 @@ import (
 )
 
 const (
+	// (select $1): see mark.go.
 	eventsAfterSQL = `
 select seq, id, workspace_seq, decision_id, hook, message
-from gatehouse.events where seq > $1 order by seq limit $2`
+from gatehouse.events where seq > (select $1::bigint) order by seq limit (select $2::bigint)`
 
 	// A transaction has this lock from before it takes a seq until after its commit can be seen. The names are
 	// unique as long as the server runs.

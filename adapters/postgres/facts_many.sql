@@ -21,6 +21,6 @@ select
     ) end as workspace,
     array(select s.key from workspace_secrets s where s.workspace_id = asked.id) as secret_keys,
     globals.keys as global_secret_keys
-from unnest($1::uuid[]) as asked (id)
+from unnest((select $1::uuid[])) as asked (id) -- (select …): see mark.go
 left join workspaces w on w.id = asked.id
 cross join (select array(select g.key from global_secrets g) as keys) globals

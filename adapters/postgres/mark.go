@@ -18,6 +18,9 @@ import (
 // committed while it waited.
 var beginning = pgx.TxOptions{IsoLevel: pgx.ReadCommitted}
 
+// Where a statement takes an array, it takes it as (select $1): then Postgres plans it once. Of a parameter it would see
+// how long the array is, find that a plan of its own for a short one is cheaper, and plan each time, which
+// takes as long as the statement itself.
 const (
 	// lockSQL gives the rows as they are once they are locked.
 	//
@@ -28,12 +31,13 @@ const (
 	// In order of ids, lest two transactions wait for each other. status is an enum and may be NULL.
 	lockSQL = `
 select id, coalesce(status::text, ''), coalesce(last_sample_error, '')
-from workspaces where id = any($1) order by id for update`
+from workspaces where id = any((select $1::uuid[])::uuid[]) order by id for update`
 
 	// The lock on a workspace's row is what makes the highest number and one the next: the workspace's events
 	// before this one are committed, and none can come in between.
 	lastEventsSQL = `
-select workspace_id, max(workspace_seq) from gatehouse.events where workspace_id = any($1) group by workspace_id`
+select workspace_id, max(workspace_seq) from gatehouse.events
+where workspace_id = any((select $1::uuid[])::uuid[]) group by workspace_id`
 
 	// The guard repeats admission.ShouldMark for the one case that could not be made good: a row that was removed
 	// stays removed. clock_timestamp and not now: the transaction may be older than the last change of the row,
@@ -42,7 +46,7 @@ select workspace_id, max(workspace_seq) from gatehouse.events where workspace_id
 with changed as (
     update workspaces w
     set status = 'failed', last_sample_error = given.error, updated_at = clock_timestamp()
-    from unnest($1::uuid[], $2::text[]) as given (id, error)
+    from unnest((select $1::uuid[]), $2::text[]) as given (id, error)
     where w.id = given.id and coalesce(w.status::text, '') not in ('removed', 'paused', 'hibernated')
     returning 1
 )

@@ -28,7 +28,7 @@ join gatehouse.decisions d on d.id = u.decision_id
 where u.uid = $1`
 
 // answeredSQL gives those of the uids that have been answered, which mostly are none.
-const answeredSQL = `select uid from gatehouse.request_uids where uid = any($1)`
+const answeredSQL = `select uid from gatehouse.request_uids where uid = any((select $1::text[])::text[])`
 
 // Recorded gives the decision of a uid. Whether there is one is asked together with others who ask at the same time.
 func (s *Store) Recorded(ctx context.Context, uid string) (admission.Decision, error) {

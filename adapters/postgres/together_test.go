@@ -234,3 +234,37 @@ type twiceOutbox struct{ tableOutbox }
 func (o twiceOutbox) Announce(ctx context.Context, tx pgx.Tx, events ...admission.Event) error {
 	return errors.Join(o.tableOutbox.Announce(ctx, tx, events...), o.tableOutbox.Announce(ctx, tx, events...))
 }
+
+// A statement that is planned for each batch anew takes twice as long.
+func TestStatementsOfBatchesArePlannedOnce(t *testing.T) {
+	url := testenv.DatabaseURL(t, testenv.RegistryCurrent)
+	h := newHarness(t, url)
+	store := open(t, url, func(o *postgres.Options) { o.MaxConns, o.Outbox = 1, tableOutbox{} })
+	const rounds, customAtFirst = 20, 5 // Postgres tries plans of their own for the first five
+	for range rounds {
+		ids := h.putWorkspaces(t, 2)
+		var asking sync.WaitGroup
+		for _, id := range ids {
+			asking.Go(func() {
+				_, err := store.Facts(t.Context(), id)
+				assert.NoError(t, err)
+				d := deniedDecision(t, id)
+				d.UID = d.ID.String()
+				_, err = store.Recorded(t.Context(), d.UID)
+				assert.ErrorIs(t, err, admission.ErrNotRecorded)
+				_, err = store.RecordAndMark(t.Context(), d, admission.Facts{}, judgeAs(d))
+				assert.NoError(t, err)
+			})
+		}
+		asking.Wait()
+	}
+
+	var statements int
+	var replanned []string
+	err := store.Pool().QueryRow(t.Context(), `
+select count(*), array_agg(statement) filter (where custom_plans > $1) from pg_prepared_statements
+where generic_plans + custom_plans > 2 * $1`, customAtFirst).Scan(&statements, &replanned)
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, statements, 6)
+	require.Empty(t, replanned)
+}
