@@ -63,16 +63,18 @@ func TestUnknownPathsAndMethods(t *testing.T) {
 	for _, path := range []string{"/", "/v1", "/v1/admission/", "/v1/admission/register/", "/v1/admission/a/b", "/registry", "/nowhere"} {
 		requireProblem(t, s.send(http.MethodPost, path, registerBody), 404, admission.CodeNotFound)
 	}
-	for _, request := range []struct{ method, path string }{
-		{http.MethodGet, "/v1/admission/register"},
-		{http.MethodPut, "/v1/admission/register/batch"},
-		{http.MethodGet, "/registry/register"},
-		{http.MethodPost, "/v1/workspaces/" + workspaceID},
-		{http.MethodPost, "/healthz"},
-		{http.MethodDelete, "/metrics"},
-		{"BREW", "/v1/policies"},
+	for _, request := range []struct{ method, path, allowed string }{
+		{http.MethodGet, "/v1/admission/register", "POST"},
+		{http.MethodPut, "/v1/admission/register/batch", "POST"},
+		{http.MethodGet, "/registry/register", "POST"},
+		{http.MethodPost, "/v1/workspaces/" + workspaceID, "PUT, DELETE"},
+		{http.MethodPost, "/healthz", "GET"},
+		{http.MethodDelete, "/metrics", "GET"},
+		{"BREW", "/v1/policies", "GET"},
 	} {
-		requireProblem(t, s.send(request.method, request.path, ""), 405, admission.CodeMethodNotAllowed)
+		answer := s.send(request.method, request.path, "")
+		requireProblem(t, answer, 405, admission.CodeMethodNotAllowed)
+		require.Equal(t, request.allowed, answer.header.Get("Allow"))
 	}
 }
 

@@ -63,6 +63,13 @@ func (t *lastTrip) Exec(ctx context.Context, sql string, arguments ...any) (pgco
 	return t.results.Exec()
 }
 
+// abandon gives the connection back to its owner in the middle of what was sent. After commit it does nothing.
+func (t *lastTrip) abandon() {
+	if t.results != nil {
+		_ = t.results.Close() // whoever abandons it has heard why
+	}
+}
+
 // commit gives nil if the transaction is committed. If the connection breaks, it may be, all the same.
 func (t *lastTrip) commit(ctx context.Context) error {
 	if t.results == nil {

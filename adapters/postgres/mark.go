@@ -283,6 +283,7 @@ func (s *Store) writeAndCommit(ctx context.Context, tx pgx.Tx, decisions []*admi
 		}
 	}
 	last := &lastTrip{Tx: tx}
+	defer last.abandon()
 	err := queueDecisions(last, records)
 	if err == nil && len(events) > 0 {
 		err = queueEffects(last, events)

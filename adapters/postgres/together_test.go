@@ -235,6 +235,28 @@ func (o twiceOutbox) Announce(ctx context.Context, tx pgx.Tx, events ...admissio
 	return errors.Join(o.tableOutbox.Announce(ctx, tx, events...), o.tableOutbox.Announce(ctx, tx, events...))
 }
 
+type failingOutbox struct{ tableOutbox }
+
+func (failingOutbox) Announce(ctx context.Context, tx pgx.Tx, _ ...admission.Event) error {
+	_, err := tx.Exec(ctx, "select 1 / 0")
+	return err
+}
+
+func TestAnOutboxWhoseStatementFailsUndoesTheMarkAndCostsNoConnection(t *testing.T) {
+	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent),
+		func(o *postgres.Options) { o.MaxConns, o.Outbox = 1, failingOutbox{} })
+	id := h.platformRow(t)
+	require.NoError(t, h.store.Ready(t.Context()))
+	before := h.store.Pool().Stat().NewConnsCount()
+
+	_, err := h.mark(t.Context(), t, deniedDecision(t, id))
+
+	require.ErrorContains(t, err, "division by zero")
+	h.requireUntouched(t, id)
+	require.NoError(t, h.store.Ready(t.Context()))
+	require.Equal(t, before, h.store.Pool().Stat().NewConnsCount())
+}
+
 // A statement that is planned for each batch anew takes twice as long.
 func TestStatementsOfBatchesArePlannedOnce(t *testing.T) {
 	url := testenv.DatabaseURL(t, testenv.RegistryCurrent)

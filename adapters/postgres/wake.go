@@ -83,6 +83,7 @@ func (w *wakeUp) notify(ctx context.Context) error {
 		return err
 	}
 	last := &lastTrip{Tx: tx}
+	defer last.abandon()
 	last.queue("notifying", wakeSQL)
 	if w.store.outbox != nil {
 		err = w.store.outbox.Wake(ctx, last)
