@@ -27,7 +27,6 @@ type Database[TTx any] struct {
 	trim string
 	// query hands each row of a result to scan.
 	query      func(ctx context.Context, query string, scan func(scanner) error) error
-	statsQuery string
 	sinksQuery string
 }
 
@@ -58,7 +57,6 @@ func Postgres(pool *pgxpool.Pool) *Database[pgx.Tx] {
 			}
 			return rows.Err()
 		},
-		statsQuery: postgresStats,
 		sinksQuery: postgresSinks,
 	}
 }
@@ -83,7 +81,6 @@ func SQLite(db *sql.DB) *Database[*sql.Tx] {
 			}
 			return rows.Err()
 		},
-		statsQuery: sqliteStats,
 		sinksQuery: sqliteSinks,
 	}
 }
@@ -93,18 +90,6 @@ func SQLite(db *sql.DB) *Database[*sql.Tx] {
 const (
 	unfinished = `'available', 'pending', 'retryable', 'running', 'scheduled'`
 	givenUp    = `'cancelled', 'discarded'`
-)
-
-const (
-	postgresStats = `
-select count(*), coalesce(extract(epoch from now() - min(created_at)), 0)::float8
-from gatehouse.river_job
-where state in (` + unfinished + `) and kind = '` + kind + `'`
-
-	sqliteStats = `
-select count(*), coalesce((julianday('now') - julianday(min(created_at))) * 86400, 0.0)
-from river_job
-where state in (` + unfinished + `) and kind = '` + kind + `'`
 )
 
 // A queue has jobs without a row of its own before it is worked for the first time
@@ -142,17 +127,6 @@ from jobs full join river_queue on queue = name
 where coalesce(queue, name) like '` + queuePrefix + `%'
 order by 1`
 )
-
-// Stats says how many announcements are neither delivered nor dead, and how long
-// ago the oldest of them was made.
-func (d *Database[TTx]) Stats(ctx context.Context) (pending int, oldest time.Duration, err error) {
-	var age float64
-	err = d.query(ctx, d.statsQuery, func(row scanner) error { return row.Scan(&pending, &age) })
-	if err != nil {
-		return 0, 0, fmt.Errorf("counting pending announcements: %w", err)
-	}
-	return pending, seconds(age), nil
-}
 
 // sinkStates reads a row for every sink that has a queue or jobs.
 func (d *Database[TTx]) sinkStates(ctx context.Context) ([]SinkState, error) {

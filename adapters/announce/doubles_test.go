@@ -169,12 +169,17 @@ func dialRedis(t testing.TB, address string) redis.Conn {
 	return conn
 }
 
-func newRedis(t testing.TB, address string, store announce.Workspaces) *announce.Redis {
+// newRedis is the sink of the registry's own Redis.
+func newRedis(t testing.TB, address string, store announce.Workspaces) announce.Sink {
 	t.Helper()
-	sink, err := announce.NewRedis(address, store)
+	opened, err := openRedis(address, store)
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, sink.Close()) })
-	return sink
+	t.Cleanup(func() { require.NoError(t, opened.Close()) })
+	return opened.All()[0]
+}
+
+func openRedis(address string, store announce.Workspaces) (*announce.Sinks, error) {
+	return announce.Open(announce.SinkConfigs{announce.RegistrySinkConfig(address)}, announce.Dependencies{Workspaces: store})
 }
 
 // logBook is a log that tests can read while it is written.

@@ -104,7 +104,7 @@ func postgresQueue(t testing.TB, pool *pgxpool.Pool, sinkNames ...string) *queue
 			require.NoError(t, err)
 		},
 		view:  func(t testing.TB, sinks ...string) *announce.Announcements { return newView(t, database, sinks) },
-		stats: database.Stats,
+		stats: statsOf(newView(t, database, nil)),
 		exec: func(t testing.TB, statement string) {
 			_, err := pool.Exec(t.Context(), statement)
 			require.NoError(t, err)
@@ -147,7 +147,7 @@ func sqliteQueue(t testing.TB, db *sql.DB, sinkNames ...string) *queue {
 			require.NoError(t, err)
 		},
 		view:  func(t testing.TB, sinks ...string) *announce.Announcements { return newView(t, database, sinks) },
-		stats: database.Stats,
+		stats: statsOf(newView(t, database, nil)),
 		exec: func(t testing.TB, statement string) {
 			_, err := db.ExecContext(t.Context(), statement)
 			require.NoError(t, err)
@@ -164,6 +164,18 @@ func newView[TTx any](t testing.TB, database *announce.Database[TTx], sinks []st
 	view, err := announce.NewAnnouncements(database, sinks)
 	require.NoError(t, err)
 	return view
+}
+
+// statsOf gives how many announcements are neither delivered nor dead, and how long ago the oldest was made.
+func statsOf(view *announce.Announcements) func(ctx context.Context) (int, time.Duration, error) {
+	return func(ctx context.Context) (pending int, oldest time.Duration, err error) {
+		states, err := view.Stats(ctx)
+		for _, state := range states {
+			pending += state.Pending
+			oldest = max(oldest, time.Duration(state.OldestSeconds*float64(time.Second)))
+		}
+		return pending, oldest, err
+	}
 }
 
 func orRegistry(names []string) []string {

@@ -37,12 +37,6 @@ type Redis struct {
 	workspaces Workspaces // nil where there are no liveness keys
 }
 
-// NewRedis makes the registry's own sink of a redis:// or rediss:// URL. It does
-// not connect.
-func NewRedis(rawURL string, workspaces Workspaces) (*Redis, error) {
-	return newRedis(RegistrySinkConfig(rawURL), workspaces)
-}
-
 // newRedis takes a configuration that is valid and resolved.
 func newRedis(config SinkConfig, workspaces Workspaces) (*Redis, error) {
 	address, err := parseRedisURL(string(config.URL))

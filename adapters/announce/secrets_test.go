@@ -30,7 +30,7 @@ func TestMalformedRedisURLIsRefusedWithoutRepeatingIt(t *testing.T) {
 		"parameter":         "redis://host?password=hunter2",
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := announce.NewRedis(address, &workspaces{})
+			_, err := openRedis(address, &workspaces{})
 			require.Error(t, err)
 			require.NotContains(t, err.Error(), password)
 		})

@@ -150,8 +150,9 @@ func measureDeliveries(b *testing.B, pool *pgxpool.Pool, count *atomic.Int64, st
 	for count.Load() < int64(b.N) {
 		time.Sleep(time.Millisecond)
 	}
+	stats := statsOf(newView(b, announce.Postgres(pool), nil))
 	for {
-		pending, _, err := announce.Postgres(pool).Stats(b.Context())
+		pending, _, err := stats(b.Context())
 		require.NoError(b, err)
 		if pending == 0 {
 			break
