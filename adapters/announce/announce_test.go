@@ -119,6 +119,7 @@ func TestEverythingIsDeliveredOnceRedisIsBack(t *testing.T) {
 		// Redis keeps nothing for who is not there, so the messages are held back
 		// until the subscriber is.
 		store.away.Store(true)
+		require.Eventually(t, func() bool { return store.hasTurnedOff(events) }, patience, tick)
 		require.NoError(t, server.Start(t.Context()))
 		heard := subscribe(t, server.URL())
 		store.away.Store(false)

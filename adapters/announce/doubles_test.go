@@ -33,14 +33,25 @@ var fastRetry = announce.Retry{First: 20 * time.Millisecond, Limit: 100 * time.M
 type workspaces struct {
 	away      atomic.Bool
 	recovered sync.Map
+	turnedOff sync.Map // who was asked for while it was away
 }
 
 func (w *workspaces) StillFailed(_ context.Context, id uuid.UUID) (bool, error) {
 	if w.away.Load() {
+		w.turnedOff.Store(id, true)
 		return false, errors.New("the store is away")
 	}
 	_, recovered := w.recovered.Load(id)
 	return !recovered, nil
+}
+
+// hasTurnedOff says whether an attempt of each event has come while the store was away. Then none is under way that began
+// before: a job has one at a time.
+func (w *workspaces) hasTurnedOff(events []admission.Event) bool {
+	return !slices.ContainsFunc(events, func(event admission.Event) bool {
+		_, turnedOff := w.turnedOff.Load(event.WorkspaceID)
+		return !turnedOff
+	})
 }
 
 // results counts what a relay observes.
