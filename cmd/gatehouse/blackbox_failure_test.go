@@ -270,17 +270,22 @@ func TestAStopFinishesAndRecordsWhatIsUnderWay(t *testing.T) {
 
 func containsReady(text string) bool { return text == "{\"status\":\"ready\"}\n" }
 
+// Redis keeps nothing for who is not there, so the test listens before the way to it is open again.
 func TestADenyWhileRedisIsAwayIsToldWhenItIsBack(t *testing.T) {
-	database, broker := testenv.DatabaseURL(t, testenv.RegistryCurrent), testenv.OwnRedis(t)
+	database, broker := testenv.DatabaseURL(t, testenv.RegistryCurrent), testenv.RedisURL(t)
 	reg := newRegistry(t, database)
-	gate := start(t, "--database-url", database, "--redis-url", broker.URL()).waitReady()
+	way, through := newGateway(t, broker)
+	gate := start(t, "--database-url", database, "--redis-url", through).waitReady()
 	id := reg.workspace("platform", "provisioning")
-	require.NoError(t, broker.Stop())
+	way.shut()
 
 	require.True(t, gate.review("register", registerBody(id)).MarkedFailed)
 	require.Equal(t, "1", gate.metric(`gatehouse_outbox_pending{sink="registry"}`))
-	require.NoError(t, broker.Start(t.Context()))
-	heard := subscribe(t, broker.URL())
+	require.Eventually(t, func() bool {
+		return gate.metric(`gatehouse_announcements_total{result="retried",sink="registry"}`) != "0"
+	}, patience, tick)
+	heard := subscribe(t, broker)
+	way.open(t)
 	require.Contains(t, heard.next(t), id.String())
 	require.Eventually(t, func() bool { return gate.metric(`gatehouse_outbox_pending{sink="registry"}`) == "0" }, patience, 20*time.Millisecond)
 	require.Equal(t, "1", gate.metric(`gatehouse_announcements_total{result="delivered",sink="registry"}`))
