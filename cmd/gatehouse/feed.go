@@ -151,13 +151,9 @@ func (j *journal) keep(record opa.Record, activated bool) {
 		j.log.Error("an activation of policies is not stored", "error", err)
 		return
 	}
-	select {
-	case j.pending <- admission.PolicyActivation{
+	j.queue(admission.PolicyActivation{
 		ID: id, At: record.At, Source: record.Source, Revision: record.Revision, Activated: activated, Reason: record.Reason,
-	}:
-	default:
-		j.log.Warn("an activation of policies is not stored: too many wait for the store", "policy_revision", record.Revision)
-	}
+	})
 }
 
 type activationStore interface {
@@ -167,11 +163,15 @@ type activationStore interface {
 // retryActivation is how long to wait for a store whose tables are perhaps not there yet.
 const retryActivation = time.Second
 
-// run writes into the store until ctx ends.
+// lastActivations is how long a server that stops takes for what is not stored yet.
+const lastActivations = 2 * time.Second
+
+// run writes into the store until ctx ends, and then what is left.
 func (j *journal) run(ctx context.Context, store activationStore) {
 	for {
 		select {
 		case <-ctx.Done():
+			j.writeRest(ctx, store)
 			return
 		case activation := <-j.pending:
 			j.write(ctx, store, activation)
@@ -179,11 +179,32 @@ func (j *journal) run(ctx context.Context, store activationStore) {
 	}
 }
 
+func (j *journal) writeRest(ctx context.Context, store activationStore) {
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastActivations)
+	defer cancel()
+	for {
+		select {
+		case activation := <-j.pending:
+			err := store.RecordActivation(limited, activation)
+			if err != nil {
+				j.log.Warn("an activation of policies is not stored", "policy_revision", activation.Revision, "error", err)
+			}
+		default:
+			return
+		}
+	}
+}
+
+// write tries until ctx ends. What it could not write is left, and may have been written all the same.
 func (j *journal) write(ctx context.Context, store activationStore, activation admission.PolicyActivation) {
 	said := false
 	for {
 		err := store.RecordActivation(ctx, activation)
-		if err == nil || ctx.Err() != nil {
+		if err == nil {
+			return
+		}
+		if ctx.Err() != nil {
+			j.queue(activation)
 			return
 		}
 		if !said {
@@ -194,9 +215,18 @@ func (j *journal) write(ctx context.Context, store activationStore, activation a
 		select {
 		case <-ctx.Done():
 			timer.Stop()
+			j.queue(activation)
 			return
 		case <-timer.C:
 		}
+	}
+}
+
+func (j *journal) queue(activation admission.PolicyActivation) {
+	select {
+	case j.pending <- activation:
+	default:
+		j.log.Warn("an activation of policies is not stored: too many wait for the store", "policy_revision", activation.Revision)
 	}
 }
 
