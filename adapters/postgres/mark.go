@@ -53,13 +53,21 @@ with changed as (
 select gatehouse.expect((select count(*) from changed), cardinality($1), 'marking workspaces failed')`
 
 	structureEventsSQL = `
-insert into structure_events (id, event_type, workspace_id, payload, created_at)
-select id, event_type, workspace_id, payload::jsonb, clock_timestamp()
-from unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[]) as given (id, event_type, workspace_id, payload)`
+with made as (
+    insert into structure_events (id, event_type, workspace_id, payload, created_at)
+    select id, event_type, workspace_id, payload::jsonb, clock_timestamp()
+    from unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[]) as given (id, event_type, workspace_id, payload)
+    returning 1
+)
+select gatehouse.expect((select count(*) from made), cardinality($1), 'writing the registry''s events')`
 
 	eventsSQL = `
-insert into gatehouse.events (id, workspace_id, workspace_seq, event_type, decision_id, hook, message, created_at)
-select * from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::uuid[], $6::text[], $7::json[], $8::timestamptz[])`
+with made as (
+    insert into gatehouse.events (id, workspace_id, workspace_seq, event_type, decision_id, hook, message, created_at)
+    select * from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::uuid[], $6::text[], $7::json[], $8::timestamptz[])
+    returning 1
+)
+select gatehouse.expect((select count(*) from made), cardinality($1), 'writing outgoing events')`
 )
 
 // errUIDTaken says that another request with the same uid was decided first.
