@@ -3,22 +3,22 @@
 select
     asked.id,
     w.id is not null as "exists",
-    case when w.id is not null then jsonb_build_object(
-        'name', w.name,
-        'kind', w.kind,
-        'status', w.status::text,
-        'tier', w.tier,
-        'runtime', w.runtime,
-        'role', w.role,
-        'url', w.url,
-        'parent_id', w.parent_id,
-        'workspace_access', w.workspace_access,
-        'workspace_dir', w.workspace_dir,
-        'budget_limit', w.budget_limit,
-        'monthly_spend', w.monthly_spend,
-        'delivery_mode', w.delivery_mode,
-        'last_sample_error', w.last_sample_error
-    ) end as workspace,
+    case when w.id is not null then row_to_json((select members from (select
+        w.name,
+        w.kind,
+        w.status::text,
+        w.tier,
+        w.runtime,
+        w.role,
+        w.url,
+        w.parent_id,
+        w.workspace_access,
+        w.workspace_dir,
+        w.budget_limit,
+        w.monthly_spend,
+        w.delivery_mode,
+        w.last_sample_error
+    ) members)) end as workspace,
     array(select s.key from workspace_secrets s where s.workspace_id = asked.id) as secret_keys,
     globals.keys as global_secret_keys
 from unnest((select $1::uuid[])) as asked (id) -- (select …): see mark.go

@@ -151,7 +151,7 @@ func (r *servers) startPostgres(ctx context.Context) error {
 	}
 	// The sink is known once a server has been there, and surely disabled for one that comes afterwards: one that is just
 	// starting can miss the notification, and then hears of it within a minute.
-	err = r.command(ctx, r.gatehouse, "announcements", "disable", "closed", "--database-url", url)
+	err = r.disableSink(ctx, url)
 	if err == nil {
 		err = first.Stop()
 	}
@@ -160,6 +160,24 @@ func (r *servers) startPostgres(ctx context.Context) error {
 	}
 	r.postgres, err = r.serve(ctx, "gatehouse-postgres", url, "--config", config)
 	return err
+}
+
+// disableSink waits until a server works the sink's queue, which it does soon after it is ready.
+func (r *servers) disableSink(ctx context.Context, url string) error {
+	const patience, pause = 10 * time.Second, 20 * time.Millisecond
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		err := r.command(ctx, r.gatehouse, "announcements", "disable", "closed", "--database-url", url)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(pause):
+		}
+	}
 }
 
 // grow makes the workspaces of rig.Spread, from the first to n.
