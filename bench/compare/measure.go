@@ -16,6 +16,7 @@ type sample struct {
 	P50, P99    time.Duration
 	ServerCPU   time.Duration // of the server, for each of what PerSecond counts
 	DatabaseCPU time.Duration // of Postgres, likewise
+	First       bool          // the load generator did not wait for a core
 }
 
 // target is a server under a load.
@@ -44,6 +45,7 @@ func (t target) measure(ctx context.Context, self string, seconds float64) (samp
 		PerSecond: float64(decisions) / result.Took.Seconds(), Mean: result.Mean, P50: result.P50, P99: result.P99,
 		ServerCPU:   (serverAfter - serverBefore) / time.Duration(decisions),
 		DatabaseCPU: (databaseAfter - databaseBefore) / time.Duration(decisions),
+		First:       result.First,
 	}, nil
 }
 

@@ -22,6 +22,7 @@ type report struct {
 	breakdowns  []breakdown
 	sync        time.Duration // of the disk
 	connections []scaled
+	opas        []scaled // with as many connections
 	workspaces  []scaled
 	rules       []goBenchmark
 	policies    []goBenchmark
@@ -92,7 +93,7 @@ func (rep *report) measure(ctx context.Context, r *servers) (err error) {
 	if !o.has("F") {
 		return nil
 	}
-	rep.connections, err = o.varyConnections(ctx, r)
+	rep.connections, rep.opas, err = o.varyConnections(ctx, r)
 	if err != nil {
 		return err
 	}
@@ -127,27 +128,40 @@ func (rep report) markdown() string {
 	var b strings.Builder
 	o, v := rep.options, rep.versions
 	_, _ = fmt.Fprintf(&b, "Measured %s in %s by `make bench` at %s: %d cores (%s, shared with the load generator and Postgres), %s of memory, Linux %s, %s, "+
-		"OPA %s, PostgreSQL %s that syncs. The load average was %s, and writing 8 kB and syncing them took %.1f ms before the first round. Medians of %d rounds of %.1f s for each server, %d keep-alive connections.\n",
+		"OPA %s, PostgreSQL %s that syncs. The load average was %s, and writing 8 kB and syncing them took %.1f ms before the first round. Medians of %d rounds of %.1f s for each server, %d keep-alive connections. %s\n",
 		time.Now().UTC().Format("2006-01-02"), rep.took.Round(time.Second), v.Commit, runtime.NumCPU(), v.Processor, v.Memory, v.Kernel,
-		runtime.Version(), v.opa, v.postgres, v.Load, rig.Milliseconds(rep.sync), o.rounds, o.seconds, connections)
+		runtime.Version(), v.opa, v.postgres, v.Load, rig.Milliseconds(rep.sync), o.rounds, o.seconds, connections, rep.priority())
 	rep.writeServers(&b)
 	rep.writeBreakdown(&b)
 	rep.writeGrowth(&b)
 	return b.String()
 }
 
-func (rep report) writeServers(b *strings.Builder) {
-	_, _ = fmt.Fprint(b, "\n| row | path | decisions/s | p50 | p99 | CPU each (Postgres) | × opa | p99 × opa | goal | |\n|---|---|---|---|---|---|---|---|---|---|\n")
-	var baseline []sample
+// priority says whether the load generator waited for the server's cores.
+func (rep report) priority() string {
 	for _, s := range rep.subjects {
-		if s.name == opaName {
-			baseline = s.samples
+		for _, x := range s.samples {
+			if !x.First {
+				return "The load generator had no right to come first at the cores, and waited for them as the servers did."
+			}
 		}
 	}
+	return "The load generator came first at the cores; what is said in brackets is the same where it took turns with the server."
+}
+
+func (rep report) writeServers(b *strings.Builder) {
+	_, _ = fmt.Fprint(b, "\n| row | path | decisions/s | p50 | p99 | CPU each (Postgres) | × opa | p99 × opa | goal | |\n|---|---|---|---|---|---|---|---|---|---|\n")
+	var baseline subject
 	for _, s := range rep.subjects {
-		faster, slower := paired(s.samples, baseline, func(x sample) float64 { return x.PerSecond }),
-			paired(s.samples, baseline, func(x sample) float64 { return float64(x.P99) })
-		perSecond := rig.MedianOf(s.samples, func(x sample) float64 { return x.PerSecond })
+		if s.name == opaName {
+			baseline = *s
+		}
+	}
+	perSecondOf := func(x sample) float64 { return x.PerSecond }
+	p99Of := func(x sample) float64 { return float64(x.P99) }
+	for _, s := range rep.subjects {
+		faster, slower := paired(s.samples, baseline.samples, perSecondOf), paired(s.samples, baseline.samples, p99Of)
+		perSecond := rig.MedianOf(s.samples, perSecondOf)
 		cpu := fmt.Sprintf("%.0f µs", rig.MedianOf(s.samples, func(x sample) float64 { return float64(x.ServerCPU) / 1000 }))
 		if s.target.watch != 0 {
 			cpu += fmt.Sprintf(" (%.0f µs)", rig.MedianOf(s.samples, func(x sample) float64 { return float64(x.DatabaseCPU) / 1000 }))
@@ -157,9 +171,9 @@ func (rep report) writeServers(b *strings.Builder) {
 		if hasGoal {
 			reached = mark((want.faster == 0 || faster >= want.faster) && (want.p99 == 0 || slower <= want.p99) && perSecond >= want.perSecond)
 		}
-		_, _ = fmt.Fprintf(b, "| %s | %s | %s | %s | %s | %s | %.2f | %.2f | %s | %s |\n", s.row, s.name, rig.Thousands(perSecond),
+		_, _ = fmt.Fprintf(b, "| %s | %s | %s | %s | %s | %s | %.2f (%.2f) | %.2f (%.2f) | %s | %s |\n", s.row, s.name, rig.Thousands(perSecond),
 			ms(s.samples, func(x sample) time.Duration { return x.P50 }), ms(s.samples, func(x sample) time.Duration { return x.P99 }),
-			cpu, faster, slower, want.text, reached)
+			cpu, faster, paired(s.turns, baseline.turns, perSecondOf), slower, paired(s.turns, baseline.turns, p99Of), want.text, reached)
 	}
 }
 
@@ -199,6 +213,7 @@ func (rep report) writeGrowth(b *strings.Builder) {
 	if len(rep.connections) > 0 {
 		text, least := keepsUp(rep.connections)
 		line("F", "1 to 256 connections, full review on Postgres", text, "never under 80 % of the best", least >= 0.8)
+		_, _ = fmt.Fprintf(b, "| F | the same, beside `opa run` with as many connections | %s | | |\n", beside(rep.connections, rep.opas))
 	}
 	if len(rep.starts) > 0 {
 		line("G", "from start to ready, embedded policies, new SQLite file", fmt.Sprintf("%.0f ms", rig.Median(rep.starts)), "100 ms", rig.Median(rep.starts) <= 100)
@@ -226,6 +241,16 @@ func keepsUp(all []scaled) (string, float64) {
 		}
 	}
 	return fmt.Sprintf("%s: %.0f %%", strings.Join(each, ", "), 100*least), least
+}
+
+// beside are the ratios of throughputs.
+func beside(ours, opas []scaled) string {
+	var each []string
+	for i, one := range ours {
+		ratio := paired(one.samples, opas[i].samples, func(x sample) float64 { return x.PerSecond })
+		each = append(each, fmt.Sprintf("%.2f × at %d", ratio, one.at))
+	}
+	return strings.Join(each, ", ")
 }
 
 func mark(reached bool) string {

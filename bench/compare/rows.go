@@ -17,6 +17,7 @@ type subject struct {
 	target  target
 	before  func(ctx context.Context) error // makes a run ready; nil for nothing
 	samples []sample
+	turns   []sample // under a load generator that waits for a core as the server does
 }
 
 // The goals as the table says them, and as they are checked: a ratio of throughputs, and one of p99.
@@ -99,40 +100,54 @@ func (r *servers) subjects(o options) ([]*subject, error) {
 	return all, failed
 }
 
-// compareServers measures every server once in a round. Each round begins with another one.
+// compareServers measures every server twice in a round. Each round begins with another one.
 func (rep *report) compareServers(ctx context.Context, r *servers) error {
 	o, subjects := rep.options, rep.subjects
-	for round := -1; round < o.rounds; round++ { // the first is a warm-up
+	for _, s := range subjects { // to warm up
+		_, err := s.run(ctx, o.self, o.seconds/2)
+		if err != nil {
+			return err
+		}
+	}
+	for round := range o.rounds {
 		for i := range subjects {
-			s := subjects[(i+max(round, 0))%len(subjects)]
-			if s.before != nil {
-				err := s.before(ctx)
-				if err != nil {
-					return err
-				}
-			}
-			seconds := o.seconds
-			if round < 0 {
-				seconds /= 2
-			}
-			run := func() (sample, error) { return s.target.measure(ctx, o.self, seconds) }
-			if round < 0 {
-				_, err := run()
-				if err != nil {
-					return err
-				}
-				continue
-			}
-			measured, err := rep.take(ctx, r, s, run)
+			s := subjects[(i+round)%len(subjects)]
+			err := rep.measureSubject(ctx, r, s)
 			if err != nil {
 				return err
 			}
-			s.samples = append(s.samples, measured)
-			o.progress("round %d: %-45s %7.0f/s  p99 %6.2f ms  %v + %v CPU", round+1, s.name, measured.PerSecond,
-				rig.Milliseconds(measured.P99), measured.ServerCPU, measured.DatabaseCPU)
+			last := s.samples[round]
+			o.progress("round %d: %-45s %7.0f/s  p99 %6.2f ms  %v + %v CPU", round+1, s.name, last.PerSecond,
+				rig.Milliseconds(last.P99), last.ServerCPU, last.DatabaseCPU)
 		}
 	}
 	return nil
+}
+
+func (s *subject) run(ctx context.Context, self string, seconds float64) (sample, error) {
+	if s.before != nil {
+		err := s.before(ctx)
+		if err != nil {
+			return sample{}, err
+		}
+	}
+	return s.target.measure(ctx, self, seconds)
+}
+
+// measureSubject puts one server under both kinds of load generator.
+func (rep *report) measureSubject(ctx context.Context, r *servers, s *subject) error {
+	o := rep.options
+	run := func() (sample, error) { return s.run(ctx, o.self, o.seconds) }
+	measured, err := rep.take(ctx, r, s, run)
+	if err != nil {
+		return err
+	}
+	s.samples = append(s.samples, measured)
+	s.target.TakeTurns = true
+	measured, err = run()
+	s.target.TakeTurns = false
+	s.turns = append(s.turns, measured)
+	return err
 }
 
 // take does one run, and of row B notes memory and where the time goes.
@@ -162,26 +177,40 @@ type scaled struct {
 // connectionCounts are those of row F.
 var connectionCounts = []int{1, 4, 16, 64, 256}
 
-func (o options) varyConnections(ctx context.Context, r *servers) ([]scaled, error) {
-	requests, err := rig.Reviews(rig.Mixed())
+// varyConnections gives what Gatehouse on Postgres does with each number of connections, and OPA beside it.
+func (o options) varyConnections(ctx context.Context, r *servers) (ours, opas []scaled, err error) {
+	reviews, err := rig.Reviews(rig.Mixed())
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	results := make([]scaled, len(connectionCounts))
+	queries, err := opaQueries(rig.Mixed())
+	if err != nil {
+		return nil, nil, err
+	}
+	ours, opas = make([]scaled, len(connectionCounts)), make([]scaled, len(connectionCounts))
 	for range o.rounds {
 		for i, count := range connectionCounts {
-			t := newTarget(r.postgres, requests)
-			t.Connections = count
-			measured, err := t.measure(ctx, o.self, o.seconds/2)
-			if err != nil {
-				return nil, err
+			err = ours[i].take(ctx, o, newTarget(r.postgres, reviews), count)
+			if err == nil {
+				err = opas[i].take(ctx, o, newTarget(r.opaServer, queries), count)
 			}
-			results[i].at = count
-			results[i].samples = append(results[i].samples, measured)
-			o.progress("%3d connections: %7.0f/s  p99 %6.2f ms", count, measured.PerSecond, rig.Milliseconds(measured.P99))
+			if err != nil {
+				return nil, nil, err
+			}
 		}
 	}
-	return results, nil
+	return ours, opas, nil
+}
+
+func (s *scaled) take(ctx context.Context, o options, t target, count int) error {
+	t.Connections = count
+	measured, err := t.measure(ctx, o.self, o.seconds/2)
+	if err != nil {
+		return err
+	}
+	s.at, s.samples = count, append(s.samples, measured)
+	o.progress("%3d connections to %s: %7.0f/s  p99 %6.2f ms", count, t.Server, measured.PerSecond, rig.Milliseconds(measured.P99))
+	return nil
 }
 
 // asked are as many workspaces as are asked for, whatever number is stored.

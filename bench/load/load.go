@@ -1,7 +1,7 @@
 //go:build linux
 
-// Package load is a load generator that costs little beside what it measures: one thread, one epoll, requests
-// that are ready to be sent. It keeps a fixed number of connections busy (closed loop), so it finds what a server can
+// Package load is a load generator that costs little beside what it measures, and waits for none of it where it may: one
+// thread, which comes first at the cores, one epoll, requests that are ready to be sent. It keeps a fixed number of connections busy (closed loop), so it finds what a server can
 // do; how long requests take at a given rate is what gatehouse bench is for. It speaks as much HTTP/1.1 as
 // the servers here answer with: a status, a Content-Length, and connections that stay open.
 package load
@@ -25,6 +25,7 @@ type Spec struct {
 	Requests    [][]byte      // whole HTTP requests, sent in turn
 	Once        bool          // send each of them once, instead of again and again
 	Counted     string        // text whose answers are counted: a check that the run did what it should
+	TakeTurns   bool          // at the cores with the server, instead of coming first
 }
 
 // Result is what came of a run.
@@ -33,6 +34,7 @@ type Result struct {
 	Errors  int64         `json:"errors"`  // of any other status
 	Counted int64         `json:"counted"`
 	Failure string        `json:"failure,omitempty"` // the first answer that was an error
+	First   bool          `json:"first"`             // the generator did not wait for a core
 	Took    time.Duration `json:"took"`
 	Mean    time.Duration `json:"mean"`
 	P50     time.Duration `json:"p50"`
@@ -65,6 +67,7 @@ func Run(ctx context.Context, spec Spec) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	r.result.First = !spec.TakeTurns && comeFirst()
 	began := time.Now()
 	err = r.exchange(ctx, began.Add(spec.Duration))
 	r.result.Took = time.Since(began)

@@ -7,12 +7,15 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
@@ -123,4 +126,27 @@ func TestAServerThatHangsUpOrSpeaksOtherwiseIsAnError(t *testing.T) {
 	}
 	_, err := load.Run(t.Context(), load.Spec{Address: "127.0.0.1:1", Connections: 1, Duration: long, Requests: [][]byte{post("")}})
 	require.Error(t, err)
+}
+
+func TestTheGeneratorComesFirstUnlessItIsToTakeTurns(t *testing.T) {
+	address := serve(t, func(string) (int, string) { return 200, "" })
+	const normal, first = 20, 40 // as the system call gives them: the greater comes first
+	for _, takeTurns := range []bool{true, false} {
+		var running sync.WaitGroup
+		running.Go(func() { // of which the thread is, and ends with it
+			runtime.LockOSThread()
+			result, err := load.Run(t.Context(), load.Spec{
+				Address: address, Connections: 1, Duration: long, Requests: [][]byte{post("")}, Once: true, TakeTurns: takeTurns,
+			})
+			assert.NoError(t, err)
+			priority, err := syscall.Getpriority(syscall.PRIO_PROCESS, 0)
+			assert.NoError(t, err)
+			assert.Equal(t, result.First, priority == first)
+			if takeTurns {
+				assert.False(t, result.First)
+				assert.Equal(t, normal, priority)
+			}
+		})
+		running.Wait()
+	}
 }

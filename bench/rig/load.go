@@ -28,6 +28,7 @@ type Load struct {
 	Denied      func(decisions int64) int64
 	Once        bool // every request is sent once
 	Turn        int  // after so many requests the same workspaces come again; 0 for all Requests
+	TakeTurns   bool // the generator waits for a core as the server does
 }
 
 // DenyShare is how many of the decisions on Mixed are denies.
@@ -47,7 +48,7 @@ func ReviewLoad(server, address string, connections int) (Load, error) {
 func (l Load) Run(ctx context.Context, self string, seconds float64) (load.Result, int64, error) {
 	result, err := runLoad(ctx, self, load.Spec{
 		Address: l.Address, Connections: l.Connections, Duration: time.Duration(seconds * float64(time.Second)),
-		Requests: l.Requests, Once: l.Once, Counted: l.Counted,
+		Requests: l.Requests, Once: l.Once, Counted: l.Counted, TakeTurns: l.TakeTurns,
 	})
 	if err != nil {
 		return result, 0, fmt.Errorf("load on %s: %w", l.Server, err)
