@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -86,6 +85,9 @@ type marking struct {
 	decision admission.Decision
 	seen     admission.Facts
 	judge    admission.Judge
+	// decided says that a transaction was about to write it. Where it comes again all the same, that one may have been
+	// committed unheard, and be the answer.
+	decided bool
 }
 
 // marked is what became of it.
@@ -109,11 +111,11 @@ func (s *Store) RecordAndMark(
 	}
 	defer unlock()
 
-	one := marking{ctx, d, seen, judge}
+	one := &marking{ctx: ctx, decision: d, seen: seen, judge: judge}
 	result, err := s.marks.Do(ctx, one)
 	if err == nil && result.busy {
 		var results []marked
-		results, err = s.mark(ctx, []marking{one}, wait)
+		results, err = s.mark(ctx, []*marking{one}, wait)
 		if err == nil {
 			result = results[0]
 		}
@@ -136,13 +138,14 @@ const (
 )
 
 // markBatch is the flush of the group of marks.
-func (s *Store) markBatch(ctx context.Context, batch []marking) ([]marked, error) {
+func (s *Store) markBatch(ctx context.Context, batch []*marking) ([]marked, error) {
 	return s.mark(ctx, batch, skip)
 }
 
 // mark does all of a batch in one transaction of two round trips, each of another workspace. It gives errUIDTaken, and
-// does nothing, if the uid of any was answered before.
-func (s *Store) mark(ctx context.Context, batch []marking, locked string) ([]marked, error) {
+// does nothing, if the uid of any was answered before. With another error it may have been done, if the connection broke
+// over the commit: what comes again after that is answered as it was recorded, and what does not, with the error.
+func (s *Store) mark(ctx context.Context, batch []*marking, locked string) ([]marked, error) {
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("waiting for a connection: %w", err)
@@ -157,24 +160,31 @@ func (s *Store) mark(ctx context.Context, batch []marking, locked string) ([]mar
 	var writing []*admission.Decision
 	for i, one := range batch {
 		row := rows[one.decision.WorkspaceID]
-		if !row.exists && locked == skip {
+		switch {
+		case row.recorded != nil:
+			results[i].decision = *row.recorded
+			continue
+		case !row.exists && locked == skip:
 			results[i].busy = true
 			continue
 		}
 		results[i].decision, results[i].err = decideAgain(one, row)
 		if results[i].err == nil {
+			one.decided = true
 			writing = append(writing, &results[i].decision)
 		}
 	}
-	if len(writing) == 0 {
-		return results, nil
+	if len(writing) > 0 {
+		err = s.writeAndCommit(ctx, tx, writing)
+		if err != nil {
+			return nil, err
+		}
 	}
-	err = s.writeAndCommit(ctx, tx, writing)
-	if err != nil {
-		return nil, err
-	}
-	if slices.ContainsFunc(writing, func(d *admission.Decision) bool { return d.Event != nil }) {
-		s.wakeUp.call()
+	for i := range results {
+		if results[i].decision.Event != nil {
+			s.wakeUp.call()
+			break
+		}
 	}
 	return results, nil
 }
@@ -191,7 +201,7 @@ func rollBackAndRelease(ctx context.Context, conn *pgxpool.Conn) {
 
 // decideAgain gives the decision on the facts as they are under the lock, which marks if its row is to be marked. A
 // request that has ended is not decided: its caller was answered with an error.
-func decideAgain(one marking, row lockedRow) (admission.Decision, error) {
+func decideAgain(one *marking, row *lockedRow) (admission.Decision, error) {
 	if row.err != nil {
 		return admission.Decision{}, row.err
 	}
@@ -222,49 +232,49 @@ type lockedRow struct {
 	status, lastError string
 	lastEvent         int64
 	facts             admission.Facts
-	err               error // of reading its facts again
+	err               error               // of reading its facts again
+	recorded          *admission.Decision // by a transaction before, of whose commit nobody heard
 }
 
 // lockAndRead begins the transaction, locks the rows, and reads the facts again, now that nobody else can change them.
 func (s *Store) lockAndRead(
-	ctx context.Context, conn *pgxpool.Conn, of []marking, locked string,
-) (pgx.Tx, map[uuid.UUID]lockedRow, error) {
-	ids := make([][16]byte, len(of))
+	ctx context.Context, conn *pgxpool.Conn, of []*marking, locked string,
+) (pgx.Tx, map[uuid.UUID]*lockedRow, error) {
+	ids, each := make([][16]byte, len(of)), make([]lockedRow, len(of))
+	rows := make(map[uuid.UUID]*lockedRow, len(of))
 	for i, one := range of {
 		ids[i] = one.decision.WorkspaceID
+		rows[one.decision.WorkspaceID] = &each[i]
 	}
-	rows := make(map[uuid.UUID]lockedRow, len(of))
 	reading := false
 	batch := new(pgx.Batch)
 	batch.BeginTx(beginning)
 	batch.Queue(lockSQL+locked, ids).Query(func(found pgx.Rows) error {
 		var id [16]byte
-		row := lockedRow{exists: true}
-		_, err := pgx.ForEachRow(found, []any{&id, &row.status, &row.lastError}, func() error {
-			rows[id] = row
+		var read lockedRow
+		_, err := pgx.ForEachRow(found, []any{&id, &read.status, &read.lastError}, func() error {
+			row := rows[id]
+			row.exists, row.status, row.lastError = true, read.status, read.lastError
+			return nil
+		})
+		return err
+	})
+	queueRecorded(batch, of, rows)
+	batch.Queue(lastEventsSQL, ids).Query(func(found pgx.Rows) error {
+		var id [16]byte
+		var last int64
+		_, err := pgx.ForEachRow(found, []any{&id, &last}, func() error {
+			rows[id].lastEvent = last
 			return nil
 		})
 		reading = err == nil
 		return err
 	})
-	batch.Queue(lastEventsSQL, ids).Query(func(found pgx.Rows) error {
-		var id [16]byte
-		var last int64
-		_, err := pgx.ForEachRow(found, []any{&id, &last}, func() error {
-			row := rows[id]
-			row.lastEvent = last
-			rows[id] = row
-			return nil
-		})
-		return err
-	})
 	s.queueFacts(batch, ids, func(id uuid.UUID, facts admission.Facts, err error) {
-		row := rows[id]
-		row.facts = facts
+		rows[id].facts = facts
 		if err != nil {
-			row.err = factsUnavailable(err)
+			rows[id].err = factsUnavailable(err)
 		}
-		rows[id] = row
 	})
 
 	results := conn.SendBatch(ctx, batch)
@@ -278,6 +288,30 @@ func (s *Store) lockAndRead(
 		return nil, nil, fmt.Errorf("reading the facts again: %w", err)
 	default:
 		return nil, nil, factsUnavailable(err)
+	}
+}
+
+// queueRecorded asks for the decisions of those that come again. It comes after the lock, which their first transaction
+// had too: if that one is still being committed, the lock waits for it, and this sees what became of it. For who skips
+// locked rows it may be too early, but he comes once more and waits.
+func queueRecorded(batch *pgx.Batch, of []*marking, rows map[uuid.UUID]*lockedRow) {
+	for _, one := range of {
+		if !one.decided {
+			continue
+		}
+		batch.Queue(selectDecisions+"where d.id = $1", [16]byte(one.decision.ID)).Query(func(found pgx.Rows) error {
+			var row decisionRow
+			_, err := pgx.ForEachRow(found, row.targets(), func() error {
+				read, err := row.decision()
+				if err != nil {
+					return err
+				}
+				read.Decision.Digest = one.decision.Digest // which is kept with the uid
+				rows[one.decision.WorkspaceID].recorded = &read.Decision
+				return nil
+			})
+			return err
+		})
 	}
 }
 

@@ -56,7 +56,7 @@ type Store struct {
 	records    *groupcommit.Group[admission.Decision, admission.Decision]
 	lookups    *groupcommit.Group[uuid.UUID, lookup]
 	uids       *groupcommit.Group[string, bool]
-	marks      *groupcommit.Group[marking, marked]
+	marks      *groupcommit.Group[*marking, marked]
 	marking    keyedLock
 	wakeUp     *wakeUp
 }

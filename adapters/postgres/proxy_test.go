@@ -1,8 +1,10 @@
 package postgres_test
 
 import (
+	"bytes"
 	"net"
 	"net/url"
+	"slices"
 	"sync"
 	"testing"
 
@@ -10,19 +12,20 @@ import (
 )
 
 // proxy stands between a store and its database and can freeze: connections stay open, new ones are taken, and
-// no byte goes through, as with a stopped server or a network that drops packets.
+// no byte goes through, as with a stopped server or a network that drops packets. It can also cut one client off.
 type proxy struct {
 	listener net.Listener
 	target   string
 	running  sync.WaitGroup
 
-	mu    sync.Mutex
-	flow  *sync.Cond // frozen or ended has changed
-	froze bool
-	ended bool
-	asks  bool // it was a client who spoke last
-	trips int  // how often a client spoke after a server
-	conns []net.Conn
+	mu     sync.Mutex
+	flow   *sync.Cond // frozen or ended has changed
+	froze  bool
+	ended  bool
+	asks   bool // it was a client who spoke last
+	trips  int  // how often a client spoke after a server
+	conns  []net.Conn
+	doomed []string // addresses of clients who are cut off
 }
 
 // newProxy gives the URL of the database through a proxy.
@@ -100,11 +103,47 @@ func (p *proxy) copy(from, to net.Conn, asks bool) {
 			return
 		}
 		p.count(asks)
+		if p.loses(buffer[:n], to, asks) {
+			return
+		}
 		_, err = to.Write(buffer[:n])
 		if err != nil {
 			return
 		}
 	}
+}
+
+// cutAfterCommit cuts the client with this address off when the server answers that it has committed.
+func (p *proxy) cutAfterCommit(client net.Addr) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.doomed = append(p.doomed, client.String())
+}
+
+// cut cuts the client with this address off.
+func (p *proxy) cut(client net.Addr) {
+	p.cutAfterCommit(client)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.conns {
+		if c.RemoteAddr().String() == client.String() {
+			_ = c.Close()
+		}
+	}
+}
+
+// loses says that a message is lost, and the connection with it. Who is cut off asks the server over a connection of its
+// own to end what it was doing, which is lost as well: the server goes on.
+func (p *proxy) loses(message []byte, to net.Conn, asks bool) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.doomed) == 0 {
+		return false
+	}
+	if asks {
+		return bytes.HasPrefix(message, []byte{0, 0, 0, 16, 4, 210, 22, 46}) // CancelRequest
+	}
+	return slices.Contains(p.doomed, to.RemoteAddr().String()) && bytes.Contains(message, []byte("COMMIT\x00"))
 }
 
 func (p *proxy) count(asks bool) {
