@@ -21,7 +21,8 @@ var ErrClosed = errors.New("group commit is closed")
 
 // Flush writes a batch, all of it or nothing, and gives one result per item, in order. Its context ends at
 // the latest deadline of the batch's callers and is not cancelled by any of them. An item can come a second
-// time, alone, after its batch failed, so writing the same item again must do no harm.
+// time, alone, after its batch failed. It may be written by then, where what failed was to hear of it: to write the same
+// item again must do no harm, and its result must be that of what is written.
 type Flush[T, R any] func(ctx context.Context, batch []T) ([]R, error)
 
 // Options bound a Group. The zero value means one flusher and batches of at most 256 items.
@@ -112,15 +113,19 @@ func (g *Group[T, R]) enqueue(e *entry[T, R]) bool {
 		return false
 	}
 	g.queue = append(g.queue, e)
-	g.work.Signal()
+	if !g.quick { // else whoever is at it comes back for this one
+		g.work.Signal()
+	}
 	return true
 }
 
 func (g *Group[T, R]) run() {
 	for {
-		// The callers that the last flush has woken are about to come again, and are no use to anybody in a batch each.
-		// This lets those go first that could go anyway, and waits for none.
-		runtime.Gosched()
+		if g.idle() {
+			// The callers that the last flush has woken are about to come again, and are no use to anybody in a batch each.
+			// This lets those go first that could go anyway, and waits for none.
+			runtime.Gosched()
+		}
 		batch, more := g.next()
 		if !more {
 			return
@@ -131,22 +136,42 @@ func (g *Group[T, R]) run() {
 	}
 }
 
+func (g *Group[T, R]) idle() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.queue) == 0
+}
+
 // begin has the next flush wait for this one until it is done or takes too long.
 func (g *Group[T, R]) begin() (done func()) {
 	if g.overtake <= 0 {
 		return func() {}
 	}
 	// A flush that is overtaken has given its place to another one, and has nothing to give back.
-	release := sync.OnceFunc(func() {
-		g.mu.Lock()
-		g.quick = false
-		g.mu.Unlock()
-		g.work.Broadcast() // and not to one alone: the group may be closed, and all have to go
-	})
-	timer := time.AfterFunc(g.overtake, release)
+	var given sync.Once
+	timer := time.AfterFunc(g.overtake, func() { given.Do(g.overtaken) })
 	return func() {
 		timer.Stop()
-		release()
+		given.Do(g.finished)
+	}
+}
+
+// overtaken has another flusher go on.
+func (g *Group[T, R]) overtaken() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.quick = false
+	g.work.Signal()
+}
+
+// finished wakes nobody: the flusher that comes from its flush takes what has come meanwhile. To wake the others for
+// every item, or after every flush, only to find that there is nothing to do, costs as much as a statement.
+func (g *Group[T, R]) finished() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.quick = false
+	if g.closed {
+		g.work.Broadcast() // all have to go
 	}
 }
 
@@ -179,7 +204,7 @@ func (g *Group[T, R]) next() ([]*entry[T, R], bool) {
 }
 
 // write flushes a batch. If that fails, each item is tried alone, so that one record that cannot be written
-// does not fail its neighbours.
+// does not fail its neighbours. One that was alone is not tried again: whatever became of it, its caller gets the error.
 func (g *Group[T, R]) write(batch []*entry[T, R]) {
 	if len(batch) == 0 {
 		return
