@@ -67,7 +67,7 @@ func (s *Server) audits(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	runs, err := s.options.Audits.Audits(r.Context(), audit.Kept)
+	runs, err := s.options.Audits.Audits(r.Context(), audit.Most)
 	if err != nil {
 		return auditsUnreadable(err)
 	}
@@ -99,7 +99,7 @@ func (s *Server) auditOf(r *http.Request) (admission.AuditRun, error) {
 	if err != nil {
 		return admission.AuditRun{}, admission.Malformed("the id of the audit is not a UUID")
 	}
-	runs, err := s.options.Audits.Audits(r.Context(), audit.Kept)
+	runs, err := s.options.Audits.Audits(r.Context(), audit.Most)
 	if err != nil {
 		return admission.AuditRun{}, auditsUnreadable(err)
 	}

@@ -46,6 +46,7 @@ func auditsOf(d admission.Decision) *audited {
 			{ID: uuid.MustParse(unknownID[:35] + "e"), Hook: "register", State: admission.AuditRunning, Revision: "sha256:0012", StartedAt: at, UpdatedAt: at},
 			{
 				ID: uuid.MustParse(auditID), Hook: "register", State: admission.AuditFinished, Enforce: true, Revision: "sha256:0011",
+				Candidate: true, Deployment: &admission.Deployment{SaaS: true}, FactsRevision: "sha256:0013",
 				StartedAt: at, UpdatedAt: at, FinishedAt: &at, Worked: 1500 * time.Millisecond,
 				Evaluated: 7, Denied: 1, Warned: 1, Failed: 1, Marked: 1,
 				Violations: map[string]int64{identityGate.Code: 1, "TIER_INVALID": 2},
@@ -78,6 +79,7 @@ func someAudits(t *testing.T) *audited {
 }
 
 const auditReport = `{"id": "` + auditID + `", "hook": "register", "state": "finished", "enforce": true, "policy_revision": "sha256:0011",
+	"candidate": true, "deployment": {"saas": true}, "facts_revision": "sha256:0013",
 	"started_at": "2026-04-01T12:00:00.000005Z", "updated_at": "2026-04-01T12:00:00.000005Z", "finished_at": "2026-04-01T12:00:00.000005Z",
 	"worked_seconds": 1.5, "evaluated": 7, "denied": 1, "warned": 1, "failed": 1, "marked": 1,
 	"violations": {"PLATFORM_AGENT_IDENTITY_GATE": 1, "TIER_INVALID": 2}}`
@@ -87,7 +89,7 @@ func TestAuditsAreListedAndShown(t *testing.T) {
 	got := s.send(http.MethodGet, "/v1/audits", "")
 	require.Equal(t, 200, got.status)
 	require.JSONEq(t, `{"audits": [{"id": "`+unknownID[:35]+`e", "hook": "register", "state": "running", "enforce": false,
-		"policy_revision": "sha256:0012", "started_at": "2026-04-01T12:00:00.000005Z", "updated_at": "2026-04-01T12:00:00.000005Z",
+		"policy_revision": "sha256:0012", "candidate": false, "deployment": null, "facts_revision": "", "started_at": "2026-04-01T12:00:00.000005Z", "updated_at": "2026-04-01T12:00:00.000005Z",
 		"finished_at": null, "worked_seconds": 0, "evaluated": 0, "denied": 0, "warned": 0, "failed": 0, "marked": 0, "violations": {}}, `+
 		auditReport+`]}`, got.body)
 	require.JSONEq(t, auditReport, s.send(http.MethodGet, "/v1/audits/"+auditID, "").body)

@@ -10,7 +10,7 @@ import (
 	"gatehouse/server/admission"
 )
 
-// LastAudit reads the last audit that saw every workspace, nil if there is none.
+// LastAudit reads the last audit of what servers have live that saw every workspace, nil if there is none.
 type LastAudit func(ctx context.Context) (*admission.AuditRun, error)
 
 // auditAge is how old what is shown of the last audit may be: audits take minutes, and every scrape of every
@@ -43,13 +43,13 @@ func NewAudit(registerer prometheus.Registerer, policies Policies, last LastAudi
 			Help: "Audits that this process worked on, by result (finished, interrupted, failed).",
 		}, []string{"result"}),
 		violations: prometheus.NewDesc("gatehouse_audit_violations",
-			"Workspaces with a violation of a code, of any enforcement, in the last finished audit.", []string{"code"}, nil),
+			"Workspaces with a violation of a code, of any enforcement, in the last finished audit of the live policies.", []string{"code"}, nil),
 		workspaces: prometheus.NewDesc("gatehouse_audit_workspaces",
-			"Workspaces of the last finished audit, by result (allowed, warned, denied, failed).", []string{"result"}, nil),
+			"Workspaces of the last finished audit of the live policies, by result (allowed, warned, denied, failed).", []string{"result"}, nil),
 		at: prometheus.NewDesc("gatehouse_audit_last_run_timestamp_seconds",
-			"When the last finished audit finished, as Unix time.", nil, nil),
+			"When the last finished audit of the live policies finished, as Unix time.", nil, nil),
 		duration: prometheus.NewDesc("gatehouse_audit_duration_seconds",
-			"How long the last finished audit worked, without interruptions.", nil, nil),
+			"How long the last finished audit of the live policies worked, without interruptions.", nil, nil),
 	}
 	for _, result := range []string{"finished", "interrupted", "failed"} {
 		a.runs.WithLabelValues(result)

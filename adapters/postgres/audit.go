@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -17,12 +18,13 @@ const (
 	saveAuditSQL = `
 with run as (
     insert into gatehouse.audit_runs (
-        id, hook, state, enforce, policy_revision, started_at, updated_at, finished_at, worked_us, cursor,
-        evaluated, denied, warned, failed, marked, violations
-    ) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+        id, hook, state, enforce, policy_revision, candidate, saas, facts_revision, started_at, updated_at, finished_at,
+        worked_us, cursor, evaluated, denied, warned, failed, marked, violations
+    ) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
     on conflict (id) do update set
         hook = excluded.hook, state = excluded.state, enforce = excluded.enforce,
-        policy_revision = excluded.policy_revision, started_at = excluded.started_at,
+        policy_revision = excluded.policy_revision, candidate = excluded.candidate, saas = excluded.saas,
+        facts_revision = excluded.facts_revision, started_at = excluded.started_at,
         updated_at = excluded.updated_at, finished_at = excluded.finished_at, worked_us = excluded.worked_us,
         cursor = excluded.cursor, evaluated = excluded.evaluated, denied = excluded.denied,
         warned = excluded.warned, failed = excluded.failed, marked = excluded.marked, violations = excluded.violations
@@ -31,14 +33,14 @@ insert into gatehouse.audit_findings (
     run_id, workspace_id, kind, status, denied, code, violations, error, marked, decision_id
 )
 select * from unnest(
-    $17::uuid[], $18::uuid[], $19::text[], $20::text[], $21::boolean[], $22::text[], $23::json[], $24::text[],
-    $25::boolean[], $26::uuid[]
+    $20::uuid[], $21::uuid[], $22::text[], $23::text[], $24::boolean[], $25::text[], $26::json[], $27::text[],
+    $28::boolean[], $29::uuid[]
 )
 on conflict (run_id, workspace_id) do nothing`
 
 	auditsSQL = `
-select id, hook, state, enforce, policy_revision, started_at, updated_at, finished_at, worked_us, cursor,
-    evaluated, denied, warned, failed, marked, violations
+select id, hook, state, enforce, policy_revision, candidate, saas, facts_revision, started_at, updated_at, finished_at,
+    worked_us, cursor, evaluated, denied, warned, failed, marked, violations
 from gatehouse.audit_runs order by id desc limit $1`
 
 	auditFindingsSQL = `
@@ -47,7 +49,13 @@ from gatehouse.audit_findings f
 `
 
 	// Uuids of version 7 are ordered by time.
-	oldAuditsSQL = "select id from gatehouse.audit_runs order by id desc offset $1"
+	oldAuditsSQL = `
+select id from (
+    select id, row_number() over (partition by candidate order by id desc) as nth from gatehouse.audit_runs
+) runs where nth > $1 order by id desc`
+
+	liveRevisionSQL = `
+select revision from gatehouse.policy_activations where result = 'activated' order by id desc limit 1`
 
 	pruneFindingsSQL = `
 delete from gatehouse.audit_findings
@@ -69,9 +77,14 @@ func (s *Store) SaveAudit(ctx context.Context, run admission.AuditRun, findings 
 			return err
 		}
 	}
+	var saas *bool
+	if run.Deployment != nil {
+		saas = &run.Deployment.SaaS
+	}
 	arguments := []any{
-		[16]byte(run.ID), run.Hook, string(run.State), run.Enforce, run.Revision, run.StartedAt, run.UpdatedAt, run.FinishedAt,
-		run.Worked.Microseconds(), [16]byte(run.Cursor), run.Evaluated, run.Denied, run.Warned, run.Failed, run.Marked, counts,
+		[16]byte(run.ID), run.Hook, string(run.State), run.Enforce, run.Revision, run.Candidate, saas, run.FactsRevision,
+		run.StartedAt, run.UpdatedAt, run.FinishedAt, run.Worked.Microseconds(), [16]byte(run.Cursor), run.Evaluated,
+		run.Denied, run.Warned, run.Failed, run.Marked, counts,
 	}
 	_, err = s.pool.Exec(ctx, saveAuditSQL, append(arguments, rows.arguments()...)...)
 	if err != nil {
@@ -129,8 +142,9 @@ func readAudit(row pgx.CollectableRow) (admission.AuditRun, error) {
 	var run admission.AuditRun
 	var workedMicros int64
 	var counts []byte
+	var saas *bool
 	err := row.Scan((*[16]byte)(&run.ID), &run.Hook, (*string)(&run.State), &run.Enforce, &run.Revision,
-		&run.StartedAt, &run.UpdatedAt, &run.FinishedAt, &workedMicros, (*[16]byte)(&run.Cursor),
+		&run.Candidate, &saas, &run.FactsRevision, &run.StartedAt, &run.UpdatedAt, &run.FinishedAt, &workedMicros, (*[16]byte)(&run.Cursor),
 		&run.Evaluated, &run.Denied, &run.Warned, &run.Failed, &run.Marked, &counts)
 	if err != nil {
 		return run, err
@@ -138,6 +152,9 @@ func readAudit(row pgx.CollectableRow) (admission.AuditRun, error) {
 	err = json.Unmarshal(counts, &run.Violations)
 	if err != nil {
 		return run, fmt.Errorf("audit %s: reading its counts: %w", run.ID, err)
+	}
+	if saas != nil {
+		run.Deployment = &admission.Deployment{SaaS: *saas}
 	}
 	run.Worked = time.Duration(workedMicros) * time.Microsecond
 	run.StartedAt, run.UpdatedAt = run.StartedAt.UTC(), run.UpdatedAt.UTC()
@@ -183,8 +200,21 @@ func readFinding(row pgx.CollectableRow) (admission.AuditFinding, error) {
 	return f, nil
 }
 
-// PruneAudits deletes all but the newest so many runs. The findings of one go first, in batches: until a run has
-// lost all of them it is there to be pruned again.
+// FactsRevision names the query that gives the facts.
+func (s *Store) FactsRevision() string { return admission.FactsRevision(s.factsQuery) }
+
+// LiveRevision is that of the policies that a server on this database made live last, "" if none has.
+func (s *Store) LiveRevision(ctx context.Context) (string, error) {
+	var revision string
+	err := s.pool.QueryRow(ctx, liveRevisionSQL).Scan(&revision)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return "", because(ctx, fmt.Errorf("reading which policies are live: %w", err))
+	}
+	return revision, nil
+}
+
+// PruneAudits deletes all but the newest so many runs of the live policies, and so many of candidates. The findings of
+// one go first, in batches: until a run has lost all of them it is there to be pruned again.
 func (s *Store) PruneAudits(ctx context.Context, keep int) error {
 	rows, err := s.pool.Query(ctx, oldAuditsSQL, keep)
 	if err != nil {

@@ -15,12 +15,13 @@ import (
 
 const (
 	saveRunSQL = `
-insert into audit_runs (id, hook, state, enforce, policy_revision, started_at, updated_at, finished_at, worked_us,
-                        cursor, evaluated, denied, warned, failed, marked, violations)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+insert into audit_runs (id, hook, state, enforce, policy_revision, candidate, saas, facts_revision, started_at,
+                        updated_at, finished_at, worked_us, cursor, evaluated, denied, warned, failed, marked, violations)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
 on conflict (id) do update set
     hook = excluded.hook, state = excluded.state, enforce = excluded.enforce,
-    policy_revision = excluded.policy_revision, started_at = excluded.started_at, updated_at = excluded.updated_at,
+    policy_revision = excluded.policy_revision, candidate = excluded.candidate, saas = excluded.saas,
+    facts_revision = excluded.facts_revision, started_at = excluded.started_at, updated_at = excluded.updated_at,
     finished_at = excluded.finished_at, worked_us = excluded.worked_us, cursor = excluded.cursor,
     evaluated = excluded.evaluated, denied = excluded.denied, warned = excluded.warned, failed = excluded.failed,
     marked = excluded.marked, violations = excluded.violations`
@@ -33,8 +34,8 @@ on conflict (run_id, workspace_id) do nothing`
 
 	// UUIDs of version 7 are ordered by time.
 	runsSQL = `
-select id, hook, state, enforce, policy_revision, started_at, updated_at, finished_at, worked_us, cursor, evaluated,
-       denied, warned, failed, marked, violations
+select id, hook, state, enforce, policy_revision, candidate, saas, facts_revision, started_at, updated_at,
+       finished_at, worked_us, cursor, evaluated, denied, warned, failed, marked, violations
 from audit_runs order by id desc limit $1`
 
 	findingsSQL = `
@@ -49,7 +50,11 @@ select run_id, workspace_id, kind, workspace_status, denied, code, violations, c
 from audit_findings indexed by audit_findings_code
 where run_id = $1 and code = $4 and workspace_id > $2 order by workspace_id limit $3`
 
-	oldRunsSQL = `select id from audit_runs order by id desc limit -1 offset $1`
+	oldRunsSQL = `
+select id from (select id, row_number() over (partition by candidate order by id desc) as nth from audit_runs)
+where nth > $1 order by id desc`
+
+	liveRevisionSQL = `select revision from policy_activations where result = 'activated' order by id desc limit 1`
 
 	pruneFindingsSQL = `
 delete from audit_findings
@@ -81,8 +86,12 @@ func saveRun(ctx context.Context, tx *sql.Tx, r admission.AuditRun) error {
 	if r.FinishedAt != nil {
 		finished = timeText(*r.FinishedAt)
 	}
+	var saas sql.Null[bool]
+	if r.Deployment != nil {
+		saas = sql.Null[bool]{V: r.Deployment.SaaS, Valid: true}
+	}
 	_, err = tx.ExecContext(ctx, saveRunSQL, r.ID.String(), r.Hook, string(r.State), r.Enforce, r.Revision,
-		timeText(r.StartedAt), timeText(r.UpdatedAt), finished, r.Worked.Microseconds(), r.Cursor.String(),
+		r.Candidate, saas, r.FactsRevision, timeText(r.StartedAt), timeText(r.UpdatedAt), finished, r.Worked.Microseconds(), r.Cursor.String(),
 		r.Evaluated, r.Denied, r.Warned, r.Failed, r.Marked, string(violations))
 	return err
 }
@@ -140,11 +149,15 @@ func scanRun(rows *sql.Rows) (r admission.AuditRun, err error) {
 	var started, updated string
 	var finished sql.Null[string]
 	var workedUS int64
+	var saas sql.Null[bool]
 	var violations sql.RawBytes
-	err = rows.Scan(&r.ID, &r.Hook, &r.State, &r.Enforce, &r.Revision, &started, &updated, &finished, &workedUS,
+	err = rows.Scan(&r.ID, &r.Hook, &r.State, &r.Enforce, &r.Revision, &r.Candidate, &saas, &r.FactsRevision, &started, &updated, &finished, &workedUS,
 		&r.Cursor, &r.Evaluated, &r.Denied, &r.Warned, &r.Failed, &r.Marked, &violations)
 	if err != nil {
 		return r, err
+	}
+	if saas.Valid {
+		r.Deployment = &admission.Deployment{SaaS: saas.V}
 	}
 	r.Worked = time.Duration(workedUS) * time.Microsecond
 	times := map[*time.Time]string{&r.StartedAt: started, &r.UpdatedAt: updated}
@@ -173,7 +186,21 @@ func scanFinding(rows *sql.Rows) (f admission.AuditFinding, err error) {
 	return f, err
 }
 
-// PruneAudits deletes all but the newest so many runs, with their findings. A run goes after its findings, so that
+// FactsRevision names the query that gives the facts.
+func (s *Store) FactsRevision() string { return admission.FactsRevision(s.facts.query) }
+
+// LiveRevision is that of the policies that a server on this file made live last, "" if none has.
+func (s *Store) LiveRevision(ctx context.Context) (string, error) {
+	var revision string
+	err := s.readers.QueryRowContext(ctx, liveRevisionSQL).Scan(&revision)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return "", fmt.Errorf("reading which policies are live: %w", explain(ctx, err))
+	}
+	return revision, nil
+}
+
+// PruneAudits deletes all but the newest so many runs of the live policies, and so many of candidates, with their
+// findings. A run goes after its findings, so that
 // one that was interrupted is found again.
 func (s *Store) PruneAudits(ctx context.Context, keep int) error {
 	err := s.pruneAudits(ctx, keep)

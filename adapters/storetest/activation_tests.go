@@ -36,4 +36,22 @@ var activationTests = map[string]func(*testing.T, Harness){
 		require.Len(t, found, 1)
 		require.Equal(t, refused.ID, found[0].ID)
 	},
+	"what is live is what was made live last": func(t *testing.T, h Harness) {
+		live := func() string {
+			revision, err := h.Store().LiveRevision(t.Context())
+			require.NoError(t, err)
+			return revision
+		}
+		require.Empty(t, live())
+		for _, c := range []struct {
+			revision  string
+			activated bool
+			live      string
+		}{{"bad", false, ""}, {"r1", true, "r1"}, {"r2", true, "r2"}, {"bad", false, "r2"}, {"r1", true, "r1"}} {
+			require.NoError(t, h.Store().RecordActivation(t.Context(), admission.PolicyActivation{
+				ID: uuid.Must(uuid.NewV7()), At: time.Now(), Revision: c.revision, Activated: c.activated,
+			}))
+			require.Equal(t, c.live, live())
+		}
+	},
 }

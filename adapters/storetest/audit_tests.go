@@ -32,6 +32,14 @@ var auditTests = map[string]func(*testing.T, Harness){
 
 		require.Equal(t, []admission.AuditRun{run}, audits(t, h.Store(), 10))
 	},
+	"what the verdicts of a run depend on is kept": func(t *testing.T, h Harness) {
+		run := auditRun(t)
+		for _, deployment := range []*admission.Deployment{nil, {SaaS: true}, {}} {
+			run.Deployment, run.FactsRevision, run.Candidate = deployment, admission.FactsRevision("select é"), !run.Candidate
+			require.NoError(t, h.Store().SaveAudit(t.Context(), run, nil))
+			require.Equal(t, []admission.AuditRun{run}, audits(t, h.Store(), 10))
+		}
+	},
 	"runs are read newest first": func(t *testing.T, h Harness) {
 		first, second, third := auditRun(t), auditRun(t), auditRun(t)
 		for _, run := range []admission.AuditRun{second, third, first} {
@@ -86,6 +94,19 @@ var auditTests = map[string]func(*testing.T, Harness){
 		for i, run := range runs {
 			require.Len(t, findings(t, h.Store(), admission.AuditQuery{RunID: run.ID, Limit: 10}), max(i-2, 0)-max(i-3, 0))
 		}
+	},
+	"runs of candidates push out none of the live policies": func(t *testing.T, h Harness) {
+		var runs []admission.AuditRun
+		for i := range 6 {
+			run := auditRun(t)
+			run.Candidate = i >= 3
+			require.NoError(t, h.Store().SaveAudit(t.Context(), run, nil))
+			runs = append(runs, run)
+		}
+
+		require.NoError(t, h.Store().PruneAudits(t.Context(), 2))
+
+		require.Equal(t, []admission.AuditRun{runs[5], runs[4], runs[2], runs[1]}, audits(t, h.Store(), 10))
 	},
 }
 

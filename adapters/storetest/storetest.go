@@ -54,7 +54,8 @@ type Store interface {
 	Audits(ctx context.Context, limit int) ([]admission.AuditRun, error)
 	// AuditFindings gives one page of the findings of a run, in order of workspaces.
 	AuditFindings(ctx context.Context, query admission.AuditQuery) ([]admission.AuditFinding, error)
-	// PruneAudits deletes all but the newest so many runs, with their findings.
+	// PruneAudits deletes all but the newest so many runs of the live policies, and so many of candidates, with
+	// their findings.
 	PruneAudits(ctx context.Context, keep int) error
 
 	// EventsAfter reads the ledger of events in the order of seq.
@@ -70,6 +71,8 @@ type Store interface {
 	RecordActivation(ctx context.Context, activation admission.PolicyActivation) error
 	// Activations are the last so many, newest first.
 	Activations(ctx context.Context, limit int) ([]admission.PolicyActivation, error)
+	// LiveRevision is that of the policies that were made live last, "" if none were.
+	LiveRevision(ctx context.Context) (string, error)
 
 	// RecordDivergences writes a batch; those that are there already stay as they are.
 	RecordDivergences(ctx context.Context, batch []admission.Divergence) error

@@ -83,10 +83,14 @@ func (c *auditRunCommand) audit(
 	if err != nil {
 		return auditReport{}, err
 	}
+	live, err := store.LiveRevision(ctx)
+	if err != nil {
+		return auditReport{}, err
+	}
 	bar := newProgress(to.err, total, "workspaces")
 	options := audit.Options{
 		Workspaces: store, Runs: store, Lock: store, Policies: func() audit.Ruleset { return snapshot },
-		Deployment: admission.Deployment{SaaS: c.SaaS}, Timeout: auditPolicyTimeout,
+		Candidate: snapshot.Revision() != live, Setting: c.auditSetting(store), Timeout: auditPolicyTimeout,
 		Parallel: c.Parallel, Rate: c.Rate, Fresh: c.Fresh, Logger: logger,
 		Progress: func(run admission.AuditRun) { _ = bar.Set64(min(run.Evaluated, bar.GetMax64())) }, // it is an estimate
 	}
@@ -105,7 +109,7 @@ func (c *auditRunCommand) audit(
 	run, err := audit.New(options).Run(ctx)
 	_ = bar.Finish()
 	if err != nil && run.Evaluated > 0 {
-		err = fmt.Errorf("%w; after %d workspaces, where the next audit with the same policies goes on", err, run.Evaluated)
+		err = fmt.Errorf("%w; after %d workspaces, where the next audit of the same kind goes on", err, run.Evaluated)
 	}
 	if err != nil {
 		return auditReport{}, err

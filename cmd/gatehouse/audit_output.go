@@ -51,7 +51,10 @@ func writeAuditReport(w io.Writer, form string, report auditReport) error {
 	}
 	run := report.Audit
 	_, _ = fmt.Fprintf(w, "audit %s of %s, policies %s: %s after %s\n", run.ID, run.StartedAt.Format(time.RFC3339),
-		run.Revision, run.State, run.Worked.Round(time.Millisecond))
+		policiesOf(run.AuditRun), run.State, run.Worked.Round(time.Millisecond))
+	if run.Deployment != nil {
+		_, _ = fmt.Fprintf(w, "saas %s, facts query %s\n", saasOf(run.AuditRun), run.FactsRevision)
+	}
 	_, err := fmt.Fprintf(w, "%d workspaces: %s, %d warned of, %d without a verdict\n",
 		run.Evaluated, deniedWord(run.AuditRun), run.Warned, run.Failed)
 	if err != nil || len(run.Violations) == 0 {
@@ -68,6 +71,21 @@ func writeAuditReport(w io.Writer, form string, report auditReport) error {
 		_, _ = fmt.Fprintln(table, line)
 	}
 	return table.Flush()
+}
+
+func policiesOf(run admission.AuditRun) string {
+	if run.Candidate {
+		return run.Revision + " (candidate)"
+	}
+	return run.Revision
+}
+
+// saasOf says nothing of runs of which it was not kept.
+func saasOf(run admission.AuditRun) string {
+	if run.Deployment == nil {
+		return "-"
+	}
+	return yesOrNo(run.Deployment.SaaS)
 }
 
 func named(findings []admission.AuditFinding) string {
@@ -100,7 +118,7 @@ type auditListCommand struct {
 // Run lists the audits that are kept.
 func (c *auditListCommand) Run(ctx context.Context, to streams) error {
 	return withAudits(ctx, c.databaseFlags, func(store server.AuditReader) error {
-		runs, err := store.Audits(ctx, audit.Kept)
+		runs, err := store.Audits(ctx, audit.Most)
 		if err != nil {
 			return err
 		}
@@ -112,11 +130,11 @@ func (c *auditListCommand) Run(ctx context.Context, to streams) error {
 			return writeJSON(to.out, list)
 		}
 		table := tabwriter.NewWriter(to.out, 0, 0, 2, ' ', 0)
-		_, _ = fmt.Fprintln(table, "ID\tSTARTED\tSTATE\tENFORCES\tWORKSPACES\tDENIED\tWARNED\tFAILED\tMARKED\tWORKED\tPOLICIES")
+		_, _ = fmt.Fprintln(table, "ID\tSTARTED\tSTATE\tENFORCES\tWORKSPACES\tDENIED\tWARNED\tFAILED\tMARKED\tWORKED\tSAAS\tPOLICIES")
 		for _, run := range runs {
-			_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%s\t%s\n", run.ID, run.StartedAt.Format(time.RFC3339),
+			_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%s\t%s\t%s\n", run.ID, run.StartedAt.Format(time.RFC3339),
 				run.State, yesOrNo(run.Enforce), run.Evaluated, run.Denied, run.Warned, run.Failed, run.Marked,
-				run.Worked.Round(time.Millisecond), run.Revision)
+				run.Worked.Round(time.Millisecond), saasOf(run), policiesOf(run))
 		}
 		return table.Flush()
 	})
@@ -167,7 +185,7 @@ type auditPage struct {
 }
 
 func (c *auditShowCommand) find(ctx context.Context, store server.AuditReader) (admission.AuditRun, error) {
-	runs, err := store.Audits(ctx, audit.Kept)
+	runs, err := store.Audits(ctx, audit.Most)
 	if err != nil {
 		return admission.AuditRun{}, err
 	}

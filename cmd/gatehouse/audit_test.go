@@ -1,13 +1,16 @@
 package main
 
 import (
+	"context"
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -326,4 +329,122 @@ func TestAnAuditThatIsToldToStopSaysWhereTheNextGoesOn(t *testing.T) {
 	gate = start(t, "--database-url", database, "--audit-interval", "1h", "--audit-rate", "0").waitReady()
 	require.Eventually(t, func() bool { return gate.metric(`gatehouse_audit_runs_total{result="finished"}`) == "1" }, patience, tick)
 	require.Equal(t, 1, reg.count(`select count(*) from gatehouse.audit_runs where state = 'finished' and evaluated = 1000`))
+}
+
+// interrupted begins an audit and stops it after a workspace.
+func interrupted(t *testing.T, database string, args ...string) {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan int, 1)
+	go func() {
+		ended <- run(ctx, append([]string{"audit", "--rate", "1", "--database-url", database}, args...),
+			streams{strings.NewReader(""), io.Discard, io.Discard})
+	}()
+	require.Eventually(t, func() bool {
+		var evaluated int
+		query(t, strings.TrimPrefix(database, "sqlite:"), `select coalesce(max(evaluated), 0) from audit_runs where state = 'running'`, &evaluated)
+		return evaluated > 0
+	}, patience, tick)
+	stop()
+	require.Equal(t, exitFailed, <-ended)
+}
+
+// listed are the audits that are kept, newest first.
+func listed(t *testing.T, database string) []map[string]any {
+	t.Helper()
+	got := command(t, "", "audit", "list", "--database-url", database, "--output", "json")
+	require.Zero(t, got.code, got.err)
+	var list struct{ Audits []map[string]any }
+	require.NoError(t, json.Unmarshal([]byte(got.out), &list))
+	return list.Audits
+}
+
+const otherFacts = `
+select w.id is not null as "exists", json_object('kind', w.kind) as workspace,
+    '["MODEL"]' as secret_keys, '[]' as global_secret_keys
+from (select $1 as id) asked left join workspaces w on w.id = asked.id`
+
+// The verdicts of one audit depend on one deployment and one facts query.
+func TestAnInterruptedAuditGoesOnOnlyWhereItsVerdictsWouldBeTheSame(t *testing.T) {
+	facts := []string{"--facts-query-file", file(t, "facts.sql", otherFacts)}
+	for _, c := range []struct {
+		before, now []string
+		goesOn      bool
+	}{
+		{nil, nil, true}, {[]string{"--saas"}, []string{"--saas"}, true}, {facts, facts, true},
+		{[]string{"--saas"}, nil, false}, {nil, []string{"--saas"}, false}, {facts, nil, false}, {nil, facts, false},
+	} {
+		t.Run(fmt.Sprint(c.before, c.now), func(t *testing.T) {
+			database := demoFile(t)
+			interrupted(t, database, c.before...)
+			audited(t, database, c.now...)
+			runs := listed(t, database)
+			if c.goesOn {
+				require.Len(t, runs, 1, "it is the same audit")
+				return
+			}
+			require.Len(t, runs, 2, "one audit has two kinds of verdicts")
+			require.Equal(t, []any{"finished", 5.0, "abandoned"}, []any{runs[0]["state"], runs[0]["evaluated"], runs[1]["state"]})
+		})
+	}
+}
+
+func TestAuditsSayWhichDeploymentTheyAreFor(t *testing.T) {
+	database := demoFile(t)
+	here := audited(t, database).Audit.ID.String()
+	saas := audited(t, database, "--saas").Audit.ID.String()
+	runs := listed(t, database)
+	require.Equal(t, []any{map[string]any{"saas": true}, map[string]any{"saas": false}}, []any{runs[0]["deployment"], runs[1]["deployment"]})
+	require.Regexp(t, `^sha256:[0-9a-f]{16}$`, runs[0]["facts_revision"])
+	require.Equal(t, runs[0]["facts_revision"], runs[1]["facts_revision"])
+	table := command(t, "", "audit", "list", "--database-url", database).out
+	require.Regexp(t, `(?m)^`+saas+` .* yes +sha256:`, table)
+	require.Regexp(t, `(?m)^`+here+` .* no +sha256:`, table)
+	for id, says := range map[string]string{saas: "saas yes, facts query sha256:", here: "saas no, facts query sha256:"} {
+		require.Contains(t, command(t, "", "audit", "show", id, "--database-url", database).out, says)
+	}
+}
+
+// What servers show of the last audit is what they would say themselves.
+func TestOnlyAnAuditOfWhatServersHaveLiveIsTheirLast(t *testing.T) {
+	database := "sqlite:" + filepath.Join(t.TempDir(), "gatehouse.db")
+	gate := start(t, "--demo", "--database-url", database).waitReady()
+	live := audited(t, database).Audit
+	lenient := candidateFolder(t, "{PLATFORM_AGENT_IDENTITY_GATE: warn, BUDGET_EXCEEDED: audit, WORKSPACE_REMOVED: warn}")
+	candidate := audited(t, database, "--policies", lenient).Audit
+	audited(t, database, "--saas")
+	audited(t, database, "--facts-query-file", file(t, "facts.sql", otherFacts))
+
+	require.Equal(t, "3", gate.metric(`gatehouse_audit_workspaces{result="denied"}`))
+	at, err := strconv.ParseFloat(gate.metric("gatehouse_audit_last_run_timestamp_seconds"), 64)
+	require.NoError(t, err)
+	require.InDelta(t, float64(live.FinishedAt.UnixMicro())/1e6, at, 1e-3)
+
+	status, text := gate.get("/v1/audits")
+	require.Equal(t, 200, status)
+	var list struct {
+		Audits []struct {
+			ID        uuid.UUID `json:"id"`
+			Candidate bool      `json:"candidate"`
+		} `json:"audits"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(text), &list))
+	require.Len(t, list.Audits, 4, "all are kept")
+	for _, run := range list.Audits {
+		require.Equal(t, run.ID == candidate.ID, run.Candidate)
+	}
+	table := command(t, "", "audit", "list", "--database-url", database).out
+	require.Regexp(t, `(?m)^`+candidate.ID.String()+` .* sha256:[0-9a-f]+ \(candidate\)$`, table)
+	require.Regexp(t, `(?m)^`+live.ID.String()+` .* sha256:[0-9a-f]+$`, table)
+	shown := command(t, "", "audit", "show", candidate.ID.String(), "--database-url", database).out
+	require.Contains(t, shown, candidate.Revision+" (candidate)")
+}
+
+// An audit of candidates does not put off the one that a server owes.
+func TestAnAuditOfCandidatesIsNotTheServersOwn(t *testing.T) {
+	database := demoFile(t)
+	audited(t, database, "--policies", candidateFolder(t, "{PLATFORM_AGENT_IDENTITY_GATE: warn}"))
+	gate := start(t, "--database-url", database, "--audit-interval", "24h").waitReady()
+	require.Eventually(t, func() bool { return gate.metric(`gatehouse_audit_runs_total{result="finished"}`) == "1" }, patience, tick)
+	require.Len(t, listed(t, database), 2)
 }

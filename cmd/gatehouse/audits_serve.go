@@ -42,6 +42,8 @@ type auditStore interface {
 	audit.Lock
 	server.AuditReader
 	CountWorkspaces(ctx context.Context) (int64, error)
+	FactsRevision() string
+	LiveRevision(ctx context.Context) (string, error)
 }
 
 // auditParts are what serve has of what an audit is made of.
@@ -53,16 +55,18 @@ type auditParts struct {
 	failures   *failureLog
 }
 
-// startAudits shows the last audit in the metrics and audits on schedule, if there is one, until stop.
+// startAudits shows the last audit of what this server has live in the metrics, whoever made it, and audits on
+// schedule, if there is one, until stop.
 func (c *serveCommand) startAudits(ctx context.Context, p auditParts, registry *prometheus.Registry, logger *slog.Logger) (stop func()) {
-	meter := metrics.NewAudit(registry, livePolicies{engine: p.engine}, lastAudit(p.store.audits))
+	setting := c.auditSetting(p.store.audits)
+	meter := metrics.NewAudit(registry, livePolicies{engine: p.engine}, lastAudit(p.store.audits, setting))
 	if c.AuditInterval == 0 {
 		return func() {}
 	}
 	options := audit.Options{
 		Workspaces: p.store.audits, Runs: p.store.audits, Lock: p.store.audits,
-		Policies:   func() audit.Ruleset { return rulesOf(p.engine.Status().Snapshot) },
-		Deployment: admission.Deployment{SaaS: c.SaaS}, Timeout: c.PolicyTimeout, Rate: c.AuditRate,
+		Policies: func() audit.Ruleset { return rulesOf(p.engine.Status().Snapshot) },
+		Setting:  setting, Timeout: c.PolicyTimeout, Rate: c.AuditRate,
 		Turn: p.candidates.turn, Meter: meter, Logger: logger,
 	}
 	if c.AuditEnforce {
@@ -70,7 +74,7 @@ func (c *serveCommand) startAudits(ctx context.Context, p auditParts, registry *
 			Facts: p.store.facts, Ledger: p.store.ledger, Failures: p.failures,
 			Observer:   observers{p.reviews, server.ReviewLog{Logger: logger}}, // and not the shadow, which is shown live traffic
 			Limits:     admission.Limits{Facts: c.FactsTimeout, Policy: c.PolicyTimeout, Request: c.RequestTimeout},
-			Deployment: options.Deployment, Now: time.Now, Evaluations: p.candidates.turns,
+			Deployment: setting.Deployment, Now: time.Now, Evaluations: p.candidates.turns,
 		}
 	}
 	audits := audit.New(options)
@@ -85,9 +89,14 @@ func rulesOf(snapshot *opa.Snapshot) audit.Ruleset {
 	return snapshot
 }
 
-func lastAudit(store audit.Runs) metrics.LastAudit {
+// auditSetting is what verdicts depend on in a process with these flags.
+func (f factsFlags) auditSetting(store auditStore) audit.Setting {
+	return audit.Setting{Deployment: admission.Deployment{SaaS: f.SaaS}, FactsRevision: store.FactsRevision()}
+}
+
+func lastAudit(store audit.Runs, setting audit.Setting) metrics.LastAudit {
 	return func(ctx context.Context) (*admission.AuditRun, error) {
-		runs, err := store.Audits(ctx, audit.Kept)
-		return audit.Last(runs), err
+		runs, err := store.Audits(ctx, audit.Most)
+		return setting.Last(runs), err
 	}
 }

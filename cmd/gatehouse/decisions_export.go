@@ -20,14 +20,21 @@ import (
 type decisionsExportCommand struct {
 	databaseFlags
 	decisionFilterFlags
-	timeFlags
+	Since      moment            `help:"From then on: a time (RFC 3339) or how long ago, like 24h. An export says where the next one begins." placeholder:"WHEN"`
+	Until      moment            `help:"Up to then; if it is left out, up to five minutes ago: what is later may not be recorded yet. 0s is now." placeholder:"WHEN"`
 	Format     string            `help:"opa: JSON lines of OPA's decision-log events; csv and parquet: one row for each decision." enum:"opa,csv,parquet" default:"opa"`
 	OutputFile string            `help:"File that is written, whole or not at all; - for standard output." placeholder:"FILE" default:"-"`
 	Labels     map[string]string `help:"With --format opa: labels of every event, besides app and version." placeholder:"NAME=VALUE"`
 }
 
-// exportPage is how many decisions are in memory at a time.
-const exportPage = 500
+const (
+	// exportPage is how many decisions are in memory at a time.
+	exportPage = 500
+	// exportDelay is by how much a decision may be recorded later than its time, which is when its review began. A
+	// verdict takes up to --request-timeout of whichever server it is; an error that was answered waits up to failureAge
+	// for a store that is away. The rest is for clocks that differ.
+	exportDelay = 5 * time.Minute
+)
 
 // exporter writes decisions in some form. Close ends the form, and does not close what is below it.
 type exporter interface {
@@ -37,28 +44,60 @@ type exporter interface {
 
 // Run exports, oldest first.
 func (c *decisionsExportCommand) Run(ctx context.Context, to streams) error {
-	now := time.Now()
+	now := time.Now().UTC().Truncate(time.Microsecond) // as stores keep it
 	filter, err := c.filter()
 	if err == nil {
-		err = c.apply(&filter, now)
+		err = timeFlags{c.Since, c.Until}.apply(&filter, now)
 	}
 	if err != nil {
 		return err
 	}
+	settled := now.Add(-exportDelay)
 	if filter.Until.IsZero() {
-		filter.Until = now // else it would not end beside a busy server
+		filter.Until = settled
 	}
-	return c.withDecisions(ctx, func(store decisionStore) error {
-		if c.OutputFile == "-" {
-			return c.export(ctx, to, store, filter, to.out)
+	if filter.Until.After(settled) {
+		_, _ = fmt.Fprintln(to.err, "warning: --until is so recent that decisions of before it may still be recorded:",
+			"the next export has to begin before it, and then has some of these again")
+	}
+	exported, err := c.write(ctx, to, filter)
+	if err != nil {
+		return err
+	}
+	_, _ = fmt.Fprintf(to.err, "%d decisions exported, up to %s; the next export begins with --since %s\n", exported,
+		filter.Until.UTC().Format(time.RFC3339Nano), nextExport(filter, settled).Format(time.RFC3339Nano))
+	return nil
+}
+
+// nextExport is from when on there can be decisions that an export of these lacks.
+func nextExport(f admission.DecisionFilter, settled time.Time) time.Time {
+	next := f.Until
+	if settled.Before(next) {
+		next = settled
+	}
+	if next.Before(f.Since) {
+		next = f.Since
+	}
+	return next.UTC()
+}
+
+func (c *decisionsExportCommand) write(ctx context.Context, to streams, filter admission.DecisionFilter) (exported int, err error) {
+	err = c.withDecisions(ctx, func(store decisionStore) error {
+		export := func(w io.Writer) error {
+			exported, err = c.export(ctx, to, store, filter, w)
+			return err
 		}
-		return writeWhole(c.OutputFile, func(w io.Writer) error { return c.export(ctx, to, store, filter, w) })
+		if c.OutputFile == "-" {
+			return export(to.out)
+		}
+		return writeWhole(c.OutputFile, export)
 	})
+	return exported, err
 }
 
 func (c *decisionsExportCommand) export(
 	ctx context.Context, to streams, store decisionStore, filter admission.DecisionFilter, w io.Writer,
-) error {
+) (exported int, err error) {
 	bar := progressbar.NewOptions64(-1,
 		progressbar.OptionSetWriter(to.err), progressbar.OptionSetVisibility(isTerminal(to.err)),
 		progressbar.OptionSetDescription("decisions"), progressbar.OptionShowCount(), progressbar.OptionShowIts(),
@@ -66,8 +105,9 @@ func (c *decisionsExportCommand) export(
 	)
 	buffered := bufio.NewWriterSize(w, 1<<20)
 	out := c.exporter(buffered)
-	err := eachDecision(ctx, store, filter, func(d *admission.Decision) error {
+	err = eachDecision(ctx, store, filter, func(d *admission.Decision) error {
 		_ = bar.Add(1)
+		exported++
 		return out.Write(d)
 	})
 	if err == nil {
@@ -77,7 +117,7 @@ func (c *decisionsExportCommand) export(
 		err = buffered.Flush()
 	}
 	_ = bar.Finish()
-	return err
+	return exported, err
 }
 
 func (c *decisionsExportCommand) exporter(w io.Writer) exporter {

@@ -144,7 +144,7 @@ func TestExportsAreReadBackByWhatTheyAreFor(t *testing.T) {
 		export := func(format string, args ...string) []byte {
 			name := filepath.Join(folder, "decisions."+format)
 			code, text := runOnce(t, append([]string{
-				"decisions", "export", "--format", format, "--output-file", name, "--database-url", database,
+				"decisions", "export", "--until", "0s", "--format", format, "--output-file", name, "--database-url", database,
 			}, args...)...)
 			require.Zero(t, code, text)
 			written, err := os.ReadFile(name)

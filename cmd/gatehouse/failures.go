@@ -15,7 +15,7 @@ type failureMeter interface {
 }
 
 // failureLog writes the records of reviews that failed, after their answers. Where the store is what failed, and
-// stays away, they are lost and counted: an answer never waits for them.
+// stays away for failureAge, they are lost and counted: an answer never waits for them, and no export waits for longer.
 type failureLog struct {
 	ledger  recorder
 	meter   failureMeter
@@ -32,6 +32,8 @@ const (
 	maxPendingFailures = 1024
 	// failurePatience is how long one record may take.
 	failurePatience = 2 * time.Second
+	// failureAge is how old a review may be that is still recorded: what is older may have been exported.
+	failureAge = 2 * time.Minute
 )
 
 func newFailureLog(ledger recorder, meter failureMeter, logger *slog.Logger) *failureLog {
@@ -75,6 +77,10 @@ func (f *failureLog) drain(ctx context.Context) {
 }
 
 func (f *failureLog) write(ctx context.Context, failed admission.FailedReview) {
+	if time.Since(failed.At()) > failureAge {
+		f.meter.FailureKept(false)
+		return
+	}
 	limited, cancel := context.WithTimeout(ctx, failurePatience)
 	defer cancel()
 	d, unmasked := failed.Record(limited)

@@ -1,6 +1,8 @@
 package admission
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -19,27 +21,36 @@ type AuditState string
 const (
 	AuditRunning   AuditState = "running"
 	AuditFinished  AuditState = "finished"
-	AuditAbandoned AuditState = "abandoned" // the policies changed before it could go on
+	AuditAbandoned AuditState = "abandoned" // what its verdicts depend on changed before it could go on
 )
 
-// AuditRun is one look at every stored workspace with one revision of the policies.
+// AuditRun is one look at every stored workspace with one revision of the policies, one deployment and one query for
+// facts.
 type AuditRun struct {
-	ID         uuid.UUID        `json:"id"` // version 7: ordered by time
-	Hook       string           `json:"hook"`
-	State      AuditState       `json:"state"`
-	Enforce    bool             `json:"enforce"` // what would be denied was denied
-	Revision   string           `json:"policy_revision"`
-	StartedAt  time.Time        `json:"started_at"`
-	UpdatedAt  time.Time        `json:"updated_at"`
-	FinishedAt *time.Time       `json:"finished_at"`
-	Worked     time.Duration    `json:"-"`          // without the time in which it was interrupted
-	Cursor     uuid.UUID        `json:"-"`          // the last workspace that it has seen
-	Evaluated  int64            `json:"evaluated"`  // workspaces
-	Denied     int64            `json:"denied"`     // would be, or with Enforce were
-	Warned     int64            `json:"warned"`     // not denied, and not without violations
-	Failed     int64            `json:"failed"`     // gave no verdict, or could not be denied
-	Marked     int64            `json:"marked"`     // failed, by this run
-	Violations map[string]int64 `json:"violations"` // workspaces by code, of violations of all enforcements
+	ID            uuid.UUID        `json:"id"` // version 7: ordered by time
+	Hook          string           `json:"hook"`
+	State         AuditState       `json:"state"`
+	Enforce       bool             `json:"enforce"` // what would be denied was denied
+	Revision      string           `json:"policy_revision"`
+	Candidate     bool             `json:"candidate"`      // the policies were not those that servers had live when it was last begun or gone on with
+	Deployment    *Deployment      `json:"deployment"`     // nil if it was not kept, as of runs of earlier versions
+	FactsRevision string           `json:"facts_revision"` // of the query for facts, "" if it was not kept
+	StartedAt     time.Time        `json:"started_at"`
+	UpdatedAt     time.Time        `json:"updated_at"`
+	FinishedAt    *time.Time       `json:"finished_at"`
+	Worked        time.Duration    `json:"-"`          // without the time in which it was interrupted
+	Cursor        uuid.UUID        `json:"-"`          // the last workspace that it has seen
+	Evaluated     int64            `json:"evaluated"`  // workspaces
+	Denied        int64            `json:"denied"`     // would be, or with Enforce were
+	Warned        int64            `json:"warned"`     // not denied, and not without violations
+	Failed        int64            `json:"failed"`     // gave no verdict, or could not be denied
+	Marked        int64            `json:"marked"`     // failed, by this run
+	Violations    map[string]int64 `json:"violations"` // workspaces by code, of violations of all enforcements
+}
+
+// FactsRevision names a query for facts by what it says.
+func FactsRevision(query string) string {
+	return fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(query)))[:len("sha256:")+16]
 }
 
 // AuditFinding is one workspace that a run has something to say of.

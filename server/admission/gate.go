@@ -63,6 +63,9 @@ type FailedReview struct {
 	rules    Ruleset
 }
 
+// At is when the review began.
+func (f FailedReview) At() time.Time { return f.decision.At }
+
 // Record gives the decision to record. unmasked says why its input was erased, nil if it was not.
 func (f FailedReview) Record(ctx context.Context) (d Decision, unmasked error) {
 	d = f.decision

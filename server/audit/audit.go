@@ -19,8 +19,11 @@ const (
 	Hook = "register"
 	// Caller is the caller of what an audit denies.
 	Caller = "audit"
-	// Kept is how many runs are kept, with their findings.
+	// Kept is how many runs of the live policies are kept, with their findings, and how many of candidates: however
+	// many of these are tried, they push out none of those.
 	Kept = 30
+	// Most is how many runs are kept at most.
+	Most = 2 * Kept
 )
 
 var (
@@ -43,7 +46,8 @@ type Runs interface {
 	Audits(ctx context.Context, limit int) ([]admission.AuditRun, error)
 	// SaveAudit keeps a run as it is now, and new findings, in one transaction.
 	SaveAudit(ctx context.Context, run admission.AuditRun, findings []admission.AuditFinding) error
-	// PruneAudits deletes all but the newest so many runs, with their findings.
+	// PruneAudits deletes all but the newest so many runs of the live policies, and so many of candidates, with
+	// their findings.
 	PruneAudits(ctx context.Context, keep int) error
 }
 
@@ -71,13 +75,38 @@ const (
 	Failed      = "failed"
 )
 
+// Setting is what verdicts depend on besides the policies and what is stored.
+type Setting struct {
+	Deployment    admission.Deployment
+	FactsRevision string // of the query for facts
+}
+
+// of says whether the verdicts of a run were given in this setting.
+func (s Setting) of(run admission.AuditRun) bool {
+	return run.Deployment != nil && *run.Deployment == s.Deployment && run.FactsRevision == s.FactsRevision
+}
+
+// live says whether the verdicts of a run are those of servers in this setting.
+func (s Setting) live(run admission.AuditRun) bool { return !run.Candidate && s.of(run) }
+
+// Last gives the newest run that was seen to its end and whose verdicts are those of servers in this setting, nil
+// if there is none.
+func (s Setting) Last(runs []admission.AuditRun) *admission.AuditRun {
+	at := slices.IndexFunc(runs, func(r admission.AuditRun) bool { return r.State == admission.AuditFinished && s.live(r) })
+	if at < 0 {
+		return nil
+	}
+	return &runs[at]
+}
+
 // Options are what an Audit needs. Zero values but those of ports are defaults.
 type Options struct {
 	Workspaces Workspaces
 	Runs       Runs
 	Lock       Lock
-	Policies   func() Ruleset // that are live now, nil if none are
-	Deployment admission.Deployment
+	Policies   func() Ruleset // of the run, nil if there are none
+	Candidate  bool           // Policies gives what servers do not have live
+	Setting
 	// Gate denies, where the verdict marks. Its policies are replaced by those of the run. Nil: nothing is enforced.
 	Gate *admission.Gate
 
@@ -115,8 +144,8 @@ func New(options Options) *Audit {
 	return &Audit{options: options}
 }
 
-// Run goes on with the run that was interrupted, if it was one with the same policies and the same effect, or
-// makes a new one. When ctx ends it saves what it has and returns ctx's error with the run as it is. It gives
+// Run goes on with the run that was interrupted, if it was one with the same policies, setting and effect, or makes
+// a new one. When ctx ends it saves what it has and returns ctx's error with the run as it is. It gives
 // ErrBusy where another process audits.
 func (a *Audit) Run(ctx context.Context) (admission.AuditRun, error) {
 	var done admission.AuditRun
@@ -199,7 +228,7 @@ func (a *Audit) begin(ctx context.Context) (*run, error) {
 	if !rules.HasHook(Hook) {
 		return nil, fmt.Errorf("auditing: no policy defines the hook %s", Hook)
 	}
-	runs, err := a.options.Runs.Audits(ctx, Kept)
+	runs, err := a.options.Runs.Audits(ctx, Most)
 	if err != nil {
 		return nil, fmt.Errorf("reading the audits of before: %w", err)
 	}
@@ -224,11 +253,13 @@ func (a *Audit) begin(ctx context.Context) (*run, error) {
 			return nil, err
 		}
 	}
+	state.Candidate = a.options.Candidate // which it may have become since it was begun, or no longer be
 	return a.newWork(*state, rules), nil
 }
 
 func (a *Audit) continues(old admission.AuditRun, rules Ruleset) bool {
-	return !a.options.Fresh && old.Hook == Hook && old.Enforce == a.enforces() && old.Revision == rules.Revision()
+	return !a.options.Fresh && old.Hook == Hook && old.Enforce == a.enforces() && old.Revision == rules.Revision() &&
+		a.options.of(old)
 }
 
 func (a *Audit) enforces() bool { return a.options.Gate != nil }
@@ -238,9 +269,10 @@ func (a *Audit) newRun(ctx context.Context, rules Ruleset) (*admission.AuditRun,
 	if err != nil {
 		return nil, fmt.Errorf("making an id of an audit: %w", err)
 	}
-	now := a.now()
+	now, deployment := a.now(), a.options.Deployment
 	state := &admission.AuditRun{
 		ID: id, Hook: Hook, State: admission.AuditRunning, Enforce: a.enforces(), Revision: rules.Revision(),
+		Candidate: a.options.Candidate, Deployment: &deployment, FactsRevision: a.options.FactsRevision,
 		StartedAt: now, UpdatedAt: now, Violations: map[string]int64{},
 	}
 	err = a.options.Runs.SaveAudit(ctx, *state, nil)
@@ -252,12 +284,3 @@ func (a *Audit) newRun(ctx context.Context, rules Ruleset) (*admission.AuditRun,
 
 // now is in whole microseconds, as stores keep it.
 func (a *Audit) now() time.Time { return a.options.Now().UTC().Truncate(time.Microsecond) }
-
-// Last gives the newest run that was seen to its end, nil if there is none among those that are kept.
-func Last(runs []admission.AuditRun) *admission.AuditRun {
-	at := slices.IndexFunc(runs, func(r admission.AuditRun) bool { return r.State == admission.AuditFinished })
-	if at < 0 {
-		return nil
-	}
-	return &runs[at]
-}

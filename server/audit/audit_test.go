@@ -143,9 +143,12 @@ func TestAnInterruptedRunGoesOnWhereItWas(t *testing.T) {
 
 func TestAnInterruptedRunIsGivenUpWhereItWouldNotBeTheSame(t *testing.T) {
 	for name, change := range map[string]func(*memory, *rules, *audit.Options){
-		"other policies": func(_ *memory, r *rules, _ *audit.Options) { r.revision = "r2" },
-		"other effect":   func(m *memory, _ *rules, o *audit.Options) { o.Gate = m.gate() },
-		"asked to":       func(_ *memory, _ *rules, o *audit.Options) { o.Fresh = true },
+		"other policies":                 func(_ *memory, r *rules, _ *audit.Options) { r.revision = "r2" },
+		"other effect":                   func(m *memory, _ *rules, o *audit.Options) { o.Gate = m.gate() },
+		"other place":                    func(_ *memory, _ *rules, o *audit.Options) { o.Deployment.SaaS = true },
+		"other facts":                    func(_ *memory, _ *rules, o *audit.Options) { o.FactsRevision = "f2" },
+		"asked to":                       func(_ *memory, _ *rules, o *audit.Options) { o.Fresh = true },
+		"of before its setting was kept": func(m *memory, _ *rules, _ *audit.Options) { m.runs[0].Deployment = nil },
 	} {
 		m := newMemory(named(t, "a", "b", "c", "d")...)
 		r := &rules{revision: "r1"}
@@ -241,6 +244,45 @@ func TestTheLastRunsAreKept(t *testing.T) {
 		require.NoError(t, err)
 	}
 	require.Len(t, m.runs, audit.Kept)
+}
+
+func TestTheLastRunIsOneOfWhatServersHaveLive(t *testing.T) {
+	m := newMemory(named(t, "a")...)
+	here := audit.Setting{Deployment: admission.Deployment{SaaS: true}, FactsRevision: "f1"}
+	ran := func(change func(*audit.Options)) admission.AuditRun {
+		run, err := m.on(&rules{revision: "r1"}, func(o *audit.Options) { o.Setting = here }, change).Run(t.Context())
+		require.NoError(t, err)
+		return run
+	}
+	require.Nil(t, here.Last(m.runs))
+	live := ran(func(*audit.Options) {})
+	for range audit.Kept + 3 {
+		require.True(t, ran(func(o *audit.Options) { o.Candidate = true }).Candidate)
+	}
+	ran(func(o *audit.Options) { o.Deployment.SaaS = false })
+	ran(func(o *audit.Options) { o.FactsRevision = "f2" })
+	require.Equal(t, live, *here.Last(m.runs), "and it is kept")
+	require.LessOrEqual(t, len(m.runs), audit.Most)
+
+	live = ran(func(*audit.Options) {})
+	require.Equal(t, live, *here.Last(m.runs))
+	m.runs[0].State = admission.AuditAbandoned
+	require.NotEqual(t, live.ID, here.Last(m.runs).ID)
+}
+
+func TestARunOfCandidatesThatAreLiveWhenItGoesOnIsOneOfTheLive(t *testing.T) {
+	m := newMemory(named(t, "a", "b", "c")...)
+	r := &rules{revision: "r1"}
+	ctx, stop := context.WithCancel(t.Context())
+	r.stopAt(stop, 3)
+	first, err := m.on(r, func(o *audit.Options) { o.Candidate = true }).Run(ctx)
+	require.ErrorIs(t, err, context.Canceled)
+	require.True(t, first.Candidate)
+	r.before = nil
+	second, err := m.on(r).Run(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, first.ID, second.ID)
+	require.False(t, m.runs[0].Candidate)
 }
 
 func TestWorkspacesThatComeAndGoMeanwhileAreNoMistake(t *testing.T) {

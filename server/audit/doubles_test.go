@@ -107,7 +107,11 @@ func (m *memory) SaveAudit(ctx context.Context, run admission.AuditRun, findings
 func (m *memory) PruneAudits(_ context.Context, keep int) error {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
-	m.runs = m.runs[:min(keep, len(m.runs))]
+	kept := make(map[bool]int)
+	m.runs = slices.DeleteFunc(m.runs, func(r admission.AuditRun) bool {
+		kept[r.Candidate]++
+		return kept[r.Candidate] > keep
+	})
 	return nil
 }
 

@@ -15,7 +15,8 @@ import (
 const maxPause = time.Minute
 
 // Schedule audits until ctx ends: at once where a run was interrupted or none has been made, and else an interval
-// after the last one with the same effect began, whichever process made it.
+// after the last one with the same effect and setting began, whichever process made it. Those of candidates do not
+// count.
 func (a *Audit) Schedule(ctx context.Context, interval time.Duration) {
 	for ctx.Err() == nil {
 		wait, err := a.scheduled(ctx, interval)
@@ -47,11 +48,11 @@ func (a *Audit) scheduled(ctx context.Context, interval time.Duration) (time.Dur
 }
 
 func (a *Audit) untilDue(ctx context.Context, interval time.Duration) (time.Duration, error) {
-	runs, err := a.options.Runs.Audits(ctx, Kept)
+	runs, err := a.options.Runs.Audits(ctx, Most)
 	if err != nil {
 		return 0, fmt.Errorf("reading the audits of before: %w", err)
 	}
-	last := slices.IndexFunc(runs, func(r admission.AuditRun) bool { return r.Enforce == a.enforces() })
+	last := slices.IndexFunc(runs, func(r admission.AuditRun) bool { return r.Enforce == a.enforces() && a.options.live(r) })
 	if last < 0 || runs[last].State != admission.AuditFinished {
 		return 0, nil
 	}

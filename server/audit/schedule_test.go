@@ -140,6 +140,24 @@ func TestAScheduleThatEnforcesDoesNotCountWhatOnlyLooked(t *testing.T) {
 	})
 }
 
+func TestAScheduleDoesNotCountWhatServersDoNotHaveLive(t *testing.T) {
+	for name, change := range map[string]func(*audit.Options){
+		"candidates":       func(o *audit.Options) { o.Candidate = true },
+		"other deployment": func(o *audit.Options) { o.Deployment.SaaS = true },
+		"other facts":      func(o *audit.Options) { o.FactsRevision = "f2" },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			m := newMemory(named(t, "a")...)
+			_, err := m.on(&rules{}, change).Run(t.Context())
+			require.NoError(t, err)
+			ctx, stop := context.WithTimeout(t.Context(), 90*time.Minute)
+			defer stop()
+			m.on(&rules{}).Schedule(ctx, time.Hour)
+			require.Len(t, m.runs, 3, name)
+		})
+	}
+}
+
 func TestAScheduleOutlivesAStoreThatIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory(named(t, "a")...)
