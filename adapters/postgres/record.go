@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"gatehouse/server/admission"
 )
@@ -104,6 +105,14 @@ func (s *Store) Record(ctx context.Context, d admission.Decision) (admission.Dec
 	return d, nil
 }
 
+// isThere says whether an insert found that its decision had been written: it comes again because its first commit went
+// unheard. Nobody else has its id.
+func isThere(err error) bool {
+	const uniqueViolation = "23505"
+	var refused *pgconn.PgError
+	return errors.As(err, &refused) && refused.Code == uniqueViolation
+}
+
 // recordBatch is the flush of the group commit: one statement, and so one transaction.
 func (s *Store) recordBatch(ctx context.Context, batch []admission.Decision) ([]admission.Decision, error) {
 	given, err := newDecisionRows(batch)
@@ -112,7 +121,7 @@ func (s *Store) recordBatch(ctx context.Context, batch []admission.Decision) ([]
 	}
 	if !given.claiming {
 		_, err = s.pool.Exec(ctx, recordUnclaimedSQL, given.unclaimed()...)
-		if err != nil {
+		if err != nil && !(len(batch) == 1 && isThere(err)) {
 			return nil, because(ctx, fmt.Errorf("writing %d decisions: %w", len(batch), err))
 		}
 		return batch, nil

@@ -3,8 +3,8 @@
 --
 -- An insert of a uid waits for another transaction that is about to commit the same one, so of two requests
 -- with one uid exactly one gets it, in this batch or any other. Uids are claimed in order, lest two batches
--- wait for each other. A decision's id conflicts only when a batch comes again whose first commit went
--- unheard: then it is there already.
+-- wait for each other. A decision that comes again because its first commit went unheard is refused like any other
+-- whose uid was answered.
 with given as (
     select *
     from unnest(
@@ -36,7 +36,6 @@ written as (
         event_id, event, input, facts_us, policy_us, dry_run, error_code, error_detail, redaction
     from given
     where uid is null or error_code is not null or id in (select decision_id from claimed)
-    on conflict (id) do nothing
 ),
 refused as (
     select id, uid from given

@@ -19,6 +19,12 @@ type sample struct {
 	First       bool          // the load generator did not wait for a core
 }
 
+func perSecondOf(x sample) float64 { return x.PerSecond }
+
+func p99Of(x sample) time.Duration { return x.P99 }
+
+func nanosecondsOf(x sample) float64 { return float64(x.P99) }
+
 // target is a server under a load.
 type target struct {
 	rig.Load

@@ -15,19 +15,18 @@ import (
 
 // report is all that one run has measured.
 type report struct {
-	options     options
-	versions    versions
-	subjects    []*subject
-	memory      []float64 // MiB, in row B
-	breakdowns  []breakdown
-	sync        time.Duration // of the disk
-	connections []scaled
-	opas        []scaled // with as many connections
-	workspaces  []scaled
-	rules       []goBenchmark
-	policies    []goBenchmark
-	starts      []float64 // ms
-	took        time.Duration
+	options    options
+	versions   versions
+	subjects   []*subject
+	memory     []float64 // MiB, in row B
+	breakdowns []breakdown
+	sync       time.Duration // of the disk
+	crowds     []crowd
+	workspaces []scaled
+	rules      []goBenchmark
+	policies   []goBenchmark
+	starts     []float64 // ms
+	took       time.Duration
 }
 
 type versions struct {
@@ -93,7 +92,7 @@ func (rep *report) measure(ctx context.Context, r *servers) (err error) {
 	if !o.has("F") {
 		return nil
 	}
-	rep.connections, rep.opas, err = o.varyConnections(ctx, r)
+	rep.crowds, err = o.varyConnections(ctx, rep.subjects)
 	if err != nil {
 		return err
 	}
@@ -132,6 +131,7 @@ func (rep report) markdown() string {
 		time.Now().UTC().Format("2006-01-02"), rep.took.Round(time.Second), v.Commit, runtime.NumCPU(), v.Processor, v.Memory, v.Kernel,
 		runtime.Version(), v.opa, v.postgres, v.Load, rig.Milliseconds(rep.sync), o.rounds, o.seconds, connections, rep.priority())
 	rep.writeServers(&b)
+	rep.writeCrowds(&b)
 	rep.writeBreakdown(&b)
 	rep.writeGrowth(&b)
 	return b.String()
@@ -157,10 +157,8 @@ func (rep report) writeServers(b *strings.Builder) {
 			baseline = *s
 		}
 	}
-	perSecondOf := func(x sample) float64 { return x.PerSecond }
-	p99Of := func(x sample) float64 { return float64(x.P99) }
 	for _, s := range rep.subjects {
-		faster, slower := paired(s.samples, baseline.samples, perSecondOf), paired(s.samples, baseline.samples, p99Of)
+		faster, slower := paired(s.samples, baseline.samples, perSecondOf), paired(s.samples, baseline.samples, nanosecondsOf)
 		perSecond := rig.MedianOf(s.samples, perSecondOf)
 		cpu := fmt.Sprintf("%.0f µs", rig.MedianOf(s.samples, func(x sample) float64 { return float64(x.ServerCPU) / 1000 }))
 		if s.target.watch != 0 {
@@ -172,8 +170,8 @@ func (rep report) writeServers(b *strings.Builder) {
 			reached = mark((want.faster == 0 || faster >= want.faster) && (want.p99 == 0 || slower <= want.p99) && perSecond >= want.perSecond)
 		}
 		_, _ = fmt.Fprintf(b, "| %s | %s | %s | %s | %s | %s | %.2f (%.2f) | %.2f (%.2f) | %s | %s |\n", s.row, s.name, rig.Thousands(perSecond),
-			ms(s.samples, func(x sample) time.Duration { return x.P50 }), ms(s.samples, func(x sample) time.Duration { return x.P99 }),
-			cpu, faster, paired(s.turns, baseline.turns, perSecondOf), slower, paired(s.turns, baseline.turns, p99Of), want.text, reached)
+			ms(s.samples, func(x sample) time.Duration { return x.P50 }), ms(s.samples, p99Of),
+			cpu, faster, paired(s.turns, baseline.turns, perSecondOf), slower, paired(s.turns, baseline.turns, nanosecondsOf), want.text, reached)
 	}
 }
 
@@ -210,10 +208,9 @@ func (rep report) writeGrowth(b *strings.Builder) {
 		line("F", fmt.Sprintf("%s to %s workspaces in Postgres, full review", rig.Thousands(float64(rep.workspaces[0].at)), rig.Thousands(float64(rep.workspaces[n-1].at))),
 			fmt.Sprintf("%s/s, then %s/s: %.0f %%", rig.Thousands(first), rig.Thousands(last), 100*last/first), "flat", last/first > 0.9)
 	}
-	if len(rep.connections) > 0 {
-		text, least := keepsUp(rep.connections)
+	if crowd := find(rep.crowds, func(s *subject) bool { return s.row == "B" }); crowd != nil {
+		text, least := keepsUp(crowd)
 		line("F", "1 to 256 connections, full review on Postgres", text, "never under 80 % of the best", least >= 0.8)
-		_, _ = fmt.Fprintf(b, "| F | the same, beside `opa run` with as many connections | %s | | |\n", beside(rep.connections, rep.opas))
 	}
 	if len(rep.starts) > 0 {
 		line("G", "from start to ready, embedded policies, new SQLite file", fmt.Sprintf("%.0f ms", rig.Median(rep.starts)), "100 ms", rig.Median(rep.starts) <= 100)
@@ -223,9 +220,7 @@ func (rep report) writeGrowth(b *strings.Builder) {
 	}
 }
 
-func rates(s scaled) float64 {
-	return rig.MedianOf(s.samples, func(x sample) float64 { return x.PerSecond })
-}
+func rates(s scaled) float64 { return rig.MedianOf(s.samples, perSecondOf) }
 
 // keepsUp is what throughput falls to with more connections than are best.
 func keepsUp(all []scaled) (string, float64) {
@@ -241,16 +236,6 @@ func keepsUp(all []scaled) (string, float64) {
 		}
 	}
 	return fmt.Sprintf("%s: %.0f %%", strings.Join(each, ", "), 100*least), least
-}
-
-// beside are the ratios of throughputs.
-func beside(ours, opas []scaled) string {
-	var each []string
-	for i, one := range ours {
-		ratio := paired(one.samples, opas[i].samples, func(x sample) float64 { return x.PerSecond })
-		each = append(each, fmt.Sprintf("%.2f × at %d", ratio, one.at))
-	}
-	return strings.Join(each, ", ")
 }
 
 func mark(reached bool) string {

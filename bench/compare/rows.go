@@ -174,45 +174,6 @@ type scaled struct {
 	samples []sample
 }
 
-// connectionCounts are those of row F.
-var connectionCounts = []int{1, 4, 16, 64, 256}
-
-// varyConnections gives what Gatehouse on Postgres does with each number of connections, and OPA beside it.
-func (o options) varyConnections(ctx context.Context, r *servers) (ours, opas []scaled, err error) {
-	reviews, err := rig.Reviews(rig.Mixed())
-	if err != nil {
-		return nil, nil, err
-	}
-	queries, err := opaQueries(rig.Mixed())
-	if err != nil {
-		return nil, nil, err
-	}
-	ours, opas = make([]scaled, len(connectionCounts)), make([]scaled, len(connectionCounts))
-	for range o.rounds {
-		for i, count := range connectionCounts {
-			err = ours[i].take(ctx, o, newTarget(r.postgres, reviews), count)
-			if err == nil {
-				err = opas[i].take(ctx, o, newTarget(r.opaServer, queries), count)
-			}
-			if err != nil {
-				return nil, nil, err
-			}
-		}
-	}
-	return ours, opas, nil
-}
-
-func (s *scaled) take(ctx context.Context, o options, t target, count int) error {
-	t.Connections = count
-	measured, err := t.measure(ctx, o.self, o.seconds/2)
-	if err != nil {
-		return err
-	}
-	s.at, s.samples = count, append(s.samples, measured)
-	o.progress("%3d connections to %s: %7.0f/s  p99 %6.2f ms", count, t.Server, measured.PerSecond, rig.Milliseconds(measured.P99))
-	return nil
-}
-
 // asked are as many workspaces as are asked for, whatever number is stored.
 const asked = 1_000
 
