@@ -121,7 +121,7 @@ func (s *Store) recordBatch(ctx context.Context, batch []admission.Decision) ([]
 	}
 	if !given.claiming {
 		_, err = s.pool.Exec(ctx, recordUnclaimedSQL, given.unclaimed()...)
-		if err != nil && !(len(batch) == 1 && isThere(err)) {
+		if err != nil && (len(batch) > 1 || !isThere(err)) {
 			return nil, because(ctx, fmt.Errorf("writing %d decisions: %w", len(batch), err))
 		}
 		return batch, nil
