@@ -11,3 +11,8 @@ func (s *Store) RecordBatch(ctx context.Context, batch []admission.Decision) err
 	_, err := s.recordBatch(ctx, batch)
 	return err
 }
+
+// StatementsOnOwnTables are those that are asked for each batch, by what they do.
+func StatementsOnOwnTables() map[string]string {
+	return map[string]string{"last events": lastEventsSQL, "uids": answeredSQL, "events": eventsAfterSQL}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -306,4 +307,32 @@ where generic_plans + custom_plans > 2 * $1`, customAtFirst).Scan(&statements, &
 	require.NoError(t, err)
 	require.GreaterOrEqual(t, statements, 6)
 	require.Empty(t, replanned)
+}
+
+// Postgres keeps the plan that it made while a table was small, until the table is analyzed. By then a plan that reads
+// all of it has cost more with each batch. (The registry's tables are there before Gatehouse is.)
+func TestStatementsOnOwnTablesThatWerePlannedWhileTheseWereSmallUseIndexes(t *testing.T) {
+	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent))
+	for _, id := range h.putWorkspaces(t, 5) {
+		d := deniedDecision(t, id)
+		d.UID = d.ID.String()
+		_, err := h.mark(t.Context(), t, d)
+		require.NoError(t, err)
+	}
+	registry, err := h.registry.Acquire(t.Context())
+	require.NoError(t, err)
+	defer registry.Release()
+	_, err = registry.Exec(t.Context(), "set plan_cache_mode = force_generic_plan")
+	require.NoError(t, err)
+	for name, statement := range postgres.StatementsOnOwnTables() {
+		prepared, err := registry.Conn().Prepare(t.Context(), name, statement)
+		require.NoError(t, err)
+		arguments := strings.TrimSuffix(strings.Repeat("null, ", len(prepared.ParamOIDs)), ", ")
+		rows, err := registry.Query(t.Context(), fmt.Sprintf("explain (costs off) execute %q (%s)", name, arguments),
+			pgx.QueryExecModeSimpleProtocol)
+		require.NoError(t, err)
+		plan, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		require.NoError(t, err)
+		assert.NotContains(t, strings.Join(plan, "\n"), "Seq Scan", name)
+	}
 }
