@@ -20,7 +20,7 @@ const (
 	// wakePause is how long one notification does for what is committed after it. A deny alone is told of at once; of
 	// hundreds of transactions a second each would take as long again to tell of, and to hear of, as it took itself.
 	// River's workers do not look more often either.
-	wakePause = 10 * time.Millisecond
+	wakePause = 5 * time.Millisecond
 )
 
 // wakeUp tells who waits for events that some were committed. It is not part of the transactions that write them,

@@ -42,7 +42,7 @@ func heard(t *testing.T, url string) *atomic.Int64 {
 
 // A notification is a transaction that every replica hears of: it must not come with each deny of a busy server.
 func TestDeniesThatFollowEachOtherAreToldOfTogether(t *testing.T) {
-	const denies, pause = 60, 10 * time.Millisecond
+	const denies, pause = 60, 5 * time.Millisecond
 	url := testenv.DatabaseURL(t, testenv.RegistryCurrent)
 	h := newHarness(t, url)
 	told := heard(t, url)
