@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -105,12 +106,16 @@ func (s *Store) Record(ctx context.Context, d admission.Decision) (admission.Dec
 	return d, nil
 }
 
-// isThere says whether an insert found that its decision had been written: it comes again because its first commit went
-// unheard. Nobody else has its id.
-func isThere(err error) bool {
+// isThere says whether an insert was refused because its decision had been written: it comes again because its first
+// commit went unheard. A trigger of somebody else's can be refused for a key too, so the ledger is asked.
+func (s *Store) isThere(ctx context.Context, id uuid.UUID, refusal error) bool {
 	const uniqueViolation = "23505"
 	var refused *pgconn.PgError
-	return errors.As(err, &refused) && refused.Code == uniqueViolation
+	if !errors.As(refusal, &refused) || refused.Code != uniqueViolation {
+		return false
+	}
+	_, err := s.Decision(ctx, id)
+	return err == nil
 }
 
 // recordBatch is the flush of the group commit: one statement, and so one transaction.
@@ -121,7 +126,7 @@ func (s *Store) recordBatch(ctx context.Context, batch []admission.Decision) ([]
 	}
 	if !given.claiming {
 		_, err = s.pool.Exec(ctx, recordUnclaimedSQL, given.unclaimed()...)
-		if err != nil && (len(batch) > 1 || !isThere(err)) {
+		if err != nil && (len(batch) > 1 || !s.isThere(ctx, batch[0].ID, err)) {
 			return nil, because(ctx, fmt.Errorf("writing %d decisions: %w", len(batch), err))
 		}
 		return batch, nil

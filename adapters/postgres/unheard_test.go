@@ -192,3 +192,22 @@ func TestARecordThatComesAgainIsAnsweredAsItWasRecorded(t *testing.T) {
 		}
 	}
 }
+
+// What refuses an insert may be a trigger of the operator's, on another table: then nothing was written, and nothing
+// may be answered.
+func TestARecordThatIsRefusedForAnotherTablesKeyIsNotAnswered(t *testing.T) {
+	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent))
+	id := h.platformRow(t)
+	h.exec(t, "create table copies (workspace_id uuid primary key)")
+	h.exec(t, `create function copy_decision() returns trigger language plpgsql as
+		$$ begin insert into copies values (new.workspace_id); return new; end $$`)
+	h.exec(t, "create trigger copied before insert on gatehouse.decisions for each row execute function copy_decision()")
+	first, second := allowedDecision(t, id), allowedDecision(t, id)
+	_, err := h.store.Record(t.Context(), first)
+	require.NoError(t, err)
+
+	_, err = h.store.Record(t.Context(), second)
+
+	require.ErrorContains(t, err, "copies_pkey")
+	require.Equal(t, []uuid.UUID{first.ID}, h.Decisions(t, id))
+}
