@@ -123,3 +123,13 @@ func TestBatchesAskForEveryWorkspaceEquallyOften(t *testing.T) {
 		require.Equal(t, 25*bytes.Count(alone[i*255], []byte(w.ID.String())), asked)
 	}
 }
+
+func TestAGoalIsReachedByAllThatItSays(t *testing.T) {
+	opa := []sample{{PerSecond: 100, P99: 10}, {PerSecond: 200, P99: 20}}
+	ours := []sample{{PerSecond: 250, P99: 5}, {PerSecond: 500, P99: 10}}
+	require.True(t, goal{faster: 2.5, p99: 0.5, perSecond: 375}.reachedBy(ours, opa))
+	require.True(t, goal{}.reachedBy(ours, opa))
+	for _, missed := range []goal{{faster: 2.6}, {p99: 0.49}, {perSecond: 376}} {
+		require.False(t, missed.reachedBy(ours, opa))
+	}
+}

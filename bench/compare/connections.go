@@ -11,10 +11,10 @@ import (
 	"gatehouse/bench/rig"
 )
 
-// connectionCounts are those of row F.
+// connectionCounts are those of the table of callers, and of row F.
 var connectionCounts = []int{1, 4, 16, 64, 256}
 
-// recording are the rows that it is about.
+// recording are the rows of the table of callers, beside OPA.
 var recording = []string{"B", "C", "D"}
 
 // crowd is a subject with ever more connections.

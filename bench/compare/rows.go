@@ -28,6 +28,12 @@ type goal struct {
 	perSecond float64 // at least; 0 likewise
 }
 
+func (g goal) reachedBy(samples, opa []sample) bool {
+	return (g.faster == 0 || paired(samples, opa, perSecondOf) >= g.faster) &&
+		(g.p99 == 0 || paired(samples, opa, nanosecondsOf) <= g.p99) &&
+		rig.MedianOf(samples, perSecondOf) >= g.perSecond
+}
+
 const (
 	opaName  = "`opa run --server`, stores nothing"
 	bareName = "a bare net/http handler, decides nothing"
@@ -143,9 +149,9 @@ func (rep *report) measureSubject(ctx context.Context, r *servers, s *subject) e
 		return err
 	}
 	s.samples = append(s.samples, measured)
-	s.target.TakeTurns = true
-	measured, err = run()
-	s.target.TakeTurns = false
+	turning := *s
+	turning.target.TakeTurns = true
+	measured, err = turning.run(ctx, o.self, o.seconds)
 	s.turns = append(s.turns, measured)
 	return err
 }

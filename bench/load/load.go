@@ -1,9 +1,10 @@
 //go:build linux
 
 // Package load is a load generator that costs little beside what it measures, and waits for none of it where it may: one
-// thread, which comes first at the cores, one epoll, requests that are ready to be sent. It keeps a fixed number of connections busy (closed loop), so it finds what a server can
-// do; how long requests take at a given rate is what gatehouse bench is for. It speaks as much HTTP/1.1 as
-// the servers here answer with: a status, a Content-Length, and connections that stay open.
+// thread, which comes first at the cores, one epoll, requests that are ready to be sent. It keeps a fixed number of
+// connections busy (closed loop), so it finds what a server can do; how long requests take at a given rate is what
+// gatehouse bench is for. It speaks as much HTTP/1.1 as the servers here answer with: a status, a Content-Length, and
+// connections that stay open.
 package load
 
 import (
