@@ -91,8 +91,8 @@ func saveRun(ctx context.Context, tx *sql.Tx, r admission.AuditRun) error {
 		saas = sql.Null[bool]{V: r.Deployment.SaaS, Valid: true}
 	}
 	_, err = tx.ExecContext(ctx, saveRunSQL, r.ID.String(), r.Hook, string(r.State), r.Enforce, r.Revision,
-		r.Candidate, saas, r.FactsRevision, timeText(r.StartedAt), timeText(r.UpdatedAt), finished, r.Worked.Microseconds(), r.Cursor.String(),
-		r.Evaluated, r.Denied, r.Warned, r.Failed, r.Marked, string(violations))
+		r.Candidate, saas, r.FactsRevision, timeText(r.StartedAt), timeText(r.UpdatedAt), finished,
+		r.Worked.Microseconds(), r.Cursor.String(), r.Evaluated, r.Denied, r.Warned, r.Failed, r.Marked, string(violations))
 	return err
 }
 
@@ -151,8 +151,8 @@ func scanRun(rows *sql.Rows) (r admission.AuditRun, err error) {
 	var workedUS int64
 	var saas sql.Null[bool]
 	var violations sql.RawBytes
-	err = rows.Scan(&r.ID, &r.Hook, &r.State, &r.Enforce, &r.Revision, &r.Candidate, &saas, &r.FactsRevision, &started, &updated, &finished, &workedUS,
-		&r.Cursor, &r.Evaluated, &r.Denied, &r.Warned, &r.Failed, &r.Marked, &violations)
+	err = rows.Scan(&r.ID, &r.Hook, &r.State, &r.Enforce, &r.Revision, &r.Candidate, &saas, &r.FactsRevision,
+		&started, &updated, &finished, &workedUS, &r.Cursor, &r.Evaluated, &r.Denied, &r.Warned, &r.Failed, &r.Marked, &violations)
 	if err != nil {
 		return r, err
 	}
@@ -200,8 +200,7 @@ func (s *Store) LiveRevision(ctx context.Context) (string, error) {
 }
 
 // PruneAudits deletes all but the newest so many runs of the live policies, and so many of candidates, with their
-// findings. A run goes after its findings, so that
-// one that was interrupted is found again.
+// findings. A run goes after its findings, so that one that was interrupted is found again.
 func (s *Store) PruneAudits(ctx context.Context, keep int) error {
 	err := s.pruneAudits(ctx, keep)
 	if err != nil {

@@ -42,7 +42,7 @@ type serveCommand struct {
 
 	FactsTimeout    time.Duration `help:"Deadline of the facts query." default:"500ms"`
 	PolicyTimeout   time.Duration `help:"Deadline of an evaluation." default:"250ms"`
-	RequestTimeout  time.Duration `help:"Deadline of a request, from its arrival to its answer." default:"2s"`
+	RequestTimeout  time.Duration `help:"Deadline of a request, from its arrival to its answer; at most 2m." default:"2s"`
 	ShutdownTimeout time.Duration `help:"How long requests under way may take to end when the server is told to stop." default:"10s"`
 
 	MaxBodyBytes  int64 `help:"Largest body of a request." default:"1048576"`
@@ -151,6 +151,9 @@ func (c *serveCommand) check() error {
 	}
 	if c.RateLimit < 0 {
 		return errors.New("--rate-limit must not be negative")
+	}
+	if c.RequestTimeout > failureAge {
+		return fmt.Errorf("--request-timeout must be at most %v: exports take for complete what is %v old", failureAge, exportDelay)
 	}
 	err := c.auditFlags.check(c.DryRun)
 	if err != nil {

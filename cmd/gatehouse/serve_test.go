@@ -44,6 +44,7 @@ func TestServeDoesNotStartOnWhatItCannotServe(t *testing.T) {
 		"no port":               {[]string{"--listen=127.0.0.1"}, "--listen: "},
 		"short token":           {[]string{"--registry-token=hunter2"}, "--registry-token: the token of registry is shorter than 16 characters"},
 		"bad tokens file":       {[]string{"--tokens-file", file(t, "tokens.yaml", "tokens: []")}, "tokens file: no tokens"},
+		"too long a request":    {[]string{"--request-timeout=2m1s"}, "--request-timeout must be at most 2m0s"},
 		"too short a retention": {[]string{"--retention=23h"}, "--retention must be at least 24h, or 0 to keep all decisions"},
 		"other database":        {[]string{"--database-url=mysql://x"}, "--database-url is neither postgres://… nor sqlite:PATH"},
 		"bad Postgres URL":      {[]string{"--database-url=postgres://:x:y/"}, "gatehouse: "},

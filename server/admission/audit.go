@@ -32,7 +32,7 @@ type AuditRun struct {
 	State         AuditState       `json:"state"`
 	Enforce       bool             `json:"enforce"` // what would be denied was denied
 	Revision      string           `json:"policy_revision"`
-	Candidate     bool             `json:"candidate"`      // the policies were not those that servers had live when it was last begun or gone on with
+	Candidate     bool             `json:"candidate"`      // its policies were not live when it was last begun or gone on with
 	Deployment    *Deployment      `json:"deployment"`     // nil if it was not kept, as of runs of earlier versions
 	FactsRevision string           `json:"facts_revision"` // of the query for facts, "" if it was not kept
 	StartedAt     time.Time        `json:"started_at"`
