@@ -234,27 +234,37 @@ func TestAFlushThatGivesTooFewResultsIsAnError(t *testing.T) {
 }
 
 func TestCloseWritesWhatIsQueuedAndThenRefuses(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := &recorder{started: make(chan struct{}, 100), hold: make(chan struct{})}
-		g := groupcommit.New(groupcommit.Options{}, r.flush)
-		var callers sync.WaitGroup
-		for n := 1; n <= 4; n++ {
-			callers.Go(func() {
-				_, err := g.Do(t.Context(), n)
-				assert.NoError(t, err)
-			})
-		}
-		synctest.Wait()
-		callers.Go(g.Close)
-		synctest.Wait()
+	for name, options := range map[string]groupcommit.Options{
+		"one flusher": {},
+		"several, of which one is at work while the others wait": {Flushers: 3, Overtake: time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { requireCloseWritesAll(t, options) })
+		})
+	}
+}
 
-		_, err := g.Do(t.Context(), 5)
-		require.ErrorIs(t, err, groupcommit.ErrClosed)
+func requireCloseWritesAll(t *testing.T, options groupcommit.Options) {
+	t.Helper()
+	r := &recorder{started: make(chan struct{}, 100), hold: make(chan struct{})}
+	g := groupcommit.New(options, r.flush)
+	var callers sync.WaitGroup
+	for n := 1; n <= 4; n++ {
+		callers.Go(func() {
+			_, err := g.Do(t.Context(), n)
+			assert.NoError(t, err)
+		})
+		synctest.Wait() // the first is under way, and the others are queued
+	}
+	callers.Go(g.Close)
+	synctest.Wait()
 
-		close(r.hold)
-		callers.Wait()
-		require.Equal(t, []int{1, 2, 3, 4}, r.written())
-	})
+	_, err := g.Do(t.Context(), 5)
+	require.ErrorIs(t, err, groupcommit.ErrClosed)
+
+	close(r.hold)
+	callers.Wait()
+	require.Equal(t, []int{1, 2, 3, 4}, r.written())
 }
 
 func TestEveryItemIsWrittenOnceAndItsResultReachesItsCaller(t *testing.T) {
