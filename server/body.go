@@ -7,6 +7,7 @@ import (
 	"mime"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"gatehouse/server/admission"
@@ -30,12 +31,20 @@ func (s *Server) bodyDeadline(next http.Handler) http.Handler {
 
 const jsonType = "application/json"
 
-func isJSON(contentType string) bool {
+// checkContentType takes JSON in UTF-8, which JSON is in unless it is said otherwise.
+func checkContentType(contentType string) error {
 	if contentType == jsonType {
-		return true
+		return nil
 	}
-	media, _, err := mime.ParseMediaType(contentType)
-	return err == nil && media == jsonType
+	media, parameters, err := mime.ParseMediaType(contentType)
+	if err != nil || media != jsonType {
+		return &admission.Error{Code: admission.CodeUnsupportedMediaType, Detail: "the Content-Type is not application/json"}
+	}
+	charset, given := parameters["charset"]
+	if given && !strings.EqualFold(charset, "utf-8") && !strings.EqualFold(charset, "utf8") {
+		return &admission.Error{Code: admission.CodeUnsupportedMediaType, Detail: "the charset of the Content-Type is not utf-8"}
+	}
+	return nil
 }
 
 // mostKept is how much space a body gets because it says that it is long, and how much is kept for the next one.
@@ -73,14 +82,15 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request, limit int64) (
 // readInto reads a JSON body of up to limit bytes. It lifts the read deadline, because net/http goes on reading
 // to notice a client that hangs up, and would take the deadline for that.
 func (s *Server) readInto(buffer *bytes.Buffer, w http.ResponseWriter, r *http.Request, limit int64) error {
-	if !isJSON(r.Header.Get("Content-Type")) {
-		return &admission.Error{Code: admission.CodeUnsupportedMediaType, Detail: "the Content-Type is not application/json"}
+	err := checkContentType(r.Header.Get("Content-Type"))
+	if err != nil {
+		return err
 	}
 	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
 		return &admission.Error{Code: admission.CodeUnsupportedMediaType, Detail: "the body has a Content-Encoding"}
 	}
 	buffer.Grow(int(max(0, min(r.ContentLength, mostKept))) + bytes.MinRead)
-	_, err := buffer.ReadFrom(http.MaxBytesReader(w, r.Body, limit))
+	_, err = buffer.ReadFrom(http.MaxBytesReader(w, r.Body, limit))
 	if err == nil {
 		err = http.NewResponseController(w).SetReadDeadline(time.Time{})
 	}

@@ -2,6 +2,7 @@ package server
 
 import (
 	"net/http"
+	"strings"
 
 	"gatehouse/server/admission"
 )
@@ -54,7 +55,7 @@ func (s *Server) reviewPayload(w http.ResponseWriter, r *http.Request) (admissio
 	}
 	// A raw payload does not say that anybody checked a token. Taken for unproven, it can be denied and
 	// cannot mark a workspace by claiming to be it.
-	proof := admission.CallerProof(r.Header.Get(proofHeader))
+	proof := admission.CallerProof(strings.Join(r.Header.Values(proofHeader), ", ")) // of two, neither counts
 	if proof == "" {
 		proof = admission.Bootstrap
 	}

@@ -3,8 +3,10 @@ package server_test
 import (
 	"context"
 	"net/http"
+	"strings"
 	"testing"
 
+	"github.com/go-json-experiment/json"
 	"github.com/stretchr/testify/require"
 
 	"gatehouse/server/admission"
@@ -63,6 +65,43 @@ func TestTheRelayRefusesWhatItCannotRead(t *testing.T) {
 	require.Equal(t, 415, got.status)
 	require.JSONEq(t, `{"error":"the Content-Type is not application/json","code":"unsupported_media_type"}`, got.body)
 	require.Equal(t, 405, s.send(http.MethodGet, "/registry/register", "").status)
+}
+
+// A payload with a name that the registry would take for another one is refused and not decided: it is this body that
+// a proxy passes on.
+func TestTheRelayRefusesRespeltNames(t *testing.T) {
+	reviewed := false
+	s := serveReviewer(t, func(ctx context.Context, r admission.Review) (admission.Decision, error) {
+		reviewed = true
+		return allow(ctx, r)
+	})
+	for members, name := range map[string]string{
+		`"ID": "00000000-0000-4000-8000-000000000002"`: "ID",
+		`"Kind": "platform"`:                           "Kind",
+		`"URL": "http://169.254.169.254/"`:             "URL",
+		"\"\u212aind\": \"platform\"":                  `\u212aind`,
+		"\"mcp_\u017ferver_present\": false":           `mcp_\u017ferver_present`,
+	} {
+		body := strings.TrimSuffix(payload, "}") + ", " + members + "}"
+		got := s.relay(body)
+		require.Equal(t, 400, got.status, body)
+		var answered map[string]string
+		require.NoError(t, json.Unmarshal([]byte(got.body), &answered))
+		require.Contains(t, answered["error"], `"`+name+`"`)
+		require.Equal(t, "malformed_request", answered["code"])
+		requireProblem(t, s.register(`{"workspace": `+body+`}`), 400, admission.CodeMalformedRequest)
+	}
+	require.False(t, reviewed)
+}
+
+// Of two headers that say how a caller proved itself, a client may have sent the one and a proxy the other.
+func TestTheRelayRefusesTwoProofs(t *testing.T) {
+	s := serve(t, nil)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL+"/registry/register", strings.NewReader(payload))
+	require.NoError(t, err)
+	request.Header.Set("Content-Type", "application/json")
+	request.Header["Gatehouse-Caller-Proof"] = []string{"install", "bootstrap"}
+	require.Equal(t, 400, s.do(request).status)
 }
 
 func TestTheRelayTakesACallerForUnprovenUnlessTold(t *testing.T) {

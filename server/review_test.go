@@ -148,11 +148,18 @@ func withMembers(members string) string {
 
 func TestOnlyPlainJSONIsRead(t *testing.T) {
 	s := serve(t, nil)
-	for _, media := range []string{"application/json", "application/json; charset=utf-8", "Application/JSON"} {
+	for _, media := range []string{
+		"application/json", "application/json; charset=utf-8", "Application/JSON", "application/json;Charset=UTF-8",
+		`application/json; charset="Utf-8"`, "application/json; charset=utf8", "application/json; profile=x",
+	} {
 		require.Equal(t, 200, s.register(registerBody, "Content-Type", media).status, media)
 	}
 	for _, media := range []string{"", "text/plain", "application/x-www-form-urlencoded", "application/problem+json", "application/json; charset", "/"} {
 		requireProblem(t, s.register(registerBody, "Content-Type", media), 415, admission.CodeUnsupportedMediaType)
+	}
+	for _, charset := range []string{"utf-16", "UTF-16LE", `"utf-16"`, "utf-32", "iso-8859-1", "us-ascii", `""`, "utf-8; charset=utf-16", "*=UTF-8''utf-16"} {
+		got := s.register(registerBody, "Content-Type", "application/json; charset="+charset)
+		requireProblem(t, got, 415, admission.CodeUnsupportedMediaType)
 	}
 	var packed bytes.Buffer
 	writer := gzip.NewWriter(&packed)

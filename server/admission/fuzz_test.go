@@ -27,6 +27,7 @@ func FuzzDecodeReview(f *testing.F) {
 		envelope(withID(`"kind": {"kind": "platform"}, "url": null`)), envelope(withID(`"kind": ["platform"], "url": -1.5e3`)),
 		envelope(withID(`"a": ` + strings.Repeat("[", 62) + strings.Repeat("]", 62))),
 		envelope(withID(`"a": ` + strings.Repeat("[", 63) + strings.Repeat("]", 63))),
+		envelope(withID("\"\u212aind\": \"platform\", \"URL\": \"\"")), envelope(withID(`"kind": "workspace", "Kind": "platform"`)),
 		envelope(withID("")) + " {}", `{"Workspace": {}}`,
 	} {
 		f.Add([]byte(seed))
@@ -52,6 +53,14 @@ func FuzzDecodeReview(f *testing.F) {
 		read, err := admission.ParseWorkspaceID(id)
 		require.NoError(t, err)
 		require.Equal(t, read, got.WorkspaceID)
+
+		var theirs registered
+		if stdjson.Unmarshal(got.Workspace, &theirs) == nil {
+			mode, _ := members["delivery_mode"].(string)
+			present, told := members["mcp_server_present"].(bool)
+			require.Equal(t, []string{id, kind, url, mode}, []string{theirs.ID, theirs.Kind, theirs.URL, theirs.DeliveryMode}, "the registry reads the same")
+			require.Equal(t, told && !present, theirs.MCPServerPresent != nil && !*theirs.MCPServerPresent)
+		}
 
 		facts, err := admission.NewFacts(false, nil, nil, nil)
 		require.NoError(t, err)

@@ -10,19 +10,26 @@ import (
 // there.
 type named struct{ id, url, kind string }
 
-// namedOf looks into a workspace that has been read strictly: it is a valid object and has no name twice.
-func namedOf(workspace jsontext.Value) (found named) {
+// namedOf looks into a workspace that has been read strictly: it is a valid object and has no name twice. It refuses
+// one with a name that a reader who minds no case takes for another.
+func namedOf(workspace jsontext.Value) (found named, _ error) {
+	folded := true // every name is its own fold
 	eachMember(workspace, func(quoted, value jsontext.Value) {
-		switch string(nameIn(quoted)) {
+		switch name := nameIn(quoted); string(name) {
 		case "id":
 			found.id = stringOf(value)
 		case "url":
 			found.url = stringOf(value)
 		case "kind":
 			found.kind = stringOf(value)
+		default:
+			folded = folded && isFolded(name)
 		}
 	})
-	return found
+	if folded { // as nearly always; distinct names that are their own fold are distinct for everybody
+		return found, nil
+	}
+	return found, checkNames(workspace)
 }
 
 // nameIn is what a JSON string says, however it is spelt.

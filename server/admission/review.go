@@ -130,7 +130,10 @@ func (e envelope) review(hook string) (Review, error) {
 		return Review{}, Malformed("workspace is required and is an object")
 	}
 
-	known := namedOf(e.Workspace)
+	known, err := namedOf(e.Workspace)
+	if err != nil {
+		return Review{}, Malformed(err.Error())
+	}
 	id, err := ParseWorkspaceID(known.id)
 	if err != nil {
 		return Review{}, Malformed(err.Error())

@@ -120,7 +120,7 @@ func TestMalformedReviewsAreRefused(t *testing.T) {
 		"workspace an array":                {envelope(`[` + ok + `]`), "workspace is required"},
 		"workspace text":                    {envelope(`"` + workspaceID + `"`), "workspace is required"},
 		"no id":                             {envelope(`{}`), "workspace.id"},
-		"ID instead of id":                  {envelope(`{"ID": "` + workspaceID + `"}`), "workspace.id"},
+		"ID instead of id":                  {envelope(`{"ID": "` + workspaceID + `"}`), `workspace has the member "ID"`},
 		"id null":                           {envelope(`{"id": null}`), "workspace.id"},
 		"id empty":                          {envelope(`{"id": ""}`), "workspace.id"},
 		"id a number":                       {envelope(`{"id": 7}`), "workspace.id"},
@@ -174,7 +174,6 @@ func TestWhatOnlyLooksMalformedPasses(t *testing.T) {
 		"brackets in text":                  `"name": "` + strings.Repeat("[{", 100) + `"`,
 		"a quote in text":                   `"name": "\"[[\\\"", "role": "]"`,
 		"null members":                      `"url": null, "agent_card": null, "kind": null, "parent_id": null`,
-		"names that differ in case":         `"Id": 1, "ID": 2, "Kind": 3`,
 		"an empty name":                     `"": 1`,
 		"the same name in two objects":      `"a": {"a": {"a": 1}}`,
 	} {

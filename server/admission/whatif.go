@@ -77,7 +77,11 @@ func (w whatIf) on(hook string) (WhatIf, error) {
 		return WhatIf{Review: review}, err
 	}
 	if w.Facts.Exists && w.Facts.Workspace.Kind() == '{' {
-		w.Facts.kind = namedOf(w.Facts.Workspace).kind
+		stored, err := namedOf(w.Facts.Workspace)
+		if err != nil {
+			return WhatIf{}, Malformed("facts: " + err.Error())
+		}
+		w.Facts.kind = stored.kind
 	}
 	facts, err := w.Facts.checked()
 	if err != nil {

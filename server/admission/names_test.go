@@ -1,0 +1,198 @@
+package admission_test
+
+import (
+	"bytes"
+	stdjson "encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"gatehouse/server/admission"
+)
+
+const otherID = "00000000-0000-4000-8000-000000000002"
+
+// respelt are members of a workspace with the id, and the name that a refusal of them must tell.
+var respelt = map[string]struct{ members, named string }{
+	"the id again":               {`"ID": "` + otherID + `"`, `"ID"`},
+	"the id again, escaped":      {`"\u0049d": "` + otherID + `"`, `"Id"`},
+	"the kind":                   {`"Kind": "platform"`, `"Kind"`},
+	"the url":                    {`"URL": "http://169.254.169.254/"`, `"URL"`},
+	"a k that is a Kelvin sign":  {"\"\u212aind\": \"platform\"", `"\u212aind"`},
+	"an s that is a long one":    {"\"mcp_\u017ferver_pre\u017fent\": false", `"mcp_\u017ferver_pre\u017fent"`},
+	"a Kelvin sign, escaped":     {`"\u212aind": "platform"`, `"\u212aind"`},
+	"a name between other names": {`"name": "n", "Delivery_Mode": "poll", "role": "r"`, `"Delivery_Mode"`},
+	"of a heartbeat":             {`"From_Status": "offline"`, `"From_Status"`},
+	"the card":                   {`"Agent_Card": {}`, `"Agent_Card"`},
+	"a name of nobody's, twice":  {`"labels": [], "Labels": []`, `"Labels"`},
+	"of other scripts":           {`"ключ": 1, "КЛЮЧ": 2`, `"\u041a\u041b\u042e\u0427"`},
+	"a sigma at the end":         {`"λόγος": 1, "λόγοσ": 2`, `"\u03bb\u03cc\u03b3\u03bf\u03c3"`},
+}
+
+// A request with a name that the registry would take for another one is refused, in whatever form it comes.
+func TestRespeltNamesAreRefused(t *testing.T) {
+	for what, test := range respelt {
+		t.Run(what, func(t *testing.T) {
+			workspace := withID(test.members)
+			stored := `{"review": ` + envelope(withID("")) + `, "facts": {"exists": true, "workspace": ` + workspace + `}`
+			for form, decode := range map[string]func() error{
+				"review": func() error { _, err := decode(envelope(workspace)); return err },
+				"heartbeat": func() error {
+					_, err := admission.DecodeReview("heartbeat", []byte(envelope(workspace)), admission.DefaultMaxDepth)
+					return err
+				},
+				"batch": func() error {
+					_, err := admission.DecodeBatch("register", []byte(`{"reviews": [`+envelope(workspace)+`]}`), admission.DefaultMaxDepth)
+					return err
+				},
+				"relay": func() error {
+					_, err := admission.DecodePayload("register", []byte(workspace), admission.Token, admission.DefaultMaxDepth)
+					return err
+				},
+				"what-if": func() error {
+					_, _, err := admission.DecodeWhatIf([]byte(`{"hook": "register", "review": `+envelope(workspace)+`}`), admission.DefaultMaxDepth)
+					return err
+				},
+				"facts of a what-if": func() error {
+					_, _, err := admission.DecodeWhatIf([]byte(stored+`, "hook": "register"}`), admission.DefaultMaxDepth)
+					return err
+				},
+				"what-ifs": func() error {
+					_, err := admission.DecodeWhatIfs([]byte(`{"hook": "register", "reviews": [`+stored+`}]}`), admission.DefaultMaxDepth)
+					return err
+				},
+			} {
+				require.Contains(t, malformed(t, decode()), "member "+test.named, form)
+			}
+		})
+	}
+}
+
+// What is bound by nobody, or is inside of a member that is opaque, may have any name.
+func TestNamesThatNobodyBindsPass(t *testing.T) {
+	for _, members := range []string{
+		`"agentCard": {}, "UID": 1`,
+		`"agent_card": {"URL": "u", "url": "v", "Kind": "platform", "kind": 1}, "Labels": {"ID": 1, "id": 2}`,
+		`"delivery-mode": "poll", "i d": 1, "uri": 2, "ключ": 3`,
+		`"": 1`,
+	} {
+		review(t, envelope(withID(members)))
+	}
+}
+
+// A body of very many names takes no longer for being odd than by its length.
+func TestManyOddNamesAreReadInLinearTime(t *testing.T) {
+	var members strings.Builder
+	for i := range 100_000 {
+		fmt.Fprintf(&members, `,"N%d":1`, i)
+	}
+	review(t, envelope(withID(members.String()[1:])))
+}
+
+// registered is what the registry binds of a register request, by encoding/json.
+type registered struct {
+	ID               string             `json:"id"`
+	URL              string             `json:"url"`
+	AgentCard        stdjson.RawMessage `json:"agent_card"`
+	Kind             string             `json:"kind"`
+	DeliveryMode     string             `json:"delivery_mode"`
+	MCPServerPresent *bool              `json:"mcp_server_present"`
+}
+
+// anyPayload draws a register payload with names in odd spellings and, at times, twice.
+func anyPayload(rt *rapid.T) (body string, plain bool) {
+	plain = true
+	names := rapid.SampledFrom([]string{"id", "url", "kind", "delivery_mode", "mcp_server_present", "agent_card", "labels"})
+	members := []string{`"id": "` + workspaceID + `"`}
+	seen := map[string]bool{"id": true}
+	for i := range rapid.IntRange(0, 5).Draw(rt, "members") {
+		name := names.Draw(rt, fmt.Sprint("name ", i))
+		plain = plain && !seen[name]
+		seen[name] = true
+		var quoted strings.Builder
+		for _, letter := range name {
+			spelling := rapid.SampledFrom(spellings(letter)).Draw(rt, "letter")
+			plain = plain && spelling == string(letter)
+			quoted.WriteString(spelling)
+		}
+		members = append(members, `"`+quoted.String()+`": `+anyValueOf(name).Draw(rt, "value"))
+	}
+	members = rapid.Permutation(members).Draw(rt, "order")
+	return "{" + strings.Join(members, ", ") + "}", plain
+}
+
+// spellings has the letter itself most often.
+func spellings(letter rune) []string {
+	same := string(letter)
+	all := []string{
+		same, same, same, same, same, same, same, same, same, same, same, same, same, same, same, same, same, same, same, same,
+		strings.ToUpper(same), fmt.Sprintf(`\u%04x`, letter), fmt.Sprintf(`\u%04X`, []rune(strings.ToUpper(same))[0]),
+	}
+	switch letter {
+	case 'k':
+		all = append(all, "\u212a", `\u212a`)
+	case 's':
+		all = append(all, "\u017f", `\u017F`)
+	case '_':
+		all = append(all, "-", "")
+	}
+	return all
+}
+
+func anyValueOf(name string) *rapid.Generator[string] {
+	switch name {
+	case "id":
+		return rapid.SampledFrom([]string{`"` + otherID + `"`, `"` + strings.ToUpper(workspaceID) + `"`, "null"})
+	case "url":
+		return rapid.SampledFrom([]string{`"https://a.example"`, `"http:\/\/169.254.169.254/"`, `""`, "null"})
+	case "mcp_server_present":
+		return rapid.SampledFrom([]string{"true", "false", "null"})
+	default:
+		return rapid.SampledFrom([]string{`"platform"`, `"\u0070latform"`, `"poll"`, `""`, "null", `"Platform"`})
+	}
+}
+
+// Whatever is accepted is read as the registry reads it; encoding/json itself says how that is.
+func TestWhatIsAcceptedIsReadAsTheRegistryReadsIt(t *testing.T) {
+	var accepted, odd int
+	rapid.Check(t, func(rt *rapid.T) {
+		body, plain := anyPayload(rt)
+		got, err := admission.DecodePayload("register", []byte(body), admission.Token, admission.DefaultMaxDepth)
+		if err != nil {
+			require.False(rt, plain, body)
+			return
+		}
+		accepted++
+		if !plain {
+			odd++
+		}
+		var theirs registered
+		require.NoError(rt, stdjson.Unmarshal([]byte(body), &theirs), body)
+		id, err := admission.ParseWorkspaceID(theirs.ID)
+		require.NoError(rt, err)
+		require.Equal(rt, id, got.WorkspaceID, body)
+		require.Equal(rt, theirs.Kind, got.Kind, body)
+		require.Equal(rt, admission.ParseURL(theirs.URL), got.URL, body)
+
+		// What policies see of the rest has exact names.
+		var members map[string]jsontext.Value
+		require.NoError(rt, json.Unmarshal(got.Workspace, &members))
+		require.Equal(rt, theirs.DeliveryMode, textOf(members["delivery_mode"]), body)
+		require.Equal(rt, bytes.Equal(members["mcp_server_present"], []byte("false")),
+			theirs.MCPServerPresent != nil && !*theirs.MCPServerPresent, body)
+		require.Equal(rt, string(theirs.AgentCard), string(members["agent_card"]), body)
+	})
+	require.Positive(t, accepted)
+	require.Positive(t, odd, "escaped names are not respelt")
+}
+
+func textOf(value jsontext.Value) string {
+	var text string
+	_ = json.Unmarshal(value, &text)
+	return text
+}
