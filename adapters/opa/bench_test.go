@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gatehouse/adapters/opa"
+	"gatehouse/adapters/opa/regoval"
 	"gatehouse/policies"
 	"gatehouse/server/admission"
 )
@@ -63,7 +64,7 @@ func BenchmarkInput(b *testing.B) {
 	in := typical(b)["hook=register/allow"]
 	b.ReportAllocs()
 	for b.Loop() {
-		_, err := opa.InputValue(in)
+		_, err := regoval.Input(in)
 		require.NoError(b, err)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/rego"
 	"sigs.k8s.io/yaml"
 
+	"gatehouse/adapters/opa/regoval"
 	"gatehouse/server/admission"
 )
 
@@ -216,7 +217,7 @@ type CaseResult struct {
 // RunCases evaluates cases against the policies of source. A case that changes data is run on a snapshot of
 // its own.
 func RunCases(ctx context.Context, source Source, schema []byte, cases []Case) ([]CaseResult, error) {
-	loaded, err := source.load(capabilities())
+	loaded, err := source.load(regoval.Capabilities())
 	if err != nil {
 		return nil, err
 	}

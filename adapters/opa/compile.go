@@ -1,6 +1,7 @@
 package opa
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/storage/inmem"
 	"github.com/open-policy-agent/opa/v1/util"
 
+	"gatehouse/adapters/opa/regoval"
 	"gatehouse/server/admission"
 )
 
@@ -48,7 +50,7 @@ func compile(ctx context.Context, from contents, schema []byte) (*compilation, e
 	result := &compilation{store: store}
 	err = storage.Txn(ctx, store, storage.TransactionParams{}, func(txn storage.Transaction) error {
 		result.compiler = ast.NewCompiler().SetErrorLimit(0).
-			WithCapabilities(capabilities()).WithDefaultRegoVersion(ast.RegoV1).
+			WithCapabilities(regoval.Capabilities()).WithDefaultRegoVersion(ast.RegoV1).
 			WithStrict(true).WithSchemas(schemas).WithUseTypeCheckAnnotations(true).
 			WithPathConflictsCheck(storage.NonEmpty(ctx, store, txn)).
 			WithStageAfterID(ast.StageCheckDeprecatedBuiltins, ast.CompilerStageDefinition{
@@ -162,4 +164,14 @@ func findHooks(compiler *ast.Compiler) []hook {
 
 func setRef(hook, set string) ast.Ref {
 	return hooksRoot.Append(ast.StringTerm(hook)).Append(ast.StringTerm(set))
+}
+
+// sortedKeys are the keys of m in order.
+func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K {
+	keys := make([]K, 0, len(m))
+	for key := range m {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	return keys
 }

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"gatehouse/adapters/opa/regoval"
 	"gatehouse/server/admission"
 )
 
@@ -93,7 +94,7 @@ func (e *Engine) check(ctx context.Context, source Source) (snapshot *Snapshot, 
 	if err != nil {
 		return nil, "", err
 	}
-	loaded, err := source.load(capabilities())
+	loaded, err := source.load(regoval.Capabilities())
 	if err != nil {
 		return nil, "", err
 	}

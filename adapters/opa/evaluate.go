@@ -9,23 +9,36 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/rego"
 
+	"gatehouse/adapters/opa/regoval"
 	"gatehouse/server/admission"
 )
 
 // Evaluate decides one input. The evaluation stops when ctx does; an undefined or malformed result is an
 // error and never an allow.
 func (s *Snapshot) Evaluate(ctx context.Context, in admission.Input, at time.Time) (admission.Verdict, error) {
+	return s.decide(ctx, in, func(hook *live) ([][]*ast.Term, error) {
+		entries, told := hook.byFastPath(&in)
+		if told {
+			return entries, nil
+		}
+		return hook.byAssistedOPA(ctx, in, at)
+	})
+}
+
+// evaluateByOPA is Evaluate without the fast path.
+func (s *Snapshot) evaluateByOPA(ctx context.Context, in admission.Input, at time.Time) (admission.Verdict, error) {
+	return s.decide(ctx, in, func(hook *live) ([][]*ast.Term, error) { return hook.byOPA(ctx, in, at) })
+}
+
+// decide makes a verdict of the entries that are found for a hook.
+func (s *Snapshot) decide(ctx context.Context, in admission.Input, find func(*live) ([][]*ast.Term, error)) (admission.Verdict, error) {
 	hook, found := s.live[in.Hook]
 	if !found {
 		return admission.Verdict{}, noHook(in.Hook)
 	}
 	var entries [][]*ast.Term
 	err := recovering(func() (err error) {
-		var decided bool
-		entries, decided = hook.decide(&in)
-		if !decided {
-			entries, err = hook.evaluate(ctx, in, at)
-		}
+		entries, err = find(hook)
 		return err
 	})
 	if err == nil {
@@ -53,7 +66,7 @@ func (s *Snapshot) evaluateWatched(
 	if err != nil {
 		return admission.Verdict{}, fmt.Errorf("hook %s: %w", in.Hook, err)
 	}
-	input, err := inputValue(in)
+	input, err := regoval.Input(in)
 	if err != nil {
 		return admission.Verdict{}, fmt.Errorf("building the input: %w", err)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/topdown/lineage"
 	"github.com/open-policy-agent/opa/v1/util"
 
+	"gatehouse/adapters/opa/regoval"
 	"gatehouse/server/admission"
 )
 
@@ -35,7 +36,7 @@ func (s *Snapshot) Explain(ctx context.Context, in admission.Input, at time.Time
 	if err != nil {
 		return Explanation{}, err
 	}
-	input, err := inputValue(in)
+	input, err := regoval.Input(in)
 	if err != nil {
 		return Explanation{}, fmt.Errorf("building the input: %w", err)
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -13,6 +12,8 @@ import (
 	"github.com/open-policy-agent/opa/v1/storage"
 	"github.com/open-policy-agent/opa/v1/topdown"
 
+	"gatehouse/adapters/opa/fastpath"
+	"gatehouse/adapters/opa/regoval"
 	"gatehouse/server/admission"
 )
 
@@ -122,15 +123,14 @@ func passedBy(compiler *ast.Compiler, rule *ast.Rule) []*ast.Rule {
 // live is a hook as its reviews are decided.
 type live struct {
 	sets     []string
-	query    ast.Body
+	fast     *fastpath.Evaluator
+	written  ast.Body // asks for the sets as they are written
+	assisted ast.Body // asks for the sets below liveRoot
 	queries  ast.QueryCompiler
 	compiler *ast.Compiler
 	store    storage.Store
 	// The data never change, so that all evaluations share one transaction, which is never ended.
-	txn     storage.Transaction
-	indices []*guardedIndex
-	guards  *guards
-	views   *sync.Pool
+	txn storage.Transaction
 }
 
 func newLive(ctx context.Context, from *compilation) (map[string]*live, error) {
@@ -146,22 +146,10 @@ func newLive(ctx context.Context, from *compilation) (map[string]*live, error) {
 	if !isValue {
 		return nil, errors.New("the data are no value")
 	}
-	names := namesOf(from.compiler)
-	views := &sync.Pool{New: func() any { return newView(names, data) }}
-	guards := newGuards(from.compiler, data)
 	hooks := make(map[string]*live, len(from.hooks))
 	for _, h := range from.hooks {
-		made := &live{sets: h.sets, queries: from.compiler.QueryCompiler(), compiler: from.compiler, store: from.store, txn: txn, guards: guards, views: views}
-		var query ast.Body
-		for _, set := range h.sets {
-			ref := liveRef(h.name, set)
-			node := from.compiler.RuleTree.Find(ref)
-			index := guards.index(node)
-			node.Index = index
-			made.indices = append(made.indices, index)
-			query.Append(ast.Equality.Expr(ast.VarTerm(set), ast.NewTerm(ref)))
-		}
-		made.query, err = made.queries.Compile(query)
+		made := &live{sets: h.sets, queries: from.compiler.QueryCompiler(), compiler: from.compiler, store: from.store, txn: txn}
+		err = made.prepare(h, data)
 		if err != nil {
 			return nil, fmt.Errorf("hook %s: %w", h.name, err)
 		}
@@ -170,46 +158,54 @@ func newLive(ctx context.Context, from *compilation) (map[string]*live, error) {
 	return hooks, nil
 }
 
-// decide gives the sets, in their order, if guards can tell what is in them, as they can for nearly all reviews.
-func (l *live) decide(in *admission.Input) (sets [][]*ast.Term, decided bool) {
-	return l.look(in, func(*ast.Rule) bool { return false })
-}
-
-// undecided are the rules that keep guards from deciding, but for an input that cannot be read.
-func (l *live) undecided(in *admission.Input) []*ast.Rule {
-	var rules []*ast.Rule
-	l.look(in, func(rule *ast.Rule) bool {
-		rules = append(rules, rule)
-		return true
-	})
-	return rules
-}
-
-// look tells ask of rules that guards cannot tell of, and ends when it says no.
-func (l *live) look(in *admission.Input, ask func(*ast.Rule) bool) (sets [][]*ast.Term, all bool) {
-	view := l.views.Get().(*view)
-	defer l.views.Put(view)
-	defer view.close()
-	if !view.open(in) {
-		return nil, false
+func (l *live) prepare(h hook, data ast.Value) error {
+	flat, written := make([]ast.Ref, len(h.sets)), make([]ast.Ref, len(h.sets))
+	for i, set := range h.sets {
+		flat[i], written[i] = liveRef(h.name, set), setRef(h.name, set)
 	}
-	search := l.guards.searches.Get().(*search)
-	defer l.guards.searches.Put(search)
-	search.start(view)
-	defer search.stop()
-	sets = make([][]*ast.Term, len(l.indices))
-	for i, index := range l.indices {
-		sets[i], all = index.entries(search, ask)
-		if !all {
-			return nil, false
-		}
+	var err error
+	l.fast, err = fastpath.New(l.compiler, data, flat)
+	if err != nil {
+		return err
 	}
-	return sets, true
+	l.fast.Assist()
+	l.assisted, err = l.queryOf(flat)
+	if err != nil {
+		return err
+	}
+	l.written, err = l.queryOf(written)
+	return err
 }
 
-// evaluate gives the sets, in their order, as the engine finds them.
-func (l *live) evaluate(ctx context.Context, in admission.Input, at time.Time) ([][]*ast.Term, error) {
-	input, err := inputValue(in)
+// queryOf asks for sets, each in the variable of its name.
+func (l *live) queryOf(refs []ast.Ref) (ast.Body, error) {
+	var query ast.Body
+	for i, ref := range refs {
+		query.Append(ast.Equality.Expr(ast.VarTerm(l.sets[i]), ast.NewTerm(ref)))
+	}
+	return l.queries.Compile(query)
+}
+
+// byFastPath gives the sets, in their order, if the fast path can tell what is in them, as it can for nearly all
+// reviews.
+func (l *live) byFastPath(in *admission.Input) (sets [][]*ast.Term, told bool) {
+	return l.fast.Entries(in)
+}
+
+// byAssistedOPA is for what the fast path cannot tell as a whole: OPA evaluates, and the fast path leaves out the
+// rules that cannot hold. It takes a fifth of the time of byOPA.
+func (l *live) byAssistedOPA(ctx context.Context, in admission.Input, at time.Time) ([][]*ast.Term, error) {
+	return l.evaluate(ctx, l.assisted, in, at)
+}
+
+// byOPA is the reference: OPA's evaluation of the rules as they are written, in which the fast path has no part.
+func (l *live) byOPA(ctx context.Context, in admission.Input, at time.Time) ([][]*ast.Term, error) {
+	return l.evaluate(ctx, l.written, in, at)
+}
+
+// evaluate gives what a query finds in the sets, in their order.
+func (l *live) evaluate(ctx context.Context, query ast.Body, in admission.Input, at time.Time) ([][]*ast.Term, error) {
+	input, err := regoval.Input(in)
 	if err != nil {
 		return nil, fmt.Errorf("building the input: %w", err)
 	}
@@ -217,7 +213,7 @@ func (l *live) evaluate(ctx context.Context, in admission.Input, at time.Time) (
 	stop := context.AfterFunc(ctx, cancel.Cancel)
 	defer stop()
 	var result topdown.QueryResult
-	err = topdown.NewQuery(l.query).WithQueryCompiler(l.queries).WithCompiler(l.compiler).
+	err = topdown.NewQuery(query).WithQueryCompiler(l.queries).WithCompiler(l.compiler).
 		WithStore(l.store).WithTransaction(l.txn).WithInput(ast.NewTerm(input)).WithTime(at).
 		WithCancel(cancel).WithMetrics(metrics.NoOp()).WithStrictBuiltinErrors(true).
 		Iter(ctx, func(found topdown.QueryResult) error {

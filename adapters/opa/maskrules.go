@@ -14,6 +14,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/storage"
 	"github.com/open-policy-agent/opa/v1/storage/inmem"
 
+	"gatehouse/adapters/opa/regoval"
 	"gatehouse/server/admission"
 )
 
@@ -41,7 +42,7 @@ func newMaskRules(ctx context.Context, from contents) (*maskRules, error) {
 		return nil, nil
 	}
 	store := inmem.NewFromObjectWithOpts(from.data, inmem.OptReturnASTValuesOnRead(true))
-	compiler := ast.NewCompiler().SetErrorLimit(0).WithCapabilities(capabilities()).WithDefaultRegoVersion(ast.RegoV1).WithStrict(true)
+	compiler := ast.NewCompiler().SetErrorLimit(0).WithCapabilities(regoval.Capabilities()).WithDefaultRegoVersion(ast.RegoV1).WithStrict(true)
 	err := storage.Txn(ctx, store, storage.TransactionParams{}, func(txn storage.Transaction) error {
 		compiler.WithPathConflictsCheck(storage.NonEmpty(ctx, store, txn)).Compile(from.modules)
 		return nil
@@ -127,5 +128,5 @@ func eventOf(d admission.Decision, in admission.Input) (*ast.Term, error) {
 	if err != nil {
 		return nil, err
 	}
-	return jsonValue(text)
+	return regoval.JSON(text)
 }

@@ -31,7 +31,7 @@ type RuleCost struct {
 	Evaluations int     `json:"evaluations"`
 	Share       float64 `json:"share"` // from 0 to 1
 	// Of rules that make entries of deny and warn: in how many of the inputs of their hooks a decision needs the
-	// engine because of them. For the others the index and the guards tell what they say.
+	// engine because of them. For the others the fast path tells what they say.
 	Entries bool `json:"entries"`
 	Engine  int  `json:"engine"`
 	Inputs  int  `json:"inputs"`
@@ -100,15 +100,13 @@ func (c costs) at(file string, row int) *RuleCost {
 
 // decide notes which rules a decision needs the engine for.
 func (c costs) decide(hook *live, in *admission.Input) {
-	for _, index := range hook.indices {
-		for rule := range index.rules {
-			if cost := c.at(rule.Location.File, rule.Location.Row); cost != nil {
-				cost.Entries = true
-				cost.Inputs++
-			}
+	for _, rule := range hook.fast.Rules() {
+		if cost := c.at(rule.Location.File, rule.Location.Row); cost != nil {
+			cost.Entries = true
+			cost.Inputs++
 		}
 	}
-	for _, rule := range hook.undecided(in) {
+	for _, rule := range hook.fast.Untold(in) {
 		if cost := c.at(rule.Location.File, rule.Location.Row); cost != nil {
 			cost.Engine++
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/storage/inmem"
 	"github.com/open-policy-agent/opa/v1/tester"
 
+	"gatehouse/adapters/opa/regoval"
 	"gatehouse/server/admission"
 )
 
@@ -44,7 +45,7 @@ func Test(ctx context.Context, source Source, tests fs.FS, schema []byte, option
 		return TestReport{}, err
 	}
 	cases = slices.DeleteFunc(cases, func(one Case) bool { return !options.runs(one.File + ": " + one.Name) })
-	loaded, err := source.load(capabilities())
+	loaded, err := source.load(regoval.Capabilities())
 	if err != nil {
 		return TestReport{}, err
 	}
@@ -65,7 +66,7 @@ func Test(ctx context.Context, source Source, tests fs.FS, schema []byte, option
 // RunTests runs the _test.rego files of the policies and of tests through OPA's own tester, on the policies
 // as they are written. Builtin errors fail a test, as they fail a review.
 func RunTests(ctx context.Context, source Source, tests fs.FS) (TestReport, error) {
-	loaded, err := source.load(capabilities())
+	loaded, err := source.load(regoval.Capabilities())
 	if err != nil {
 		return TestReport{}, err
 	}
@@ -108,7 +109,7 @@ func runTester(
 ) ([]*tester.Result, error) {
 	store := inmem.NewFromObject(data)
 	runner := tester.NewRunner().SetStore(store).SetModules(modules).RaiseBuiltinErrors(true).Filter(filter).
-		SetCompiler(ast.NewCompiler().WithCapabilities(capabilities()).WithDefaultRegoVersion(ast.RegoV1))
+		SetCompiler(ast.NewCompiler().WithCapabilities(regoval.Capabilities()).WithDefaultRegoVersion(ast.RegoV1))
 	prepare(runner)
 	var all []*tester.Result
 	err := storage.Txn(ctx, store, storage.TransactionParams{}, func(txn storage.Transaction) error {

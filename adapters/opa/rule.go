@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -152,4 +153,27 @@ func conflicting(rules []admission.Rule) ast.Errors {
 		}
 	}
 	return errs
+}
+
+// readStatus reads the HTTP status of a deny: a client error, never a success and never "try again".
+func readStatus(text string) (int, error) {
+	status, err := strconv.Atoi(text)
+	if err != nil || status < 400 || status > 499 {
+		return 0, fmt.Errorf("must be an HTTP status from 400 to 499")
+	}
+	return status, nil
+}
+
+// isCode says whether text can be a violation's code, which is a metric label and a promise to clients.
+func isCode(text string) bool {
+	if text == "" || len(text) > 64 || text[0] < 'A' || text[0] > 'Z' {
+		return false
+	}
+	for _, c := range text {
+		upper, digit := c >= 'A' && c <= 'Z', c >= '0' && c <= '9'
+		if !upper && !digit && c != '_' {
+			return false
+		}
+	}
+	return true
 }

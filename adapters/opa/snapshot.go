@@ -9,6 +9,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/rego"
 
+	"gatehouse/adapters/opa/regoval"
 	"gatehouse/server/admission"
 )
 
@@ -29,7 +30,7 @@ type Snapshot struct {
 
 // NewSnapshot loads and checks source. What passes has been evaluated once for every hook.
 func NewSnapshot(ctx context.Context, source Source, schema []byte) (*Snapshot, error) {
-	loaded, err := source.load(capabilities())
+	loaded, err := source.load(regoval.Capabilities())
 	if err != nil {
 		return nil, err
 	}

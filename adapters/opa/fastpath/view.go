@@ -1,4 +1,4 @@
-package opa
+package fastpath
 
 import (
 	"bytes"
@@ -7,6 +7,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/open-policy-agent/opa/v1/ast"
 
+	"gatehouse/adapters/opa/regoval"
 	"gatehouse/server/admission"
 )
 
@@ -111,11 +112,11 @@ func (v *view) read(text jsontext.Value, names map[string]int, into []ast.Value)
 	if err != nil {
 		return err
 	}
-	return atEnd(v.decoder)
+	return regoval.AtEnd(v.decoder)
 }
 
 func (v *view) value() (ast.Value, error) {
-	term, err := readValue(v.decoder)
+	term, err := regoval.Read(v.decoder)
 	if err != nil {
 		return nil, err
 	}
@@ -163,9 +164,9 @@ func (v *view) fact(path ast.Ref) (ast.Value, error) {
 	case "exists":
 		return scalar(ast.Boolean(v.in.Facts.Exists), path[1:])
 	case "secret_keys":
-		return find(setTerm(v.in.Facts.SecretKeys).Value, path[1:]), nil
+		return find(regoval.Set(v.in.Facts.SecretKeys).Value, path[1:]), nil
 	case "global_secret_keys":
-		return find(setTerm(v.in.Facts.GlobalSecretKeys).Value, path[1:]), nil
+		return find(regoval.Set(v.in.Facts.GlobalSecretKeys).Value, path[1:]), nil
 	}
 	return nil, ast.UnknownValueErr{}
 }

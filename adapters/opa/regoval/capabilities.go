@@ -1,4 +1,4 @@
-package opa
+package regoval
 
 import (
 	"slices"
@@ -17,8 +17,8 @@ var forbidden = []string{
 	"uuid.rfc4122",
 }
 
-// capabilities are OPA's without the forbidden builtins, which so become undefined functions at compile time.
-func capabilities() *ast.Capabilities {
+// Capabilities are OPA's without the forbidden builtins, which so become undefined functions at compile time.
+func Capabilities() *ast.Capabilities {
 	all := ast.CapabilitiesForThisVersion()
 	all.Builtins = slices.DeleteFunc(slices.Clone(all.Builtins), func(b *ast.Builtin) bool {
 		return slices.Contains(forbidden, b.Name)

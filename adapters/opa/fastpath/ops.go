@@ -1,4 +1,4 @@
-package opa
+package fastpath
 
 import (
 	"github.com/open-policy-agent/opa/v1/ast"

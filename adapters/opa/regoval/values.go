@@ -1,14 +1,13 @@
-package opa
+// Package regoval makes values of OPA of what a review consists of, and says which builtins policies have. It evaluates
+// nothing.
+package regoval
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"slices"
-	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -16,22 +15,22 @@ import (
 	"gatehouse/server/admission"
 )
 
-// inputValue builds the input as OPA values, without the detour through map[string]any, which costs as much
+// Input builds the input as OPA values, without the detour through map[string]any, which costs as much
 // as a small evaluation. Facts that are sets become sets, so that a rule can look a key up and iterate.
-func inputValue(in admission.Input) (ast.Value, error) {
-	request, err := jsonValue(in.Request)
+func Input(in admission.Input) (ast.Value, error) {
+	request, err := JSON(in.Request)
 	if err != nil {
 		return nil, fmt.Errorf("request: %w", err)
 	}
-	workspace, err := jsonValue(in.Facts.Workspace)
+	workspace, err := JSON(in.Facts.Workspace)
 	if err != nil {
 		return nil, fmt.Errorf("facts.workspace: %w", err)
 	}
 	facts := ast.NewObject(
 		ast.Item(ast.InternedTerm("exists"), ast.InternedTerm(in.Facts.Exists)),
 		ast.Item(ast.InternedTerm("workspace"), workspace),
-		ast.Item(ast.InternedTerm("secret_keys"), setTerm(in.Facts.SecretKeys)),
-		ast.Item(ast.InternedTerm("global_secret_keys"), setTerm(in.Facts.GlobalSecretKeys)),
+		ast.Item(ast.InternedTerm("secret_keys"), Set(in.Facts.SecretKeys)),
+		ast.Item(ast.InternedTerm("global_secret_keys"), Set(in.Facts.GlobalSecretKeys)),
 	)
 	url := ast.NewObject(
 		ast.Item(ast.InternedTerm("valid"), ast.InternedTerm(in.URL.Valid)),
@@ -54,7 +53,8 @@ func inputValue(in admission.Input) (ast.Value, error) {
 	), nil
 }
 
-func setTerm(keys []string) *ast.Term {
+// Set is a set of texts.
+func Set(keys []string) *ast.Term {
 	set := ast.NewSetWithCapacity(len(keys))
 	for _, key := range keys {
 		set.Add(ast.StringTerm(key))
@@ -62,17 +62,18 @@ func setTerm(keys []string) *ast.Term {
 	return ast.NewTerm(set)
 }
 
-// jsonValue reads one JSON value. Its text has been checked where it came in: syntax, duplicates, depth.
-func jsonValue(text jsontext.Value) (*ast.Term, error) {
+// JSON reads one JSON value. Its text has been checked where it came in: syntax, duplicates, depth.
+func JSON(text jsontext.Value) (*ast.Term, error) {
 	decoder := jsontext.NewDecoder(bytes.NewBuffer(text), jsontext.AllowDuplicateNames(true))
-	term, err := readValue(decoder)
+	term, err := Read(decoder)
 	if err != nil {
 		return nil, err
 	}
-	return term, atEnd(decoder)
+	return term, AtEnd(decoder)
 }
 
-func atEnd(decoder *jsontext.Decoder) error {
+// AtEnd fails if there is anything left to read.
+func AtEnd(decoder *jsontext.Decoder) error {
 	_, err := decoder.ReadToken()
 	if !errors.Is(err, io.EOF) {
 		return errors.New("bytes after the value")
@@ -80,7 +81,8 @@ func atEnd(decoder *jsontext.Decoder) error {
 	return nil
 }
 
-func readValue(decoder *jsontext.Decoder) (*ast.Term, error) {
+// Read reads the next value.
+func Read(decoder *jsontext.Decoder) (*ast.Term, error) {
 	token, err := decoder.ReadToken()
 	if err != nil {
 		return nil, err
@@ -111,7 +113,7 @@ func numberTerm(text string) *ast.Term {
 func readArray(decoder *jsontext.Decoder) (*ast.Term, error) {
 	var elements []*ast.Term
 	for decoder.PeekKind() != ']' {
-		element, err := readValue(decoder)
+		element, err := Read(decoder)
 		if err != nil {
 			return nil, err
 		}
@@ -129,7 +131,7 @@ func readObject(decoder *jsontext.Decoder) (*ast.Term, error) {
 			return nil, err
 		}
 		key := ast.StringTerm(name.String())
-		value, err := readValue(decoder)
+		value, err := Read(decoder)
 		if err != nil {
 			return nil, err
 		}
@@ -137,36 +139,4 @@ func readObject(decoder *jsontext.Decoder) (*ast.Term, error) {
 	}
 	_, err := decoder.ReadToken()
 	return ast.NewTerm(object), err
-}
-
-// readStatus reads the HTTP status of a deny: a client error, never a success and never "try again".
-func readStatus(text string) (int, error) {
-	status, err := strconv.Atoi(text)
-	if err != nil || status < 400 || status > 499 {
-		return 0, fmt.Errorf("must be an HTTP status from 400 to 499")
-	}
-	return status, nil
-}
-
-// isCode says whether text can be a violation's code, which is a metric label and a promise to clients.
-func isCode(text string) bool {
-	if text == "" || len(text) > 64 || text[0] < 'A' || text[0] > 'Z' {
-		return false
-	}
-	for _, c := range text {
-		upper, digit := c >= 'A' && c <= 'Z', c >= '0' && c <= '9'
-		if !upper && !digit && c != '_' {
-			return false
-		}
-	}
-	return true
-}
-
-func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K {
-	keys := make([]K, 0, len(m))
-	for key := range m {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	return keys
 }
