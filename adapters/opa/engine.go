@@ -78,7 +78,7 @@ func (e *Engine) LoadAsOf(ctx context.Context, source Source, confirmed time.Tim
 	e.failed.Store(nil)
 	e.confirmed.Store(&confirmed)
 	e.unreached.Store(nil)
-	e.recorder.PolicyActivated(ctx, Record{At: at, Source: source.Name, Revision: revision, Bundle: source.Bundle})
+	e.recorder.PolicyActivated(ctx, Record{At: at, Source: source.Name, Revision: revision, Bundle: source.Bundle, Remarks: snapshot.remarks})
 	return nil
 }
 
@@ -103,7 +103,11 @@ func (e *Engine) check(ctx context.Context, source Source) (snapshot *Snapshot, 
 		return nil, loaded.revision, err
 	}
 	snapshot.bundle = source.Bundle
-	return snapshot, loaded.revision, CheckOwnTests(ctx, source, e.schema)
+	skipped, err := checkOwnTests(ctx, source, e.schema)
+	for _, test := range skipped {
+		snapshot.remarks = append(snapshot.remarks, "test "+test+" is skipped")
+	}
+	return snapshot, loaded.revision, err
 }
 
 // clockSkew is by how much the clock of who builds bundles may be ahead.

@@ -9,18 +9,19 @@ import (
 	"strings"
 	"time"
 
+	"github.com/open-policy-agent/opa/v1/tester"
 	"sigs.k8s.io/yaml"
 )
 
 // ownTestsTimeout bounds what policies may cost before they are live.
 const ownTestsTimeout = 2 * time.Minute
 
-// CheckOwnTests runs the Rego tests and the case files that lie beside the policies, if there are any, and
-// names those that fail.
-func CheckOwnTests(ctx context.Context, source Source, schema []byte) error {
+// checkOwnTests runs the Rego tests and the case files that lie beside the policies, if there are any. It names
+// those that fail in its error, and gives those that did not run.
+func checkOwnTests(ctx context.Context, source Source, schema []byte) (skipped []string, err error) {
 	hasTests, cases, err := source.ownTests()
 	if err != nil {
-		return fmt.Errorf("the policies' own tests: %w", err)
+		return nil, fmt.Errorf("the policies' own tests: %w", err)
 	}
 	limited, cancel := context.WithTimeout(ctx, ownTestsTimeout)
 	defer cancel()
@@ -28,16 +29,14 @@ func CheckOwnTests(ctx context.Context, source Source, schema []byte) error {
 	if hasTests {
 		report, err := RunTests(limited, source, source.FS)
 		if err != nil {
-			return fmt.Errorf("the policies' own tests: %w", err)
+			return nil, fmt.Errorf("the policies' own tests: %w", err)
 		}
-		for _, result := range report.Failed() {
-			failed = append(failed, fmt.Sprintf("%s.%s", result.Package, result.Name))
-		}
+		failed, skipped = testNames(report.Failed()), testNames(report.Skipped())
 	}
 	if len(cases) > 0 {
 		results, err := RunCases(limited, source, schema, cases)
 		if err != nil {
-			return fmt.Errorf("the policies' own cases: %w", err)
+			return nil, fmt.Errorf("the policies' own cases: %w", err)
 		}
 		for _, result := range results {
 			if len(result.Problems) > 0 {
@@ -46,12 +45,20 @@ func CheckOwnTests(ctx context.Context, source Source, schema []byte) error {
 		}
 	}
 	if limited.Err() != nil {
-		return fmt.Errorf("the policies' own tests did not end in %s", ownTestsTimeout)
+		return nil, fmt.Errorf("the policies' own tests did not end in %s", ownTestsTimeout)
 	}
 	if len(failed) > 0 {
-		return errors.New("the policies' own tests fail: " + strings.Join(failed, "; "))
+		return nil, errors.New("the policies' own tests fail: " + strings.Join(failed, "; "))
 	}
-	return nil
+	return skipped, nil
+}
+
+func testNames(results []*tester.Result) []string {
+	var names []string
+	for _, result := range results {
+		names = append(names, result.Package+"."+result.Name)
+	}
+	return names
 }
 
 // ownTests finds what tests there are. A YAML file is a case file if it has cases: a folder of policies may

@@ -25,6 +25,8 @@ func (e *Engine) Promote(ctx context.Context, snapshot *Snapshot) (previous stri
 	e.failed.Store(nil)
 	e.confirmed.Store(&at)
 	e.unreached.Store(nil)
-	e.recorder.PolicyActivated(ctx, Record{At: at, Source: snapshot.source, Revision: snapshot.revision, Bundle: snapshot.bundle})
+	e.recorder.PolicyActivated(ctx, Record{
+		At: at, Source: snapshot.source, Revision: snapshot.revision, Bundle: snapshot.bundle, Remarks: snapshot.remarks,
+	})
 	return previous, nil
 }

@@ -86,3 +86,14 @@ func TestASignedCandidateThatHasBecomeOlderIsNotPromoted(t *testing.T) {
 	require.ErrorContains(t, err, "rollback")
 	require.Same(t, live, engine.Current())
 }
+
+// Policies become live although a test of theirs is skipped, and the record of the activation names it.
+func TestActivationNamesSkippedTests(t *testing.T) {
+	var records recorded
+	source := files(map[string]string{
+		"register/some_rule.rego": hookPackage + annotation("SOME_CODE") + "deny contains " + `{"reason": "r", "message": "m"} if input.request.never` + "\n",
+		"some_test.rego":          "package some_test\n\ntodo_test_x if false\n",
+	})
+	require.NoError(t, opa.NewEngine(schema(t), time.Now, opa.RecordWith(&records)).Load(t.Context(), source))
+	require.Equal(t, []string{"test data.some_test.todo_test_x is skipped"}, records[0].Remarks)
+}

@@ -12,6 +12,7 @@ type Record struct {
 	Revision string      // "" when policies were refused before their content was known
 	Reason   string      // why they were refused
 	Bundle   *BundleInfo // nil unless a bundle became live
+	Remarks  []string    // what an author should know of policies that became live all the same
 }
 
 // Recorder hears of activations and refusals, one at a time and in their order; of a refusal that repeats

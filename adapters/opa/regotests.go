@@ -109,7 +109,7 @@ func runTester(
 ) ([]*tester.Result, error) {
 	store := inmem.NewFromObject(data)
 	runner := tester.NewRunner().SetStore(store).SetModules(modules).RaiseBuiltinErrors(true).Filter(filter).
-		SetCompiler(ast.NewCompiler().WithCapabilities(regoval.Capabilities()).WithDefaultRegoVersion(ast.RegoV1))
+		SetCompiler(ast.NewCompiler().WithCapabilities(regoval.Capabilities()).WithDefaultRegoVersion(ast.RegoV1).WithEnablePrintStatements(true))
 	prepare(runner)
 	var all []*tester.Result
 	err := storage.Txn(ctx, store, storage.TransactionParams{}, func(txn storage.Transaction) error {
@@ -216,13 +216,16 @@ func rowsOf(ranges []cover.Range) []int {
 	return sortedKeys(rows)
 }
 
-// Failed are the results that are no pass.
+// Failed are the results of tests that ran and did not pass.
 func (r TestReport) Failed() []*tester.Result {
-	var failed []*tester.Result
-	for _, result := range r.Results {
-		if !result.Pass() {
-			failed = append(failed, result)
-		}
-	}
-	return failed
+	return selected(r.Results, func(result *tester.Result) bool { return !result.Pass() && !result.Skip })
+}
+
+// Skipped are the tests that did not run, because their author called them todo_test_….
+func (r TestReport) Skipped() []*tester.Result {
+	return selected(r.Results, func(result *tester.Result) bool { return result.Skip })
+}
+
+func selected(results []*tester.Result, is func(*tester.Result) bool) []*tester.Result {
+	return slices.DeleteFunc(slices.Clone(results), func(result *tester.Result) bool { return !is(result) })
 }

@@ -26,6 +26,7 @@ type Snapshot struct {
 	reads    map[string]reads
 	masking  masking
 	compiled *compilation // for explanations
+	remarks  []string
 }
 
 // NewSnapshot loads and checks source. What passes has been evaluated once for every hook.
@@ -126,6 +127,10 @@ func (s *Snapshot) Bundle() *BundleInfo { return s.bundle }
 
 // Rules is the catalogue, in order of file and row. Callers must not change it.
 func (s *Snapshot) Rules() []admission.Rule { return s.rules }
+
+// Remarks are what an author should know of policies that pass their checks all the same. Callers must not change
+// them.
+func (s *Snapshot) Remarks() []string { return s.remarks }
 
 // HasHook says whether the policies define the hook.
 func (s *Snapshot) HasHook(hook string) bool {

@@ -248,3 +248,45 @@ func TestSchemaPrintsSchemas(t *testing.T) {
 	require.Equal(t, string(opa.CaseSchema()), command(t, "", "schema", "case").out)
 	require.Equal(t, exitUsage, command(t, "", "schema", "output").code)
 }
+
+const skippedTest = `package admission.skipped_test
+
+test_that_holds if true
+
+todo_test_x if false
+
+test_that_prints if {
+	print("the tier is", 3)
+	1 == 2
+}
+`
+
+// A test called todo_test_… does not run, fails nothing, and is named in every form of the answer.
+func TestSkippedTestsAreReportedAsSuch(t *testing.T) {
+	tests := filepath.Dir(file(t, "skipped_test.rego", skippedTest))
+	got := command(t, "", "test", "--tests", tests, "--threshold", "0", "--run", "holds|todo")
+	require.Zero(t, got.code, got.out+got.err)
+	require.Contains(t, got.out, "SKIP data.admission.skipped_test.todo_test_x\n")
+	require.Contains(t, got.out, "2 Rego tests, 0 cases, 0 failed, 1 skipped\n")
+
+	got = command(t, "", "test", "--tests", tests, "--threshold", "0", "--run", "holds|todo", "--output", "json")
+	var answer testAnswer
+	require.NoError(t, json.Unmarshal([]byte(got.out), &answer))
+	require.Zero(t, answer.Failed)
+	require.Equal(t, 1, answer.Skipped)
+
+	got = command(t, "", "test", "--tests", tests, "--threshold", "0", "--run", "holds|todo", "--output", "junit")
+	var suites junitSuites
+	require.NoError(t, xml.Unmarshal([]byte(got.out), &suites))
+	require.Equal(t, 1, suites.Skipped)
+	require.Zero(t, suites.Failures)
+}
+
+// What a failing Rego test prints is shown under it.
+func TestOutputOfAFailingRegoTestIsShown(t *testing.T) {
+	tests := filepath.Dir(file(t, "skipped_test.rego", skippedTest))
+	got := command(t, "", "test", "--tests", tests, "--threshold", "0")
+	require.Equal(t, exitFailed, got.code)
+	require.Regexp(t, `FAIL data\.admission\.skipped_test\.test_that_prints\n(       .*\n)*       it printed:\n       the tier is 3\n`, got.out)
+	require.Contains(t, got.out, "3 Rego tests, 0 cases, 1 failed, 1 skipped")
+}

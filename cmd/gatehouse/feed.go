@@ -134,6 +134,9 @@ func (j *journal) PolicyActivated(_ context.Context, record opa.Record) {
 	if bundle := record.Bundle; bundle != nil {
 		attributes = append(attributes, "bundle_revision", bundle.Revision, "built_at", bundle.BuiltAt, "signed_by", bundle.Key)
 	}
+	if len(record.Remarks) > 0 {
+		attributes = append(attributes, "remarks", record.Remarks)
+	}
 	j.log.Info("policies are live", attributes...)
 	j.keep(record, true)
 }

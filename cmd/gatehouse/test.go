@@ -127,7 +127,12 @@ func (c *testCommand) write(w io.Writer, report opa.TestReport) {
 	if c.Filter == "" || c.Coverage {
 		covered = fmt.Sprintf("; %.1f %% of lines covered", report.Coverage)
 	}
-	_, _ = fmt.Fprintf(w, "%d Rego tests, %d cases, %d failed%s\n", len(report.Results), len(report.Cases), failures(report), covered)
+	skipped := ""
+	if count := len(report.Skipped()); count > 0 {
+		skipped = fmt.Sprintf(", %d skipped", count)
+	}
+	_, _ = fmt.Fprintf(w, "%d Rego tests, %d cases, %d failed%s%s\n",
+		len(report.Results), len(report.Cases), failures(report), skipped, covered)
 }
 
 func (c *testCommand) pass(w io.Writer, name string) {
@@ -163,7 +168,7 @@ func outcome(result *tester.Result) string {
 	}
 }
 
-// detail says where a Rego test is and where it failed.
+// detail says where a Rego test is, where it failed, and what it printed.
 func detail(result *tester.Result) string {
 	var text strings.Builder
 	if result.Location != nil {
@@ -180,6 +185,9 @@ func detail(result *tester.Result) string {
 	}
 	if len(result.SubResults) == 0 {
 		writeFailedAt(&text, result.Trace)
+	}
+	if len(result.Output) > 0 {
+		_, _ = fmt.Fprintf(&text, "it printed:\n%s", result.Output)
 	}
 	return text.String()
 }

@@ -14,6 +14,7 @@ import (
 type testAnswer struct {
 	Tests    []testOutcome  `json:"tests"`
 	Failed   int            `json:"failed"`
+	Skipped  int            `json:"skipped"`
 	Coverage coverageAnswer `json:"coverage"`
 }
 
@@ -34,14 +35,14 @@ type coverageAnswer struct {
 
 func testAnswerOf(report opa.TestReport) testAnswer {
 	answer := testAnswer{
-		Tests: []testOutcome{}, Failed: failures(report),
+		Tests: []testOutcome{}, Failed: failures(report), Skipped: len(report.Skipped()),
 		Coverage: coverageAnswer{Percent: report.Coverage, Files: report.Files},
 	}
 	for _, result := range report.Results {
 		one := testOutcome{
 			Kind: "rego", Suite: result.Package, Name: result.Name, Outcome: outcome(result), Milliseconds: milliseconds(result.Duration),
 		}
-		if !result.Pass() {
+		if !result.Pass() && !result.Skip {
 			one.Problems = []string{detail(result)}
 		}
 		answer.Tests = append(answer.Tests, one)
@@ -66,6 +67,7 @@ type junitSuites struct {
 	XMLName  xml.Name     `xml:"testsuites"`
 	Tests    int          `xml:"tests,attr"`
 	Failures int          `xml:"failures,attr"`
+	Skipped  int          `xml:"skipped,attr"`
 	Suites   []junitSuite `xml:"testsuite"`
 }
 
@@ -148,6 +150,7 @@ func (s *junitSuites) add(one junitCase, took time.Duration) {
 		suite.Errors++
 	case one.Skipped != nil:
 		suite.Skipped++
+		s.Skipped++
 	}
 	suite.Cases = append(suite.Cases, one)
 }
