@@ -55,7 +55,7 @@ func (t Trust) Sign(w io.Writer, archive []byte, key SigningKey, at time.Time) e
 	if err != nil {
 		return err
 	}
-	info, err := Trust{Limits: t.Limits}.examine(archive, files)
+	info, err := Trust{Limits: t.Limits}.examine(files)
 	if err != nil {
 		return err
 	}

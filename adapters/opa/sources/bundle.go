@@ -1,7 +1,6 @@
 package sources
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -35,20 +34,30 @@ func (t Trust) ReadBundle(name string, archive []byte) (opa.Source, error) {
 	if err != nil {
 		return opa.Source{}, err
 	}
-	info, err := t.examine(archive, files)
+	return t.readFiles(name, files)
+}
+
+func (t Trust) readFiles(name string, files map[string][]byte) (opa.Source, error) {
+	info, err := t.examine(files)
 	if err != nil {
 		return opa.Source{}, err
 	}
 	return opa.Source{Name: name, FS: inMemory(files), Bundle: &info}, nil
 }
 
-func (t Trust) examine(archive []byte, files map[string][]byte) (opa.BundleInfo, error) {
+// examine has OPA's reader look at the files that were unpacked, and not at the archive once more: what is verified is
+// what is loaded.
+func (t Trust) examine(files map[string][]byte) (opa.BundleInfo, error) {
 	err := checkNames(files)
 	if err != nil {
 		return opa.BundleInfo{}, err
 	}
+	loader, err := bundle.NewFSLoader(inMemory(files))
+	if err != nil {
+		return opa.BundleInfo{}, err
+	}
 	var info opa.BundleInfo
-	reader := bundle.NewCustomReader(bundle.NewTarballLoaderWithBaseURL(bytes.NewReader(archive), "")).
+	reader := bundle.NewCustomReader(loader.WithPathFormat(bundle.Passthrough)).
 		WithProcessAnnotations(true).WithRegoVersion(ast.RegoV1).WithSizeLimitBytes(t.Limits.Bytes)
 	if len(t.Keys) == 0 {
 		reader.WithSkipBundleVerification(true)

@@ -1,6 +1,10 @@
 package sources
 
-import "context"
+import (
+	"context"
+
+	"gatehouse/adapters/opa"
+)
 
 // Check asks the origin once, as Run does.
 func (f *Follower) Check(ctx context.Context) error {
@@ -13,6 +17,11 @@ var Pack = pack
 
 // Unpack reads the files of an archive.
 var Unpack = unpack
+
+// ReadFiles is ReadBundle of files that were unpacked.
+func (t Trust) ReadFiles(name string, files map[string][]byte) (opa.Source, error) {
+	return t.readFiles(name, files)
+}
 
 // SignFiles makes the signature of files as they are.
 func (k SigningKey) SignFiles(files map[string][]byte) ([]byte, error) { return k.sign(files) }
