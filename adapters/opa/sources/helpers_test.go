@@ -12,6 +12,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"io/fs"
 	"log/slog"
@@ -146,6 +147,13 @@ func keysOf(t testing.TB, texts ...string) []sources.Key {
 	keys, err := sources.ParseKeys(texts)
 	require.NoError(t, err)
 	return keys
+}
+
+func jsonOf(t testing.TB, value any) []byte {
+	t.Helper()
+	text, err := json.Marshal(value)
+	require.NoError(t, err)
+	return text
 }
 
 func schema(t testing.TB) []byte {

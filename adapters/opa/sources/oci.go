@@ -1,33 +1,25 @@
 package sources
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"time"
 
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2/content"
 	"oras.land/oras-go/v2/registry/remote"
 	"oras.land/oras-go/v2/registry/remote/auth"
 )
 
-// ociBundle is a bundle in a registry of OCI images, as OPA keeps them there: the first gzipped layer. OPA's own
-// downloader is not used: it copies every version to the disk and bounds neither it nor what it unpacks.
+// ociBundle is a bundle in a registry of OCI images: the gzipped layer of an image. OPA's own downloader is not used: it
+// copies every version to the disk and bounds neither it nor what it unpacks, and takes the first layer of several.
 type ociBundle struct {
 	name       string
 	options    Options
 	client     *http.Client
 	repository *remote.Repository
 }
-
-// maxManifestBytes is what registries take for a manifest.
-const maxManifestBytes = 4 << 20
 
 func newOCI(specification, reference string, options Options) (Origin, error) {
 	repository, err := remote.NewRepository(reference)
@@ -66,9 +58,14 @@ func (b *ociBundle) close()              { b.client.CloseIdleConnections() }
 func (b *ociBundle) Fetch(ctx context.Context, tag string) (Fetched, error) {
 	limited, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	layer, err := b.layer(limited)
+	image, err := b.image(limited)
 	if err != nil {
 		return Fetched{}, err
+	}
+	layer, refused := b.bundleOf(image.layers)
+	if refused != nil {
+		now := image.digest.String()
+		return Fetched{Tag: now, Unchanged: now == tag, Refused: refused}, nil
 	}
 	now := layer.Digest.String()
 	if now == tag {
@@ -86,33 +83,10 @@ func (b *ociBundle) Fetch(ctx context.Context, tag string) (Fetched, error) {
 	if err != nil {
 		return Fetched{}, fmt.Errorf("fetching the bundle: %w", err)
 	}
+	if !isGzip(archive) {
+		return Fetched{Tag: now, Refused: b.noBundle(image.layers)}, nil
+	}
 	fetched := b.options.open(b.name, now, archive)
 	fetched.Archive = archive
 	return fetched, nil
-}
-
-func (b *ociBundle) layer(ctx context.Context) (ocispec.Descriptor, error) {
-	descriptor, body, err := b.repository.Manifests().FetchReference(ctx, b.repository.Reference.Reference)
-	if err != nil {
-		return ocispec.Descriptor{}, fmt.Errorf("asking for the manifest: %w", err)
-	}
-	defer func() { _ = body.Close() }()
-	if descriptor.Size > maxManifestBytes {
-		return ocispec.Descriptor{}, errors.New("the manifest is too large")
-	}
-	text, err := content.ReadAll(io.LimitReader(body, maxManifestBytes), descriptor)
-	if err != nil {
-		return ocispec.Descriptor{}, fmt.Errorf("reading the manifest: %w", err)
-	}
-	var manifest ocispec.Manifest
-	err = json.NewDecoder(bytes.NewReader(text)).Decode(&manifest)
-	if err != nil {
-		return ocispec.Descriptor{}, fmt.Errorf("reading the manifest: %w", err)
-	}
-	for _, layer := range manifest.Layers {
-		if layer.MediaType == ocispec.MediaTypeImageLayerGzip {
-			return layer, nil
-		}
-	}
-	return ocispec.Descriptor{}, fmt.Errorf("the image has no layer of type %s, which is where a bundle lies", ocispec.MediaTypeImageLayerGzip)
 }
