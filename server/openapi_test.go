@@ -141,6 +141,9 @@ func (h *holder) RoundTrip(request *http.Request) (*http.Response, error) {
 }
 
 func (c *contract) describes(request *http.Request, sent string, response *http.Response, body string) error {
+	if request.Method == http.MethodHead {
+		return nil // what GET answers, without the body to look at
+	}
 	path := c.path(request.URL.EscapedPath())
 	if path == "" {
 		return c.validateText("/components/responses/UnknownWorkspace/content/application~1problem+json/schema", body) // not_found

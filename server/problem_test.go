@@ -68,14 +68,17 @@ func TestUnknownPathsAndMethods(t *testing.T) {
 		{http.MethodPut, "/v1/admission/register/batch", "POST"},
 		{http.MethodGet, "/registry/register", "POST"},
 		{http.MethodPost, "/v1/workspaces/" + workspaceID, "PUT, DELETE"},
-		{http.MethodPost, "/healthz", "GET"},
-		{http.MethodDelete, "/metrics", "GET"},
-		{"BREW", "/v1/policies", "GET"},
+		{http.MethodPost, "/healthz", "GET, HEAD"},
+		{http.MethodOptions, "/v1/admission/register", "POST"},
+		{http.MethodOptions, "/v1/policies", "GET, HEAD"},
+		{http.MethodDelete, "/metrics", "GET, HEAD"},
+		{"BREW", "/v1/policies", "GET, HEAD"},
 	} {
 		answer := s.send(request.method, request.path, "")
 		requireProblem(t, answer, 405, admission.CodeMethodNotAllowed)
 		require.Equal(t, request.allowed, answer.header.Get("Allow"))
 	}
+	requireProblem(t, s.send("BREW", "/nowhere", ""), 404, admission.CodeNotFound)
 }
 
 func TestAPanicCostsOneRequestAndIsNoAllow(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 
-	"github.com/go-chi/chi/v5"
 	"golang.org/x/sync/errgroup"
 
 	"gatehouse/server/admission"
@@ -12,9 +11,13 @@ import (
 
 // review serves POST /v1/admission/{hook}: 200 for an allow and for a deny.
 func (s *Server) review(w http.ResponseWriter, r *http.Request) error {
+	hook, err := hookOf(r)
+	if err != nil {
+		return err
+	}
 	var review admission.Review
-	err := s.decodeBody(w, r, s.options.MaxBodyBytes, func(body []byte) (err error) {
-		review, err = admission.DecodeReview(chi.URLParam(r, "hook"), body, s.options.MaxDepth)
+	err = s.decodeBody(w, r, s.options.MaxBodyBytes, func(body []byte) (err error) {
+		review, err = admission.DecodeReview(hook, body, s.options.MaxDepth)
 		return err
 	})
 	if err != nil {
@@ -32,11 +35,15 @@ func (s *Server) review(w http.ResponseWriter, r *http.Request) error {
 // reviewBatch serves POST /v1/admission/{hook}/batch. Reviews of one batch run side by side; the answers keep
 // their order.
 func (s *Server) reviewBatch(w http.ResponseWriter, r *http.Request) error {
+	hook, err := hookOf(r)
+	if err != nil {
+		return err
+	}
 	body, err := s.readBody(w, r, s.options.MaxBatchBytes)
 	if err != nil {
 		return err
 	}
-	reviews, err := admission.DecodeBatch(chi.URLParam(r, "hook"), body, s.options.MaxDepth)
+	reviews, err := admission.DecodeBatch(hook, body, s.options.MaxDepth)
 	if err != nil {
 		return err
 	}

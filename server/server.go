@@ -5,12 +5,12 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/chi/v5/middleware"
 	"github.com/go-chi/httprate"
 
 	"gatehouse/server/admission"
@@ -98,27 +98,11 @@ func (s *Server) Drain() {
 	s.replays.end()
 }
 
-// allowed are the methods that a path has.
-func allowed(routes chi.Routes, path string) []string {
-	var methods []string
-	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete} {
-		if routes.Match(chi.NewRouteContext(), method, path) {
-			methods = append(methods, method)
-		}
-	}
-	return methods
-}
-
 func (s *Server) router() http.Handler {
 	r := chi.NewRouter()
-	r.Use(s.observed, s.recovered(s.writeProblem), s.bodyDeadline)
-	r.NotFound(s.problems(func(http.ResponseWriter, *http.Request) error {
-		return &admission.Error{Code: admission.CodeNotFound, Detail: "no such path"}
-	}))
-	r.MethodNotAllowed(s.problems(func(w http.ResponseWriter, request *http.Request) error {
-		w.Header().Set("Allow", strings.Join(allowed(r, request.URL.Path), ", "))
-		return &admission.Error{Code: admission.CodeMethodNotAllowed, Detail: "this path has no such method"}
-	}))
+	r.Use(byDecodedPath, middleware.GetHead, s.observed, s.recovered(s.writeProblem), s.bodyDeadline)
+	r.NotFound(s.problems(noSuchPath))
+	r.MethodNotAllowed(s.problems(noSuchMethod(r)))
 
 	r.Get("/healthz", s.healthz)
 	r.Get("/readyz", s.problems(s.readyz))

@@ -98,9 +98,12 @@ func serveStream[T any](s *Server, w http.ResponseWriter, r *http.Request, of st
 		return err
 	}
 
-	stream := &openStream[T]{
-		streamOf: of, server: s, request: r, next: next, told: after, writer: newEventWriter(w, s.streams.options.WriteTimeout),
+	writer := newEventWriter(w, s.streams.options.WriteTimeout)
+	if r.Method == http.MethodHead {
+		writer.header()
+		return nil
 	}
+	stream := &openStream[T]{streamOf: of, server: s, request: r, next: next, told: after, writer: writer}
 	defer context.AfterFunc(s.streams.ended, stream.writer.hurry)()
 	defer stream.writer.close()
 	start := time.Now()

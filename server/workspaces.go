@@ -5,12 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
-	"strings"
-	"unicode/utf8"
 
-	"github.com/go-chi/chi/v5"
 	"github.com/google/uuid"
 
 	"gatehouse/server/admission"
@@ -123,24 +119,6 @@ func (s *Server) secretKey(r *http.Request) (uuid.UUID, string, error) {
 		return uuid.Nil, "", admission.Malformed(fmt.Sprintf("the secret's name in the path is empty, longer than %d bytes or not UTF-8 text", maxSecretKeyLength))
 	}
 	return id, key, nil
-}
-
-// pathValue is a path segment as text; an escaped byte may be anything. The router takes segments from the path
-// as it was sent if that is kept, which is when it has an escape such as %2F, and else from the path that net/http
-// has unescaped already: to unescape that once more would make another name of "MODE%4C".
-func pathValue(r *http.Request, name string) (string, error) {
-	text := chi.URLParam(r, name)
-	if r.URL.RawPath != "" {
-		var err error
-		text, err = url.PathUnescape(text)
-		if err != nil {
-			return "", err
-		}
-	}
-	if !utf8.ValidString(text) || strings.ContainsRune(text, 0) {
-		return "", errors.New("not text")
-	}
-	return text, nil
 }
 
 // changed keeps an error that already has a code, such as of a value that the store cannot hold.
