@@ -112,7 +112,10 @@ func serve(t *testing.T, change func(*server.Options)) *service {
 		change(&options)
 	}
 	s.server = server.New(options)
-	s.Server = httptest.NewServer(s.server)
+	s.Server = httptest.NewUnstartedServer(s.server)
+	s.Listener = s.server.Listener(s.Listener)
+	s.Config.MaxHeaderBytes = 32 << 10
+	s.Start()
 	t.Cleanup(s.Close)
 	return s
 }

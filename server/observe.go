@@ -15,6 +15,11 @@ import (
 	"gatehouse/server/admission"
 )
 
+const (
+	noRoute     = "none"
+	otherMethod = "other"
+)
+
 // observed tells the observer of every request by its route's pattern, which bounds the label.
 func (s *Server) observed(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -23,7 +28,7 @@ func (s *Server) observed(next http.Handler) http.Handler {
 		defer func() {
 			route := chi.RouteContext(ctx).RoutePattern()
 			if route == "" {
-				route = "none"
+				route = noRoute
 			}
 			s.options.Observer.Served(route, methodLabel(r.Method), wrapped.Status(), time.Since(start))
 		}()
@@ -37,7 +42,7 @@ func methodLabel(method string) string {
 	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodDelete:
 		return method
 	default:
-		return "other"
+		return otherMethod
 	}
 }
 

@@ -24,6 +24,7 @@ var statuses = map[admission.Code]int{
 	admission.CodeCandidateChanged:     http.StatusConflict,
 	admission.CodeReplayRunning:        http.StatusConflict,
 	admission.CodeRequestTooLarge:      http.StatusRequestEntityTooLarge,
+	admission.CodeHeadersTooLarge:      http.StatusRequestHeaderFieldsTooLarge,
 	admission.CodeUnsupportedMediaType: http.StatusUnsupportedMediaType,
 	admission.CodeRateLimited:          http.StatusTooManyRequests,
 	admission.CodeFactsUnavailable:     http.StatusInternalServerError,

@@ -328,7 +328,7 @@ func serveUntilDone(
 		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 	}
 	served := make(chan error, 1)
-	go func() { served <- httpServer.Serve(listener) }()
+	go func() { served <- httpServer.Serve(service.Listener(listener)) }()
 	select {
 	case err := <-served:
 		return fmt.Errorf("serving: %w", err)

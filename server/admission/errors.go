@@ -19,6 +19,7 @@ const (
 	CodeCandidateChanged     Code = "candidate_changed"
 	CodeReplayRunning        Code = "replay_running"
 	CodeRequestTooLarge      Code = "request_too_large"
+	CodeHeadersTooLarge      Code = "headers_too_large"
 	CodeUnsupportedMediaType Code = "unsupported_media_type"
 	CodeRateLimited          Code = "rate_limited"
 	CodeFactsUnavailable     Code = "facts_unavailable"
