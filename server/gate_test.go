@@ -74,12 +74,13 @@ func (w *world) Record(_ context.Context, d admission.Decision) (admission.Decis
 	return d, nil
 }
 
-func (w *world) RecordAndMark(ctx context.Context, d admission.Decision, _ admission.Facts, _ admission.Judge) (admission.Decision, error) {
+func (w *world) RecordAndMark(ctx context.Context, d admission.Decision, _ admission.Facts, _ admission.Judge) (admission.Judged, error) {
 	err := d.Mark()
 	if err != nil {
-		return d, err
+		return admission.Judged{}, err
 	}
-	return w.Record(ctx, d)
+	recorded, err := w.Record(ctx, d)
+	return admission.Judged{Decision: recorded}, err
 }
 
 func serveGate(t *testing.T, w *world) *service {

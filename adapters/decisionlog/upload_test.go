@@ -323,8 +323,8 @@ func TestADecisionThatIsCommittedLateIsUploaded(t *testing.T) {
 	var failure error
 	var marking sync.WaitGroup
 	marking.Go(func() {
-		_, failure = s.RecordAndMark(t.Context(), late, admission.Facts{}, func(context.Context, admission.Facts) (admission.Decision, error) {
-			return late, nil
+		_, failure = s.RecordAndMark(t.Context(), late, admission.Facts{}, func(context.Context, admission.Facts) (admission.Judged, error) {
+			return admission.Judged{Decision: late}, nil
 		})
 	})
 	outbox.WaitForIt(t)

@@ -236,11 +236,21 @@ func (g *Group[T, R]) attempt(batch []*entry[T, R]) ([]R, error) {
 	for i, e := range batch {
 		items[i] = e.item
 	}
-	values, err := g.flush(ctx, items)
+	values, err := g.guarded(ctx, items)
 	if err == nil && len(values) != len(items) {
 		err = fmt.Errorf("flush gave %d results for %d items", len(values), len(items))
 	}
 	return values, err
+}
+
+// guarded makes a panic of the flush its error: on a goroutine that no caller owns it would end the process.
+func (g *Group[T, R]) guarded(ctx context.Context, items []T) (values []R, err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			values, err = nil, fmt.Errorf("flush panicked: %v", cause)
+		}
+	}()
+	return g.flush(ctx, items)
 }
 
 // flushContext lasts as long as the most patient caller of the batch waits.

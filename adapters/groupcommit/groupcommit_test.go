@@ -304,3 +304,31 @@ func TestEveryItemIsWrittenOnceAndItsResultReachesItsCaller(t *testing.T) {
 		}
 	})
 }
+
+// A flush runs on a goroutine of the group, where a panic that nobody catches ends the process.
+func TestAFlushThatPanicsIsAnErrorOfTheItemThatMakesItPanic(t *testing.T) {
+	r := &recorder{started: make(chan struct{}), hold: make(chan struct{})}
+	g := groupcommit.New(groupcommit.Options{}, func(ctx context.Context, batch []int) ([]int, error) {
+		if slices.Contains(batch, 2) {
+			panic("two")
+		}
+		return r.flush(ctx, batch)
+	})
+	defer g.Close()
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	asking.Go(func() { _, _ = g.Do(t.Context(), 0) })
+	<-r.started // what comes now is one batch
+	r.started = nil
+	results, errs := make([]int, 3), make([]error, 3)
+	for i := range results {
+		asking.Go(func() { results[i], errs[i] = g.Do(t.Context(), i+1) })
+	}
+	close(r.hold)
+	asking.Wait()
+
+	require.NoError(t, errs[0])
+	require.ErrorContains(t, errs[1], "flush panicked: two")
+	require.NoError(t, errs[2])
+	require.Equal(t, []int{2, 0, 6}, results)
+}

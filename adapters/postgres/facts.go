@@ -66,15 +66,23 @@ func (s *Store) factsBatch(ctx context.Context, asked []uuid.UUID) ([]lookup, er
 	}
 	read := make([]lookup, len(asked))
 	for i, id := range asked {
-		read[i] = found[id]
+		one, given := found[id]
+		if !given {
+			one.err = errNotGiven
+		}
+		read[i] = one
 	}
 	return read, nil
 }
 
+// errNotGiven is of a workspace that a statement for many was asked for and did not give. No facts are not the facts of a
+// workspace that has no secrets.
+var errNotGiven = errors.New("the facts query gave no row for the workspace")
+
 // queueFacts queues the lookup of workspaces, one statement for all of them where the query is the built-in one.
 // each hears of every one, and of what is wrong with it alone.
 func (s *Store) queueFacts(batch *pgx.Batch, ids [][16]byte, each func(id uuid.UUID, facts admission.Facts, err error)) {
-	if s.factsQuery != defaultFactsQuery {
+	if s.factsMany == "" {
 		for _, id := range ids {
 			batch.Queue(s.factsQuery, id).Query(func(rows pgx.Rows) error {
 				facts, err := readFacts(rows)
@@ -87,7 +95,7 @@ func (s *Store) queueFacts(batch *pgx.Batch, ids [][16]byte, each func(id uuid.U
 		}
 		return
 	}
-	batch.Queue(factsManySQL, ids).Query(func(rows pgx.Rows) error {
+	batch.Queue(s.factsMany, ids).Query(func(rows pgx.Rows) error {
 		var id [16]byte
 		var row factsRow
 		_, err := pgx.ForEachRow(rows, []any{&id, &row.exists, &row.workspace, &row.secretKeys, &row.globalSecretKeys}, func() error {

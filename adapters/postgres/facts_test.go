@@ -10,6 +10,7 @@ import (
 
 	"gatehouse/adapters/postgres"
 	"gatehouse/internal/testenv"
+	"gatehouse/server/admission"
 )
 
 func factsQuery(sql string) func(*postgres.Options) {
@@ -147,4 +148,29 @@ func TestTheBuiltInFactsQueryKeepsItsContract(t *testing.T) {
 	store := open(t, testenv.DatabaseURL(t, testenv.RegistryCurrent))
 
 	require.NoError(t, store.CheckFacts(t.Context()))
+}
+
+// A workspace that the look-up of many does not give back has no known facts, which are not the facts of one that does not
+// exist or has no secrets. Its neighbours in the same statement have theirs.
+func TestAWorkspaceThatABatchDoesNotGiveIsAnError(t *testing.T) {
+	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent))
+	h.store.ForgetWorkspaces()
+	ids := h.putWorkspaces(t, 3)
+	h.exec(t, "update workspaces set name = 'forgotten' where id = $1", ids[1])
+
+	found, err := h.store.FactsBatch(t.Context(), ids)
+	require.NoError(t, err)
+	require.NoError(t, found[0])
+	require.ErrorContains(t, found[1], "gave no row")
+	require.NoError(t, found[2])
+
+	_, err = h.store.WorkspacesAfter(t.Context(), uuid.Nil, 10)
+	require.ErrorContains(t, err, "gave no row", "an audit does not pass over it")
+
+	decisions := denials(t, ids)
+	marked, errs := h.markAll(t, decisions, func(i int) admission.Judge { return judgeAs(decisions[i]) })
+	require.True(t, marked[0].MarkedFailed)
+	require.Equal(t, admission.CodeFactsUnavailable, admission.AsError(errs[1]).Code)
+	h.requireUntouched(t, ids[1])
+	require.True(t, marked[2].MarkedFailed)
 }

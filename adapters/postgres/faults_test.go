@@ -112,12 +112,12 @@ func TestAConnectionThatIsKilledInTheMiddleLeavesNothing(t *testing.T) {
 	d.UID = "uid-1"
 
 	_, err := h.store.RecordAndMark(t.Context(), d, admission.Facts{},
-		func(context.Context, admission.Facts) (admission.Decision, error) {
+		func(context.Context, admission.Facts) (admission.Judged, error) {
 			killed := collect(t, h, pgx.RowTo[bool], `
 select pg_terminate_backend(pid, 5000) from pg_stat_activity
 where application_name = 'gatehouse' and datname = current_database() and state = 'idle in transaction'`)
 			require.Equal(t, []bool{true}, killed)
-			return d, nil
+			return admission.Judged{Decision: d}, nil
 		})
 
 	require.Error(t, err)
@@ -233,9 +233,9 @@ func TestASecretCannotComeBetweenTheJudgementAndTheMark(t *testing.T) {
 	}
 
 	marked, err := h.store.RecordAndMark(t.Context(), d, admission.Facts{},
-		func(context.Context, admission.Facts) (admission.Decision, error) {
+		func(context.Context, admission.Facts) (admission.Judged, error) {
 			insert()
-			return d, nil
+			return admission.Judged{Decision: d}, nil
 		})
 
 	require.NoError(t, err)
@@ -265,14 +265,14 @@ func TestAMarkWaitsForASecretThatIsBeingInserted(t *testing.T) {
 	answers := make(chan admission.Decision, 1)
 	go func() {
 		answer, err := h.store.RecordAndMark(t.Context(), denied, seen,
-			func(_ context.Context, facts admission.Facts) (admission.Decision, error) {
+			func(_ context.Context, facts admission.Facts) (admission.Judged, error) {
 				judged = facts
-				return allowed, nil
+				return admission.Judged{Decision: allowed}, nil
 			})
 		if err != nil {
 			t.Error(err)
 		}
-		answers <- answer
+		answers <- answer.Decision
 	}()
 	require.Eventually(t, func() bool { return h.waiting(t) == 1 }, patience, time.Millisecond)
 

@@ -227,11 +227,14 @@ func (h *harness) mark(ctx context.Context, t testing.TB, d admission.Decision) 
 	t.Helper()
 	seen, err := h.store.Facts(context.WithoutCancel(ctx), d.WorkspaceID)
 	require.NoError(t, err)
-	return h.store.RecordAndMark(ctx, d, seen, judgeAs(d))
+	judged, err := h.store.RecordAndMark(ctx, d, seen, judgeAs(d))
+	return judged.Decision, err
 }
 
 func judgeAs(d admission.Decision) admission.Judge {
-	return func(context.Context, admission.Facts) (admission.Decision, error) { return d, nil }
+	return func(context.Context, admission.Facts) (admission.Judged, error) {
+		return admission.Judged{Decision: d}, nil
+	}
 }
 
 // requireUntouched says that the workspace is as the registry inserted it, and nothing was written of it.

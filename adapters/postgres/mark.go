@@ -92,9 +92,9 @@ type marking struct {
 
 // marked is what became of it.
 type marked struct {
-	decision admission.Decision
-	err      error
-	busy     bool // nothing: another transaction has the row, or there is none
+	admission.Judged
+	err  error
+	busy bool // nothing: another transaction has the row, or there is none
 }
 
 // RecordAndMark writes a decision and its effects in one transaction, together with those of other workspaces
@@ -102,12 +102,12 @@ type marked struct {
 // that is held for long holds up its own requests only.
 func (s *Store) RecordAndMark(
 	ctx context.Context, d admission.Decision, seen admission.Facts, judge admission.Judge,
-) (admission.Decision, error) {
+) (admission.Judged, error) {
 	ctx, cancel := beforeDeadline(ctx)
 	defer cancel()
 	unlock, err := s.marking.lock(ctx, d.WorkspaceID)
 	if err != nil {
-		return admission.Decision{}, fmt.Errorf("waiting for other requests of the workspace: %w", err)
+		return admission.Judged{}, fmt.Errorf("waiting for other requests of the workspace: %w", err)
 	}
 	defer unlock()
 
@@ -122,13 +122,14 @@ func (s *Store) RecordAndMark(
 	}
 	switch {
 	case errors.Is(err, errUIDTaken):
-		return s.recorded(ctx, d.UID)
+		recorded, err := s.recorded(ctx, d.UID)
+		return admission.Judged{Decision: recorded}, err
 	case err != nil:
-		return admission.Decision{}, because(ctx, err)
+		return admission.Judged{}, because(ctx, err)
 	case result.err != nil:
-		return admission.Decision{}, because(ctx, result.err)
+		return result.Judged, because(ctx, result.err)
 	}
-	return result.decision, nil
+	return result.Judged, nil
 }
 
 // What to do about a row that another transaction has.
@@ -162,16 +163,16 @@ func (s *Store) mark(ctx context.Context, batch []*marking, locked string) ([]ma
 		row := rows[one.decision.WorkspaceID]
 		switch {
 		case row.recorded != nil:
-			results[i].decision = *row.recorded
+			results[i].Decision = *row.recorded
 			continue
 		case !row.exists && locked == skip:
 			results[i].busy = true
 			continue
 		}
-		results[i].decision, results[i].err = decideAgain(one, row)
+		results[i].Judged, results[i].err = decideAgain(one, row)
 		if results[i].err == nil {
 			one.decided = true
-			writing = append(writing, &results[i].decision)
+			writing = append(writing, &results[i].Decision)
 		}
 	}
 	if len(writing) > 0 {
@@ -181,7 +182,7 @@ func (s *Store) mark(ctx context.Context, batch []*marking, locked string) ([]ma
 		}
 	}
 	for i := range results {
-		if results[i].decision.Event != nil {
+		if results[i].Event != nil {
 			s.wakeUp.call()
 			break
 		}
@@ -201,29 +202,31 @@ func rollBackAndRelease(ctx context.Context, conn *pgxpool.Conn) {
 
 // decideAgain gives the decision on the facts as they are under the lock, which marks if its row is to be marked. A
 // request that has ended is not decided: its caller was answered with an error.
-func decideAgain(one *marking, row *lockedRow) (admission.Decision, error) {
-	if row.err != nil {
-		return admission.Decision{}, row.err
+func decideAgain(one *marking, row *lockedRow) (judged admission.Judged, err error) {
+	switch {
+	case row.err != nil:
+		return judged, row.err
+	case !row.read:
+		return judged, factsUnavailable(errNotGiven)
+	case row.facts.Equal(one.seen):
+		judged.Decision = one.decision
+	default:
+		judged, err = one.judge.Again(one.ctx, row.facts)
 	}
-	d := one.decision
-	if !row.facts.Equal(one.seen) {
-		var err error
-		d, err = one.judge(one.ctx, row.facts)
+	if err == nil {
+		err = one.ctx.Err()
+	}
+	if err != nil {
+		return judged, err
+	}
+	if row.exists && admission.ShouldMark(row.status, row.lastError, judged.Verdict.Marking()) {
+		err := judged.Mark()
 		if err != nil {
-			return admission.Decision{}, err
+			return judged, fmt.Errorf("making an event id: %w", err)
 		}
+		judged.Event.Sequence = row.lastEvent + 1
 	}
-	if one.ctx.Err() != nil {
-		return admission.Decision{}, one.ctx.Err()
-	}
-	if row.exists && admission.ShouldMark(row.status, row.lastError, d.Verdict.Marking()) {
-		err := d.Mark()
-		if err != nil {
-			return admission.Decision{}, fmt.Errorf("making an event id: %w", err)
-		}
-		d.Event.Sequence = row.lastEvent + 1
-	}
-	return d, nil
+	return judged, nil
 }
 
 // lockedRow is what decides whether a workspace's row is to be marked, and what else is known of it.
@@ -232,6 +235,7 @@ type lockedRow struct {
 	status, lastError string
 	lastEvent         int64
 	facts             admission.Facts
+	read              bool                // facts were given
 	err               error               // of reading its facts again
 	recorded          *admission.Decision // by a transaction before, of whose commit nobody heard
 }
@@ -271,9 +275,10 @@ func (s *Store) lockAndRead(
 		return err
 	})
 	s.queueFacts(batch, ids, func(id uuid.UUID, facts admission.Facts, err error) {
-		rows[id].facts = facts
+		row := rows[id]
+		row.facts, row.read = facts, true
 		if err != nil {
-			rows[id].err = factsUnavailable(err)
+			row.err = factsUnavailable(err)
 		}
 	})
 

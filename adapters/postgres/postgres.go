@@ -51,6 +51,7 @@ const defaultTimeout = 2 * time.Second
 type Store struct {
 	pool       *pgxpool.Pool
 	factsQuery string
+	factsMany  string // the same for many workspaces; "" if an operator's own query has to be asked for one at a time
 	outbox     Outbox
 	logger     *slog.Logger
 	records    *groupcommit.Group[admission.Decision, admission.Decision]
@@ -95,6 +96,9 @@ func Open(ctx context.Context, options Options) (*Store, error) {
 		factsQuery: cmp.Or(options.FactsQuery, defaultFactsQuery),
 		outbox:     options.Outbox,
 		logger:     options.Logger,
+	}
+	if s.factsQuery == defaultFactsQuery {
+		s.factsMany = factsManySQL
 	}
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)

@@ -39,7 +39,10 @@ func (h *harness) markAll(t testing.TB, decisions []admission.Decision, judge fu
 	marked, errs := make([]admission.Decision, len(decisions)), make([]error, len(decisions))
 	var marking sync.WaitGroup
 	for i, d := range decisions {
-		marking.Go(func() { marked[i], errs[i] = h.store.RecordAndMark(t.Context(), d, admission.Facts{}, judge(i)) })
+		marking.Go(func() {
+			judged, err := h.store.RecordAndMark(t.Context(), d, admission.Facts{}, judge(i))
+			marked[i], errs[i] = judged.Decision, err
+		})
 	}
 	marking.Wait()
 	return marked, errs
@@ -90,8 +93,8 @@ func TestADenyThatCannotBeDecidedAgainFailsAlone(t *testing.T) {
 
 	marked, errs := h.markAll(t, decisions, func(i int) admission.Judge {
 		if i%5 == 0 {
-			return func(context.Context, admission.Facts) (admission.Decision, error) {
-				return admission.Decision{}, undecided
+			return func(context.Context, admission.Facts) (admission.Judged, error) {
+				return admission.Judged{}, undecided
 			}
 		}
 		return judgeAs(decisions[i])

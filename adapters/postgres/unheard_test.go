@@ -80,12 +80,12 @@ func changingDecisions(t *testing.T, workspaces []uuid.UUID) (first, then []admi
 // inTurn judges differently when it is asked again.
 func inTurn(first, then admission.Decision) admission.Judge {
 	asked := false
-	return func(context.Context, admission.Facts) (admission.Decision, error) {
+	return func(context.Context, admission.Facts) (admission.Judged, error) {
 		if asked {
-			return then, nil
+			return admission.Judged{Decision: then}, nil
 		}
 		asked = true
-		return first, nil
+		return admission.Judged{Decision: first}, nil
 	}
 }
 

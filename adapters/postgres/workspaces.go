@@ -57,8 +57,10 @@ func (s *Store) listWorkspaces(ctx context.Context, after uuid.UUID, limit int) 
 func (s *Store) factsOf(ctx context.Context, ids [][16]byte) ([]admission.StoredWorkspace, error) {
 	known := make([]admission.StoredWorkspace, 0, len(ids))
 	var broken error
+	given := 0
 	batch := new(pgx.Batch)
 	s.queueFacts(batch, ids, func(id uuid.UUID, facts admission.Facts, err error) {
+		given++
 		switch {
 		case errors.Is(err, admission.ErrBadFacts): // it must be seen, and must hide no other
 			known = append(known, admission.StoredWorkspace{ID: id})
@@ -71,6 +73,9 @@ func (s *Store) factsOf(ctx context.Context, ids [][16]byte) ([]admission.Stored
 	err := s.pool.SendBatch(ctx, batch).Close()
 	if err != nil {
 		return nil, err
+	}
+	if given != len(ids) { // an audit must not take a workspace for one that is not there
+		return nil, errNotGiven
 	}
 	slices.SortFunc(known, func(a, b admission.StoredWorkspace) int { return bytes.Compare(a.ID[:], b.ID[:]) })
 	return known, broken

@@ -136,5 +136,6 @@ func recordOne(ctx context.Context, s *sqlite.Store, effect bool) (admission.Dec
 	if err != nil {
 		return admission.Decision{}, err
 	}
-	return s.RecordAndMark(ctx, deny(modelless), facts, neverJudge)
+	judged, err := s.RecordAndMark(ctx, deny(modelless), facts, neverJudge)
+	return judged.Decision, err
 }

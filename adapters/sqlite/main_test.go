@@ -93,8 +93,8 @@ func allow(id uuid.UUID) admission.Decision {
 }
 
 // neverJudge is for denies whose facts have not changed.
-func neverJudge(context.Context, admission.Facts) (admission.Decision, error) {
-	return admission.Decision{}, fmt.Errorf("judged again although the facts are the same")
+func neverJudge(context.Context, admission.Facts) (admission.Judged, error) {
+	return admission.Judged{}, fmt.Errorf("judged again although the facts are the same")
 }
 
 // count gives the one number that a query selects.

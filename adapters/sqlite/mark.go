@@ -19,66 +19,63 @@ import (
 // put before it is seen by it, and one that is put meanwhile comes after it.
 func (s *Store) RecordAndMark(
 	ctx context.Context, d admission.Decision, seen admission.Facts, judge admission.Judge,
-) (admission.Decision, error) {
-	d, err := s.recordAndMark(ctx, d, seen, judge)
+) (admission.Judged, error) {
+	judged, err := s.recordAndMark(ctx, d, seen, judge)
 	if err != nil {
-		return admission.Decision{}, fmt.Errorf("recording a deny: %w", explain(ctx, err))
+		err = fmt.Errorf("recording a deny: %w", explain(ctx, err))
 	}
-	return d, nil
+	return judged, err
 }
 
 func (s *Store) recordAndMark(
 	ctx context.Context, d admission.Decision, seen admission.Facts, judge admission.Judge,
-) (admission.Decision, error) {
+) (judged admission.Judged, err error) {
 	tx, inserts, err := s.beginInserts(ctx)
 	if err != nil {
-		return admission.Decision{}, err
+		return judged, err
 	}
 	defer rollback(tx)
 
 	earlier, found, err := inserts.earlier(ctx, d)
 	if err != nil || found {
-		return earlier, err
+		return admission.Judged{Decision: earlier}, err
 	}
-	d, err = s.judgeAgain(ctx, tx, d, seen, judge)
+	judged, err = s.judgeAgain(ctx, tx, d, seen, judge)
 	if err != nil {
-		return admission.Decision{}, err
+		return judged, err
 	}
-	err = s.mark(ctx, tx, &d)
+	err = s.mark(ctx, tx, &judged.Decision)
 	if err != nil {
-		return admission.Decision{}, err
+		return judged, err
 	}
-	err = inserts.insert(ctx, d)
+	err = inserts.insert(ctx, judged.Decision)
 	if err != nil {
-		return admission.Decision{}, err
+		return judged, err
 	}
 	err = tx.Commit()
-	if err != nil {
-		return admission.Decision{}, err
-	}
-	if d.Event != nil {
+	if err == nil && judged.Event != nil {
 		s.events.call()
 	}
-	return d, nil
+	return judged, err
 }
 
 // judgeAgain decides on the facts as they are now, if they are not those that d was decided on. This connection
 // can write, but a facts query that does was refused when the facts were read first.
 func (s *Store) judgeAgain(
 	ctx context.Context, tx *sql.Tx, d admission.Decision, seen admission.Facts, judge admission.Judge,
-) (admission.Decision, error) {
+) (admission.Judged, error) {
 	facts, err := readFacts(tx.QueryContext(ctx, s.facts.query, d.WorkspaceID.String())) //nolint:rowserrcheck // readFacts does
 	switch {
 	case err != nil && ctx.Err() != nil:
-		return d, fmt.Errorf("reading the facts again: %w", err)
+		return admission.Judged{}, fmt.Errorf("reading the facts again: %w", err)
 	case err != nil:
-		return d, &admission.Error{
+		return admission.Judged{}, &admission.Error{
 			Code: admission.CodeFactsUnavailable, Detail: "the facts of the workspace cannot be read again", Err: err,
 		}
 	case facts.Equal(seen):
-		return d, nil
+		return admission.Judged{Decision: d}, nil
 	default:
-		return judge(ctx, facts)
+		return judge.Again(ctx, facts)
 	}
 }
 

@@ -90,18 +90,18 @@ type judgement struct {
 	last  atomic.Pointer[admission.Facts]
 }
 
-func (j *judgement) judge(_ context.Context, facts admission.Facts) (admission.Decision, error) {
+func (j *judgement) judge(_ context.Context, facts admission.Facts) (admission.Judged, error) {
 	j.calls.Add(1)
 	j.last.Store(&facts)
 	d := j.of
 	d.Verdict = modelRule(facts)
-	return d, nil
+	return admission.Judged{Decision: d}, nil
 }
 
 func neverJudged(t testing.TB) admission.Judge {
-	return func(context.Context, admission.Facts) (admission.Decision, error) {
+	return func(context.Context, admission.Facts) (admission.Judged, error) {
 		t.Error("the facts had not changed, yet they were judged again")
-		return admission.Decision{}, errJudge
+		return admission.Judged{}, errJudge
 	}
 }
 
@@ -119,7 +119,13 @@ func register(t testing.TB, s Store, d admission.Decision) (admission.Decision, 
 	if d.Verdict.Marking() == nil || !seen.Exists {
 		return s.Record(t.Context(), d)
 	}
-	return s.RecordAndMark(t.Context(), d, seen, (&judgement{of: d}).judge)
+	return mark(t.Context(), s, d, seen)
+}
+
+// mark records a decision that marks, and decides again by modelRule.
+func mark(ctx context.Context, s Store, d admission.Decision, seen admission.Facts) (admission.Decision, error) {
+	judged, err := s.RecordAndMark(ctx, d, seen, (&judgement{of: d}).judge)
+	return judged.Decision, err
 }
 
 func mustRegister(t testing.TB, s Store, d admission.Decision) admission.Decision {

@@ -146,8 +146,8 @@ var markTests = map[string]func(*testing.T, Harness){
 		d := withUID(decision(t, id, denied(modelMissing)), "uid-1", "body")
 
 		_, err := h.Store().RecordAndMark(t.Context(), d, seen,
-			func(context.Context, admission.Facts) (admission.Decision, error) {
-				return admission.Decision{}, errJudge
+			func(context.Context, admission.Facts) (admission.Judged, error) {
+				return admission.Judged{}, errJudge
 			})
 
 		require.ErrorIs(t, err, errJudge)
@@ -163,9 +163,9 @@ var markTests = map[string]func(*testing.T, Harness){
 		ctx, cancel := context.WithCancel(t.Context())
 
 		_, err := h.Store().RecordAndMark(ctx, d, seen,
-			func(context.Context, admission.Facts) (admission.Decision, error) {
+			func(context.Context, admission.Facts) (admission.Judged, error) {
 				cancel()
-				return d, nil
+				return admission.Judged{Decision: d}, nil
 			})
 
 		require.Error(t, err)
@@ -193,7 +193,9 @@ var markTests = map[string]func(*testing.T, Harness){
 		d := decision(t, id, denied(modelMissing))
 
 		got, err := h.Store().RecordAndMark(t.Context(), d, seen,
-			func(context.Context, admission.Facts) (admission.Decision, error) { return d, nil })
+			func(context.Context, admission.Facts) (admission.Judged, error) {
+				return admission.Judged{Decision: d}, nil
+			})
 		require.NoError(t, err)
 
 		require.False(t, got.MarkedFailed)

@@ -68,7 +68,7 @@ func (m *machine) ask(rt *rapid.T, d admission.Decision) (admission.Decision, er
 	ctx := context.Background()
 	if rapid.Bool().Draw(rt, "on old facts") {
 		d.Verdict = denied("an older reason")
-		return m.h.Store().RecordAndMark(ctx, d, admission.Facts{}, (&judgement{of: d}).judge)
+		return mark(ctx, m.h.Store(), d, admission.Facts{})
 	}
 	return register(m.t, m.h.Store(), d)
 }

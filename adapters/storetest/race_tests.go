@@ -19,7 +19,7 @@ var raceTests = map[string]func(*testing.T, Harness){
 
 		answers := concurrently(t, 50, func() (admission.Decision, error) {
 			d := decision(t, id, denied(modelMissing))
-			return h.Store().RecordAndMark(t.Context(), d, seen, (&judgement{of: d}).judge)
+			return mark(t.Context(), h.Store(), d, seen)
 		})
 
 		marks := 0
@@ -67,7 +67,7 @@ var raceTests = map[string]func(*testing.T, Harness){
 			d := decision(t, id, denied(modelMissing))
 			j := &judgement{of: d}
 			var statusSeen string
-			var got admission.Decision
+			var got admission.Judged
 			var err error
 
 			var running sync.WaitGroup

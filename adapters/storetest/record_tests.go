@@ -174,7 +174,7 @@ var uidTests = map[string]func(*testing.T, Harness){
 
 		answers := concurrently(t, 50, func() (admission.Decision, error) {
 			d := withUID(decision(t, id, denied(modelMissing)), "uid-1", "body")
-			return h.Store().RecordAndMark(t.Context(), d, seen, (&judgement{of: d}).judge)
+			return mark(t.Context(), h.Store(), d, seen)
 		})
 
 		rows := h.Decisions(t, id)
@@ -201,7 +201,7 @@ var uidTests = map[string]func(*testing.T, Harness){
 				turn.Unlock()
 				d := withUID(decision(t, id, denied(modelMissing)), uid, "body")
 				if marks {
-					return h.Store().RecordAndMark(t.Context(), d, seen, (&judgement{of: d}).judge)
+					return mark(t.Context(), h.Store(), d, seen)
 				}
 				d.Verdict = allowed()
 				return h.Store().Record(t.Context(), d)
@@ -231,7 +231,7 @@ var uidTests = map[string]func(*testing.T, Harness){
 		again, err := h.Store().RecordAndMark(t.Context(), d, facts(t, h.Store(), id), neverJudged(t))
 		require.NoError(t, err)
 
-		requireSame(t, marked, again)
+		requireSame(t, marked.Decision, again.Decision)
 		require.Equal(t, before, h.Row(t, id))
 		requireEvents(t, h, id, 1)
 	},

@@ -147,13 +147,13 @@ type Announcement struct {
 // ended.
 func Run(t *testing.T, open func(t *testing.T) Harness) {
 	tests := map[string]map[string]func(*testing.T, Harness){
-		"facts": factsTests, "record": recordTests, "uid": uidTests, "mark": markTests, "race": raceTests,
+		"facts": factsTests, "record": recordTests, "uid": uidTests, "mark": markTests, "again": againTests, "race": raceTests,
 		"model": modelTests, "events": eventsTests, "activations": activationTests, "shadow": shadowTests,
 		"decisions": decisionsTests, "retention": retentionTests, "exclusive": exclusiveTests,
 		"audit": auditTests, "workspaces": workspacesTests,
 	}
 	groups := []string{
-		"facts", "record", "uid", "mark", "race", "model", "events", "activations", "shadow",
+		"facts", "record", "uid", "mark", "again", "race", "model", "events", "activations", "shadow",
 		"decisions", "retention", "exclusive", "audit", "workspaces",
 	}
 	for _, group := range groups {

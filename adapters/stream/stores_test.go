@@ -56,8 +56,8 @@ func mark(ctx context.Context, s store, id uuid.UUID) error {
 			Enforcement: admission.Deny, Status: 400, MarkFailed: true,
 		}}, "revision-1"),
 	}
-	_, err = s.RecordAndMark(ctx, d, admission.Facts{}, func(context.Context, admission.Facts) (admission.Decision, error) {
-		return d, nil
+	_, err = s.RecordAndMark(ctx, d, admission.Facts{}, func(context.Context, admission.Facts) (admission.Judged, error) {
+		return admission.Judged{Decision: d}, nil
 	})
 	return err
 }

@@ -104,25 +104,27 @@ func (l *ledger) Record(ctx context.Context, d admission.Decision) (admission.De
 
 func (l *ledger) RecordAndMark(
 	ctx context.Context, d admission.Decision, seen admission.Facts, judge admission.Judge,
-) (admission.Decision, error) {
+) (judged admission.Judged, err error) {
 	l.journal.log("record and mark")
-	err := l.enter(ctx, "record and mark")
+	err = l.enter(ctx, "record and mark")
 	if err != nil {
-		return admission.Decision{}, err
+		return judged, err
 	}
+	judged.Decision = d
 	if l.row != nil && !l.row.Equal(seen) {
-		d, err = judge(ctx, *l.row)
+		judged, err = judge.Again(ctx, *l.row)
 		if err != nil {
-			return admission.Decision{}, fmt.Errorf("judging again: %w", err)
+			return judged, fmt.Errorf("judging again: %w", err)
 		}
 	}
-	if admission.ShouldMark("online", "", d.Verdict.Marking()) {
-		err = d.Mark()
+	if admission.ShouldMark("online", "", judged.Verdict.Marking()) {
+		err = judged.Mark()
 		if err != nil {
-			return admission.Decision{}, err
+			return judged, err
 		}
 	}
-	return l.keep(d)
+	judged.Decision, err = l.keep(judged.Decision)
+	return judged, err
 }
 
 func (l *ledger) enter(ctx context.Context, call string) error {

@@ -35,9 +35,6 @@ type Ruleset interface {
 // ErrNotRecorded says that no decision carries a uid.
 var ErrNotRecorded = errors.New("no decision is recorded under this uid")
 
-// Judge decides again on facts that a ledger read under the workspace's lock.
-type Judge func(ctx context.Context, facts Facts) (Decision, error)
-
 // Ledger keeps decisions. What it has returned is durable. Where a decision with the same uid is there
 // already, both writers write nothing and return that one.
 type Ledger interface {
@@ -47,8 +44,9 @@ type Ledger interface {
 	Record(ctx context.Context, d Decision) (Decision, error)
 	// RecordAndMark locks the workspace's row, reads the facts again, decides again if they are not those of
 	// seen, and in the same transaction marks the row failed, writes the events and the decision. It marks
-	// nothing where ShouldMark says so.
-	RecordAndMark(ctx context.Context, d Decision, seen Facts, judge Judge) (Decision, error)
+	// nothing where ShouldMark says so. It decides again by judge.Again, and gives back what that gave, be it an
+	// error; where it did not decide again, it gives the decision alone.
+	RecordAndMark(ctx context.Context, d Decision, seen Facts, judge Judge) (Judged, error)
 }
 
 // FailureLog keeps the records of reviews that failed. It must not block: their callers wait for an answer.
@@ -177,11 +175,25 @@ func (r *run) decide(ctx context.Context, now time.Time) (Decision, error) {
 	if err != nil {
 		return Decision{}, err
 	}
-	decision, err = r.judge(ctx, decision, facts)
-	if err != nil || r.review.DryRun {
-		return decision, err
+	judged, err := r.judge(ctx, decision, facts)
+	r.saw(judged)
+	if err != nil {
+		return Decision{}, err
 	}
-	return r.record(ctx, decision, facts)
+	if r.review.DryRun {
+		return judged.Decision, nil
+	}
+	return r.record(ctx, judged.Decision, facts)
+}
+
+// saw keeps what came of an evaluation. It is called on the review's own goroutine.
+func (r *run) saw(judged Judged) {
+	if judged.Evaluated.Hook == "" { // nothing was evaluated
+		return
+	}
+	r.outcome.Input = judged.Evaluated
+	r.outcome.Unmasked = judged.Unmasked
+	r.outcome.Stages[StagePolicy] = judged.Timings.Policy
 }
 
 // dry says whether the review has no effects, be it for itself or for the server.
@@ -230,6 +242,7 @@ func (r *run) newDecision(now time.Time) (Decision, error) {
 		ID: id, At: now.UTC().Truncate(time.Microsecond), UID: r.review.UID,
 		Hook: r.review.Hook, Caller: r.review.Caller, CallerProof: r.review.CallerProof,
 		WorkspaceID: r.review.WorkspaceID, DryRun: r.dry(), Unenforced: r.gate.DryRun && !r.review.DryRun,
+		Timings: r.timings(),
 	}
 	if d.UID != "" {
 		d.Digest = r.review.Digest()
@@ -237,37 +250,34 @@ func (r *run) newDecision(now time.Time) (Decision, error) {
 	return d, nil
 }
 
-// judge fills in d from the facts: once on the way in, and once more when a ledger finds them changed.
-func (r *run) judge(ctx context.Context, d Decision, facts Facts) (Decision, error) {
-	input := NewInput(r.review, facts, r.gate.Deployment)
-	r.outcome.Input = input
-	verdict, err := r.evaluate(ctx, input, d.At)
+// judge fills in d from the facts: once on the way in, and once more when a ledger finds them changed. That may be on
+// another goroutine, while the review's own goes on, so it changes nothing of the review. With an error it gives what was
+// evaluated.
+func (r *run) judge(ctx context.Context, d Decision, facts Facts) (Judged, error) {
+	judged := Judged{Decision: d, Evaluated: NewInput(r.review, facts, r.gate.Deployment)}
+	start := r.gate.Now()
+	verdict, err := r.evaluate(ctx, judged.Evaluated, d.At)
+	judged.Timings.Policy += r.gate.Now().Sub(start)
 	if err != nil {
-		return Decision{}, err
+		return judged, err
 	}
-	d.Verdict = verdict
-	d.Kind = KindLabel(r.review.Kind, facts.Kind())
-	d.Timings = r.timings()
+	judged.Verdict = verdict
+	judged.Kind = KindLabel(r.review.Kind, facts.Kind())
 	if !r.review.DryRun {
-		r.mask(ctx, &d, input)
+		limited, cancel := Within(ctx, r.gate.Limits.Policy)
+		defer cancel()
+		judged.Unmasked = judged.keepInput(limited, r.rules, judged.Evaluated)
 	}
-	return d, nil
+	return judged, nil
 }
 
 func (r *run) timings() Timings {
 	return Timings{Facts: r.outcome.Stages[StageFacts], Policy: r.outcome.Stages[StagePolicy]}
 }
 
-// mask fills in what the record keeps of the input.
-func (r *run) mask(ctx context.Context, d *Decision, input Input) {
-	limited, cancel := Within(ctx, r.gate.Limits.Policy)
-	defer cancel()
-	r.outcome.Unmasked = d.keepInput(limited, r.rules, input)
-}
-
 // keepInput keeps of in what rules let it keep: nothing, where they cannot say. The decision stands either way.
 func (d *Decision) keepInput(ctx context.Context, rules Ruleset, in Input) error {
-	kept, err := rules.Mask(ctx, *d, in)
+	kept, err := mask(ctx, rules, *d, in)
 	if err != nil {
 		kept.JSON, kept.Redaction = jsontext.Value("null"), ErasedWhole()
 	}
@@ -275,8 +285,17 @@ func (d *Decision) keepInput(ctx context.Context, rules Ruleset, in Input) error
 	return err
 }
 
+// mask makes a panic an error: it must cost the record its input, and not the decision.
+func mask(ctx context.Context, rules Ruleset, d Decision, in Input) (kept RecordedInput, err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			kept, err = RecordedInput{Revision: d.Verdict.Revision}, fmt.Errorf("masking panicked: %v", cause)
+		}
+	}()
+	return rules.Mask(ctx, d, in)
+}
+
 func (r *run) evaluate(ctx context.Context, input Input, at time.Time) (Verdict, error) {
-	defer r.time(StagePolicy)()
 	if turns := r.gate.Evaluations; turns != nil {
 		err := Turn(ctx, turns)
 		if err != nil {
@@ -310,30 +329,30 @@ func (r *run) record(ctx context.Context, d Decision, seen Facts) (Decision, err
 	defer cancel()
 
 	recorded, err := r.write(detached, d, seen)
+	r.saw(recorded)
 	if err != nil {
 		return Decision{}, r.fail(detached, CodeRecordFailed, "the decision cannot be recorded", err)
 	}
 	if recorded.ID != d.ID {
-		return r.repeat(recorded)
+		return r.repeat(recorded.Decision)
 	}
 	recorded.UID = d.UID
-	return recorded, nil
+	return recorded.Decision, nil
 }
 
-func (r *run) write(ctx context.Context, d Decision, seen Facts) (Decision, error) {
+func (r *run) write(ctx context.Context, d Decision, seen Facts) (Judged, error) {
 	defer r.time(StageLedger)()
 	if d.Unenforced {
 		// The uid is not claimed: once denies are enforced, the same request must be decided and not answered
 		// with an allow of before.
 		d.UID, d.Digest = "", [sha256.Size]byte{}
-		return r.gate.Ledger.Record(ctx, d)
+	} else if d.Verdict.Marking() != nil && seen.Exists {
+		return r.gate.Ledger.RecordAndMark(ctx, d, seen, func(ctx context.Context, facts Facts) (Judged, error) {
+			return r.judge(ctx, d, facts)
+		})
 	}
-	if d.Verdict.Marking() == nil || !seen.Exists {
-		return r.gate.Ledger.Record(ctx, d)
-	}
-	return r.gate.Ledger.RecordAndMark(ctx, d, seen, func(ctx context.Context, facts Facts) (Decision, error) {
-		return r.judge(ctx, d, facts)
-	})
+	recorded, err := r.gate.Ledger.Record(ctx, d)
+	return Judged{Decision: recorded}, err
 }
 
 // keepFailure hands the record of a review that failed to who writes it, off the request's path. A uid is not
@@ -349,7 +368,6 @@ func (r *run) keepFailure(now time.Time) {
 		return
 	}
 	d.Failed = &Failure{Code: failed.Code, Detail: failed.Detail}
-	d.Timings = r.timings()
 	input := r.outcome.Input
 	if input.Hook == "" { // there were no facts to evaluate
 		input = NewInput(r.review, Facts{}, r.gate.Deployment)

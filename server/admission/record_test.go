@@ -114,3 +114,26 @@ func TestAFailureIsRecordedWithWhatWasKnown(t *testing.T) {
 	require.Contains(t, string(failed.Input), `"workspace":null`, "no facts are not the facts of a workspace that does not exist")
 	require.Equal(t, "facts_unavailable", failed.Code())
 }
+
+// The record of a failure is made on a goroutine of its own, and a decision may be made again on a ledger's: a panic while
+// masking must not end the process. It costs the record its input, as any other error of masking does.
+func TestAPanicWhileMaskingErasesTheInputAndTheDecisionStands(t *testing.T) {
+	f := newFixture(t)
+	f.rules.mask = func(admission.Decision) error { panic("index out of range") }
+	changed := facts(t, `{"kind": "platform", "status": "provisioning"}`)
+	for _, row := range []*admission.Facts{nil, &changed} { // judged once, and judged again
+		f.ledger.row = row
+		decision, err := f.review(t.Context(), t, review(t, register))
+		require.Nil(t, err)
+		require.True(t, decision.MarkedFailed)
+		require.Equal(t, "null", string(decision.Input))
+		require.Equal(t, admission.ErasedWhole(), decision.Redaction)
+		require.Equal(t, "r1", decision.Verdict.Revision)
+	}
+	require.ErrorContains(t, f.observer.outcomes[1].Unmasked, "masking panicked: index out of range")
+
+	f.gate.Facts = factsFunc(func(context.Context, uuid.UUID) (admission.Facts, error) { return admission.Facts{}, failing("") })
+	_, err := f.review(t.Context(), t, review(t, register))
+	require.NotNil(t, err)
+	require.Equal(t, "null", string(f.failures[0].Input))
+}

@@ -161,12 +161,13 @@ func (m *memory) Record(_ context.Context, d admission.Decision) (admission.Deci
 	return d, nil
 }
 
-func (m *memory) RecordAndMark(ctx context.Context, d admission.Decision, _ admission.Facts, _ admission.Judge) (admission.Decision, error) {
+func (m *memory) RecordAndMark(ctx context.Context, d admission.Decision, _ admission.Facts, _ admission.Judge) (admission.Judged, error) {
 	err := d.Mark()
 	if err != nil {
-		return d, err
+		return admission.Judged{}, err
 	}
-	return m.Record(ctx, d)
+	recorded, err := m.Record(ctx, d)
+	return admission.Judged{Decision: recorded}, err
 }
 
 // gate is a gate on the store, which observes nothing.

@@ -86,8 +86,8 @@ func TestADenyThatCannotBeRecordedIsAFinding(t *testing.T) {
 // away is a ledger that can be read only.
 type away struct{ *memory }
 
-func (away) RecordAndMark(context.Context, admission.Decision, admission.Facts, admission.Judge) (admission.Decision, error) {
-	return admission.Decision{}, errAway
+func (away) RecordAndMark(context.Context, admission.Decision, admission.Facts, admission.Judge) (admission.Judged, error) {
+	return admission.Judged{}, errAway
 }
 
 // A process that was killed had denied what it had not saved yet. The one that goes on does it no second time, and

@@ -1,0 +1,39 @@
+package admission
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Judged is a decision and what it was made from.
+type Judged struct {
+	Decision
+	Evaluated Input // the zero Input if nothing was evaluated
+	Unmasked  error // why the record's input could not be masked, and was erased; nil if it was
+}
+
+// Judge decides again on facts that a ledger read under the workspace's lock. A ledger may call it on a goroutine that
+// outlives its review. So it gives back what it found, with an error too, and changes nothing of the review.
+type Judge func(ctx context.Context, facts Facts) (Judged, error)
+
+// againTimeout is how long deciding again may take. It takes microseconds. Meanwhile the rows of all workspaces are
+// locked that are marked in the same transaction, so it has less time than an evaluation that holds up nobody.
+const againTimeout = 50 * time.Millisecond
+
+// Again is how a ledger calls j: with a deadline of its own, and with a panic made an error. Whatever goes wrong is an
+// error of this one decision, and not of those that share its transaction.
+func (j Judge) Again(ctx context.Context, facts Facts) (judged Judged, err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			judged, err = Judged{}, &Error{Code: CodeInternal, Err: fmt.Errorf("deciding again panicked: %v", cause)}
+		}
+	}()
+	limited, cancel := Within(ctx, againTimeout)
+	defer cancel()
+	judged, err = j(limited, facts)
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		err = &Error{Code: CodePolicyError, Detail: "the policies gave no verdict in the time that a workspace may be locked", Err: err}
+	}
+	return judged, err
+}
