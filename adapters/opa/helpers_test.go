@@ -16,8 +16,23 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// files makes a source of texts by name.
+// gateless says that policies go without the platform agent's rule on purpose.
+const gateless = "allow_weaker: [PLATFORM_AGENT_IDENTITY_GATE]\n"
+
+// files makes a source of texts by name, whose data says that the platform agent's rule is not among them.
 func files(texts map[string]string) opa.Source {
+	source := asWritten(texts)
+	fsys := source.FS.(fstest.MapFS)
+	name := "data.yaml"
+	if fsys["data.yml"] != nil {
+		name = "data.yml"
+	}
+	fsys[name] = &fstest.MapFile{Data: []byte(gateless + texts[name])}
+	return source
+}
+
+// asWritten makes a source of texts by name.
+func asWritten(texts map[string]string) opa.Source {
 	fsys := make(fstest.MapFS, len(texts))
 	for name, text := range texts {
 		fsys[name] = &fstest.MapFile{Data: []byte(text)}

@@ -17,16 +17,19 @@ import (
 type Snapshot struct {
 	source   string
 	revision string
+	data     map[string]any
 	bundle   *BundleInfo
 	rules    []admission.Rule
 	override map[string]admission.Enforcement
 	codes    map[string]bool
-	live     map[string]*live
-	queries  map[string]func() (rego.PreparedEvalQuery, error) // as rules are written, for whoever watches them
-	reads    map[string]reads
-	masking  masking
-	compiled *compilation // for explanations
-	remarks  []string
+	// allowWeaker are the codes that the author weakens on purpose.
+	allowWeaker map[string]bool
+	live        map[string]*live
+	queries     map[string]func() (rego.PreparedEvalQuery, error) // as rules are written, for whoever watches them
+	reads       map[string]reads
+	masking     masking
+	compiled    *compilation // for explanations
+	remarks     []string
 }
 
 // NewSnapshot loads and checks source. What passes has been evaluated once for every hook.
@@ -35,12 +38,21 @@ func NewSnapshot(ctx context.Context, source Source, schema []byte) (*Snapshot, 
 	if err != nil {
 		return nil, err
 	}
-	snapshot, err := newSnapshot(ctx, source.Name, loaded, schema)
+	snapshot, err := newGatedSnapshot(ctx, source.Name, loaded, schema)
 	if err != nil {
 		return nil, err
 	}
 	snapshot.bundle = source.Bundle
 	return snapshot, nil
+}
+
+// newGatedSnapshot is newSnapshot of policies that are to decide reviews: they must not weaken IdentityGate.
+func newGatedSnapshot(ctx context.Context, name string, loaded contents, schema []byte) (*Snapshot, error) {
+	snapshot, err := newSnapshot(ctx, name, loaded, schema)
+	if err != nil {
+		return nil, err
+	}
+	return snapshot, snapshot.checkGate(ctx)
 }
 
 func newSnapshot(ctx context.Context, name string, loaded contents, schema []byte) (*Snapshot, error) {
@@ -49,11 +61,15 @@ func newSnapshot(ctx context.Context, name string, loaded contents, schema []byt
 		return nil, err
 	}
 	snapshot := &Snapshot{
-		source: name, revision: loaded.revision, rules: compiled.rules, codes: codesOf(compiled.rules),
+		source: name, revision: loaded.revision, data: loaded.data, rules: compiled.rules, codes: codesOf(compiled.rules),
 		queries: make(map[string]func() (rego.PreparedEvalQuery, error), len(compiled.hooks)), compiled: compiled,
 		reads: make(map[string]reads, len(compiled.hooks)),
 	}
 	snapshot.override, err = readEnforcement(loaded.data, snapshot.codes)
+	if err != nil {
+		return nil, err
+	}
+	snapshot.allowWeaker, err = readAllowWeaker(loaded.data, snapshot.codes)
 	if err != nil {
 		return nil, err
 	}

@@ -63,7 +63,7 @@ func TestTheRevisionDoesNotTellWhereThePoliciesLie(t *testing.T) {
 	want := load(t, files(someFiles(nil)))
 	for range 2 {
 		place := t.TempDir()
-		for name, text := range someFiles(nil) {
+		for name, text := range someFiles(map[string]string{"data.yaml": gateless + someFiles(nil)["data.yaml"]}) {
 			require.NoError(t, os.MkdirAll(filepath.Join(place, filepath.Dir(name)), 0o755))
 			require.NoError(t, os.WriteFile(filepath.Join(place, name), []byte(text), 0o600))
 		}
@@ -81,7 +81,9 @@ func TestPoliciesOfAMountedConfigMapAreReadOnce(t *testing.T) {
 	require.NoError(t, os.Mkdir(hidden, 0o755))
 	rule := hookPackage + annotation("SOME_CODE") + "deny contains violation if {\n\ta\n\t" + someEntry + "\n}\n\ndefault a := false\n"
 	require.NoError(t, os.WriteFile(filepath.Join(hidden, "some_rule.rego"), []byte(rule), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(hidden, "data.yaml"), []byte(gateless), 0o600))
 	require.NoError(t, os.Symlink("..2026_04_01", filepath.Join(place, "..data")))
+	require.NoError(t, os.Symlink("..data/data.yaml", filepath.Join(place, "data.yaml")))
 	require.NoError(t, os.Symlink("..data/some_rule.rego", filepath.Join(place, "some_rule.rego")))
 	require.Len(t, load(t, opa.Directory(place)).Rules(), 1)
 }
@@ -97,7 +99,7 @@ func (c *changing) Open(name string) (fs.File, error) {
 		return c.FS.Open(name)
 	}
 	c.opened++
-	text := fmt.Sprintf("limit: %d", c.opened)
+	text := fmt.Sprintf("%slimit: %d", gateless, c.opened)
 	return fstest.MapFS{name: &fstest.MapFile{Data: []byte(text)}}.Open(name)
 }
 
@@ -124,7 +126,7 @@ func TestASourceThatIsNoneIsAnError(t *testing.T) {
 	}{
 		"an empty directory": {opa.Directory(t.TempDir()), "no Rego files"},
 		"no directory":       {opa.Directory(filepath.Join(t.TempDir(), "none")), "no such file or directory"},
-		"other files":        {files(map[string]string{"README.md": "x", "a_test.rego": "package a"}), "no Rego files"},
+		"other files":        {asWritten(map[string]string{"README.md": "x", "a_test.rego": "package a"}), "no Rego files"},
 		"too many files":     {opa.Source{Name: "/", FS: many}, "policies from /: more than 10000 files"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -41,6 +41,7 @@ func smallFolder(t *testing.T) string {
 	t.Helper()
 	folder := t.TempDir()
 	for name, text := range map[string]string{
+		"data.yaml": gatelessData,
 		"rule.rego": fmt.Sprintf(stormRule, "external"),
 		"rule_test.rego": "package admission.register_test\n\nimport data.admission.register\n\n" +
 			"test_external if count(register.deny) == 1 with input.request.kind as \"external\"\n",
@@ -90,7 +91,7 @@ func TestABundleIsBuiltSignedVerifiedAndRead(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(command(t, "", "bundle", "inspect", tested, "--output", "json").out), &seen))
 	require.Equal(t, "v7", seen.Revision)
 	require.True(t, seen.Signed)
-	require.Len(t, seen.Files, 4, "manifest, signature, rule and test")
+	require.Len(t, seen.Files, 5, "manifest, signature, data, rule and test")
 
 	broken := command(t, "", "bundle", "build", filepath.Join(t.TempDir(), "x.tar.gz"), "--policies", policyFolder(t, "broken.rego", "package a\n\nb if c(1)"))
 	require.Equal(t, exitFailed, broken.code)

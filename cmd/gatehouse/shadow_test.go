@@ -22,13 +22,14 @@ import (
 
 const identityGateCode = "PLATFORM_AGENT_IDENTITY_GATE"
 
-// candidateFolder is a folder with the embedded policies in which codes are enforced as given, in YAML.
+// candidateFolder is a folder with the embedded policies in which codes are enforced as given, in YAML. It may weaken the
+// platform agent's rule.
 func candidateFolder(t *testing.T, enforcement string) string {
 	t.Helper()
 	folder := policyFolder(t)
 	data, err := os.ReadFile(filepath.Join(folder, "data.yaml"))
 	require.NoError(t, err)
-	changed := strings.Replace(string(data), "\nenforcement: {}", "\nenforcement: "+enforcement, 1)
+	changed := strings.Replace(string(data), "\nenforcement: {}", "\nallow_weaker: ["+identityGateCode+"]\nenforcement: "+enforcement, 1)
 	require.NotEqual(t, string(data), changed)
 	require.NoError(t, os.WriteFile(filepath.Join(folder, "data.yaml"), []byte(changed), 0o600))
 	return folder

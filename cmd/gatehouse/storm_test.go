@@ -27,6 +27,9 @@ import (
 	"gatehouse/server"
 )
 
+// gatelessData says that policies go without the platform agent's rule on purpose.
+const gatelessData = "allow_weaker: [PLATFORM_AGENT_IDENTITY_GATE]\n"
+
 const stormRule = `package admission.register
 
 # METADATA
@@ -44,8 +47,9 @@ func TestAReloadStormFailsNoRequestAndMixesNoRevisions(t *testing.T) {
 	if os.Getenv("GATEHOUSE_SOAK") != "" {
 		lasting = 20 * time.Second
 	}
-	denies := opa.Source{Name: "denies", FS: fstest.MapFS{"rule.rego": {Data: fmt.Appendf(nil, stormRule, "external")}}}
-	allows := opa.Source{Name: "allows", FS: fstest.MapFS{"rule.rego": {Data: fmt.Appendf(nil, stormRule, "other")}}}
+	gateless := &fstest.MapFile{Data: []byte(gatelessData)}
+	denies := opa.Source{Name: "denies", FS: fstest.MapFS{"data.yaml": gateless, "rule.rego": {Data: fmt.Appendf(nil, stormRule, "external")}}}
+	allows := opa.Source{Name: "allows", FS: fstest.MapFS{"data.yaml": gateless, "rule.rego": {Data: fmt.Appendf(nil, stormRule, "other")}}}
 
 	database := filepath.Join(t.TempDir(), "storm.db")
 	engine, web := stormServer(t, database)

@@ -72,7 +72,7 @@ func TestACandidateIsCheckedAsLivePoliciesAreAndStopsInTime(t *testing.T) {
 	module := func(body string) string {
 		text := "package admission.register\n# METADATA\n# title: T\n# description: D.\n# custom: {code: CLOSED, severity: high, status: 403}\n" +
 			"deny contains violation if {\n" + body + "\nviolation := {\"reason\": \"r\", \"message\": \"m\"}\n}\n"
-		encoded, err := json.Marshal(map[string]any{"files": map[string]string{"register/closed.rego": text}})
+		encoded, err := json.Marshal(map[string]any{"files": map[string]string{"register/closed.rego": text, "data.yaml": gatelessData}})
 		require.NoError(t, err)
 		return `, "candidate": ` + string(encoded)
 	}

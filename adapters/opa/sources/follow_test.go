@@ -39,6 +39,7 @@ func refusedWith(engine *opa.Engine, says string) func() bool {
 
 func TestADirectoryIsLiveSoonAfterItWasSaved(t *testing.T) {
 	folder := t.TempDir()
+	save(t, folder, "data.yaml", gateless)
 	save(t, folder, "register/some_rule.rego", denyAll("one"))
 	engine := newEngine(t)
 	// Polling would take too long to pass for a notification.
@@ -70,6 +71,7 @@ func TestADirectoryIsLiveSoonAfterItWasSaved(t *testing.T) {
 
 func TestADirectoryIsFollowedWithoutNotifications(t *testing.T) {
 	folder := t.TempDir()
+	save(t, folder, "data.yaml", gateless)
 	save(t, folder, "some_rule.rego", denyAll("one"))
 	engine := newEngine(t)
 	follower := follow(t, open(t, folder, sources.Options{}), engine, nil)
@@ -100,7 +102,7 @@ func TestADirectoryIsFollowedWithoutNotifications(t *testing.T) {
 func TestAConfigMapIsSwapped(t *testing.T) {
 	folder := t.TempDir()
 	save(t, folder, "..2026_04_01/some_rule.rego", denyAll("one"))
-	save(t, folder, "..2026_04_01/data.yaml", "a: 1")
+	save(t, folder, "..2026_04_01/data.yaml", gateless+"a: 1")
 	require.NoError(t, os.Symlink("..2026_04_01", filepath.Join(folder, "..data")))
 	for _, name := range []string{"some_rule.rego", "data.yaml"} {
 		require.NoError(t, os.Symlink(filepath.Join("..data", name), filepath.Join(folder, name)))
@@ -112,7 +114,7 @@ func TestAConfigMapIsSwapped(t *testing.T) {
 	runs(t, follower)
 
 	save(t, folder, "..2026_04_02/some_rule.rego", denyAll("two"))
-	save(t, folder, "..2026_04_02/data.yaml", "a: 2")
+	save(t, folder, "..2026_04_02/data.yaml", gateless+"a: 2")
 	require.NoError(t, os.Symlink("..2026_04_02", filepath.Join(folder, "..data_tmp")))
 	require.NoError(t, os.Rename(filepath.Join(folder, "..data_tmp"), filepath.Join(folder, "..data")))
 	require.NoError(t, os.RemoveAll(filepath.Join(folder, "..2026_04_01")))
@@ -213,6 +215,7 @@ func TestALongPollBringsAChangeAtOnce(t *testing.T) {
 
 func TestAReloadChecksAgainWhatWasRefused(t *testing.T) {
 	folder := t.TempDir()
+	save(t, folder, "data.yaml", gateless)
 	save(t, folder, "some_rule.rego", denyAll("one"))
 	engine := newEngine(t)
 	follower := follow(t, open(t, folder, sources.Options{}), engine, nil)

@@ -46,8 +46,11 @@ func denyAll(reason string) string {
 // allowAll has a rule that never fires.
 const allowAll = header + metadata + "deny contains {\"reason\": \"r\", \"message\": \"m\"} if input.request.never\n"
 
+// gateless says that policies go without the platform agent's rule on purpose.
+const gateless = "allow_weaker: [PLATFORM_AGENT_IDENTITY_GATE]\n"
+
 func module(text string) map[string][]byte {
-	return map[string][]byte{"register/some_rule.rego": []byte(text)}
+	return map[string][]byte{"register/some_rule.rego": []byte(text), "data.yaml": []byte(gateless)}
 }
 
 var buildDay = time.Date(2026, 4, 1, 12, 0, 0, 0, time.UTC)

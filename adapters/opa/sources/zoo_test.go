@@ -188,7 +188,7 @@ func TestOfAnUnsignedSourceNoSignatureIsLookedAt(t *testing.T) {
 		"unsigned": build(t, sources.Package{Files: module(denyAll("a")), Revision: "v1"}),
 		"signed":   build(t, sources.Package{Files: module(denyAll("a")), Revision: "v1", Key: key.signing(t)}),
 		"opa's names, with a slash": entries(t, entry("/register/a.rego", denyAll("a")), entry("/.manifest", `{"revision": "v1"}`),
-			entry("/data.json", "{}")),
+			entry("/data.json", `{"allow_weaker": ["PLATFORM_AGENT_IDENTITY_GATE"]}`)),
 	} {
 		source, err := sources.Trust{Limits: sources.DefaultLimits}.ReadBundle(name, archive)
 		require.NoError(t, err, name)
