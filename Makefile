@@ -17,6 +17,7 @@ test: lint ## everything, with the race detector, on a real Postgres and a real 
 	@command -v $${CC:-cc} >/dev/null || { echo "make test needs a C compiler for the race detector: install gcc" >&2; exit 1; }
 	go build -o bin/withservices ./internal/testenv/withservices
 	./bin/withservices -- go test -race -timeout 20m $(PACKAGES)
+	go test ./adapters/opa/fastpath # its proofs, which need no race detector and take minutes with it
 	go run ./bench/allocations
 
 # golangci-lint runs gofmt and go vet too; on empty caches, running them once more would cost minutes.

@@ -249,3 +249,22 @@ func compare(t *testing.T, bodies []string) (decided, fired int) {
 func renamed(expression string) string { return variables.ReplaceAllString(expression, "${0}2") }
 
 var variables = regexp.MustCompile(`\b(x|i|tag|list|path)\b`)
+
+// A deny that negates "every" let pass what was no collection: OPA says undefined of it, and the fast path said true.
+func TestEveryOverScalarIsDeniedAsByOPA(t *testing.T) {
+	snapshot := load(t, files(map[string]string{"register/some_rule.rego": hookPackage + annotation("SOME_CODE") +
+		"deny contains violation if {\n\tnot all_of_team\n\t" + someEntry + "\n}\n\n" +
+		"all_of_team if every label in input.request.labels { startswith(label, \"team-\") }\n"}))
+	for members, denied := range map[string]bool{
+		`, "labels": "x"`: true, `, "labels": 1`: true, `, "labels": null`: true, `, "labels": true`: true, ``: true,
+		`, "labels": ["x"]`: true, `, "labels": []`: false, `, "labels": {}`: false, `, "labels": ["team-a"]`: false,
+	} {
+		in := registering(t, members)
+		require.True(t, snapshot.Decided(in), members)
+		got := verdict(t, snapshot, in)
+		require.Equal(t, denied, !got.Allowed(), members)
+		want, err := snapshot.ByOPA(t.Context(), in, time.Unix(0, 0))
+		require.NoError(t, err)
+		require.Equal(t, want, got, members)
+	}
+}

@@ -199,9 +199,9 @@ func (s *scope) equal(term *ast.Term, to func() (target, bool)) []step {
 	case ast.Ref:
 		return s.reference(value, to)
 	case *ast.ArrayComprehension:
-		return s.comprehension(value.Body, value.Term, false, to)
+		return s.comprehension(term, value.Body, value.Term, to)
 	case *ast.SetComprehension:
-		return s.comprehension(value.Body, value.Term, true, to)
+		return s.comprehension(term, value.Body, value.Term, to)
 	}
 	from, ok := s.operand(term)
 	if ok {
@@ -213,20 +213,30 @@ func (s *scope) equal(term *ast.Term, to func() (target, bool)) []step {
 	return []step{opaque{}}
 }
 
-func (s *scope) comprehension(body ast.Body, term *ast.Term, set bool, to func() (target, bool)) []step {
+// comprehension leaves to OPA what OPA has an index for: it evaluates those once for all values of the variables around
+// them, among which may be errors.
+func (s *scope) comprehension(whole *ast.Term, body ast.Body, term *ast.Term, to func() (target, bool)) []step {
+	if s.compiler.ComprehensionIndex(whole) != nil {
+		return []step{opaque{}}
+	}
+	_, set := whole.Value.(*ast.SetComprehension)
 	gather := s.inner(func() []step { return s.keeping(s.steps(body), term) })
 	return s.meeting(to, func(to target) step { return comprehension{gather, set, to} })
 }
 
 func (s *scope) reference(ref ast.Ref, to func() (target, bool)) []step {
 	prefix := ref.GroundPrefix()
+	if slices.ContainsFunc(prefix[1:], func(term *ast.Term) bool { return !ast.IsConstant(term.Value) }) {
+		return []step{opaque{}}
+	}
 	switch {
 	case ref[0].Equal(ast.InputRootDocument):
 		if len(prefix) == len(ref) {
 			return s.meeting(to, func(to target) step { return resolve{ref, to} })
 		}
 		slot := s.free()
-		return append([]step{resolve{prefix, target{bind: true, operand: operand{slot: slot}}}}, s.member(operand{slot: slot}, ref[len(prefix):], to)...)
+		whole := resolve{prefix, target{bind: true, operand: operand{slot: slot}}}
+		return append([]step{whole}, s.member(operand{slot: slot}, false, ref[len(prefix):], to)...)
 	case ref[0].Equal(ast.DefaultRootDocument):
 		return s.data(ref, to)
 	}
@@ -234,7 +244,7 @@ func (s *scope) reference(ref ast.Ref, to func() (target, bool)) []step {
 	if !ok {
 		return []step{opaque{}}
 	}
-	return s.member(collection, ref[1:], to)
+	return s.member(collection, false, ref[1:], to)
 }
 
 func (s *scope) meeting(to func() (target, bool), make func(target) step) []step {
@@ -246,11 +256,11 @@ func (s *scope) meeting(to func() (target, bool), make func(target) step) []step
 }
 
 // member makes target = collection[key][key].
-func (s *scope) member(collection operand, path ast.Ref, to func() (target, bool)) []step {
+func (s *scope) member(collection operand, stored bool, path ast.Ref, to func() (target, bool)) []step {
 	if len(path) > 1 {
 		slot := s.free()
-		first := s.member(collection, path[:1], func() (target, bool) { return target{bind: true, operand: operand{slot: slot}}, true })
-		return append(first, s.member(operand{slot: slot}, path[1:], to)...)
+		first := s.member(collection, stored, path[:1], func() (target, bool) { return target{bind: true, operand: operand{slot: slot}}, true })
+		return append(first, s.member(operand{slot: slot}, stored, path[1:], to)...)
 	}
 	if s.isFree(path[0]) {
 		key := s.free()
@@ -261,7 +271,7 @@ func (s *scope) member(collection operand, path ast.Ref, to func() (target, bool
 	if !ok {
 		return []step{opaque{}}
 	}
-	return s.meeting(to, func(to target) step { return lookup{collection, key, to} })
+	return s.meeting(to, func(to target) step { return lookup{collection, key, stored, to} })
 }
 
 // data makes target = data.a.b, which is a rule or a value of the snapshot's data.
@@ -285,28 +295,31 @@ func (s *scope) data(ref ast.Ref, to func() (target, bool)) []step {
 // never holds.
 var never = read{from: operand{constant: ast.Boolean(false)}}
 
+// base makes target = data.a.b of the snapshot's data.
 func (s *scope) base(ref ast.Ref, to func() (target, bool)) []step {
 	prefix := ref.GroundPrefix()
-	value, err := s.guards.data.Find(prefix[1:])
-	if err != nil {
+	value, found := stored(s.guards.data, prefix[1:])
+	switch {
+	case found == unknown:
+		return []step{opaque{}}
+	case found == fails:
 		return []step{never}
-	}
-	if len(prefix) == len(ref) {
+	case len(prefix) == len(ref):
 		return s.meeting(to, func(to target) step { return read{operand{constant: value}, to} })
 	}
-	return s.member(operand{constant: value}, ref[len(prefix):], to)
+	return s.member(operand{constant: value}, true, ref[len(prefix):], to)
 }
 
 func (s *scope) rules(node *ast.TreeNode, path ast.Ref, to func() (target, bool)) []step {
 	document := s.document(node)
 	switch {
-	case document.opaque:
+	case document.opaque || document.function:
 		return []step{opaque{}}
 	case len(path) == 0:
 		return s.meeting(to, func(to target) step { return ask{document, to} })
 	}
 	slot := s.free()
-	return append([]step{ask{document, target{bind: true, operand: operand{slot: slot}}}}, s.member(operand{slot: slot}, path, to)...)
+	return append([]step{ask{document, target{bind: true, operand: operand{slot: slot}}}}, s.member(operand{slot: slot}, false, path, to)...)
 }
 
 func (s *scope) call(expr *ast.Expr) []step {
@@ -322,7 +335,7 @@ func (s *scope) call(expr *ast.Expr) []step {
 		return []step{opaque{}}
 	}
 	function := topdown.GetBuiltin(builtin.Name)
-	return s.meeting(s.output(terms[arity:]), func(to target) step { return call{function, operands, to} })
+	return s.meeting(s.output(terms[arity:]), func(to target) step { return call{function, operands, builtin == ast.Sprintf, to} })
 }
 
 // output is what becomes of a call's value: the term after its operands, if there is one.
@@ -343,7 +356,7 @@ func (s *scope) function(name ast.Ref, terms []*ast.Term) []step {
 	arity := len(node.Values[0].Head.Args)
 	operands, ok := s.operands(terms[:arity])
 	function := s.document(node)
-	if !ok || function.opaque {
+	if !ok || function.opaque || !function.function {
 		return []step{opaque{}}
 	}
 	return s.meeting(s.output(terms[arity:]), func(to target) step { return apply{function, operands, to} })

@@ -14,6 +14,7 @@ type document struct {
 	set      bool      // a partial set
 	empty    ast.Set
 	constant bool // every body says the same
+	function bool
 	opaque   bool
 }
 
@@ -23,6 +24,7 @@ type definition struct {
 	guard
 	arguments []target
 	value     operand
+	many      bool // it may hold in several ways
 }
 
 // document makes what guards know of the rules of one name.
@@ -34,6 +36,7 @@ func (g *guards) document(node *ast.TreeNode) *document {
 	g.documents[node] = d
 	for _, rule := range node.Values {
 		d.set = rule.Head.RuleKind() == ast.MultiValue
+		d.function = d.function || len(rule.Head.Args) > 0
 		if rule.Default && len(rule.Head.Args) == 0 && ast.IsConstant(rule.Head.Value.Value) {
 			d.fallback = rule.Head.Value.Value
 			continue
@@ -72,8 +75,9 @@ func (g *guards) definition(rule *ast.Rule) (definition, bool) {
 		return made, true
 	}
 	value, ok := s.operand(rule.Head.Value)
-	made.value = value
-	return made, ok && (value.constant != nil || !slices.ContainsFunc(made.steps, isIteration))
+	made.value, made.many = value, slices.ContainsFunc(made.steps, isIteration)
+	made.gather = append(slices.Clip(made.steps), keep{value})
+	return made, ok
 }
 
 // isIteration says whether a body can hold in several ways.
@@ -93,10 +97,8 @@ func (a ask) try(s *search, base int, rest []step) outcome {
 	switch {
 	case known.outcome != holds:
 		return known.outcome
-	case !s.meet(a.to, known.value, base):
-		return fails
 	}
-	return s.run(rest, base)
+	return s.then(a.to, known.value, base, rest)
 }
 
 // tell evaluates a document once in each look-up.
@@ -134,10 +136,10 @@ func (s *search) complete(d *document) told {
 	for i := range d.bodies {
 		body := &d.bodies[i]
 		base := s.enter(&body.guard)
-		outcome := s.run(body.steps, base)
+		found, outcome := s.valueOf(d, body, base)
 		s.leave(base)
 		if outcome == holds {
-			value, outcome = agree(value, s.value(body.value, base))
+			value, outcome = agree(value, found)
 		}
 		if outcome == unknown {
 			return told{outcome: unknown}
@@ -152,16 +154,40 @@ func (s *search) complete(d *document) told {
 	return told{outcome: holds, value: value}
 }
 
-// agree is the value of a document by two of its rules. A conflict is an error of the evaluation.
-func agree(value, other ast.Value) (ast.Value, outcome) {
-	switch {
-	case value == nil:
-		return other, holds
-	case ast.ValueEqual(value, other):
-		return value, holds
-	default:
+// valueOf is the value of one rule of a document. OPA is content with the first way in which the rule holds only if all
+// rules of the document say the same; else it looks for others, which may disagree or be errors.
+func (s *search) valueOf(d *document, body *definition, base int) (ast.Value, outcome) {
+	if d.constant || !body.many {
+		outcome := s.run(body.steps, base)
+		if outcome != holds {
+			return nil, outcome
+		}
+		return s.value(body.value, base), holds
+	}
+	values, all := s.gather(body.gather, base)
+	if !all {
 		return nil, unknown
 	}
+	var value ast.Value
+	outcome := fails
+	for _, found := range values {
+		value, outcome = agree(value, found.Value)
+		if outcome == unknown {
+			return nil, unknown
+		}
+	}
+	return value, outcome
+}
+
+// agree is the value of a document by two of its rules. A conflict is an error of the evaluation.
+func agree(value, other ast.Value) (ast.Value, outcome) {
+	if value == nil {
+		return other, holds
+	}
+	if same(value, other) == holds {
+		return value, holds
+	}
+	return nil, unknown
 }
 
 // apply is target = function(operands), a function of the policies.
@@ -185,23 +211,20 @@ func (a apply) try(s *search, base int, rest []step) outcome {
 			break
 		}
 	}
-	if value == nil || !s.meet(a.to, value, base) {
+	if value == nil {
 		return fails
 	}
-	return s.run(rest, base)
+	return s.then(a.to, value, base, rest)
 }
 
 func (a apply) body(s *search, base int, body *definition) (ast.Value, outcome) {
 	inner := s.enter(&body.guard)
 	defer s.leave(inner)
 	for i, argument := range body.arguments {
-		if !s.meet(argument, s.value(a.operands[i], base), inner) {
-			return nil, fails
+		met := s.meet(argument, s.value(a.operands[i], base), inner)
+		if met != holds {
+			return nil, met
 		}
 	}
-	outcome := s.run(body.steps, inner)
-	if outcome != holds {
-		return nil, outcome
-	}
-	return s.value(body.value, inner), holds
+	return s.valueOf(a.function, body, inner)
 }

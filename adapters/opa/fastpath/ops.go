@@ -12,10 +12,7 @@ type read struct {
 }
 
 func (r read) try(s *search, base int, rest []step) outcome {
-	if !s.meet(r.to, s.value(r.from, base), base) {
-		return fails
-	}
-	return s.run(rest, base)
+	return s.then(r.to, s.value(r.from, base), base, rest)
 }
 
 // resolve is target = input.a.b
@@ -29,25 +26,95 @@ func (r resolve) try(s *search, base int, rest []step) outcome {
 	switch {
 	case err != nil:
 		return unknown
-	case value == nil || !s.meet(r.to, value, base):
+	case value == nil:
 		return fails
 	}
-	return s.run(rest, base)
+	return s.then(r.to, value, base, rest)
 }
 
 // lookup is target = collection[key].
 type lookup struct {
 	collection operand
 	key        operand
+	stored     bool // the collection is a part of the data
 	to         target
 }
 
 func (l lookup) try(s *search, base int, rest []step) outcome {
-	value, err := s.value(l.collection, base).Find(ast.Ref{ast.NewTerm(s.value(l.key, base))})
-	if err != nil || value == nil || !s.meet(l.to, value, base) {
-		return fails
+	of := member
+	if l.stored {
+		of = storedMember
 	}
-	return s.run(rest, base)
+	value, found := of(s.value(l.collection, base), s.value(l.key, base))
+	if found != holds {
+		return found
+	}
+	return s.then(l.to, value, base, rest)
+}
+
+// member is what OPA finds at a key: nothing in a scalar, and in an array at anything but a number.
+func member(collection, key ast.Value) (ast.Value, outcome) {
+	switch of := collection.(type) {
+	case *ast.Array:
+		index, isNumber := key.(ast.Number)
+		if !isNumber {
+			return nil, fails
+		}
+		if !isPlainNumber(string(index)) { // no index, but equal to one
+			return nil, unknown
+		}
+		return termAt(of.Get(ast.NewTerm(key)))
+	case ast.Object:
+		return termAt(of.Get(ast.NewTerm(key)))
+	case ast.Set:
+		return key, when(of.Contains(ast.NewTerm(key)))
+	case ast.Null, ast.Boolean, ast.Number, ast.String:
+		return nil, fails
+	default:
+		return nil, unknown
+	}
+}
+
+func termAt(found *ast.Term) (ast.Value, outcome) {
+	if found == nil {
+		return nil, fails
+	}
+	return found.Value, holds
+}
+
+// storedMember is member where OPA makes the whole reference a path of its store. A path is of texts: there 1 finds the
+// member "1" of an object, and "0" finds the first of an array, which is left to OPA. Nothing is at other keys.
+func storedMember(collection, key ast.Value) (ast.Value, outcome) {
+	switch name := key.(type) {
+	case ast.String:
+		if _, isArray := collection.(*ast.Array); isArray {
+			return nil, unknown
+		}
+	case ast.Number:
+		if !isPlainNumber(string(name)) {
+			return nil, unknown
+		}
+		if _, isObject := collection.(ast.Object); isObject {
+			key = ast.String(name)
+		}
+	case ast.Null, ast.Boolean, *ast.Array, ast.Object, ast.Set:
+		return nil, fails
+	default:
+		return nil, unknown
+	}
+	return member(collection, key)
+}
+
+// stored is what is in the data at a path of constants.
+func stored(data ast.Value, path ast.Ref) (ast.Value, outcome) {
+	value, found := data, holds
+	for _, name := range path {
+		value, found = storedMember(value, name.Value)
+		if found != holds {
+			return nil, found
+		}
+	}
+	return value, holds
 }
 
 // iterate is target = collection[free variable].
@@ -57,6 +124,7 @@ type iterate struct {
 	to         target
 }
 
+// try finds nothing in a scalar.
 func (it iterate) try(s *search, base int, rest []step) outcome {
 	switch collection := s.value(it.collection, base).(type) {
 	case *ast.Array:
@@ -75,6 +143,10 @@ func (it iterate) try(s *search, base int, rest []step) outcome {
 		}
 	case ast.Object:
 		return it.members(s, base, rest, collection)
+	case ast.Null, ast.Boolean, ast.Number, ast.String:
+		return fails
+	default:
+		return unknown
 	}
 	return fails
 }
@@ -90,16 +162,14 @@ func (it iterate) members(s *search, base int, rest []step, of ast.Object) outco
 
 func (it iterate) member(s *search, base int, rest []step, key, value *ast.Term) outcome {
 	s.stack[base+it.key] = key.Value
-	if !s.meet(it.to, value.Value, base) {
-		return fails
-	}
-	return s.run(rest, base)
+	return s.then(it.to, value.Value, base, rest)
 }
 
 // call is target = builtin(operands).
 type call struct {
 	function topdown.BuiltinFunc
 	operands []operand
+	spells   bool // the result shows how numbers are spelt
 	to       target
 }
 
@@ -107,6 +177,9 @@ func (c call) try(s *search, base int, rest []step) outcome {
 	work := 1
 	for i, o := range c.operands {
 		s.operands[i].Value = s.value(o, base)
+		if c.spells && !isPlain(s.operands[i].Value) {
+			return unknown
+		}
 		work *= effort(s.operands[i].Value)
 	}
 	s.left -= work
@@ -121,10 +194,10 @@ func (c call) try(s *search, base int, rest []step) outcome {
 	switch {
 	case err != nil:
 		return unknown // the engine makes it an error of the evaluation
-	case s.result == nil || !s.meet(c.to, s.result, base):
+	case s.result == nil:
 		return fails
 	}
-	return s.run(rest, base)
+	return s.then(c.to, s.result, base, rest)
 }
 
 // negation is not, and binds nothing.
@@ -146,13 +219,20 @@ type opaque struct{}
 
 func (opaque) try(*search, int, []step) outcome { return unknown }
 
-// every is every key, value in domain { body }.
+// every is every key, value in domain { body }. Over a value that is no collection it is undefined.
 type every struct {
 	counterexample iterate
 	negated        []step // of the body
 }
 
 func (e every) try(s *search, base int, rest []step) outcome {
+	switch s.value(e.counterexample.collection, base).(type) {
+	case *ast.Array, ast.Object, ast.Set:
+	case ast.Null, ast.Boolean, ast.Number, ast.String:
+		return fails
+	default:
+		return unknown
+	}
 	switch e.counterexample.try(s, base, e.negated) {
 	case fails:
 		return s.run(rest, base)
@@ -187,8 +267,5 @@ func (c comprehension) try(s *search, base int, rest []step) outcome {
 	if c.set {
 		value = ast.NewSet(values...)
 	}
-	if !s.meet(c.to, value, base) {
-		return fails
-	}
-	return s.run(rest, base)
+	return s.then(c.to, value, base, rest)
 }

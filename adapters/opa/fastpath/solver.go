@@ -188,14 +188,31 @@ type target struct {
 	operand operand // its slot, or what to compare with
 }
 
-func (s *search) meet(t target, value ast.Value, base int) bool {
+// meet binds or compares a value as OPA's unification does.
+func (s *search) meet(t target, value ast.Value, base int) outcome {
 	switch {
 	case t.bind:
 		s.stack[base+t.operand.slot] = value
-		return true
+		return holds
 	case t.compare:
-		return ast.ValueEqual(s.value(t.operand, base), value)
+		return same(s.value(t.operand, base), value)
 	default:
-		return value != ast.Boolean(false)
+		return when(value != ast.Boolean(false))
 	}
+}
+
+func when(condition bool) outcome {
+	if condition {
+		return holds
+	}
+	return fails
+}
+
+// then goes on with the rest of a body when the value meets its target.
+func (s *search) then(t target, value ast.Value, base int, rest []step) outcome {
+	met := s.meet(t, value, base)
+	if met != holds {
+		return met
+	}
+	return s.run(rest, base)
 }

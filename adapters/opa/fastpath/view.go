@@ -125,16 +125,16 @@ func (v *view) value() (ast.Value, error) {
 
 // Resolve gives the value at ref; nil when there is none.
 func (v *view) Resolve(ref ast.Ref) (ast.Value, error) {
-	if !ref[0].Equal(ast.InputRootDocument) {
-		return find(v.data, ref[1:]), nil
+	if ref[0].Equal(ast.DefaultRootDocument) {
+		return resolveStored(v.data, ref[1:])
 	}
-	if len(ref) < 2 {
+	if !ref[0].Equal(ast.InputRootDocument) || len(ref) < 2 {
 		return nil, ast.UnknownValueErr{}
 	}
 	name, _ := ref[1].Value.(ast.String)
 	switch name {
 	case "request":
-		return member(v.names.request, v.request, ref[2:])
+		return named(v.names.request, v.request, ref[2:])
 	case "facts":
 		return v.fact(ref[2:])
 	case "url":
@@ -153,6 +153,14 @@ func (v *view) Resolve(ref ast.Ref) (ast.Value, error) {
 	return nil, ast.UnknownValueErr{}
 }
 
+func resolveStored(data ast.Value, path ast.Ref) (ast.Value, error) {
+	value, found := stored(data, path)
+	if found == unknown {
+		return nil, ast.UnknownValueErr{}
+	}
+	return value, nil
+}
+
 func (v *view) fact(path ast.Ref) (ast.Value, error) {
 	if len(path) == 0 {
 		return nil, ast.UnknownValueErr{}
@@ -160,7 +168,7 @@ func (v *view) fact(path ast.Ref) (ast.Value, error) {
 	name, _ := path[0].Value.(ast.String)
 	switch name {
 	case "workspace":
-		return member(v.names.workspace, v.workspace, path[1:])
+		return named(v.names.workspace, v.workspace, path[1:])
 	case "exists":
 		return scalar(ast.Boolean(v.in.Facts.Exists), path[1:])
 	case "secret_keys":
@@ -204,7 +212,7 @@ func isMember(path ast.Ref, name string) bool {
 	return len(path) == 1 && path[0].Value == ast.String(name)
 }
 
-func member(names map[string]int, values []ast.Value, path ast.Ref) (ast.Value, error) {
+func named(names map[string]int, values []ast.Value, path ast.Ref) (ast.Value, error) {
 	if len(path) == 0 {
 		return nil, ast.UnknownValueErr{}
 	}
