@@ -1,0 +1,111 @@
+package yamlfile
+
+import (
+	"encoding"
+	stdjson "encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"gatehouse/internal/suggest"
+)
+
+// ValueError marks an error of an unmarshaler, or of whatever else reads a value, whose message repeats no value. Only
+// such a message is passed on.
+type ValueError string
+
+func (e ValueError) Error() string { return string(e) }
+
+// Decode reads what the file holds into what into points to.
+func (d *Document) Decode(into any) error {
+	text, err := stdjson.Marshal(d.value)
+	if err != nil {
+		return d.Errorf("", "the file cannot be written as JSON")
+	}
+	err = json.Unmarshal(text, into, json.RejectUnknownMembers(true))
+	var semantic *json.SemanticError
+	if errors.As(err, &semantic) {
+		return d.Errorf(semantic.JSONPointer, "%w", problemOf(semantic))
+	}
+	if err != nil {
+		return d.Errorf("", "the file does not hold what it should")
+	}
+	return nil
+}
+
+// problemOf says what is wrong with a value and does not repeat it.
+func problemOf(err *json.SemanticError) error {
+	name := string(err.JSONPointer.LastToken())
+	var said ValueError
+	switch {
+	case errors.Is(err, json.ErrUnknownName):
+		return UnknownName(name, fieldsOf(err.GoType))
+	case errors.As(err, &said):
+		return fmt.Errorf("%s: %w", shown(name), said)
+	case err.GoType == nil || name == "":
+		return errors.New("the file does not hold what it should")
+	default:
+		return fmt.Errorf("%s: want %s", shown(name), kindOf(err.GoType))
+	}
+}
+
+// UnknownName is the error of a name that is none of the known ones.
+func UnknownName(name string, known []string) error {
+	return fmt.Errorf("unknown name %s%s", shown(name), suggest.DidYouMean(name, known))
+}
+
+// fieldsOf are the names by which JSON knows the fields of a struct.
+func fieldsOf(of reflect.Type) []string {
+	for of != nil && of.Kind() == reflect.Pointer {
+		of = of.Elem()
+	}
+	if of == nil || of.Kind() != reflect.Struct {
+		return nil
+	}
+	fields := make(map[string]bool)
+	for field := range of.Fields() {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		switch {
+		case name == "-" || !field.IsExported():
+		case name == "":
+			fields[field.Name] = true
+		default:
+			fields[name] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(fields))
+}
+
+// kindOf says in plain words what a value of a type is written as.
+func kindOf(of reflect.Type) string {
+	for of.Kind() == reflect.Pointer {
+		of = of.Elem()
+	}
+	text := reflect.TypeFor[encoding.TextUnmarshaler]()
+	switch {
+	case of == reflect.TypeFor[jsontext.Value]():
+		return "a value"
+	case reflect.PointerTo(of).Implements(text):
+		return "a text"
+	}
+	switch of.Kind() {
+	case reflect.Bool:
+		return "true or false"
+	case reflect.String:
+		return "a text"
+	case reflect.Slice, reflect.Array:
+		return "a list"
+	case reflect.Map, reflect.Struct:
+		return "keys and values"
+	case reflect.Float32, reflect.Float64:
+		return "a number"
+	default:
+		return "a whole number"
+	}
+}
