@@ -5,15 +5,17 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 
-	"github.com/go-json-experiment/json"
-	"sigs.k8s.io/yaml"
+	"github.com/go-json-experiment/json/jsontext"
 
+	"gatehouse/internal/yamlfile"
 	"gatehouse/server/admission"
 )
 
@@ -46,45 +48,57 @@ func NewToken(name string, role Role, plain string) (Token, error) {
 	return Token{Name: name, Role: role, Hash: sha256.Sum256([]byte(plain))}, nil
 }
 
-// ParseTokens reads a tokens file. Errors name the entry and never a hash.
+// ParseTokens reads a tokens file. name is what errors call it; they name the entry and never a hash.
 //
 //	tokens:
 //	  - {name: registry-eu, role: registry, sha256: 9f86d0818…}
-func ParseTokens(text []byte) ([]Token, error) {
-	document, err := yaml.YAMLToJSONStrict(text)
+func ParseTokens(name string, text []byte) ([]Token, error) {
+	document, err := yamlfile.Read(name, text)
 	if err != nil {
-		return nil, fmt.Errorf("tokens file: not readable as YAML")
+		return nil, err
 	}
 	var file struct {
-		Tokens []struct {
-			Name   string `json:"name"`
-			Role   Role   `json:"role"`
-			SHA256 string `json:"sha256"`
-		} `json:"tokens"`
+		Tokens []tokenEntry `json:"tokens"`
 	}
-	err = json.Unmarshal(document, &file, json.RejectUnknownMembers(true))
+	err = document.Decode(&file)
 	if err != nil {
-		return nil, fmt.Errorf("tokens file: it must hold a list tokens of {name, role, sha256}")
+		return nil, err
+	}
+	if len(file.Tokens) == 0 {
+		return nil, document.Errorf("", "no tokens: it must hold a list tokens of {name, role, sha256}")
 	}
 	tokens := make([]Token, 0, len(file.Tokens))
 	for i, entry := range file.Tokens {
-		hash, err := hex.DecodeString(entry.SHA256)
-		switch {
-		case entry.Name == "":
-			return nil, fmt.Errorf("tokens file: entry %d has no name", i+1)
-		case !slices.Contains([]Role{RoleRegistry, RoleAuthor, RoleViewer}, entry.Role):
-			return nil, fmt.Errorf("tokens file: %s: the role is not registry, author or viewer", entry.Name)
-		case err != nil || len(hash) != sha256.Size:
-			return nil, fmt.Errorf("tokens file: %s: sha256 is not 64 hexadecimal digits", entry.Name)
-		case [sha256.Size]byte(hash) == sha256.Sum256(nil):
-			return nil, fmt.Errorf("tokens file: %s: sha256 is that of an empty token", entry.Name)
+		token, err := entry.token()
+		if err != nil {
+			where := jsontext.Pointer("/tokens").AppendToken(strconv.Itoa(i))
+			return nil, document.Errorf(where, "entry %d: %w", i+1, err)
 		}
-		tokens = append(tokens, Token{Name: entry.Name, Role: entry.Role, Hash: [sha256.Size]byte(hash)})
-	}
-	if len(tokens) == 0 {
-		return nil, fmt.Errorf("tokens file: no tokens")
+		tokens = append(tokens, token)
 	}
 	return tokens, nil
+}
+
+// tokenEntry is one entry of a tokens file.
+type tokenEntry struct {
+	Name   string `json:"name"`
+	Role   Role   `json:"role"`
+	SHA256 string `json:"sha256"`
+}
+
+func (e tokenEntry) token() (Token, error) {
+	hash, err := hex.DecodeString(e.SHA256)
+	switch {
+	case e.Name == "":
+		return Token{}, errors.New("no name")
+	case !slices.Contains([]Role{RoleRegistry, RoleAuthor, RoleViewer}, e.Role):
+		return Token{}, errors.New("the role is not registry, author or viewer")
+	case err != nil || len(hash) != sha256.Size:
+		return Token{}, errors.New("sha256 is not 64 hexadecimal digits")
+	case [sha256.Size]byte(hash) == sha256.Sum256(nil):
+		return Token{}, errors.New("sha256 is that of an empty token")
+	}
+	return Token{Name: e.Name, Role: e.Role, Hash: [sha256.Size]byte(hash)}, nil
 }
 
 // Authenticator knows the callers. Without tokens everybody may do everything, which is for loopback only.

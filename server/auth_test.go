@@ -144,7 +144,7 @@ func hashOf(plain string) string {
 func TestTokensFile(t *testing.T) {
 	text := fmt.Sprintf("tokens:\n  - {name: eu, role: registry, sha256: %s}\n  - {name: ada, role: author, sha256: %s}\n",
 		hashOf(registryToken), strings.ToUpper(hashOf(authorToken)))
-	tokens, err := server.ParseTokens([]byte(text))
+	tokens, err := server.ParseTokens("tokens.yaml", []byte(text))
 	require.NoError(t, err)
 	require.Equal(t, []server.Token{
 		token(t, "eu", server.RoleRegistry, registryToken), token(t, "ada", server.RoleAuthor, authorToken),
@@ -172,11 +172,14 @@ func TestABadTokensFileIsRefusedWithoutRepeatingIt(t *testing.T) {
 		"long hash":          entry("name: eu, role: registry, sha256: " + hash + "00"),
 		"plain token":        entry("name: eu, role: registry, sha256: " + registryToken),
 		"hash of nothing":    entry("name: eu, role: registry, sha256: " + hashOf("")),
+		"two documents":      entry("name: eu, role: registry, sha256: "+hash) + "---\ntokens: []\n",
+		"hash of a list":     entry("name: eu, role: registry, sha256: [" + hash + "]"),
+		"tab":                "tokens:\n\t- {name: eu, role: registry, sha256: " + hash + "}\n",
 		"hash that is a map": entry("name: eu, role: registry, sha256: {" + hash + ": 1}"),
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := server.ParseTokens([]byte(text))
-			require.ErrorContains(t, err, "tokens file: ")
+			_, err := server.ParseTokens("tokens.yaml", []byte(text))
+			require.Regexp(t, `^tokens\.yaml:\d+:\d+: `, err.Error())
 			require.NotContains(t, err.Error(), hash[2:10])
 			require.NotContains(t, err.Error(), registryToken)
 		})

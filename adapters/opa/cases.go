@@ -8,15 +8,16 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/open-policy-agent/opa/v1/rego"
-	"sigs.k8s.io/yaml"
 
 	"gatehouse/adapters/opa/regoval"
+	"gatehouse/internal/yamlfile"
 	"gatehouse/server/admission"
 )
 
@@ -121,29 +122,31 @@ func LoadCases(fsys fs.FS, root string) ([]Case, error) {
 }
 
 func parseCases(name string, text []byte) ([]Case, error) {
-	document, err := yaml.YAMLToJSONStrict(text)
+	document, err := yamlfile.Read(name, text)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, err
 	}
 	var file caseFile
-	err = json.Unmarshal(document, &file, json.RejectUnknownMembers(true))
+	err = document.Decode(&file)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, err
 	}
 	if len(file.Cases) == 0 {
-		return nil, fmt.Errorf("%s: no cases", name)
+		return nil, document.Errorf("", "no cases")
 	}
 	cases := make([]Case, 0, len(file.Cases))
-	for _, entry := range file.Cases {
+	for i, entry := range file.Cases {
+		where := jsontext.Pointer("/cases").AppendToken(strconv.Itoa(i))
 		one := Case{File: name, Name: entry.Name, expect: entry.Expect}
 		if entry.Name == "" || entry.Expect == (expectation{}) {
-			return nil, fmt.Errorf("%s: case %q needs a name and an expect that is not empty", name, entry.Name)
+			return nil, document.Errorf(where, "case %q needs a name and an expect that is not empty", entry.Name)
 		}
 		err := one.fill(merge(file.Defaults, map[string]any{
 			"review": entry.Review, "facts": entry.Facts, "deployment": entry.Deployment, "data": entry.Data,
 		}))
+		inside, err := yamlfile.Problem(err)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %s: %w", name, entry.Name, err)
+			return nil, document.Errorf(where+inside, "%s: %w", entry.Name, err)
 		}
 		cases = append(cases, one)
 	}

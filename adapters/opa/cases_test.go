@@ -28,7 +28,7 @@ func TestACaseFileThatIsWrongIsRefused(t *testing.T) {
 	one := caseHead + "cases:\n  - name: one\n"
 	for name, test := range map[string]struct{ text, says string }{
 		"no YAML":                       {"cases: [", "cases/some.yaml"},
-		"nothing":                       {"", "no cases"},
+		"nothing":                       {"", "the file is empty"},
 		"no cases":                      {caseHead, "no cases"},
 		"an unknown member":             {caseHead + "cases: []\nskip: true\n", "skip"},
 		"another case":                  {caseHead + "Cases: []\n", "Cases"},

@@ -9,9 +9,9 @@ import (
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/stretchr/testify/require"
-	"sigs.k8s.io/yaml"
 
 	"gatehouse/adapters/opa"
+	"gatehouse/internal/yamlfile"
 )
 
 func caseSchema(t *testing.T) *jsonschema.Schema {
@@ -27,9 +27,7 @@ func caseSchema(t *testing.T) *jsonschema.Schema {
 
 func validate(t *testing.T, schema *jsonschema.Schema, text []byte) error {
 	t.Helper()
-	document, err := yaml.YAMLToJSONStrict(text)
-	require.NoError(t, err)
-	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(document))
+	value, err := yamlfile.Value("case.yaml", text)
 	require.NoError(t, err)
 	return schema.Validate(value)
 }

@@ -10,6 +10,8 @@ import (
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/loader"
+
+	"gatehouse/internal/yamlfile"
 )
 
 // Problem is one thing that is wrong with policies, and where. What is in no file has no File, and what is in
@@ -17,7 +19,7 @@ import (
 type Problem struct {
 	File    string `json:"file,omitempty"`
 	Row     int    `json:"row,omitempty"`    // from 1
-	Column  int    `json:"column,omitempty"` // from 1, in bytes
+	Column  int    `json:"column,omitempty"` // from 1
 	Code    string `json:"code,omitempty"`   // of OPA: rego_parse_error, rego_type_error, rego_compile_error, …
 	Message string `json:"message"`
 	Line    string `json:"line,omitempty"` // the line of the source, if it can be read
@@ -37,6 +39,11 @@ func Diagnose(err error, fsys fs.FS) []Problem {
 				problem.Line = lineOf(fsys, location.File, location.Row)
 			}
 		}
+		var inData *yamlfile.Error
+		if errors.As(one, &inData) {
+			problem.File, problem.Row, problem.Column = inData.Name, inData.Line, inData.Column
+			problem.Message, problem.Line = inData.Problem.Error(), lineOf(fsys, inData.Name, inData.Line)
+		}
 		problems = append(problems, problem)
 	}
 	slices.SortStableFunc(problems, func(a, b Problem) int {
@@ -52,16 +59,16 @@ func leaves(err error) []error {
 	var loaded loader.Errors
 	var joined interface{ Unwrap() []error }
 	switch {
+	case errors.As(err, &joined):
+		for _, one := range joined.Unwrap() {
+			all = append(all, leaves(one)...)
+		}
 	case errors.As(err, &compiled):
 		for _, one := range compiled {
 			all = append(all, one)
 		}
 	case errors.As(err, &loaded):
 		for _, one := range loaded {
-			all = append(all, leaves(one)...)
-		}
-	case errors.As(err, &joined):
-		for _, one := range joined.Unwrap() {
 			all = append(all, leaves(one)...)
 		}
 	default:

@@ -10,10 +10,13 @@ import (
 	"os"
 	"path"
 	"strings"
+	"testing/fstest" // the standard library's file system in memory
 	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/loader"
+
+	"gatehouse/internal/yamlfile"
 )
 
 // Source is where policies come from: Rego modules and files named data.yaml or data.json, whose folder is
@@ -51,11 +54,13 @@ func (s Source) load(capabilities *ast.Capabilities) (contents, error) {
 	if err != nil {
 		return contents{}, fmt.Errorf("policies from %s: %w", s.Name, err)
 	}
-	loaded, err := loader.NewFileLoader().WithFS(s.FS).WithProcessAnnotation(true).
-		WithCapabilities(capabilities).WithRegoVersion(ast.RegoV1).
-		Filtered([]string{"."}, func(abs string, info fs.FileInfo, _ int) bool {
-			return !info.IsDir() && !files[path.Clean(strings.TrimPrefix(abs, "/"))]
-		})
+	read, refused, err := s.read(files)
+	if err != nil {
+		return contents{}, err
+	}
+	loaded, err := loader.NewFileLoader().WithFS(read).WithProcessAnnotation(true).
+		WithCapabilities(capabilities).WithRegoVersion(ast.RegoV1).All([]string{"."})
+	err = errors.Join(refused, err)
 	if err != nil {
 		return contents{}, err
 	}
@@ -64,6 +69,27 @@ func (s Source) load(capabilities *ast.Capabilities) (contents, error) {
 		return contents{}, fmt.Errorf("policies from %s: %w", s.Name, err)
 	}
 	return contents{modules: loaded.ParsedModules(), data: loaded.Documents, revision: revision}, nil
+}
+
+// read takes the files into memory, so that OPA loads the text that was checked. Data files that another reader of YAML
+// could take for something else are left out, and refused says why.
+func (s Source) read(files map[string]bool) (read fstest.MapFS, refused, err error) {
+	read = make(fstest.MapFS, len(files))
+	for _, name := range sortedKeys(files) {
+		text, err := fs.ReadFile(s.FS, name)
+		if err != nil {
+			return nil, nil, fmt.Errorf("policies from %s: %w", s.Name, err)
+		}
+		if path.Ext(name) != ".rego" {
+			_, err = yamlfile.Read(name, text)
+		}
+		if err != nil {
+			refused = errors.Join(refused, err)
+			continue
+		}
+		read[name] = &fstest.MapFile{Data: text, Mode: 0o444}
+	}
+	return read, refused, nil
 }
 
 // policyFiles names the files that count.

@@ -204,9 +204,9 @@ func (c *serveCommand) tokens() ([]server.Token, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--tokens-file: %w", err)
 	}
-	read, err := server.ParseTokens(text)
+	read, err := server.ParseTokens(c.TokensFile, text)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("--tokens-file: %w", err)
 	}
 	return append(tokens, read...), nil
 }

@@ -43,7 +43,7 @@ func TestServeDoesNotStartOnWhatItCannotServe(t *testing.T) {
 		"another address":       {[]string{"--listen=192.0.2.1:0"}, beyond},
 		"no port":               {[]string{"--listen=127.0.0.1"}, "--listen: "},
 		"short token":           {[]string{"--registry-token=hunter2"}, "--registry-token: the token of registry is shorter than 16 characters"},
-		"bad tokens file":       {[]string{"--tokens-file", file(t, "tokens.yaml", "tokens: []")}, "tokens file: no tokens"},
+		"bad tokens file":       {[]string{"--tokens-file", file(t, "tokens.yaml", "tokens: []")}, "tokens.yaml:1:1: no tokens"},
 		"too long a request":    {[]string{"--request-timeout=2m1s"}, "--request-timeout must be at most 2m0s"},
 		"too short a retention": {[]string{"--retention=23h"}, "--retention must be at least 24h, or 0 to keep all decisions"},
 		"other database":        {[]string{"--database-url=mysql://x"}, "--database-url is neither postgres://… nor sqlite:PATH"},

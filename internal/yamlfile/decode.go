@@ -28,30 +28,31 @@ func (d *Document) Decode(into any) error {
 	if err != nil {
 		return d.Errorf("", "the file cannot be written as JSON")
 	}
-	err = json.Unmarshal(text, into, json.RejectUnknownMembers(true))
-	var semantic *json.SemanticError
-	if errors.As(err, &semantic) {
-		return d.Errorf(semantic.JSONPointer, "%w", problemOf(semantic))
-	}
+	where, err := Problem(json.Unmarshal(text, into, json.RejectUnknownMembers(true)))
 	if err != nil {
-		return d.Errorf("", "the file does not hold what it should")
+		return d.Errorf(where, "%w", err)
 	}
 	return nil
 }
 
-// problemOf says what is wrong with a value and does not repeat it.
-func problemOf(err *json.SemanticError) error {
-	name := string(err.JSONPointer.LastToken())
+// Problem turns an error of reading JSON into one that does not repeat the value, and says where the value is. It leaves
+// other errors as they are.
+func Problem(err error) (jsontext.Pointer, error) {
+	var semantic *json.SemanticError
+	if !errors.As(err, &semantic) {
+		return "", err
+	}
+	where, name := semantic.JSONPointer, semantic.JSONPointer.LastToken()
 	var said ValueError
 	switch {
 	case errors.Is(err, json.ErrUnknownName):
-		return UnknownName(name, fieldsOf(err.GoType))
+		return where, UnknownName(name, fieldsOf(semantic.GoType))
 	case errors.As(err, &said):
-		return fmt.Errorf("%s: %w", shown(name), said)
-	case err.GoType == nil || name == "":
-		return errors.New("the file does not hold what it should")
+		return where, fmt.Errorf("%s: %w", shown(name), said)
+	case semantic.GoType == nil || name == "":
+		return where, errors.New("the file does not hold what it should")
 	default:
-		return fmt.Errorf("%s: want %s", shown(name), kindOf(err.GoType))
+		return where, fmt.Errorf("%s: want %s", shown(name), kindOf(semantic.GoType))
 	}
 }
 

@@ -66,7 +66,7 @@ func syntaxError(name string, err error) error {
 		message = "a tab or another character that cannot begin a value: indent with spaces, quote texts"
 	case strings.Contains(message, "incompatible YAML document"):
 		message = "a %YAML line is not taken: leave it out"
-	case load.Stage == yaml.ReaderStage || strings.ContainsAny(message, `'"`):
+	case load.Stage != yaml.ScannerStage && load.Stage != yaml.ParserStage: // those say nothing of the text
 		message = "this is no YAML"
 	}
 	return &Error{name, max(load.Mark.Line, 1), max(load.Mark.Column, 1), errors.New(message)}
