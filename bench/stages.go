@@ -159,7 +159,7 @@ func newService(snapshot *opa.Snapshot, decision admission.Decision) http.Handle
 		Logger:         slog.New(slog.DiscardHandler),
 		RequestTimeout: time.Minute, MaxBodyBytes: 1 << 20, MaxBatchBytes: 1 << 20, MaxDepth: admission.DefaultMaxDepth,
 		MaxInFlight: 1, BatchParallel: 1,
-		WhatIf: server.WhatIfOptions{Policies: live{snapshot}, Limits: admission.Limits{Policy: time.Minute}},
+		WhatIf: server.WhatIfOptions{Policies: live{snapshot}, Evaluator: admission.Evaluator{Timeout: time.Minute}},
 	})
 }
 

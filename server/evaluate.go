@@ -2,14 +2,12 @@ package server
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"slices"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sync/semaphore"
 
 	"gatehouse/server/admission"
 )
@@ -19,8 +17,8 @@ type WhatIfOptions struct {
 	Policies   Workshop
 	Facts      admission.FactsReader
 	Deployment admission.Deployment
-	Limits     admission.Limits    // Facts and Policy; the request has the server's own
-	Turns      *semaphore.Weighted // of all evaluations; nil for no bound
+	Evaluator  admission.Evaluator
+	Timeout    time.Duration // of the look-up of facts
 }
 
 // Workshop gives policies to try.
@@ -33,7 +31,8 @@ type Workshop interface {
 
 // TriedRules is one snapshot of policies that can also say why.
 type TriedRules interface {
-	admission.Ruleset
+	admission.Evaluable
+	HasHook(hook string) bool
 	Rules() []admission.Rule
 	Explanation(ctx context.Context, in admission.Input, at time.Time) (admission.Explanation, error)
 }
@@ -135,7 +134,7 @@ func (s *Server) rulesToTry(ctx context.Context, candidate map[string]string) (T
 	}
 	rules, err := s.options.WhatIf.Policies.Candidate(ctx, candidate)
 	if err != nil {
-		return nil, s.tryFailed(ctx, admission.CodePolicyError, "the candidate could not be checked", err)
+		return nil, admission.Fail(ctx, admission.CodePolicyError, "the candidate could not be checked", err)
 	}
 	return rules, nil
 }
@@ -163,55 +162,46 @@ func (s *Server) try(ctx context.Context, rules TriedRules, asked admission.What
 		return nil, err
 	}
 	input := admission.NewInput(asked.Review, facts, s.options.WhatIf.Deployment)
-	if turns := s.options.WhatIf.Turns; turns != nil {
-		err = admission.Turn(ctx, turns)
-		if err != nil {
-			return nil, s.tryFailed(ctx, admission.CodePolicyError, "no turn to evaluate came", err)
-		}
-		defer turns.Release(1)
-	}
 	if explain {
-		explained, err := rules.Explanation(ctx, input, time.Now())
-		if err != nil {
-			return nil, s.tryFailed(ctx, admission.CodePolicyError, "the policies gave no verdict", err)
-		}
-		answer := newEvaluated(explained.Verdict, rules)
-		answer.Explanation = &explained
-		return answer, nil
+		return s.tryExplained(ctx, rules, input)
 	}
-	limited, cancel := admission.Within(ctx, s.options.WhatIf.Limits.Policy)
-	defer cancel()
-	verdict, err := rules.Evaluate(limited, input, time.Now())
+	verdict, err := s.options.WhatIf.Evaluator.Evaluate(ctx, rules, input, time.Now())
 	if err != nil {
-		return nil, s.tryFailed(ctx, admission.CodePolicyError, "the policies gave no verdict", err)
+		return nil, err
 	}
 	return newEvaluated(verdict, rules), nil
+}
+
+// tryExplained has the time of the request: an explanation costs many times an evaluation.
+func (s *Server) tryExplained(ctx context.Context, rules TriedRules, input admission.Input) (*evaluated, error) {
+	patient, how := s.options.WhatIf.Evaluator, &explaining{TriedRules: rules}
+	patient.Timeout = 0
+	verdict, err := patient.Evaluate(ctx, how, input, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	answer := newEvaluated(verdict, rules)
+	answer.Explanation = &how.explained
+	return answer, nil
+}
+
+// explaining are rules that keep how they came to their verdict.
+type explaining struct {
+	TriedRules
+	explained admission.Explanation
+}
+
+// Evaluate implements admission.Evaluable.
+func (e *explaining) Evaluate(ctx context.Context, in admission.Input, at time.Time) (verdict admission.Verdict, err error) {
+	e.explained, err = e.Explanation(ctx, in, at)
+	return e.explained.Verdict, err
 }
 
 func (s *Server) factsToTry(ctx context.Context, asked admission.WhatIf) (admission.Facts, error) {
 	if asked.Facts != nil {
 		return *asked.Facts, nil
 	}
-	limited, cancel := admission.Within(ctx, s.options.WhatIf.Limits.Facts)
-	defer cancel()
-	facts, err := s.options.WhatIf.Facts.Facts(limited, asked.Review.WorkspaceID)
-	if err != nil {
-		return admission.Facts{}, s.tryFailed(ctx, admission.CodeFactsUnavailable, "the facts of the workspace cannot be read", err)
-	}
-	return facts, nil
-}
-
-// tryFailed keeps an error that has a code, and calls what came of the request's deadline by that name.
-func (s *Server) tryFailed(ctx context.Context, code admission.Code, detail string, err error) error {
-	var coded *admission.Error
-	switch {
-	case errors.As(err, &coded):
-		return coded
-	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return &admission.Error{Code: admission.CodeDeadlineExceeded, Detail: "the evaluation took too long", Err: err}
-	default:
-		return &admission.Error{Code: code, Detail: detail, Err: err}
-	}
+	return admission.LookUp(ctx, s.options.WhatIf.Facts, asked.Review.WorkspaceID, s.options.WhatIf.Timeout)
 }
 
 func newEvaluated(verdict admission.Verdict, rules TriedRules) *evaluated {

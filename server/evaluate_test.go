@@ -94,7 +94,7 @@ func (s storedFacts) Facts(context.Context, uuid.UUID) (admission.Facts, error) 
 func whatIfs() server.WhatIfOptions {
 	return server.WhatIfOptions{
 		Policies: bench{rules{revision: "sha256:0011"}}, Facts: storedFacts{keys: []string{"MODEL"}},
-		Limits: admission.Limits{Facts: patience, Policy: patience},
+		Timeout: patience, Evaluator: admission.Evaluator{Timeout: patience},
 	}
 }
 
@@ -186,7 +186,7 @@ func TestAnEvaluationThatFailsIsNoVerdict(t *testing.T) {
 	}
 	s = full(t, func(o *server.Options) { o.WhatIf.Policies = bench{} })
 	requireProblem(t, s.evaluate(whatIf("")), 503, admission.CodeNotReady)
-	s = full(t, func(o *server.Options) { o.WhatIf.Limits.Policy = time.Millisecond })
+	s = full(t, func(o *server.Options) { o.WhatIf.Evaluator.Timeout = time.Millisecond })
 	requireProblem(t, s.evaluate(proving("install")), 500, admission.CodePolicyError)
 	s = full(t, func(o *server.Options) { o.RequestTimeout = 50 * time.Millisecond })
 	requireProblem(t, s.evaluate(proving("install")), 504, admission.CodeDeadlineExceeded)

@@ -269,7 +269,7 @@ func full(t *testing.T, change func(*server.Options)) *service {
 		o.Decisions = recorded{denied, failedDecision()}
 		o.DecisionStream = oneDecision{&denied}
 		o.Audits = auditsOf(denied)
-		o.Replays = server.ReplayOptions{Records: &archive{}, Policies: candidates{}, Timeout: patience, Now: time.Now}
+		o.Replays = server.ReplayOptions{Records: &archive{}, Policies: candidates{}, Now: time.Now}
 		if change != nil {
 			change(o)
 		}

@@ -125,7 +125,7 @@ func (r *replayRuns) start(candidate replay.Candidate, options replay.Options, c
 
 func (r *replayRuns) work(ctx context.Context, run *replayRun, candidate replay.Candidate, options replay.Options) {
 	began := r.options.Now()
-	options.Turn, options.Timeout = r.options.Turn, r.options.Timeout
+	options.Evaluator = r.options.Evaluator
 	options.Progress = func(p replay.Progress) {
 		run.change(func(shown *Replay) {
 			shown.Progress = ReplayProgress{Read: p.Read, Fraction: options.Fraction(p, began)}

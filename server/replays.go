@@ -15,11 +15,10 @@ import (
 
 // ReplayOptions are what replays need. They run beside live reviews, one at a time and one evaluation at a time.
 type ReplayOptions struct {
-	Records  replay.Source // nil: there are no replays
-	Policies ReplayPolicies
-	Turn     func(ctx context.Context) error // returns once no live evaluation waits; nil: at once
-	Timeout  time.Duration                   // of one evaluation
-	Now      func() time.Time
+	Records   replay.Source // nil: there are no replays
+	Policies  ReplayPolicies
+	Evaluator admission.Evaluator
+	Now       func() time.Time
 }
 
 // ReplayPolicies gives candidates. Errors that a caller can mend are *admission.Error.

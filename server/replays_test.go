@@ -78,7 +78,7 @@ func (c candidates) candidate(source string) (replay.Candidate, error) {
 func replaying(t *testing.T, records *archive, change func(*server.Options)) *service {
 	t.Helper()
 	s := full(t, func(o *server.Options) {
-		o.Replays = server.ReplayOptions{Records: records, Policies: candidates{}, Timeout: time.Second, Now: time.Now}
+		o.Replays = server.ReplayOptions{Records: records, Policies: candidates{}, Now: time.Now}
 		if change != nil {
 			change(o)
 		}

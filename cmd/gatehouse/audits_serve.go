@@ -66,15 +66,15 @@ func (c *serveCommand) startAudits(ctx context.Context, p auditParts, registry *
 	options := audit.Options{
 		Workspaces: p.store.audits, Runs: p.store.audits, Lock: p.store.audits,
 		Policies: func() audit.Ruleset { return rulesOf(p.engine.Status().Snapshot) },
-		Setting:  setting, Timeout: c.PolicyTimeout, Rate: c.AuditRate,
-		Turn: p.candidates.turn, Meter: meter, Logger: logger,
+		Setting:  setting, Evaluator: p.candidates.background(c.PolicyTimeout), Rate: c.AuditRate,
+		Meter: meter, Logger: logger,
 	}
 	if c.AuditEnforce {
 		options.Gate = &admission.Gate{
 			Facts: p.store.facts, Ledger: p.store.ledger, Failures: p.failures,
 			Observer:   observers{p.reviews, server.ReviewLog{Logger: logger}}, // and not the shadow, which is shown live traffic
 			Limits:     admission.Limits{Facts: c.FactsTimeout, Policy: c.PolicyTimeout, Request: c.RequestTimeout},
-			Deployment: setting.Deployment, Now: time.Now, Evaluations: p.candidates.turns,
+			Deployment: setting.Deployment, Now: time.Now, Turns: admission.Holding{Weighted: p.candidates.turns},
 		}
 	}
 	audits := audit.New(options)

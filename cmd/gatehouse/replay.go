@@ -157,7 +157,7 @@ func (c *replayCommand) options(now time.Time) (replay.Options, error) {
 			return replay.Options{}, fmt.Errorf("--workspace: %w", err)
 		}
 	}
-	return replay.Options{Filter: filter, Limit: c.Limit, Parallel: c.Parallel, Examples: c.Examples, Timeout: replayTimeout}, nil
+	return replay.Options{Filter: filter, Limit: c.Limit, Parallel: c.Parallel, Examples: c.Examples, Evaluator: admission.Evaluator{Timeout: replayTimeout}}, nil
 }
 
 // replayTimeout is of one evaluation: that of a request, which is the longest that a live one can take.

@@ -258,18 +258,19 @@ func (c *serveCommand) service(p parts) *server.Server {
 		Observer:   observers{p.reviews, server.ReviewLog{Logger: p.log}, p.candidates},
 		Limits:     admission.Limits{Facts: c.FactsTimeout, Policy: c.PolicyTimeout, Request: c.RequestTimeout},
 		Deployment: admission.Deployment{SaaS: c.SaaS},
-		Now:        time.Now, DryRun: c.DryRun, Evaluations: p.candidates.turns,
+		Now:        time.Now, DryRun: c.DryRun, Turns: admission.Holding{Weighted: p.candidates.turns},
 	}
 	bench := newWorkshop(p.engine)
 	return server.New(server.Options{
 		Reviewer: gate, Policies: p.live, Workspaces: store.workspaces, SecretKeys: store.secretKeys,
 		Authenticator: p.callers, Shadow: p.candidates, DryRun: c.DryRun,
 		WhatIf: server.WhatIfOptions{
-			Policies: bench, Facts: store.facts, Deployment: gate.Deployment, Limits: gate.Limits, Turns: gate.Evaluations,
+			Policies: bench, Facts: store.facts, Timeout: c.FactsTimeout, Deployment: gate.Deployment,
+			Evaluator: admission.Evaluator{Turns: gate.Turns, Timeout: c.PolicyTimeout},
 		},
 		Replays: server.ReplayOptions{
-			Records: store.decisions, Policies: replayPolicies{bench, p.candidates}, Turn: p.candidates.turn,
-			Timeout: c.PolicyTimeout, Now: time.Now,
+			Records: store.decisions, Policies: replayPolicies{bench, p.candidates},
+			Evaluator: p.candidates.background(c.PolicyTimeout), Now: time.Now,
 		},
 		Events: store.events, Decisions: store.decisions, DecisionStream: p.evidence.hub, Announcements: store.announcements, Audits: store.audits,
 		Checks:   []server.Check{{Name: "policies", Ready: p.live.ready}, {Name: "store", Ready: store.ready}},

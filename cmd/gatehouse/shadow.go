@@ -59,20 +59,16 @@ func (c *serveCommand) startRollout(
 	r := &rollout{source: c.policyFlags, engine: engine, store: store, turns: turns, log: logger}
 	r.source.Policies = c.ShadowPolicies // fetched and trusted as the live ones are
 	r.Shadow = shadow.New(shadow.Options{
-		Store: store, Meter: metrics.NewShadow(registry), Logger: logger, Turn: r.turn,
-		Timeout: c.PolicyTimeout, Queue: c.ShadowQueue,
+		Store: store, Meter: metrics.NewShadow(registry), Logger: logger,
+		Evaluator: r.background(c.PolicyTimeout), Queue: c.ShadowQueue,
 	})
 	r.load(ctx)
 	return r
 }
 
-// turn waits for a moment in which no live evaluation waits, and holds none up afterwards.
-func (r *rollout) turn(ctx context.Context) error {
-	err := r.turns.Acquire(ctx, 1)
-	if err == nil {
-		r.turns.Release(1)
-	}
-	return err
+// background evaluates what nobody waits for.
+func (r *rollout) background(timeout time.Duration) admission.Evaluator {
+	return admission.Evaluator{Turns: admission.Yielding{Weighted: r.turns}, Timeout: timeout}
 }
 
 // load reads the candidate, again after a SIGHUP. One that is refused, or is what is live, is none.

@@ -1,6 +1,9 @@
 package admission
 
-import "errors"
+import (
+	"context"
+	"errors"
+)
 
 // Code is the stable name of an error on the wire. It says what a caller can do about it; the wrapped
 // error, which only logs show, says what happened.
@@ -55,6 +58,20 @@ func (e *Error) Unwrap() error { return e.Err }
 // Malformed is the error of a request that cannot be read; detail says where and why, without quoting it.
 func Malformed(detail string) *Error {
 	return &Error{Code: CodeMalformedRequest, Detail: detail}
+}
+
+// Fail makes err an *Error. One that has a code already keeps it, such as a policy error met inside the ledger; what came of
+// ctx's deadline is called by that name; the rest gets code and detail.
+func Fail(ctx context.Context, code Code, detail string, err error) *Error {
+	var coded *Error
+	switch {
+	case errors.As(err, &coded):
+		return coded
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return &Error{Code: CodeDeadlineExceeded, Detail: "the review took too long", Err: err}
+	default:
+		return &Error{Code: code, Detail: detail, Err: err}
+	}
 }
 
 // AsError gives the typed error in err's chain. What carries no code is an internal error, so that a

@@ -9,7 +9,6 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/uuid"
-	"golang.org/x/sync/semaphore"
 )
 
 // FactsReader looks up what is known of a workspace: one statement, one snapshot.
@@ -25,8 +24,7 @@ type Policy interface {
 // Ruleset is one immutable snapshot of policies and data. A decision uses one from beginning to end.
 type Ruleset interface {
 	HasHook(hook string) bool
-	// Evaluate decides in; at is what the policies see as the present.
-	Evaluate(ctx context.Context, in Input, at time.Time) (Verdict, error)
+	Evaluable
 	// Mask gives in as the record of d may keep it. d has its verdict or its failure, and no input yet. With an
 	// error the result has nothing but its revision.
 	Mask(ctx context.Context, d Decision, in Input) (RecordedInput, error)
@@ -117,10 +115,8 @@ type Gate struct {
 	// DryRun makes every decision one without effects that its caller hears as an allow. Denies are recorded,
 	// counted and logged as such; errors stay errors.
 	DryRun bool
-	// Evaluations bounds how many evaluations run at once; nil for no bound. Evaluations are pure computation:
-	// fifty at a time on two cores all take twenty-five times as long, and all pass their deadline, where
-	// fifty in turn do not. The wait counts against the request's deadline and not the evaluation's.
-	Evaluations *semaphore.Weighted
+	// Turns are those of its evaluations; nil for no bound. The wait counts against the request's deadline.
+	Turns Turns
 }
 
 // Review decides r, records the decision, and only then returns it. Errors are *Error.
@@ -175,7 +171,7 @@ func (r *run) decide(ctx context.Context, now time.Time) (Decision, error) {
 	if err != nil {
 		return Decision{}, err
 	}
-	judged, err := r.judge(ctx, decision, facts)
+	judged, err := r.judge(ctx, Evaluator{Turns: r.gate.Turns, Timeout: r.gate.Limits.Policy}, decision, facts)
 	r.saw(judged)
 	if err != nil {
 		return Decision{}, err
@@ -207,7 +203,7 @@ func (r *run) recorded(ctx context.Context) (Decision, error) {
 		return Decision{}, err
 	}
 	if err != nil {
-		return Decision{}, r.fail(ctx, CodeRecordFailed, "the ledger cannot be read", err)
+		return Decision{}, Fail(ctx, CodeRecordFailed, "the ledger cannot be read", err)
 	}
 	return r.repeat(decision)
 }
@@ -223,14 +219,7 @@ func (r *run) repeat(recorded Decision) (Decision, error) {
 
 func (r *run) facts(ctx context.Context) (Facts, error) {
 	defer r.time(StageFacts)()
-	limited, cancel := Within(ctx, r.gate.Limits.Facts)
-	defer cancel()
-
-	facts, err := r.gate.Facts.Facts(limited, r.review.WorkspaceID)
-	if err != nil {
-		return Facts{}, r.fail(ctx, CodeFactsUnavailable, "the facts of the workspace cannot be read", err)
-	}
-	return facts, nil
+	return LookUp(ctx, r.gate.Facts, r.review.WorkspaceID, r.gate.Limits.Facts)
 }
 
 func (r *run) newDecision(now time.Time) (Decision, error) {
@@ -253,10 +242,10 @@ func (r *run) newDecision(now time.Time) (Decision, error) {
 // judge fills in d from the facts: once on the way in, and once more when a ledger finds them changed. That may be on
 // another goroutine, while the review's own goes on, so it changes nothing of the review. With an error it gives what was
 // evaluated.
-func (r *run) judge(ctx context.Context, d Decision, facts Facts) (Judged, error) {
+func (r *run) judge(ctx context.Context, by Evaluator, d Decision, facts Facts) (Judged, error) {
 	judged := Judged{Decision: d, Evaluated: NewInput(r.review, facts, r.gate.Deployment)}
 	start := r.gate.Now()
-	verdict, err := r.evaluate(ctx, judged.Evaluated, d.At)
+	verdict, err := by.Evaluate(ctx, r.rules, judged.Evaluated, d.At)
 	judged.Timings.Policy += r.gate.Now().Sub(start)
 	if err != nil {
 		return judged, err
@@ -264,7 +253,7 @@ func (r *run) judge(ctx context.Context, d Decision, facts Facts) (Judged, error
 	judged.Verdict = verdict
 	judged.Kind = KindLabel(r.review.Kind, facts.Kind())
 	if !r.review.DryRun {
-		limited, cancel := Within(ctx, r.gate.Limits.Policy)
+		limited, cancel := Within(ctx, by.Timeout)
 		defer cancel()
 		judged.Unmasked = judged.keepInput(limited, r.rules, judged.Evaluated)
 	}
@@ -295,32 +284,6 @@ func mask(ctx context.Context, rules Ruleset, d Decision, in Input) (kept Record
 	return rules.Mask(ctx, d, in)
 }
 
-func (r *run) evaluate(ctx context.Context, input Input, at time.Time) (Verdict, error) {
-	if turns := r.gate.Evaluations; turns != nil {
-		err := Turn(ctx, turns)
-		if err != nil {
-			return Verdict{}, r.fail(ctx, CodePolicyError, "no turn to evaluate came", err)
-		}
-		defer turns.Release(1)
-	}
-	limited, cancel := Within(ctx, r.gate.Limits.Policy)
-	defer cancel()
-
-	verdict, err := r.rules.Evaluate(limited, input, at)
-	if err != nil {
-		return Verdict{}, r.fail(ctx, CodePolicyError, "the policies gave no verdict", err)
-	}
-	return verdict, nil
-}
-
-// Turn takes one of turns, and asks for the end of ctx only if it has to wait for one.
-func Turn(ctx context.Context, turns *semaphore.Weighted) error {
-	if turns.TryAcquire(1) {
-		return nil
-	}
-	return turns.Acquire(ctx, 1)
-}
-
 // record makes the decision durable. From here a caller that hangs up changes nothing, or a workspace could
 // be denied and left unmarked; the request's deadline still holds.
 func (r *run) record(ctx context.Context, d Decision, seen Facts) (Decision, error) {
@@ -331,7 +294,7 @@ func (r *run) record(ctx context.Context, d Decision, seen Facts) (Decision, err
 	recorded, err := r.write(detached, d, seen)
 	r.saw(recorded)
 	if err != nil {
-		return Decision{}, r.fail(detached, CodeRecordFailed, "the decision cannot be recorded", err)
+		return Decision{}, Fail(detached, CodeRecordFailed, "the decision cannot be recorded", err)
 	}
 	if recorded.ID != d.ID {
 		return r.repeat(recorded.Decision)
@@ -347,8 +310,10 @@ func (r *run) write(ctx context.Context, d Decision, seen Facts) (Judged, error)
 		// with an allow of before.
 		d.UID, d.Digest = "", [sha256.Size]byte{}
 	} else if d.Verdict.Marking() != nil && seen.Exists {
+		// It takes no turn: the ledger holds locks meanwhile, and its transactions are bound enough.
+		again := Evaluator{Timeout: r.gate.Limits.Policy}
 		return r.gate.Ledger.RecordAndMark(ctx, d, seen, func(ctx context.Context, facts Facts) (Judged, error) {
-			return r.judge(ctx, d, facts)
+			return r.judge(ctx, again, d, facts)
 		})
 	}
 	recorded, err := r.gate.Ledger.Record(ctx, d)
@@ -374,19 +339,6 @@ func (r *run) keepFailure(now time.Time) {
 	}
 	d.Kind = KindLabel(r.review.Kind, input.Facts.Kind())
 	r.gate.Failures.Failed(FailedReview{decision: d, input: input, rules: r.rules})
-}
-
-// fail keeps an error that already has a code, such as a policy error met inside the ledger; calls what came
-// of the request's deadline by that name; and gives the rest the code of the stage.
-func (r *run) fail(ctx context.Context, code Code, detail string, err error) error {
-	var coded *Error
-	if errors.As(err, &coded) {
-		return coded
-	}
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return &Error{Code: CodeDeadlineExceeded, Detail: "the review took too long", Err: err}
-	}
-	return &Error{Code: code, Detail: detail, Err: err}
 }
 
 // time adds the time until the returned func is called to a stage.

@@ -402,7 +402,8 @@ func TestAFaultWhileJudgingAgainKeepsItsCode(t *testing.T) {
 func TestEvaluationsTakeTurnsAndTheWaitIsNotTheirs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
-		f.gate.Evaluations = semaphore.NewWeighted(1)
+		turns := semaphore.NewWeighted(1)
+		f.gate.Turns = admission.Holding{Weighted: turns}
 		f.rules.evaluate = func(ctx context.Context, in admission.Input) ([]admission.Violation, error) {
 			time.Sleep(200 * time.Millisecond) // of the bubble's own time; limits.Policy is 250 ms
 			require.NoError(t, ctx.Err())
@@ -420,7 +421,7 @@ func TestEvaluationsTakeTurnsAndTheWaitIsNotTheirs(t *testing.T) {
 		}
 		reviews.Wait()
 		require.Equal(t, time.Second, time.Since(start))
-		require.True(t, f.gate.Evaluations.TryAcquire(1), "every turn is given back")
+		require.True(t, turns.TryAcquire(1), "every turn is given back")
 	})
 }
 
@@ -428,8 +429,9 @@ func TestATurnThatNeverComesIsADeadlineExceeded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
 		f.facts = facts(t, platformRow, "MODEL")
-		f.gate.Evaluations = semaphore.NewWeighted(1)
-		require.True(t, f.gate.Evaluations.TryAcquire(1))
+		turns := semaphore.NewWeighted(1)
+		f.gate.Turns = admission.Holding{Weighted: turns}
+		require.True(t, turns.TryAcquire(1))
 		start := time.Now()
 		_, err := f.review(t.Context(), t, review(t, register))
 		require.Equal(t, admission.CodeDeadlineExceeded, err.Code)

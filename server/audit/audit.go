@@ -110,15 +110,14 @@ type Options struct {
 	// Gate denies, where the verdict marks. Its policies are replaced by those of the run. Nil: nothing is enforced.
 	Gate *admission.Gate
 
-	Timeout  time.Duration                   // of one evaluation; 0 for none
-	Parallel int                             // workspaces at once; 1
-	Rate     int                             // workspaces a second; 0 for as many as can be
-	Turn     func(ctx context.Context) error // waits until there is nothing more urgent to evaluate; nil: there never is
-	Fresh    bool                            // a run that was interrupted is not gone on with
-	Progress func(run admission.AuditRun)    // hears of every page once it is saved; may be nil
-	Meter    Meter                           // may be nil
-	Now      func() time.Time                // time.Now
-	Logger   *slog.Logger                    // nil: nothing is logged
+	Evaluator admission.Evaluator
+	Parallel  int                          // workspaces at once; 1
+	Rate      int                          // workspaces a second; 0 for as many as can be
+	Fresh     bool                         // a run that was interrupted is not gone on with
+	Progress  func(run admission.AuditRun) // hears of every page once it is saved; may be nil
+	Meter     Meter                        // may be nil
+	Now       func() time.Time             // time.Now
+	Logger    *slog.Logger                 // nil: nothing is logged
 }
 
 // Audit audits. Its methods may be called from several goroutines, of which one at a time is not refused.
@@ -129,9 +128,6 @@ type Audit struct {
 // New makes an Audit.
 func New(options Options) *Audit {
 	options.Parallel = max(options.Parallel, 1)
-	if options.Turn == nil {
-		options.Turn = func(context.Context) error { return nil }
-	}
 	if options.Progress == nil {
 		options.Progress = func(admission.AuditRun) {}
 	}

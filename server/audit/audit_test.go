@@ -195,13 +195,13 @@ func TestARunThatLosesItsLockStopsAndSavesNothingMore(t *testing.T) {
 	waited := false
 	_, err := m.on(r, func(o *audit.Options) {
 		o.Meter = results
-		o.Turn = func(ctx context.Context) error {
+		o.Evaluator.Turns = turnFunc(func(ctx context.Context) error {
 			if waited {
 				<-ctx.Done()
 			}
 			waited = true
 			return ctx.Err()
-		}
+		})
 	}).Run(t.Context())
 	require.ErrorIs(t, err, audit.ErrLost)
 	require.Equal(t, 1, m.saves, "its beginning")
@@ -301,7 +301,7 @@ func TestWorkspacesThatComeAndGoMeanwhileAreNoMistake(t *testing.T) {
 
 func TestAnEvaluationHasItsDeadline(t *testing.T) {
 	m := newMemory(named(t, "hanging", "nameless")...)
-	run, err := m.on(&rules{}, func(o *audit.Options) { o.Timeout = time.Millisecond }).Run(t.Context())
+	run, err := m.on(&rules{}, func(o *audit.Options) { o.Evaluator.Timeout = time.Millisecond }).Run(t.Context())
 	require.NoError(t, err)
 	require.EqualValues(t, 1, run.Failed)
 	require.EqualValues(t, 1, run.Denied)

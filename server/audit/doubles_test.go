@@ -243,3 +243,10 @@ func (m *memory) on(r *rules, change ...func(*audit.Options)) *audit.Audit {
 	}
 	return audit.New(options)
 }
+
+// turnFunc are turns that need not be given back.
+type turnFunc func(ctx context.Context) error
+
+func (t turnFunc) Take(ctx context.Context) error { return t(ctx) }
+
+func (turnFunc) Give() {}

@@ -143,7 +143,7 @@ func TestInterruptedRunsAddUpToOne(t *testing.T) {
 			got, err = m.on(&rules{revision: "r1"}, func(o *audit.Options) {
 				o.Parallel = rapid.IntRange(1, 4).Draw(rt, "parallel")
 				o.Rate = rapid.SampledFrom([]int{0, 1e6}).Draw(rt, "rate")
-				o.Turn = func(ctx context.Context) error {
+				o.Evaluator.Turns = turnFunc(func(ctx context.Context) error {
 					select {
 					case turn <- struct{}{}:
 						return ctx.Err()
@@ -162,7 +162,7 @@ func TestInterruptedRunsAddUpToOne(t *testing.T) {
 					}
 					<-ctx.Done()
 					return ctx.Err()
-				}
+				})
 				if enforce {
 					o.Gate = m.gate()
 				}

@@ -2,7 +2,6 @@ package audit
 
 import (
 	"context"
-	"errors"
 
 	"github.com/go-json-experiment/json"
 	"github.com/google/uuid"
@@ -30,7 +29,8 @@ func (r *run) look(ctx context.Context, w admission.StoredWorkspace) (result, er
 	}
 	found := result{seen: true}
 	asked := question(w.ID)
-	found.verdict, err = r.evaluate(ctx, admission.NewInput(asked, w.Facts, r.audit.options.Deployment))
+	input := admission.NewInput(asked, w.Facts, r.audit.options.Deployment)
+	found.verdict, err = r.audit.options.Evaluator.Evaluate(ctx, r.rules, input, r.audit.options.Now())
 	if err == nil && r.gate != nil && found.verdict.Marking() != nil {
 		err = r.deny(ctx, asked, &found)
 	}
@@ -38,29 +38,17 @@ func (r *run) look(ctx context.Context, w admission.StoredWorkspace) (result, er
 		return result{}, ctx.Err()
 	}
 	if err != nil {
-		found.failed = codeOf(err)
+		found.failed = admission.AsError(err).Code
 	}
 	return found, nil
 }
 
-// wait waits for the run's pace, and then for what is more urgent.
+// wait waits for the run's pace.
 func (r *run) wait(ctx context.Context) error {
 	if delay := r.pace.Reserve().Delay(); delay > 0 {
 		pause(ctx, delay)
 	}
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	return r.audit.options.Turn(ctx)
-}
-
-func (r *run) evaluate(ctx context.Context, in admission.Input) (admission.Verdict, error) {
-	if timeout := r.audit.options.Timeout; timeout > 0 {
-		limited, cancel := context.WithTimeout(ctx, timeout)
-		defer cancel()
-		ctx = limited
-	}
-	return r.rules.Evaluate(ctx, in, r.audit.options.Now())
+	return ctx.Err()
 }
 
 // deny is a review like any other: the facts are read again and judged again, and what holds then is recorded,
@@ -74,15 +62,6 @@ func (r *run) deny(ctx context.Context, asked admission.Review, found *result) e
 	}
 	found.verdict, found.decision, found.marked = d.Verdict, d.ID, d.MarkedFailed
 	return nil
-}
-
-// codeOf gives an error without a code that of an evaluation.
-func codeOf(err error) admission.Code {
-	var coded *admission.Error
-	if errors.As(err, &coded) {
-		return coded.Code
-	}
-	return admission.CodePolicyError
 }
 
 // count adds a result to the run, and gives what is to be said of the workspace, nil if nothing is.

@@ -19,8 +19,8 @@ type Source interface {
 
 // Rules are what a candidate evaluates. ReadPointers are the places of the input that a hook's verdict depends on.
 type Rules interface {
+	admission.Evaluable
 	HasHook(hook string) bool
-	Evaluate(ctx context.Context, in admission.Input, at time.Time) (admission.Verdict, error)
 	ReadPointers(hook string) []string
 }
 
@@ -37,10 +37,8 @@ type Options struct {
 	Limit    int // most decisions that are read; 0 for all
 	Examples int // of each flip, the newest; 0 for none
 
-	Parallel int           // evaluations at once; GOMAXPROCS
-	Timeout  time.Duration // of one evaluation; 2 s
-	// Turn returns once an evaluation may begin: where live ones go first, it waits for them. nil: at once.
-	Turn func(ctx context.Context) error
+	Evaluator admission.Evaluator // its Timeout is 2 s by default
+	Parallel  int                 // evaluations at once; GOMAXPROCS
 	// Progress hears of every page that is done, from one goroutine at a time. It must not block.
 	Progress func(Progress)
 }
@@ -72,10 +70,7 @@ func (o Options) Fraction(p Progress, began time.Time) float64 {
 // comes with the error.
 func Run(ctx context.Context, source Source, candidate Candidate, o Options) (Report, error) {
 	o.Parallel = cmp.Or(o.Parallel, runtime.GOMAXPROCS(0))
-	o.Timeout = cmp.Or(o.Timeout, 2*time.Second)
-	if o.Turn == nil {
-		o.Turn = func(context.Context) error { return nil }
-	}
+	o.Evaluator.Timeout = cmp.Or(o.Evaluator.Timeout, 2*time.Second)
 	pages := make(chan []admission.LedgerDecision, 1) // one is read while others are evaluated
 	tallies := make([]*tally, o.Parallel)
 	progress := progressOf(o.Progress)

@@ -267,13 +267,28 @@ func TestASourceThatFailsEndsTheRun(t *testing.T) {
 	require.LessOrEqual(t, report.Read, int64(64))
 }
 
+// turnFunc are turns that need not be given back.
+type turnFunc func(ctx context.Context) error
+
+func (t turnFunc) Take(ctx context.Context) error { return t(ctx) }
+
+func (turnFunc) Give() {}
+
 func TestEveryEvaluationTakesItsTurn(t *testing.T) {
 	history := records{record(t, 0, "A", ""), record(t, 1, "A", "")}
 	turns := 0
-	run(t, history, rules{}, replay.Options{Parallel: 1, Turn: func(context.Context) error { turns++; return nil }})
+	run(t, history, rules{}, replay.Options{Parallel: 1, Evaluator: admission.Evaluator{Turns: turnFunc(func(context.Context) error {
+		turns++
+		return nil
+	})}})
 	require.Equal(t, 2, turns)
-	_, err := replay.Run(t.Context(), history, replay.Candidate{Rules: rules{}}, replay.Options{Turn: func(context.Context) error { return context.Canceled }})
+	ctx, cancel := context.WithCancel(t.Context())
+	report, err := replay.Run(ctx, history, replay.Candidate{Rules: rules{}}, replay.Options{Evaluator: admission.Evaluator{Turns: turnFunc(func(ctx context.Context) error {
+		cancel()
+		return ctx.Err()
+	})}})
 	require.ErrorIs(t, err, context.Canceled)
+	require.Zero(t, report.Evaluated)
 }
 
 // large makes decisions as they are read, each with an input of a size.

@@ -2,7 +2,6 @@ package replay
 
 import (
 	"context"
-	"fmt"
 	"slices"
 
 	"gatehouse/server/admission"
@@ -41,11 +40,7 @@ func (t *tally) decision(ctx context.Context, rules Rules, o Options, d *admissi
 		t.saw(d)
 		return nil
 	}
-	err := o.Turn(ctx)
-	if err != nil {
-		return err
-	}
-	verdict, err := evaluate(ctx, rules, o, input, d)
+	verdict, err := o.Evaluator.Evaluate(ctx, rules, input, d.At)
 	if ctx.Err() != nil { // whatever came of it, it came of that
 		return ctx.Err()
 	}
@@ -103,18 +98,6 @@ func (t *tally) saw(d *admission.Decision) {
 	if d.At.After(t.report.Newest) {
 		t.report.Newest = d.At
 	}
-}
-
-// evaluate makes a panic an error: it must cost a comparison and not the program.
-func evaluate(ctx context.Context, rules Rules, o Options, in admission.Input, d *admission.Decision) (verdict admission.Verdict, err error) {
-	defer func() {
-		if cause := recover(); cause != nil {
-			err = fmt.Errorf("the candidate panicked: %v", cause)
-		}
-	}()
-	limited, cancel := context.WithTimeout(ctx, o.Timeout)
-	defer cancel()
-	return rules.Evaluate(limited, in, d.At)
 }
 
 // maxError bounds what a report says of a candidate's error, in bytes.

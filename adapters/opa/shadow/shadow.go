@@ -9,7 +9,6 @@ package shadow
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -39,15 +38,9 @@ type Meter interface {
 	RecordFailed()
 }
 
-// Rules are what a candidate evaluates.
-type Rules interface {
-	HasHook(hook string) bool
-	Evaluate(ctx context.Context, in admission.Input, at time.Time) (admission.Verdict, error)
-}
-
 // Candidate is a checked set of policies that is not live.
 type Candidate struct {
-	Rules    Rules
+	Rules    admission.Evaluable
 	Revision string
 	Source   string
 	Since    time.Time
@@ -60,11 +53,9 @@ type Options struct {
 	Logger *slog.Logger
 	Now    func() time.Time
 
-	// Turn returns once an evaluation may begin; it waits while live ones do. nil: at once.
-	Turn    func(ctx context.Context) error
-	Timeout time.Duration // of one evaluation; 250 ms, as live ones have
-	Queue   int           // most reviews that wait; 1024
-	MaxSize int64         // most bytes of their requests and facts together; 32 MiB
+	Evaluator admission.Evaluator // its Timeout is 250 ms by default, as live ones have
+	Queue     int                 // most reviews that wait; 1024
+	MaxSize   int64               // most bytes of their requests and facts together; 32 MiB
 
 	Pace   time.Duration // between two writes of divergences; 100 ms
 	Report time.Duration // between two writes of counts; 1 s
@@ -122,10 +113,7 @@ func New(o Options) *Shadow {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	if o.Turn == nil {
-		o.Turn = func(context.Context) error { return nil }
-	}
-	o.Timeout = cmp.Or(o.Timeout, 250*time.Millisecond)
+	o.Evaluator.Timeout = cmp.Or(o.Evaluator.Timeout, 250*time.Millisecond)
 	o.Queue = cmp.Or(o.Queue, 1024)
 	o.MaxSize = cmp.Or(o.MaxSize, 32<<20)
 	o.Pace = cmp.Or(o.Pace, 100*time.Millisecond)
@@ -239,11 +227,7 @@ func (s *Shadow) evaluateAll() {
 
 // compare evaluates the candidate and stores what differs.
 func (s *Shadow) compare(j *job) {
-	err := s.options.Turn(s.working)
-	var verdict admission.Verdict
-	if err == nil {
-		verdict, err = s.evaluate(j)
-	}
+	verdict, err := s.options.Evaluator.Evaluate(s.working, j.candidate.Rules, j.input, j.at)
 	if s.working.Err() != nil { // whatever came of it, it came of that
 		s.drop(j)
 		return
@@ -269,21 +253,6 @@ func (s *Shadow) compare(j *job) {
 	s.counts.add(j.pair(), admission.ShadowCounts{Evaluated: 1, Diverged: 1})
 	s.options.Meter.Evaluated("diverged")
 	s.keep(found)
-}
-
-// evaluate makes a panic an error: it must cost a comparison and not the server.
-func (s *Shadow) evaluate(j *job) (verdict admission.Verdict, err error) {
-	defer func() {
-		if cause := recover(); cause != nil {
-			err = fmt.Errorf("the candidate panicked: %v", cause)
-		}
-	}()
-	if !j.candidate.Rules.HasHook(j.input.Hook) {
-		return admission.Verdict{}, fmt.Errorf("the candidate does not define the hook %s", j.input.Hook)
-	}
-	limited, cancel := context.WithTimeout(s.working, s.options.Timeout)
-	defer cancel()
-	return j.candidate.Rules.Evaluate(limited, j.input, j.at)
 }
 
 func clip(text string) string {

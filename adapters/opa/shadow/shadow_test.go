@@ -113,8 +113,6 @@ func (m *meter) evaluated() int {
 // rules are candidate policies made of a func.
 type rules func(ctx context.Context, in admission.Input) (admission.Verdict, error)
 
-func (rules) HasHook(hook string) bool { return hook == "register" }
-
 func (r rules) Evaluate(ctx context.Context, in admission.Input, _ time.Time) (admission.Verdict, error) {
 	return r(ctx, in)
 }
@@ -135,7 +133,7 @@ func newShadow(t *testing.T, candidate rules, change func(*shadow.Options)) *fix
 	t.Helper()
 	f := &fixture{store: &store{counts: map[admission.ShadowPair]admission.ShadowCounts{}}, meter: &meter{counts: map[string]int{}}}
 	options := shadow.Options{
-		Store: f.store, Meter: f.meter, Logger: slog.New(slog.DiscardHandler), Timeout: patience,
+		Store: f.store, Meter: f.meter, Logger: slog.New(slog.DiscardHandler), Evaluator: admission.Evaluator{Timeout: patience},
 		Pace: time.Microsecond, Report: time.Millisecond, Tidy: time.Millisecond,
 	}
 	if change != nil {
@@ -229,24 +227,21 @@ func TestACandidateWithoutAVerdictIsADivergenceOfKindError(t *testing.T) {
 	long := errors.New("evaluating: " + string(make([]byte, 10_000)))
 	for name, test := range map[string]struct {
 		candidate rules
-		hook      string
 		says      string
 	}{
 		"an error": {func(context.Context, admission.Input) (admission.Verdict, error) {
 			return admission.Verdict{}, errors.New("undefined")
-		}, "register", "undefined"},
-		"a long one": {func(context.Context, admission.Input) (admission.Verdict, error) { return admission.Verdict{}, long }, "register", "evaluating: "},
-		"a panic":    {func(context.Context, admission.Input) (admission.Verdict, error) { panic("boom") }, "register", "the candidate panicked: boom"},
-		"no hook":    {says(), "heartbeat", "does not define the hook heartbeat"},
+		}, "undefined"},
+		"a long one": {func(context.Context, admission.Input) (admission.Verdict, error) { return admission.Verdict{}, long }, "evaluating: "},
+		"a panic":    {func(context.Context, admission.Input) (admission.Verdict, error) { panic("boom") }, "evaluating panicked: boom"},
 		"its own deadline": {func(ctx context.Context, _ admission.Input) (admission.Verdict, error) {
 			<-ctx.Done()
 			return admission.Verdict{}, ctx.Err()
-		}, "register", "deadline exceeded"},
+		}, "deadline exceeded"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := newShadow(t, test.candidate, func(o *shadow.Options) { o.Timeout = 5 * time.Millisecond })
+			f := newShadow(t, test.candidate, func(o *shadow.Options) { o.Evaluator.Timeout = 5 * time.Millisecond })
 			o := outcome(denying("A"))
-			o.Input.Hook = test.hook
 			f.Reviewed(t.Context(), o)
 			f.wait(t, func() bool { return len(f.store.stored()) == 1 })
 			got := f.store.stored()[0]
@@ -340,6 +335,13 @@ func TestLargeReviewsFillTheQueueToo(t *testing.T) {
 	f.wait(t, func() bool { return f.meter.of("evaluated same") == 4 })
 }
 
+// turnFunc are turns that need not be given back.
+type turnFunc func(ctx context.Context) error
+
+func (t turnFunc) Take(ctx context.Context) error { return t(ctx) }
+
+func (turnFunc) Give() {}
+
 // Live evaluations come first, and candidates never run side by side.
 func TestEvaluationsWaitForTheirTurnAndRunOneAtATime(t *testing.T) {
 	var turn = make(chan struct{})
@@ -349,14 +351,14 @@ func TestEvaluationsWaitForTheirTurnAndRunOneAtATime(t *testing.T) {
 		defer running.Add(-1)
 		return admission.NewVerdict(nil, "candidate"), nil
 	}, func(o *shadow.Options) {
-		o.Turn = func(ctx context.Context) error {
+		o.Evaluator.Turns = turnFunc(func(ctx context.Context) error {
 			select {
 			case <-turn:
 				return nil
 			case <-ctx.Done():
 				return ctx.Err()
 			}
-		}
+		})
 	})
 	for range 50 {
 		f.Reviewed(t.Context(), outcome())
