@@ -107,14 +107,14 @@ func storedMember(collection, key ast.Value) (ast.Value, outcome) {
 
 // stored is what is in the data at a path of constants.
 func stored(data ast.Value, path ast.Ref) (ast.Value, outcome) {
-	value, found := data, holds
 	for _, name := range path {
-		value, found = storedMember(value, name.Value)
+		below, found := storedMember(data, name.Value)
 		if found != holds {
 			return nil, found
 		}
+		data = below
 	}
-	return value, holds
+	return data, holds
 }
 
 // iterate is target = collection[free variable].

@@ -144,7 +144,7 @@ func (p *pair) compare(ctx context.Context, of *node, input ast.Value) (decided 
 			continue
 		}
 		if err != nil || !agrees(got.value, want) {
-			return true, fmt.Errorf("%s: OPA says %v (%v), the fast path %v, of input %v", of.ref, want, err, got.value, input)
+			return true, &disagreement{of.ref, want, err, got.value, nil, input}
 		}
 	}
 	return true, nil
@@ -158,9 +158,23 @@ func (p *pair) compareAssisted(ctx context.Context, of *node, input ast.Value) e
 	got, err := p.evaluate(ctx, of.ref, input)
 	of.tree.Index = plain
 	if (err == nil) != (wantErr == nil) || err == nil && !agrees(got, want) {
-		return fmt.Errorf("%s: OPA says %v (%v), assisted %v (%v), of input %v", of.ref, want, wantErr, got, err, input)
+		return &disagreement{of.ref, want, wantErr, got, err, input}
 	}
 	return nil
+}
+
+// disagreement is what must not be.
+type disagreement struct {
+	of      ast.Ref
+	want    ast.Value
+	wantErr error
+	got     ast.Value
+	err     error
+	input   ast.Value
+}
+
+func (d *disagreement) Error() string {
+	return fmt.Sprintf("%s: OPA says %v (%v), the fast path %v (%v), of input %v", d.of, d.want, d.wantErr, d.got, d.err, d.input)
 }
 
 // agrees is equality to the last digit.
