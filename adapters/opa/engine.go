@@ -22,6 +22,9 @@ type Engine struct {
 
 	loading   sync.Mutex // one load at a time, so that what was loaded last is what is live
 	live      atomic.Pointer[activation]
+	waiting   atomic.Pointer[activation]
+	awaiting  atomic.Bool                // Remember has not been called, and has to be
+	newest    atomic.Pointer[BundleInfo] // the signed bundle that was live last, in this process or before
 	failed    atomic.Pointer[Refusal]
 	count     atomic.Int64
 	confirmed atomic.Pointer[time.Time]
@@ -49,6 +52,10 @@ func RecordWith(recorder Recorder) Option { return func(e *Engine) { e.recorder 
 // AllowRollback lets a signed bundle become live that is older than the live one.
 func AllowRollback() Option { return func(e *Engine) { e.allowRollback = true } }
 
+// AwaitHistory keeps signed bundles that passed all checks from answering until Remember has told which one was live
+// last: a process that has just started does not know which one would be a rollback.
+func AwaitHistory() Option { return func(e *Engine) { e.awaiting.Store(true) } }
+
 // NewEngine makes an engine that checks policies against the JSON schema of the input.
 func NewEngine(schema []byte, now func() time.Time, options ...Option) *Engine {
 	engine := &Engine{schema: schema, now: now, recorder: nobody{}}
@@ -73,12 +80,51 @@ func (e *Engine) LoadAsOf(ctx context.Context, source Source, confirmed time.Tim
 		e.refuse(ctx, source.Name, revision, err)
 		return err
 	}
-	at := e.now()
-	e.live.Store(&activation{snapshot: snapshot, at: at})
 	e.failed.Store(nil)
 	e.confirmed.Store(&confirmed)
 	e.unreached.Store(nil)
-	e.recorder.PolicyActivated(ctx, Record{At: at, Source: source.Name, Revision: revision, Bundle: source.Bundle, Remarks: snapshot.remarks})
+	if source.Bundle.isSigned() {
+		e.newest.Store(source.Bundle)
+		if e.awaiting.Load() {
+			e.waiting.Store(&activation{snapshot: snapshot, at: e.now()})
+			return nil
+		}
+	}
+	e.activate(ctx, snapshot)
+	return nil
+}
+
+// activate makes a snapshot live that was found good.
+func (e *Engine) activate(ctx context.Context, snapshot *Snapshot) {
+	at := e.now()
+	e.live.Store(&activation{snapshot: snapshot, at: at})
+	e.waiting.Store(nil)
+	e.recorder.PolicyActivated(ctx, Record{
+		At: at, Source: snapshot.source, Revision: snapshot.revision, Bundle: snapshot.bundle, Remarks: snapshot.remarks,
+	})
+}
+
+// Remember tells which signed bundle was live last before this process, nil for none, and makes what waits for that
+// live. It is an error, and what waits is refused, if that is older.
+func (e *Engine) Remember(ctx context.Context, last *BundleInfo) error {
+	e.loading.Lock()
+	defer e.loading.Unlock()
+	e.awaiting.Store(false)
+	next := e.waiting.Load()
+	if next == nil {
+		e.newest.Store(last)
+		return nil
+	}
+	if !e.allowRollback {
+		err := checkNewer(next.snapshot.bundle, last)
+		if err != nil {
+			e.newest.Store(last)
+			e.refuse(ctx, next.snapshot.source, next.snapshot.revision, err)
+			e.waiting.Store(nil)
+			return err
+		}
+	}
+	e.activate(ctx, next.snapshot)
 	return nil
 }
 
@@ -113,30 +159,29 @@ func (e *Engine) check(ctx context.Context, source Source) (snapshot *Snapshot, 
 // clockSkew is by how much the clock of who builds bundles may be ahead.
 const clockSkew = 10 * time.Minute
 
-// checkOrder refuses a signed bundle that is older than the live one. An unsigned one has no order: who can
-// replace it can also change the time that it names.
+// checkOrder refuses a signed bundle that is older than the one that was live last, wherever that came from. An unsigned
+// one has no order: who can replace it can also change the time that it names.
 func (e *Engine) checkOrder(next *BundleInfo) error {
-	if next == nil || next.Key == "" || e.allowRollback {
+	if !next.isSigned() || e.allowRollback {
 		return nil
 	}
 	// A time far ahead would lock out every bundle that is built until then.
 	if next.BuiltAt.After(e.now().Add(clockSkew)) {
 		return fmt.Errorf("the bundle says it was built at %s, which is in the future", stamp(next.BuiltAt))
 	}
-	live := e.live.Load()
-	if live == nil || live.snapshot.bundle == nil || live.snapshot.bundle.Key == "" {
-		return nil
-	}
-	last := live.snapshot.bundle.BuiltAt
+	return checkNewer(next, e.newest.Load())
+}
+
+func checkNewer(next, last *BundleInfo) error {
 	switch {
-	case last.IsZero():
+	case last == nil || last.BuiltAt.IsZero():
 		return nil
 	case next.BuiltAt.IsZero():
-		return errors.New("rollback: the bundle does not say when it was built, and the live one does; " +
+		return errors.New("rollback: the bundle does not say when it was built, and the one that was live last does; " +
 			"build it with gatehouse bundle build, or start with --allow-rollback")
-	case next.BuiltAt.Before(last):
-		return fmt.Errorf("rollback: the bundle was built at %s, before the live one (%s); start with --allow-rollback to accept it",
-			stamp(next.BuiltAt), stamp(last))
+	case next.BuiltAt.Before(last.BuiltAt):
+		return fmt.Errorf("rollback: the bundle was built at %s, before the one that was live last (%s, signed by %s); "+
+			"start with --allow-rollback to accept it", stamp(next.BuiltAt), last.describe(), last.Key)
 	}
 	return nil
 }
@@ -167,8 +212,11 @@ func (e *Engine) refuse(ctx context.Context, source, revision string, err error)
 	e.recorder.PolicyRefused(ctx, Record{At: refusal.At, Source: source, Revision: revision, Reason: err.Error()})
 }
 
-// Confirm notes that what is live is what its source has now.
+// Confirm notes that what is live is what its source has now. Nothing is, if Remember has refused it since.
 func (e *Engine) Confirm() {
+	if e.live.Load() == nil && e.waiting.Load() == nil {
+		return
+	}
 	now := e.now()
 	e.confirmed.Store(&now)
 	e.unreached.Store(nil)
@@ -201,6 +249,7 @@ func (e *Engine) Current() admission.Ruleset {
 // Status is what operators see of the engine.
 type Status struct {
 	Snapshot  *Snapshot // nil when none is live
+	Waiting   *Snapshot // is good, and waits for Remember; nil for none
 	Since     time.Time // of the last success
 	Confirmed time.Time // when what is live was last known to be what its source has
 	Refused   *Refusal  // nil when the last load succeeded
@@ -210,7 +259,11 @@ type Status struct {
 
 // Status gives the engine's state now.
 func (e *Engine) Status() Status {
-	status := Status{Refused: e.failed.Load(), Unreached: e.unreached.Load(), Failures: e.count.Load()}
+	var status Status
+	if waiting := e.waiting.Load(); waiting != nil { // before live: what waits is live before it waits no more
+		status.Waiting = waiting.snapshot
+	}
+	status.Refused, status.Unreached, status.Failures = e.failed.Load(), e.unreached.Load(), e.count.Load()
 	if live := e.live.Load(); live != nil {
 		status.Snapshot, status.Since = live.snapshot, live.at
 	}

@@ -1,6 +1,9 @@
 package opa
 
-import "context"
+import (
+	"context"
+	"errors"
+)
 
 // Candidate checks source as Load does, and makes nothing live.
 func (e *Engine) Candidate(ctx context.Context, source Source) (*Snapshot, error) {
@@ -9,10 +12,13 @@ func (e *Engine) Candidate(ctx context.Context, source Source) (*Snapshot, error
 }
 
 // Promote makes a snapshot live that Candidate gave, and names the revision that was live before. It refuses a
-// signed bundle that has become older than the live one. The next load of the configured source replaces it.
+// signed bundle that has become older than the one that was live last. The next load of the configured source replaces it.
 func (e *Engine) Promote(ctx context.Context, snapshot *Snapshot) (previous string, err error) {
 	e.loading.Lock()
 	defer e.loading.Unlock()
+	if e.awaiting.Load() && snapshot.bundle.isSigned() {
+		return "", errors.New("it is not known yet which policies were live last")
+	}
 	err = e.checkOrder(snapshot.bundle)
 	if err != nil {
 		return "", err
@@ -21,12 +27,12 @@ func (e *Engine) Promote(ctx context.Context, snapshot *Snapshot) (previous stri
 		previous = live.snapshot.revision
 	}
 	at := e.now()
-	e.live.Store(&activation{snapshot: snapshot, at: at})
 	e.failed.Store(nil)
 	e.confirmed.Store(&at)
 	e.unreached.Store(nil)
-	e.recorder.PolicyActivated(ctx, Record{
-		At: at, Source: snapshot.source, Revision: snapshot.revision, Bundle: snapshot.bundle, Remarks: snapshot.remarks,
-	})
+	if snapshot.bundle.isSigned() {
+		e.newest.Store(snapshot.bundle)
+	}
+	e.activate(ctx, snapshot)
 	return previous, nil
 }

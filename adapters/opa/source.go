@@ -34,6 +34,17 @@ type BundleInfo struct {
 	Key      string    // fingerprint of the configured key that verified it; "" when no signature was verified
 }
 
+// isSigned says whether there is an order of such bundles: a time that nobody can change who has not the key.
+func (b *BundleInfo) isSigned() bool { return b != nil && b.Key != "" }
+
+// describe is how a message names the bundle.
+func (b *BundleInfo) describe() string {
+	if b.Revision == "" {
+		return stamp(b.BuiltAt)
+	}
+	return fmt.Sprintf("%s, revision %s", stamp(b.BuiltAt), b.Revision)
+}
+
 // Directory is the source of a directory of policies.
 func Directory(name string) Source {
 	return Source{Name: name, FS: os.DirFS(name)}

@@ -2,7 +2,9 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -11,19 +13,28 @@ import (
 )
 
 const (
-	// Recording and pruning in one statement: what is pruned is older than what was there before.
+	// Recording and pruning in one statement: what is pruned is older than what was there before. What was live last, and
+	// which signed bundle was, is never pruned, however often policies are refused.
 	recordActivationSQL = `
 with pruned as (
     delete from gatehouse.policy_activations
-    where id <= (select id from gatehouse.policy_activations order by id desc offset $7 limit 1)
+    where id <= (select id from gatehouse.policy_activations order by id desc offset $10 limit 1)
+      and id is distinct from (
+        select id from gatehouse.policy_activations where result = 'activated' order by id desc limit 1)
+      and id is distinct from (
+        select id from gatehouse.policy_activations where result = 'activated' and signed_by <> '' order by id desc limit 1)
 )
-insert into gatehouse.policy_activations (id, at, source, revision, result, reason)
-values ($1, $2, $3, $4, $5, $6)
+insert into gatehouse.policy_activations (id, at, source, revision, result, reason, bundle_revision, built_at, signed_by)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 on conflict (id) do nothing`
 
-	activationsSQL = `
-select id, at, source, revision, result = 'activated', reason
-from gatehouse.policy_activations order by id desc limit $1`
+	activationColumns = `id, at, source, revision, result = 'activated', reason, bundle_revision, built_at, signed_by`
+
+	activationsSQL = `select ` + activationColumns + ` from gatehouse.policy_activations order by id desc limit $1`
+
+	lastSignedSQL = `
+select ` + activationColumns + ` from gatehouse.policy_activations
+where result = 'activated' and signed_by <> '' order by id desc limit 1`
 )
 
 // maxActivations is for years of changes; only a source that is broken again and again reaches it.
@@ -35,7 +46,16 @@ func (s *Store) RecordActivation(ctx context.Context, a admission.PolicyActivati
 	if a.Activated {
 		result = "activated"
 	}
-	_, err := s.pool.Exec(ctx, recordActivationSQL, [16]byte(a.ID), a.At, a.Source, a.Revision, result, a.Reason, maxActivations)
+	var revision, signedBy *string
+	var builtAt *time.Time
+	if bundle := a.Bundle; bundle != nil {
+		revision, signedBy = &bundle.Revision, &bundle.SignedBy
+		if !bundle.BuiltAt.IsZero() {
+			builtAt = &bundle.BuiltAt
+		}
+	}
+	_, err := s.pool.Exec(ctx, recordActivationSQL, [16]byte(a.ID), a.At, a.Source, a.Revision, result, a.Reason,
+		revision, builtAt, signedBy, maxActivations)
 	if err != nil {
 		return because(ctx, fmt.Errorf("recording an activation of policies: %w", err))
 	}
@@ -48,15 +68,41 @@ func (s *Store) Activations(ctx context.Context, limit int) ([]admission.PolicyA
 	if err != nil {
 		return nil, because(ctx, fmt.Errorf("reading activations of policies: %w", err))
 	}
-	found, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (admission.PolicyActivation, error) {
-		var a admission.PolicyActivation
-		var id [16]byte
-		err := row.Scan(&id, &a.At, &a.Source, &a.Revision, &a.Activated, &a.Reason)
-		a.ID = uuid.UUID(id)
-		return a, err
-	})
+	found, err := pgx.CollectRows(rows, scanActivation)
 	if err != nil {
 		return nil, because(ctx, fmt.Errorf("reading activations of policies: %w", err))
 	}
 	return found, nil
+}
+
+// LastSigned is the signed bundle that a server on this database made live last, nil if none has.
+func (s *Store) LastSigned(ctx context.Context) (*admission.ActivatedBundle, error) {
+	rows, err := s.pool.Query(ctx, lastSignedSQL)
+	if err != nil {
+		return nil, because(ctx, fmt.Errorf("reading which signed policies were live last: %w", err))
+	}
+	last, err := pgx.CollectExactlyOneRow(rows, scanActivation)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, because(ctx, fmt.Errorf("reading which signed policies were live last: %w", err))
+	}
+	return last.Bundle, nil
+}
+
+func scanActivation(row pgx.CollectableRow) (admission.PolicyActivation, error) {
+	var a admission.PolicyActivation
+	var id [16]byte
+	var revision, signedBy *string
+	var builtAt *time.Time
+	err := row.Scan(&id, &a.At, &a.Source, &a.Revision, &a.Activated, &a.Reason, &revision, &builtAt, &signedBy)
+	a.ID = uuid.UUID(id)
+	if revision != nil && signedBy != nil {
+		a.Bundle = &admission.ActivatedBundle{Revision: *revision, SignedBy: *signedBy}
+		if builtAt != nil {
+			a.Bundle.BuiltAt = builtAt.UTC()
+		}
+	}
+	return a, err
 }

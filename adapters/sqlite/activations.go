@@ -12,16 +12,25 @@ import (
 
 const (
 	insertActivationSQL = `
-insert into policy_activations (id, at, source, revision, result, reason) values ($1, $2, $3, $4, $5, $6)
+insert into policy_activations (id, at, source, revision, result, reason, bundle_revision, built_at, signed_by)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 on conflict (id) do nothing`
 
-	// UUIDs of version 7 are ordered by time.
+	// UUIDs of version 7 are ordered by time. What was live last, and which signed bundle was, is never pruned, however
+	// often policies are refused.
 	pruneActivationsSQL = `
 delete from policy_activations
-where id <= (select id from policy_activations order by id desc limit 1 offset $1)`
+where id <= (select id from policy_activations order by id desc limit 1 offset $1)
+  and id is not (select id from policy_activations where result = 'activated' order by id desc limit 1)
+  and id is not (select id from policy_activations where result = 'activated' and signed_by <> '' order by id desc limit 1)`
 
-	activationsSQL = `
-select id, at, source, revision, result = 'activated', reason from policy_activations order by id desc limit $1`
+	activationColumns = `id, at, source, revision, result = 'activated', reason, bundle_revision, built_at, signed_by`
+
+	activationsSQL = `select ` + activationColumns + ` from policy_activations order by id desc limit $1`
+
+	lastSignedSQL = `
+select ` + activationColumns + ` from policy_activations
+where result = 'activated' and signed_by <> '' order by id desc limit 1`
 )
 
 // maxActivations is for years of changes; only a source that is broken again and again reaches it.
@@ -33,8 +42,16 @@ func (s *Store) RecordActivation(ctx context.Context, a admission.PolicyActivati
 	if a.Activated {
 		result = "activated"
 	}
+	var revision, builtAt, signedBy sql.NullString
+	if bundle := a.Bundle; bundle != nil {
+		revision, signedBy = present(bundle.Revision), present(bundle.SignedBy)
+		if !bundle.BuiltAt.IsZero() {
+			builtAt = present(bundle.BuiltAt.UTC().Format(time.RFC3339Nano))
+		}
+	}
 	err := s.inTransaction(ctx, func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, insertActivationSQL, a.ID.String(), timeText(a.At), a.Source, a.Revision, result, a.Reason)
+		_, err := tx.ExecContext(ctx, insertActivationSQL, a.ID.String(), timeText(a.At), a.Source, a.Revision, result, a.Reason,
+			revision, builtAt, signedBy)
 		if err != nil {
 			return err
 		}
@@ -47,6 +64,8 @@ func (s *Store) RecordActivation(ctx context.Context, a admission.PolicyActivati
 	return nil
 }
 
+func present(text string) sql.NullString { return sql.NullString{String: text, Valid: true} }
+
 // Activations are the last so many, newest first.
 func (s *Store) Activations(ctx context.Context, limit int) (found []admission.PolicyActivation, err error) {
 	rows, err := s.readers.QueryContext(ctx, activationsSQL, limit)
@@ -55,17 +74,44 @@ func (s *Store) Activations(ctx context.Context, limit int) (found []admission.P
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
-		var a admission.PolicyActivation
-		var at string
-		err = rows.Scan(&a.ID, &at, &a.Source, &a.Revision, &a.Activated, &a.Reason)
+		a, err := scanActivation(rows)
 		if err != nil {
 			return nil, fmt.Errorf("reading an activation of policies: %w", err)
-		}
-		a.At, err = time.Parse(timeLayout, at)
-		if err != nil {
-			return nil, err
 		}
 		found = append(found, a)
 	}
 	return found, rows.Err()
+}
+
+// LastSigned is the signed bundle that a server on this file made live last, nil if none has.
+func (s *Store) LastSigned(ctx context.Context) (*admission.ActivatedBundle, error) {
+	last, err := scanActivation(s.readers.QueryRowContext(ctx, lastSignedSQL))
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading which signed policies were live last: %w", explain(ctx, err))
+	}
+	return last.Bundle, nil
+}
+
+func scanActivation(row interface{ Scan(into ...any) error }) (admission.PolicyActivation, error) {
+	var a admission.PolicyActivation
+	var at string
+	var revision, builtAt, signedBy sql.NullString
+	err := row.Scan(&a.ID, &at, &a.Source, &a.Revision, &a.Activated, &a.Reason, &revision, &builtAt, &signedBy)
+	if err != nil {
+		return a, err
+	}
+	a.At, err = time.Parse(timeLayout, at)
+	if err != nil {
+		return a, err
+	}
+	if revision.Valid && signedBy.Valid {
+		a.Bundle = &admission.ActivatedBundle{Revision: revision.String, SignedBy: signedBy.String}
+	}
+	if a.Bundle != nil && builtAt.Valid {
+		a.Bundle.BuiltAt, err = time.Parse(time.RFC3339Nano, builtAt.String)
+	}
+	return a, err
 }

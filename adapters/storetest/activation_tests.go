@@ -16,6 +16,7 @@ var activationTests = map[string]func(*testing.T, Harness){
 		live := admission.PolicyActivation{
 			ID: uuid.Must(uuid.NewV7()), At: at, Source: "https://policies.example.com/bundle.tar.gz",
 			Revision: "sha256:0123456789abcdef", Activated: true,
+			Bundle: &admission.ActivatedBundle{Revision: "v1", BuiltAt: at.Add(-time.Hour), SignedBy: "0123456789abcdef"},
 		}
 		refused := admission.PolicyActivation{
 			ID: uuid.Must(uuid.NewV7()), At: at.Add(time.Second), Source: live.Source, Reason: "some_rule.rego:3: “undefined”",
@@ -35,6 +36,35 @@ var activationTests = map[string]func(*testing.T, Harness){
 		require.NoError(t, err)
 		require.Len(t, found, 1)
 		require.Equal(t, refused.ID, found[0].ID)
+	},
+	"the signed bundle that was live last is remembered, whatever came after it": func(t *testing.T, h Harness) {
+		built := time.Date(2026, 4, 1, 12, 0, 0, 123_000, time.UTC)
+		signed := func(revision string, builtAt time.Time) *admission.ActivatedBundle {
+			return &admission.ActivatedBundle{Revision: revision, BuiltAt: builtAt, SignedBy: "0123456789abcdef"}
+		}
+		last, err := h.Store().LastSigned(t.Context())
+		require.NoError(t, err)
+		require.Nil(t, last)
+		for _, c := range []struct {
+			activated bool
+			bundle    *admission.ActivatedBundle
+			last      *admission.ActivatedBundle
+		}{
+			{true, nil, nil}, // a folder
+			{true, &admission.ActivatedBundle{Revision: "unsigned", BuiltAt: built}, nil},
+			{true, signed("v2", built), signed("v2", built)},
+			{false, nil, signed("v2", built)},
+			{true, nil, signed("v2", built)},
+			{true, signed("v1", built.Add(-time.Hour)), signed("v1", built.Add(-time.Hour))}, // an operator allowed it
+			{true, signed("undated", time.Time{}), signed("undated", time.Time{})},
+		} {
+			require.NoError(t, h.Store().RecordActivation(t.Context(), admission.PolicyActivation{
+				ID: uuid.Must(uuid.NewV7()), At: time.Now(), Activated: c.activated, Bundle: c.bundle,
+			}))
+			last, err = h.Store().LastSigned(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, c.last, last)
+		}
 	},
 	"what is live is what was made live last": func(t *testing.T, h Harness) {
 		live := func() string {

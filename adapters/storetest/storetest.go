@@ -73,6 +73,8 @@ type Store interface {
 	Activations(ctx context.Context, limit int) ([]admission.PolicyActivation, error)
 	// LiveRevision is that of the policies that were made live last, "" if none were.
 	LiveRevision(ctx context.Context) (string, error)
+	// LastSigned is the signed bundle that was made live last, nil if none was.
+	LastSigned(ctx context.Context) (*admission.ActivatedBundle, error)
 
 	// RecordDivergences writes a batch; those that are there already stay as they are.
 	RecordDivergences(ctx context.Context, batch []admission.Divergence) error

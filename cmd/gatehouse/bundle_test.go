@@ -208,7 +208,7 @@ func TestServeFollowsABundleServer(t *testing.T) {
 	require.Contains(t, status.Unreached.Reason, "503")
 	require.Eventually(t, notReady, patience, 20*time.Millisecond)
 	require.Zero(t, s.stop())
-	require.Contains(t, s.log.String(), "the kept policies are live until the source is asked")
+	require.Contains(t, s.log.String(), "the kept policies are used until the source is asked")
 
 	require.Equal(t, []string{"activated", "refused", "refused", "activated", "activated"}, recordedActivations(t, database))
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -22,7 +23,7 @@ type feedFlags struct {
 	PoliciesLongPoll time.Duration `help:"How long a bundle server may hold its answer back until there is something new; 0 to ask for none." default:"30s"`
 	PoliciesCache    string        `help:"Directory for the last good bundle of a server, to start from when the server is away; none to keep none. By default beside the SQLite file; with Postgres none." placeholder:"DIR"`
 	MaxPolicyAge     time.Duration `help:"Time after which policies whose source has not confirmed them make the server not ready; 0 for never." default:"0s"`
-	AllowRollback    bool          `help:"Accept a signed bundle that is older than the live one."`
+	AllowRollback    bool          `help:"Accept a signed bundle that is older than the one that was live last."`
 }
 
 func (f feedFlags) check() error {
@@ -37,7 +38,7 @@ func (f feedFlags) check() error {
 }
 
 func (f feedFlags) engineOptions(recorder opa.Recorder) []opa.Option {
-	options := []opa.Option{opa.RecordWith(recorder)}
+	options := []opa.Option{opa.RecordWith(recorder), opa.AwaitHistory()}
 	if f.AllowRollback {
 		options = append(options, opa.AllowRollback())
 	}
@@ -48,12 +49,63 @@ func (f feedFlags) engineOptions(recorder opa.Recorder) []opa.Option {
 type feed struct {
 	engine   *opa.Engine
 	follower *sources.Follower // nil for the embedded ones, which do not change
+	log      *slog.Logger
+
+	untold activationHistory // has yet to say which signed bundle was live last; nil if it has
+}
+
+// activationHistory knows what was live before this process.
+type activationHistory interface {
+	LastSigned(ctx context.Context) (*admission.ActivatedBundle, error)
+}
+
+const (
+	firstRecall = 5 * time.Second // before the server goes on without
+	recallRetry = time.Second
+)
+
+// recall tells the engine which signed bundle was live last, so that an older one is refused also after a restart,
+// wherever it comes from. Where the store cannot tell it yet, run asks again, and signed policies answer nothing until
+// then: without the store nothing could be answered anyhow.
+func (f *feed) recall(ctx context.Context, history activationHistory) error {
+	limited, cancel := context.WithTimeout(ctx, firstRecall)
+	defer cancel()
+	last, err := history.LastSigned(limited)
+	if err != nil {
+		f.log.Warn("the store does not say yet which policies were live last; trying again", "error", err)
+		f.untold = history
+		return nil
+	}
+	return f.remember(ctx, last)
+}
+
+func (f *feed) remember(ctx context.Context, last *admission.ActivatedBundle) error {
+	if last == nil {
+		return f.engine.Remember(ctx, nil)
+	}
+	return f.engine.Remember(ctx, &opa.BundleInfo{Revision: last.Revision, BuiltAt: last.BuiltAt, Key: last.SignedBy})
+}
+
+// keepRecalling ends as soon as the store has told it. What is refused then is told by the journal.
+func (f *feed) keepRecalling(ctx context.Context) {
+	for f.untold != nil {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(recallRetry):
+		}
+		last, err := f.untold.LastSigned(ctx)
+		if err == nil {
+			f.untold = nil
+			_ = f.remember(ctx, last)
+		}
+	}
 }
 
 // startFeed makes the policies of the flags live, or gives why that cannot be.
 func (c *serveCommand) startFeed(ctx context.Context, engine *opa.Engine, logger *slog.Logger) (*feed, error) {
 	if c.isEmbedded() {
-		return &feed{engine: engine}, engine.Load(ctx, embedded())
+		return &feed{engine: engine, log: logger}, engine.Load(ctx, embedded())
 	}
 	origin, err := c.origin(sources.Options{PollEvery: c.PoliciesPoll, LongPoll: c.PoliciesLongPoll})
 	if err != nil {
@@ -71,7 +123,7 @@ func (c *serveCommand) startFeed(ctx context.Context, engine *opa.Engine, logger
 		logger.Warn("bundles are taken without a signature; set --policies-key", "source", origin.Name())
 	}
 	follower := sources.NewFollower(origin, engine, cache, logger)
-	return &feed{engine: engine, follower: follower}, follower.Start(ctx)
+	return &feed{engine: engine, follower: follower, log: logger}, follower.Start(ctx)
 }
 
 // checkAge refuses an age at which the server would be not ready between two answers of a source that is well.
@@ -98,8 +150,21 @@ func (c *serveCommand) cache() (*sources.Cache, error) {
 	return sources.NewCache(folder)
 }
 
+// named gives the source and the revision of what is live, or waits to be.
+func (f *feed) named() (source, revision string) {
+	status := f.engine.Status()
+	snapshot := cmp.Or(status.Snapshot, status.Waiting)
+	if snapshot == nil {
+		return "", ""
+	}
+	return snapshot.Source(), snapshot.Revision()
+}
+
 // run follows the source until ctx ends.
 func (f *feed) run(ctx context.Context) {
+	var recalling sync.WaitGroup
+	recalling.Go(func() { f.keepRecalling(ctx) })
+	defer recalling.Wait()
 	if f.follower != nil {
 		f.follower.Run(ctx)
 	}
@@ -154,9 +219,13 @@ func (j *journal) keep(record opa.Record, activated bool) {
 		j.log.Error("an activation of policies is not stored", "error", err)
 		return
 	}
-	j.queue(admission.PolicyActivation{
+	activation := admission.PolicyActivation{
 		ID: id, At: record.At, Source: record.Source, Revision: record.Revision, Activated: activated, Reason: record.Reason,
-	})
+	}
+	if bundle := record.Bundle; bundle != nil {
+		activation.Bundle = &admission.ActivatedBundle{Revision: bundle.Revision, BuiltAt: bundle.BuiltAt, SignedBy: bundle.Key}
+	}
+	j.queue(activation)
 }
 
 type activationStore interface {

@@ -85,6 +85,9 @@ func bundleOf(snapshot *opa.Snapshot) *server.PolicyBundle {
 
 func (p livePolicies) ready(context.Context) error {
 	status := p.engine.Status()
+	if status.Waiting != nil {
+		return errors.New("the policies wait until the store says which were live last")
+	}
 	if status.Snapshot == nil {
 		return errors.New("no policies are live")
 	}

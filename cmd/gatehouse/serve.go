@@ -124,9 +124,9 @@ func (c *serveCommand) Run(ctx context.Context, to streams) error {
 		reviews: reviews, failures: failures, evidence: evidence, registry: registry, log: logger,
 	})
 	go c.reloadOnSignal(ctx, hangups, policies, candidates, authenticator, logger)
-	snapshot := engine.Status().Snapshot
-	logger.Info("serving", "address", listener.Addr().String(), "store", store.kind, "policies", snapshot.Source(),
-		"policy_revision", snapshot.Revision(), "version", programVersion())
+	source, revision := policies.named()
+	logger.Info("serving", "address", listener.Addr().String(), "store", store.kind, "policies", source,
+		"policy_revision", revision, "version", programVersion())
 	return serveUntilDone(ctx, listener, service, c.ShutdownTimeout, logger)
 }
 

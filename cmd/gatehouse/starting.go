@@ -13,7 +13,8 @@ import (
 
 // loadAndOpen makes the policies live and opens the store. The embedded policies, which no operator can get wrong,
 // are loaded meanwhile. Others come first: a version that refuses them must not have changed the tables of the one that
-// then goes on serving. Policies that are refused are what is told, whatever came of the store.
+// then goes on serving. Only the store knows whether a signed bundle is older than the one that was live last. Policies
+// that are refused are what is told, whatever came of the store.
 func (c *serveCommand) loadAndOpen(
 	ctx context.Context, engine *opa.Engine, registry *prometheus.Registry, logger *slog.Logger, to streams,
 ) (*feed, *openStore, error) {
@@ -31,7 +32,15 @@ func (c *serveCommand) loadAndOpen(
 		}
 		return nil, nil, refusedPolicies(to, refused)
 	}
-	return policies, store, unopened
+	if unopened != nil {
+		return nil, nil, unopened
+	}
+	refused = policies.recall(ctx, store.activations)
+	if refused != nil {
+		store.close()
+		return nil, nil, refusedPolicies(to, refused)
+	}
+	return policies, store, nil
 }
 
 func refusedPolicies(to streams, err error) error {

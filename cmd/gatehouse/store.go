@@ -54,7 +54,10 @@ type openStore struct {
 	decisions  decisionStore
 	pruner     decisionPruner
 
-	activations activationStore
+	activations interface {
+		activationStore
+		activationHistory
+	}
 	ready       func(ctx context.Context) error
 	close       func()
 }

@@ -40,7 +40,7 @@ func NewFollower(origin Origin, engine *opa.Engine, cache *Cache, logger *slog.L
 func (f *Follower) Start(ctx context.Context) error {
 	f.loadKept(ctx)
 	_, err := f.check(ctx)
-	if f.engine.Status().Snapshot != nil {
+	if status := f.engine.Status(); status.Snapshot != nil || status.Waiting != nil {
 		return nil
 	}
 	return err
@@ -68,8 +68,8 @@ func (f *Follower) loadKept(ctx context.Context) {
 		return
 	}
 	f.tag, f.good = kept.tag, true
-	f.logger.Info("the kept policies are live until the source is asked", "source", f.origin.Name(),
-		"policy_revision", f.engine.Status().Snapshot.Revision(), "confirmed", kept.confirmed.UTC())
+	f.logger.Info("the kept policies are used until the source is asked", "source", f.origin.Name(),
+		"confirmed", kept.confirmed.UTC())
 }
 
 // bundleOrigin is an origin whose bundles can be kept.

@@ -53,7 +53,7 @@ func zoo(t *testing.T, key, stranger keyPair) map[string]animal {
 		"a tampered manifest":  {tampered(t, signed(with()), with(".manifest", `{"revision": "", "metadata": {"gatehouse": {"built_at": "2026-12-01T00:00:00Z"}}}`)), ".manifest: digest mismatch"},
 		"a file too many":      {tampered(t, signed(with()), with("lib/more.rego", "package admission.lib\n\nmore := 1\n")), "file lib/more.rego not included in bundle signature"},
 		"a file too few":       {signedWithout(t, signed(with("data.yaml", "a: 1")), "data.yaml"), "specified in bundle signatures but not found"},
-		"an older revision":    {build(t, sources.Package{Files: with(), Key: key.signing(t), BuiltAt: buildDay.Add(-time.Second)}), "rollback: the bundle was built at 2026-04-01T11:59:59Z, before the live one (2026-04-01T12:00:00Z)"},
+		"an older revision":    {build(t, sources.Package{Files: with(), Key: key.signing(t), BuiltAt: buildDay.Add(-time.Second)}), "rollback: the bundle was built at 2026-04-01T11:59:59Z, before the one that was live last (2026-04-01T12:00:00Z, revision v1, signed by "},
 		"the future":           {build(t, sources.Package{Files: with(), Key: key.signing(t), BuiltAt: time.Now().AddDate(1, 0, 0)}), "which is in the future"},
 		"no time":              {undated(t, key, with()), "rollback: the bundle does not say when it was built"},
 		"a zip bomb":           {archiveOf(t, gzip.BestSpeed, entry("data.json", `"`+strings.Repeat("0", 40<<20)+`"`)), "the bundle holds more than 33554432 bytes when it is unpacked"},
