@@ -20,7 +20,7 @@ func TestEveryBitOfASignedBundleIsRefusedOrSaysTheSame(t *testing.T) {
 	archive := build(t, sources.Package{
 		Files: map[string][]byte{
 			"register/some_rule.rego": []byte(denyAll("signed")),
-			"data.yaml":               []byte("# a comment\nlimits: {max: 3} # why\nwords: [true, 'no']\n"),
+			"data.yaml":               []byte(gateless + "# a comment\nlimits: {max: 3} # why\nwords: [true, 'no']\n"),
 			"more/data.json":          []byte("{\"a\": 1.0, \"b\": [true]}\n"),
 			"cases.yaml":              []byte("# no cases\n"),
 		},
