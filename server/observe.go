@@ -75,14 +75,17 @@ type reviewedError struct{ error }
 
 func (e reviewedError) Unwrap() error { return e.error }
 
-// refused logs a request that did not come as far as the gate. What a caller sent is not repeated, so the
-// detail of a malformed request, which can name its members, is left out.
-func (s *Server) refused(r *http.Request, cause error) {
+// refused gives the error that is answered, and logs it for a request that did not come as far as the gate. What a
+// caller sent is not repeated, so the detail of a malformed request, which can name its members, is left out.
+func (s *Server) refused(r *http.Request, cause error) *admission.Error {
+	err := admission.AsError(cause)
 	var reviewed reviewedError
 	if errors.As(cause, &reviewed) {
-		return
+		return err
 	}
-	err := admission.AsError(cause)
+	if err.Code.IsFault() && errors.Is(err, context.Canceled) && r.Context().Err() != nil {
+		err = admission.Abandoned(err)
+	}
 	attributes := []slog.Attr{
 		slog.String("code", string(err.Code)),
 		slog.String("method", methodLabel(r.Method)),
@@ -92,11 +95,16 @@ func (s *Server) refused(r *http.Request, cause error) {
 	if err.Err != nil {
 		attributes = append(attributes, slog.String("error", err.Err.Error()))
 	}
-	level := slog.LevelInfo
-	if statuses[err.Code] >= http.StatusInternalServerError {
-		level = slog.LevelWarn
+	s.options.Logger.LogAttrs(r.Context(), levelOf(err), "refused", attributes...)
+	return err
+}
+
+// levelOf keeps warnings for what is this service's own fault.
+func levelOf(err *admission.Error) slog.Level {
+	if err.Code.IsFault() {
+		return slog.LevelWarn
 	}
-	s.options.Logger.LogAttrs(r.Context(), level, "refused", attributes...)
+	return slog.LevelInfo
 }
 
 // ReviewLog writes one wide line for each review.
@@ -107,7 +115,11 @@ type ReviewLog struct {
 // Reviewed implements admission.Observer. The line holds ids and codes, and nothing that a caller can fill in as
 // it likes: not the uid, for which decisions can be looked up, and no hook that does not exist.
 func (l ReviewLog) Reviewed(ctx context.Context, o admission.Outcome) {
-	if o.Err == nil && !l.Logger.Enabled(ctx, slog.LevelInfo) {
+	level := slog.LevelInfo
+	if o.Err != nil {
+		level = levelOf(o.Err)
+	}
+	if !l.Logger.Enabled(ctx, level) {
 		return
 	}
 	attributes := make([]slog.Attr, 0, 24)
@@ -125,14 +137,14 @@ func (l ReviewLog) Reviewed(ctx context.Context, o admission.Outcome) {
 		}
 	}
 	if o.Err != nil {
-		attributes = append(attributes, slog.String("decision", "error"), slog.String("code", string(o.Err.Code)))
+		attributes = append(attributes, slog.String("decision", string(o.Ending())), slog.String("code", string(o.Err.Code)))
 		if o.Err.Err != nil {
 			attributes = append(attributes, slog.String("error", o.Err.Err.Error()))
 		}
-		l.Logger.LogAttrs(ctx, slog.LevelWarn, "review", attributes...)
-		return
+	} else {
+		attributes = append(attributes, decided(o)...)
 	}
-	l.Logger.LogAttrs(ctx, slog.LevelInfo, "review", append(attributes, decided(o)...)...)
+	l.Logger.LogAttrs(ctx, level, "review", attributes...)
 }
 
 func loggedHook(o admission.Outcome) string {
@@ -149,7 +161,7 @@ func milliseconds(key string, d time.Duration) slog.Attr {
 func decided(o admission.Outcome) []slog.Attr {
 	d := o.Decision
 	attributes := []slog.Attr{
-		slog.String("decision", word(d.Verdict.Allowed())),
+		slog.String("decision", string(o.Ending())),
 		slog.String("decision_id", d.ID.String()),
 		slog.String("kind", d.Kind),
 		slog.Int("violations", len(d.Verdict.Violations)),
@@ -165,11 +177,4 @@ func decided(o admission.Outcome) []slog.Attr {
 		attributes = append(attributes, slog.String("event_id", d.Event.ID.String()))
 	}
 	return attributes
-}
-
-func word(allowed bool) string {
-	if allowed {
-		return "allow"
-	}
-	return "deny"
 }

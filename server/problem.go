@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -9,6 +10,12 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"gatehouse/server/admission"
+)
+
+// statusAbandoned is nginx's, which proxies and dashboards know. HTTP has none, because nobody hears it.
+const (
+	statusAbandoned = 499
+	titleAbandoned  = "Client Closed Request"
 )
 
 // statuses gives every error code its HTTP status.
@@ -27,6 +34,7 @@ var statuses = map[admission.Code]int{
 	admission.CodeHeadersTooLarge:      http.StatusRequestHeaderFieldsTooLarge,
 	admission.CodeUnsupportedMediaType: http.StatusUnsupportedMediaType,
 	admission.CodeRateLimited:          http.StatusTooManyRequests,
+	admission.CodeAbandoned:            statusAbandoned,
 	admission.CodeFactsUnavailable:     http.StatusInternalServerError,
 	admission.CodePolicyError:          http.StatusInternalServerError,
 	admission.CodeRecordFailed:         http.StatusInternalServerError,
@@ -51,7 +59,7 @@ func newProblem(err *admission.Error) problem {
 		status = http.StatusInternalServerError
 	}
 	return problem{
-		Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: err.Detail, Code: err.Code,
+		Type: "about:blank", Title: cmp.Or(http.StatusText(status), titleAbandoned), Status: status, Detail: err.Detail, Code: err.Code,
 	}
 }
 
@@ -69,8 +77,7 @@ func (s *Server) problems(h handler) http.HandlerFunc {
 }
 
 func (s *Server) writeProblem(w http.ResponseWriter, r *http.Request, err error) {
-	coded := admission.AsError(err)
-	s.refused(r, err)
+	coded := s.refused(r, err)
 	body := newProblem(coded)
 	setErrorHeaders(w.Header(), coded.Code)
 	w.Header().Set("Content-Type", "application/problem+json")

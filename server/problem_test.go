@@ -53,6 +53,55 @@ func TestEveryErrorHasItsStatusAndCode(t *testing.T) {
 	}
 }
 
+// A caller that hangs up gets no answer. What is counted and logged of it is no fault of the service.
+func TestARequestThatItsCallerAbandonsIsNoFault(t *testing.T) {
+	waiting := make(chan struct{})
+	wait := func(ctx context.Context) error {
+		waiting <- struct{}{}
+		<-ctx.Done()
+		return fmt.Errorf("reading: %w", ctx.Err())
+	}
+	s := serve(t, func(o *server.Options) {
+		o.Reviewer = reviewer(func(ctx context.Context, _ admission.Review) (admission.Decision, error) {
+			return admission.Decision{}, admission.Abandoned(wait(ctx))
+		})
+		o.Decisions = slowDecisions{wait: wait}
+	})
+	for _, request := range []struct{ method, path, body string }{
+		{http.MethodPost, "/v1/admission/register", registerBody},
+		{http.MethodPost, "/registry/register", payload},
+		{http.MethodGet, "/v1/decisions", ""},
+	} {
+		ctx, hangUp := context.WithCancel(t.Context())
+		sent, err := http.NewRequestWithContext(ctx, request.method, s.URL+request.path, strings.NewReader(request.body))
+		require.NoError(t, err)
+		sent.Header.Set("Content-Type", "application/json")
+		go func() {
+			<-waiting
+			hangUp()
+		}()
+		_, err = s.exchange(sent)
+		require.ErrorIs(t, err, context.Canceled)
+	}
+	require.Eventually(t, func() bool { return len(s.observed.all()) == 3 }, patience, 1e6)
+	require.ElementsMatch(t, []observation{
+		{"/v1/admission/{hook}", "POST", 499}, {"/registry/register", "POST", 499}, {"/v1/decisions", "GET", 499},
+	}, s.observed.all())
+	refused := s.log.with(t, "refused")
+	require.Len(t, refused, 1)
+	require.Subset(t, refused[0], map[string]any{"level": "INFO", "code": "abandoned", "route": "/v1/decisions"})
+}
+
+// slowDecisions is a store that does not answer.
+type slowDecisions struct {
+	server.DecisionReader
+	wait func(context.Context) error
+}
+
+func (s slowDecisions) Decisions(ctx context.Context, _ admission.DecisionQuery) ([]admission.LedgerDecision, error) {
+	return nil, s.wait(ctx)
+}
+
 func TestAnErrorWithoutACodeIsAnInternalError(t *testing.T) {
 	got := serveReviewer(t, failing(fmt.Errorf("wrapped: %w", errHidden))).register(registerBody)
 	require.Empty(t, requireProblem(t, got, 500, admission.CodeInternal))

@@ -42,8 +42,7 @@ func (s *Server) writeRelayError(w http.ResponseWriter, r *http.Request, err err
 }
 
 func (s *Server) relayRefusal(w http.ResponseWriter, r *http.Request, err error) (int, relayAnswer) {
-	coded := admission.AsError(err)
-	s.refused(r, err)
+	coded := s.refused(r, err)
 	setErrorHeaders(w.Header(), coded.Code)
 	return relayError(coded)
 }

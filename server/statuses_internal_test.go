@@ -20,6 +20,7 @@ func TestEveryCodeHasAStatus(t *testing.T) {
 	require.ElementsMatch(t, declared, slices.Collect(maps.Keys(statuses)))
 	for code, status := range statuses {
 		require.GreaterOrEqual(t, status, 400, code)
+		require.Equal(t, status >= 500, code.IsFault(), code)
 	}
 }
 

@@ -15,6 +15,9 @@ var reviewBuckets = []float64{0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.031, 
 // other stands for a label value that is not in its closed set.
 const other = "other"
 
+// otherKind is the kind of a workspace that nothing was found out about.
+const otherKind = other
+
 // Admission counts reviews. It implements admission.Observer.
 type Admission struct {
 	policies  Policies
@@ -32,7 +35,7 @@ func NewAdmission(registerer prometheus.Registerer, policies Policies) *Admissio
 		policies: policies,
 		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "gatehouse_admission_decisions_total",
-			Help: "Reviews by hook, decision (allow, deny, error, dry_run), code of the denying violation and kind of workspace.",
+			Help: "Reviews by hook, decision (allow, deny, dry_run; refused: the caller's mistake; abandoned: the caller hung up; error: a fault of this service), code of the denying violation and kind of workspace.",
 		}, []string{"hook", "decision", "code", "kind"}),
 		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "gatehouse_admission_errors_total",
@@ -57,7 +60,7 @@ func NewAdmission(registerer prometheus.Registerer, policies Policies) *Admissio
 			Buckets: reviewBuckets,
 		}, []string{"stage"}),
 	}
-	registerer.MustRegister(a.decisions, a.errors, a.records, a.unmasked, a.duration, a.stages)
+	registerer.MustRegister(a)
 	for _, stage := range []admission.Stage{admission.StageFacts, admission.StagePolicy, admission.StageLedger} {
 		a.stages.WithLabelValues(string(stage))
 	}
@@ -65,6 +68,57 @@ func NewAdmission(registerer prometheus.Registerer, policies Policies) *Admissio
 		a.records.WithLabelValues(result)
 	}
 	return a
+}
+
+// Describe implements prometheus.Collector.
+func (a *Admission) Describe(descs chan<- *prometheus.Desc) {
+	for _, metric := range a.collectors() {
+		metric.Describe(descs)
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (a *Admission) Collect(metrics chan<- prometheus.Metric) {
+	a.expect()
+	for _, metric := range a.collectors() {
+		metric.Collect(metrics)
+	}
+}
+
+func (a *Admission) collectors() []prometheus.Collector {
+	return []prometheus.Collector{a.decisions, a.errors, a.records, a.unmasked, a.duration, a.stages}
+}
+
+// expect makes a series, at 0, of everything that a review can come to by the live policies: rate() sees no increase
+// in a series that begins at 1. It is done at each scrape, because a reload can bring hooks and codes. What it brought
+// before stays: a counter that goes away and comes back looks like one that was reset.
+func (a *Admission) expect() {
+	codes := a.policies.Codes()
+	for _, hook := range a.policies.Hooks() {
+		a.duration.WithLabelValues(hook)
+		for _, kind := range []string{"platform", "workspace", otherKind} {
+			a.decisions.WithLabelValues(hook, string(admission.EndedInAllow), "", kind)
+			a.decisions.WithLabelValues(hook, dryRun, "", kind)
+			for _, code := range codes {
+				a.decisions.WithLabelValues(hook, string(admission.EndedInDeny), code, kind)
+				a.decisions.WithLabelValues(hook, dryRun, code, kind)
+			}
+		}
+		a.expectFailures(hook, admission.CodeUIDConflict, admission.CodeAbandoned, admission.CodeNotReady, admission.CodeFactsUnavailable,
+			admission.CodePolicyError, admission.CodeRecordFailed, admission.CodeInternal, admission.CodeDeadlineExceeded)
+	}
+	a.expectFailures(other, admission.CodeUnknownHook, admission.CodeNotReady)
+}
+
+func (a *Admission) expectFailures(hook string, codes ...admission.Code) {
+	for _, ending := range []admission.Ending{admission.EndedInFault, admission.EndedRefused, admission.EndedAlone} {
+		for _, kind := range []string{"platform", otherKind} {
+			a.decisions.WithLabelValues(hook, string(ending), other, kind)
+		}
+	}
+	for _, code := range codes {
+		a.errors.WithLabelValues(hook, string(code))
+	}
 }
 
 // Reviewed implements admission.Observer.
@@ -88,6 +142,9 @@ func (a *Admission) Reviewed(_ context.Context, o admission.Outcome) {
 }
 
 const (
+	// dryRun is a decision that had no effect, whatever its verdict.
+	dryRun = "dry_run"
+
 	errorRecorded = "error_recorded"
 	errorLost     = "error_lost"
 )
@@ -107,11 +164,11 @@ func (a *Admission) FailureKept(written bool) {
 // failed counts a review without a decision. What is stored of the workspace may be unknown, so only a claim
 // tells its kind.
 func (a *Admission) failed(hook string, o admission.Outcome) {
-	kind := other
+	kind := otherKind
 	if o.Review.Kind == "platform" {
 		kind = o.Review.Kind
 	}
-	a.decisions.WithLabelValues(hook, "error", other, kind).Inc()
+	a.decisions.WithLabelValues(hook, string(o.Ending()), other, kind).Inc()
 	a.errors.WithLabelValues(hook, string(o.Err.Code)).Inc()
 	if recordFailed(o) {
 		a.records.WithLabelValues("failed").Inc()
@@ -126,15 +183,15 @@ func recordFailed(o admission.Outcome) bool {
 }
 
 func (a *Admission) decided(hook string, o admission.Outcome) {
-	decision, code := "allow", ""
+	decision, code := string(o.Ending()), ""
 	if denying := o.Decision.Verdict.Denying(); denying != nil {
-		decision, code = "deny", other
+		code = other
 		if a.policies.HasCode(denying.Code) {
 			code = denying.Code
 		}
 	}
 	if o.Review.DryRun || o.Decision.DryRun {
-		decision = "dry_run"
+		decision = dryRun
 	}
 	switch {
 	case o.Review.DryRun: // nothing is recorded

@@ -31,7 +31,8 @@ type Audit struct {
 
 	mutex sync.Mutex
 	read  time.Time
-	known *admission.AuditRun // nil: there is none, or it could not be read
+	known *admission.AuditRun // nil: there is none
+	away  bool                // known could not be read
 }
 
 // NewAudit registers the metrics of audits. policies bounds the codes that appear as labels.
@@ -47,7 +48,7 @@ func NewAudit(registerer prometheus.Registerer, policies Policies, last LastAudi
 		workspaces: prometheus.NewDesc("gatehouse_audit_workspaces",
 			"Workspaces of the last finished audit of the live policies, by result (allowed, warned, denied, failed).", []string{"result"}, nil),
 		at: prometheus.NewDesc("gatehouse_audit_last_run_timestamp_seconds",
-			"When the last finished audit of the live policies finished, as Unix time.", nil, nil),
+			"When the last finished audit of the live policies finished, as Unix time; 0 while none has.", nil, nil),
 		duration: prometheus.NewDesc("gatehouse_audit_duration_seconds",
 			"How long the last finished audit of the live policies worked, without interruptions.", nil, nil),
 	}
@@ -71,14 +72,21 @@ func (a *Audit) Describe(descs chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector. Where the last audit cannot be read nothing is shown: an old number would
 // look like a healthy one.
 func (a *Audit) Collect(metrics chan<- prometheus.Metric) {
-	run := a.current()
-	if run == nil {
+	run, away := a.current()
+	if away {
 		return
 	}
 	gauge := func(desc *prometheus.Desc, value float64, labels ...string) {
 		metrics <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
 	}
+	if run == nil {
+		gauge(a.at, 0)
+		return
+	}
 	byCode := make(map[string]int64, len(run.Violations))
+	for _, code := range a.policies.Codes() {
+		byCode[code] = 0
+	}
 	for code, n := range run.Violations {
 		if !a.policies.HasCode(code) {
 			code = other
@@ -96,20 +104,17 @@ func (a *Audit) Collect(metrics chan<- prometheus.Metric) {
 	gauge(a.duration, run.Worked.Seconds())
 }
 
-// current gives the last audit, read again if what is known is too old.
-func (a *Audit) current() *admission.AuditRun {
+// current gives the last audit, read again if what is known is too old. away says that it could not be read.
+func (a *Audit) current() (run *admission.AuditRun, away bool) {
 	a.mutex.Lock()
 	defer a.mutex.Unlock()
 	now := time.Now()
 	if !a.read.IsZero() && now.Sub(a.read) < auditAge {
-		return a.known
+		return a.known, a.away
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), statsTimeout)
 	defer cancel()
 	run, err := a.last(ctx)
-	a.read, a.known = now, run
-	if err != nil {
-		a.known = nil
-	}
-	return a.known
+	a.read, a.known, a.away = now, run, err != nil
+	return a.known, a.away
 }

@@ -44,6 +44,14 @@ func TestTheLastAuditIsShown(t *testing.T) {
 	}, series(t, registry))
 }
 
+func TestACodeThatTheLastAuditDidNotFindIsZero(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	metrics.NewAudit(registry, policies{}, func(context.Context) (*admission.AuditRun, error) {
+		return &admission.AuditRun{FinishedAt: new(time.Now())}, nil
+	})
+	require.Contains(t, series(t, registry), `gatehouse_audit_violations{code="GATE"} 0`)
+}
+
 func TestScrapesDoNotAskTheStoreEachTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		finished := time.Now()
@@ -67,8 +75,14 @@ func TestScrapesDoNotAskTheStoreEachTime(t *testing.T) {
 	})
 }
 
-func TestBeforeTheFirstAuditThereIsNothingToShow(t *testing.T) {
+// time() - gatehouse_audit_last_run_timestamp_seconds grows from the start, so that an audit that never comes is seen.
+func TestBeforeTheFirstAuditItsTimeIsZero(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	metrics.NewAudit(registry, policies{}, func(context.Context) (*admission.AuditRun, error) { return nil, nil })
-	require.Len(t, series(t, registry), 3, "runs of this process, by result")
+	require.Equal(t, []string{
+		"gatehouse_audit_last_run_timestamp_seconds 0",
+		`gatehouse_audit_runs_total{result="failed"} 0`,
+		`gatehouse_audit_runs_total{result="finished"} 0`,
+		`gatehouse_audit_runs_total{result="interrupted"} 0`,
+	}, series(t, registry))
 }

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -31,7 +32,20 @@ type policies struct{ state metrics.PolicyState }
 
 func (policies) HasHook(hook string) bool           { return hook == "register" }
 func (policies) HasCode(code string) bool           { return code == "GATE" }
+func (policies) Hooks() []string                    { return []string{"register"} }
+func (policies) Codes() []string                    { return []string{"GATE"} }
 func (p policies) PolicyState() metrics.PolicyState { return p.state }
+
+// reloaded are live policies that change.
+type reloaded struct {
+	policies
+	hooks, codes []string
+}
+
+func (r *reloaded) HasHook(hook string) bool { return slices.Contains(r.hooks, hook) }
+func (r *reloaded) HasCode(code string) bool { return slices.Contains(r.codes, code) }
+func (r *reloaded) Hooks() []string          { return r.hooks }
+func (r *reloaded) Codes() []string          { return r.codes }
 
 // outcome is a recorded allow for the hook register, changed as a test needs it.
 func outcome(change func(*admission.Outcome)) admission.Outcome {
@@ -103,6 +117,7 @@ func TestReviewsAreCountedByWhatCameOfThem(t *testing.T) {
 		also(failed(admission.CodeFactsUnavailable, ledger, facts), func(o *admission.Outcome) { o.Review.Kind = "platform" }),
 		also(failed(admission.CodePolicyError, facts, policy), func(o *admission.Outcome) { o.Review.Kind = "some kind" }),
 		failed(admission.CodeUIDConflict, ledger),
+		failed(admission.CodeAbandoned, facts),
 		failed(admission.CodeRecordFailed, facts, policy, ledger),
 		failed(admission.CodeDeadlineExceeded, facts, policy, ledger),
 		failed(admission.CodeDeadlineExceeded, facts),
@@ -112,20 +127,23 @@ func TestReviewsAreCountedByWhatCameOfThem(t *testing.T) {
 	observer.FailureKept(true)
 	observer.FailureKept(false)
 
-	requireSeries(t, registry, "gatehouse_admission_decisions_total", `
+	requireCounted(t, registry, "gatehouse_admission_decisions_total", `
 		{code="",decision="allow",hook="register",kind="workspace"} 2
 		{code="GATE",decision="deny",hook="register",kind="platform"} 4
 		{code="other",decision="deny",hook="register",kind="platform"} 1
 		{code="GATE",decision="dry_run",hook="register",kind="platform"} 1
 		{code="",decision="dry_run",hook="register",kind="workspace"} 1
-		{code="other",decision="error",hook="other",kind="other"} 1
-		{code="other",decision="error",hook="register",kind="other"} 6
+		{code="other",decision="refused",hook="other",kind="other"} 1
+		{code="other",decision="refused",hook="register",kind="other"} 1
+		{code="other",decision="abandoned",hook="register",kind="other"} 1
+		{code="other",decision="error",hook="register",kind="other"} 5
 		{code="other",decision="error",hook="register",kind="platform"} 1`)
-	requireSeries(t, registry, "gatehouse_admission_errors_total", `
+	requireCounted(t, registry, "gatehouse_admission_errors_total", `
 		{code="unknown_hook",hook="other"} 1
 		{code="facts_unavailable",hook="register"} 2
 		{code="policy_error",hook="register"} 1
 		{code="uid_conflict",hook="register"} 1
+		{code="abandoned",hook="register"} 1
 		{code="record_failed",hook="register"} 1
 		{code="deadline_exceeded",hook="register"} 2`)
 	requireSeries(t, registry, "gatehouse_decision_records_total", `
@@ -152,6 +170,63 @@ func TestCountersThatAlertsLookAtAreThereFromTheStart(t *testing.T) {
 		{result="delivered",sink="registry"} 0
 		{result="retried",sink="registry"} 0
 		{result="dead",sink="registry"} 0`)
+}
+
+// rate() sees no increase in a series that begins at 1, so everything that can happen is there before it does: from the
+// start, and for hooks and codes that a reload brings. What there was stays.
+func TestEveryDecisionAndErrorIsThereBeforeItHappens(t *testing.T) {
+	live := &reloaded{hooks: []string{"register"}, codes: []string{"GATE"}}
+	registry := prometheus.NewRegistry()
+	observer := metrics.NewAdmission(registry, live)
+	decisions := func(hook, code string) []string {
+		var found []string
+		for _, line := range series(t, registry) {
+			if strings.HasPrefix(line, "gatehouse_admission_decisions_total{") && strings.Contains(line, `hook="`+hook+`"`) && strings.Contains(line, `code="`+code+`"`) {
+				require.True(t, strings.HasSuffix(line, " 0"), line)
+				_, after, _ := strings.Cut(line, `decision="`)
+				decision, _, _ := strings.Cut(after, `"`)
+				found = append(found, decision)
+			}
+		}
+		slices.Sort(found)
+		return slices.Compact(found)
+	}
+	require.Equal(t, []string{"allow", "dry_run"}, decisions("register", ""))
+	require.Equal(t, []string{"deny", "dry_run"}, decisions("register", "GATE"))
+	require.Equal(t, []string{"abandoned", "error", "refused"}, decisions("register", "other"))
+	require.Equal(t, []string{"abandoned", "error", "refused"}, decisions("other", "other"))
+	requireSeries(t, registry, "gatehouse_admission_errors_total", `
+		{code="unknown_hook",hook="other"} 0
+		{code="not_ready",hook="other"} 0
+		{code="not_ready",hook="register"} 0
+		{code="uid_conflict",hook="register"} 0
+		{code="abandoned",hook="register"} 0
+		{code="facts_unavailable",hook="register"} 0
+		{code="policy_error",hook="register"} 0
+		{code="record_failed",hook="register"} 0
+		{code="internal_error",hook="register"} 0
+		{code="deadline_exceeded",hook="register"} 0`)
+	require.Contains(t, series(t, registry), `gatehouse_admission_duration_seconds_count{hook="register"} 0`)
+
+	live.hooks, live.codes = []string{"heartbeat"}, []string{"GATE", "TIER"}
+	require.Equal(t, []string{"allow", "dry_run"}, decisions("heartbeat", ""))
+	require.Equal(t, []string{"deny", "dry_run"}, decisions("heartbeat", "TIER"))
+	require.Equal(t, []string{"deny", "dry_run"}, decisions("register", "GATE"), "a counter does not go away")
+	require.Empty(t, decisions("register", "TIER"))
+
+	before := len(series(t, registry))
+	observer.Reviewed(t.Context(), outcome(hook("heartbeat")))
+	require.Len(t, series(t, registry), before, "an allow makes no new series")
+}
+
+func TestEveryAnswerOfARouteIsThereBeforeItHappens(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	requests := metrics.NewHTTP(registry)
+	requests.Expect("/readyz", "GET", []int{200, 503})
+	requireSeries(t, registry, "gatehouse_http_requests_total", `
+		{method="GET",route="/readyz",status="200"} 0
+		{method="GET",route="/readyz",status="503"} 0`)
+	require.Contains(t, series(t, registry), `gatehouse_http_request_duration_seconds_count{route="/readyz"} 0`)
 }
 
 func TestDurationsAreObservedInSeconds(t *testing.T) {
@@ -274,6 +349,23 @@ func requireSeries(t *testing.T, registry *prometheus.Registry, name, want strin
 	var got []string
 	for _, line := range series(t, registry) {
 		if strings.HasPrefix(line, name+"{") {
+			got = append(got, line)
+		}
+	}
+	require.ElementsMatch(t, expected, got)
+}
+
+// requireCounted is requireSeries without those that are still at 0.
+func requireCounted(t *testing.T, registry *prometheus.Registry, name, want string) {
+	t.Helper()
+	var expected, got []string
+	for line := range strings.Lines(want) {
+		if line = strings.TrimSpace(line); line != "" {
+			expected = append(expected, name+line)
+		}
+	}
+	for _, line := range series(t, registry) {
+		if strings.HasPrefix(line, name+"{") && !strings.HasSuffix(line, " 0") {
 			got = append(got, line)
 		}
 	}

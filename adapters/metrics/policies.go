@@ -10,6 +10,8 @@ import (
 type Policies interface {
 	HasHook(hook string) bool
 	HasCode(code string) bool
+	Hooks() []string
+	Codes() []string
 	PolicyState() PolicyState
 }
 

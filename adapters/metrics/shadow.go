@@ -42,6 +42,15 @@ func NewShadow(registerer prometheus.Registerer) *Shadow {
 	return s
 }
 
+// Expect makes the series, at 0, of the divergences that rules of these codes can make.
+func (s *Shadow) Expect(codes []string) {
+	for _, code := range codes {
+		for _, kind := range []admission.DivergenceKind{admission.DenyToAllow, admission.AllowToDeny, admission.VerdictChanged} {
+			s.divergences.WithLabelValues(code, string(kind))
+		}
+	}
+}
+
 // Evaluated counts an evaluation by its result.
 func (s *Shadow) Evaluated(result string) { s.evaluations.WithLabelValues(result).Inc() }
 

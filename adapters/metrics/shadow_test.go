@@ -34,6 +34,16 @@ func TestTheShadowIsCounted(t *testing.T) {
 	require.Contains(t, series(t, registry), "gatehouse_policy_shadow_record_failures_total 1")
 }
 
+func TestTheDivergencesOfACandidateAreThereBeforeTheyHappen(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	metrics.NewShadow(registry).Expect([]string{"GATE"})
+	requireSeries(t, registry, "gatehouse_policy_shadow_divergences_total", `
+		{code="",kind="error"} 0
+		{code="GATE",kind="allow_to_deny"} 0
+		{code="GATE",kind="changed"} 0
+		{code="GATE",kind="deny_to_allow"} 0`)
+}
+
 func TestADryServerIsCountedAsOne(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(metrics.NewDryRun(true))
@@ -44,7 +54,7 @@ func TestADryServerIsCountedAsOne(t *testing.T) {
 	observer.Reviewed(t.Context(), outcome(also(denied("GATE"), func(o *admission.Outcome) {
 		o.Decision.DryRun, o.Decision.Unenforced = true, true
 	})))
-	requireSeries(t, registry, "gatehouse_admission_decisions_total", `
+	requireCounted(t, registry, "gatehouse_admission_decisions_total", `
 		{code="GATE",decision="dry_run",hook="register",kind="platform"} 1`)
 	requireSeries(t, registry, "gatehouse_decision_records_total", `
 		{result="failed"} 0

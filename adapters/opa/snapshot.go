@@ -157,6 +157,9 @@ func (s *Snapshot) HasHook(hook string) bool {
 // HasCode says whether a rule of the policies has the code.
 func (s *Snapshot) HasCode(code string) bool { return s.codes[code] }
 
+// Codes are those that its rules declare, sorted.
+func (s *Snapshot) Codes() []string { return sortedKeys(s.codes) }
+
 func codesOf(rules []admission.Rule) map[string]bool {
 	codes := make(map[string]bool, len(rules))
 	for _, rule := range rules {

@@ -26,6 +26,22 @@ func (p livePolicies) HasCode(code string) bool {
 	return snapshot != nil && snapshot.HasCode(code)
 }
 
+func (p livePolicies) Hooks() []string {
+	snapshot := p.engine.Status().Snapshot
+	if snapshot == nil {
+		return nil
+	}
+	return snapshot.Hooks()
+}
+
+func (p livePolicies) Codes() []string {
+	snapshot := p.engine.Status().Snapshot
+	if snapshot == nil {
+		return nil
+	}
+	return snapshot.Codes()
+}
+
 func (p livePolicies) PolicyState() metrics.PolicyState {
 	status := p.engine.Status()
 	state := metrics.PolicyState{Failures: status.Failures, Stale: isStale(status), Refused: status.Refused != nil}

@@ -119,10 +119,13 @@ func (c *serveCommand) Run(ctx context.Context, to streams) error {
 	}
 	defer evidence.close()
 
-	service := c.service(parts{
+	service, err := c.service(parts{
 		engine: engine, live: live, store: store, candidates: candidates, callers: authenticator,
 		reviews: reviews, failures: failures, evidence: evidence, registry: registry, log: logger,
 	})
+	if err != nil {
+		return err
+	}
 	go c.reloadOnSignal(ctx, hangups, policies, candidates, authenticator, logger)
 	source, revision := policies.named()
 	logger.Info("serving", "address", listener.Addr().String(), "store", store.kind, "policies", source,
@@ -247,7 +250,7 @@ type parts struct {
 }
 
 // service wires the gate and the HTTP service.
-func (c *serveCommand) service(p parts) *server.Server {
+func (c *serveCommand) service(p parts) (*server.Server, error) {
 	p.registry.MustRegister(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		metrics.NewBuildInfo(programVersion()), metrics.NewPolicyCollector(p.live),
@@ -261,7 +264,8 @@ func (c *serveCommand) service(p parts) *server.Server {
 		Now:        time.Now, DryRun: c.DryRun, Turns: admission.Holding{Weighted: p.candidates.turns},
 	}
 	bench := newWorkshop(p.engine)
-	return server.New(server.Options{
+	requests := metrics.NewHTTP(p.registry)
+	service := server.New(server.Options{
 		Reviewer: gate, Policies: p.live, Workspaces: store.workspaces, SecretKeys: store.secretKeys,
 		Authenticator: p.callers, Shadow: p.candidates, DryRun: c.DryRun,
 		WhatIf: server.WhatIfOptions{
@@ -275,10 +279,18 @@ func (c *serveCommand) service(p parts) *server.Server {
 		Events: store.events, Decisions: store.decisions, DecisionStream: p.evidence.hub, Announcements: store.announcements, Audits: store.audits,
 		Checks:   []server.Check{{Name: "policies", Ready: p.live.ready}, {Name: "store", Ready: store.ready}},
 		Metrics:  promhttp.HandlerFor(p.registry, promhttp.HandlerOpts{Registry: p.registry}),
-		Observer: metrics.NewHTTP(p.registry), Logger: p.log,
+		Observer: requests, Logger: p.log,
 		RequestTimeout: c.RequestTimeout, MaxBodyBytes: c.MaxBodyBytes, MaxBatchBytes: c.MaxBatchBytes, MaxDepth: c.MaxDepth,
 		MaxInFlight: c.MaxInFlight, BatchParallel: c.BatchParallel, RateLimit: c.RateLimit,
 	})
+	routes, err := service.Routes()
+	if err != nil {
+		return nil, err
+	}
+	for _, route := range routes {
+		requests.Expect(route.Pattern, route.Method, route.Statuses)
+	}
+	return service, nil
 }
 
 // observers tells several observers.

@@ -187,7 +187,9 @@ func TestServeOnSQLite(t *testing.T) {
 	for _, line := range []string{
 		`gatehouse_admission_decisions_total{code="",decision="allow",hook="register",kind="platform"} 1`,
 		`gatehouse_admission_decisions_total{code="PLATFORM_AGENT_IDENTITY_GATE",decision="deny",hook="register",kind="platform"} 3`,
-		`gatehouse_admission_decisions_total{code="other",decision="error",hook="other",kind="other"} 1`,
+		`gatehouse_admission_decisions_total{code="other",decision="refused",hook="other",kind="other"} 1`,
+		`gatehouse_admission_decisions_total{code="",decision="allow",hook="heartbeat",kind="platform"} 0`,
+		`gatehouse_http_requests_total{method="POST",route="/v1/admission/{hook}",status="504"} 0`,
 		`gatehouse_decision_records_total{result="recorded"} 5`,
 		`gatehouse_outbox_up 1`,
 		`gatehouse_policy_reload_failures_total 0`,

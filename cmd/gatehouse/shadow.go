@@ -39,6 +39,7 @@ type rollout struct {
 	engine *opa.Engine
 	store  shadowStore
 	turns  *semaphore.Weighted // of live evaluations
+	meter  *metrics.Shadow
 	log    *slog.Logger
 
 	refused atomic.Pointer[server.PolicyRefusal]
@@ -56,10 +57,10 @@ func (c *serveCommand) startRollout(
 	}
 	// Two for each core: one that computes, and one that is ready to when the first lets go of it.
 	turns := semaphore.NewWeighted(int64(2 * runtime.GOMAXPROCS(0)))
-	r := &rollout{source: c.policyFlags, engine: engine, store: store, turns: turns, log: logger}
+	r := &rollout{source: c.policyFlags, engine: engine, store: store, turns: turns, meter: metrics.NewShadow(registry), log: logger}
 	r.source.Policies = c.ShadowPolicies // fetched and trusted as the live ones are
 	r.Shadow = shadow.New(shadow.Options{
-		Store: store, Meter: metrics.NewShadow(registry), Logger: logger,
+		Store: store, Meter: r.meter, Logger: logger,
 		Evaluator: r.background(c.PolicyTimeout), Queue: c.ShadowQueue,
 	})
 	r.load(ctx)
@@ -92,6 +93,8 @@ func (r *rollout) load(ctx context.Context) {
 			r.log.Info("the candidate policies are those that are live; there is no shadow", "source", snapshot.Source())
 			return
 		}
+		r.meter.Expect(snapshot.Codes())
+		r.meter.Expect(livePolicies{engine: r.engine}.Codes())
 		r.Use(&shadow.Candidate{Rules: snapshot, Revision: snapshot.Revision(), Source: snapshot.Source(), Since: time.Now().UTC()})
 		r.log.Info("candidate policies are evaluated beside the live ones",
 			"source", snapshot.Source(), "candidate_revision", snapshot.Revision())

@@ -159,10 +159,12 @@ func wired(t testing.TB, c *serveCommand, engine *opa.Engine, registry *promethe
 	evidence, err := c.followDecisions(t.Context(), store.decisions, registry, logger)
 	require.NoError(t, err)
 	t.Cleanup(evidence.close)
-	return c.service(parts{
+	service, err := c.service(parts{
 		engine: engine, live: live, store: store, candidates: candidates, callers: &server.Authenticator{},
 		reviews: reviews, failures: failures, evidence: evidence, registry: registry, log: logger,
 	})
+	require.NoError(t, err)
+	return service
 }
 
 func requireRecorded(t *testing.T, database string, verdicts map[string]bool, asked int64) {

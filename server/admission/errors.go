@@ -25,6 +25,7 @@ const (
 	CodeHeadersTooLarge      Code = "headers_too_large"
 	CodeUnsupportedMediaType Code = "unsupported_media_type"
 	CodeRateLimited          Code = "rate_limited"
+	CodeAbandoned            Code = "abandoned"
 	CodeFactsUnavailable     Code = "facts_unavailable"
 	CodePolicyError          Code = "policy_error"
 	CodeRecordFailed         Code = "record_failed"
@@ -33,6 +34,24 @@ const (
 	CodeOverloaded           Code = "overloaded"
 	CodeDeadlineExceeded     Code = "deadline_exceeded"
 )
+
+// IsFault says whether an error is this service's own. What the caller got wrong, or did not wait for, is none: it is
+// counted and logged apart, and nobody is woken for it. A code that is not listed here is taken for a fault.
+func (c Code) IsFault() bool {
+	switch c {
+	case CodeMalformedRequest, CodeUnauthenticated, CodeForbidden, CodeUnknownHook, CodeNotFound, CodeMethodNotAllowed,
+		CodeUIDConflict, CodeNoCandidate, CodeCandidateChanged, CodeReplayRunning, CodeRequestTooLarge, CodeHeadersTooLarge,
+		CodeUnsupportedMediaType, CodeRateLimited, CodeAbandoned:
+		return false
+	default:
+		return true
+	}
+}
+
+// Abandoned is the error of a request whose caller hung up before there was an answer. Nobody hears it.
+func Abandoned(err error) *Error {
+	return &Error{Code: CodeAbandoned, Detail: "the caller hung up", Err: err}
+}
 
 // Error is an answer that is neither an allow nor a deny. Detail may be shown to the caller; Err may not:
 // it can name hosts, columns and SQL.
@@ -61,7 +80,7 @@ func Malformed(detail string) *Error {
 }
 
 // Fail makes err an *Error. One that has a code already keeps it, such as a policy error met inside the ledger; what came of
-// ctx's deadline is called by that name; the rest gets code and detail.
+// ctx's deadline, or of a caller that hung up, is called by that name; the rest gets code and detail.
 func Fail(ctx context.Context, code Code, detail string, err error) *Error {
 	var coded *Error
 	switch {
@@ -69,6 +88,8 @@ func Fail(ctx context.Context, code Code, detail string, err error) *Error {
 		return coded
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return &Error{Code: CodeDeadlineExceeded, Detail: "the review took too long", Err: err}
+	case errors.Is(ctx.Err(), context.Canceled):
+		return Abandoned(err)
 	default:
 		return &Error{Code: code, Detail: detail, Err: err}
 	}

@@ -321,11 +321,11 @@ func (r *run) write(ctx context.Context, d Decision, seen Facts) (Judged, error)
 }
 
 // keepFailure hands the record of a review that failed to who writes it, off the request's path. A uid is not
-// claimed by it: the same request may come again, and is decided then. A hook that does not exist is whatever a
-// caller makes up, and makes no record.
+// claimed by it: the same request may come again, and is decided then. What the caller got wrong makes no record: a
+// caller could fill the ledger with it, and it would hide the faults that an operator looks for.
 func (r *run) keepFailure(now time.Time) {
 	failed := r.outcome.Err
-	if r.review.DryRun || r.rules == nil || failed.Code == CodeUnknownHook {
+	if r.review.DryRun || r.rules == nil || !failed.Code.IsFault() {
 		return
 	}
 	d, err := r.newDecision(now)

@@ -239,6 +239,8 @@ func TestTheSameUIDWithAnotherBodyIsAConflict(t *testing.T) {
 		require.Equal(t, admission.CodeUIDConflict, err.Code)
 	}
 	require.Len(t, f.ledger.decisions, 1)
+	require.Empty(t, f.failures, "what the caller got wrong is no fault to record")
+	require.Equal(t, admission.EndedRefused, f.observer.outcomes[2].Ending())
 }
 
 // Two requests of one uid can both find nothing recorded; the ledger settles which one is the answer.
@@ -297,7 +299,8 @@ func TestACallerThatHangsUpAfterTheVerdictChangesNothing(t *testing.T) {
 	}
 }
 
-func TestACallerThatHangsUpBeforeIsAnErrorAndNoRecord(t *testing.T) {
+// A caller that hangs up is no fault of the gate, which could not have answered it.
+func TestACallerThatHangsUpIsAbandonedAndLeavesNoRecord(t *testing.T) {
 	f := newFixture(t)
 	ctx, hangUp := context.WithCancel(t.Context())
 	f.gate.Facts = factsFunc(func(ctx context.Context, _ uuid.UUID) (admission.Facts, error) {
@@ -305,8 +308,10 @@ func TestACallerThatHangsUpBeforeIsAnErrorAndNoRecord(t *testing.T) {
 		return admission.Facts{}, hang(ctx)
 	})
 	_, err := f.review(ctx, t, review(t, register))
-	require.Equal(t, admission.CodeFactsUnavailable, err.Code)
+	require.Equal(t, admission.CodeAbandoned, err.Code)
 	require.Empty(t, f.ledger.decisions)
+	require.Empty(t, f.failures)
+	require.Equal(t, admission.EndedAlone, f.observer.outcomes[0].Ending())
 }
 
 func TestTheRequestsDeadlineHoldsForTheLedgerThoughTheCallerIsGone(t *testing.T) {
