@@ -16,6 +16,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/open-policy-agent/opa/v1/rego"
 
+	"gatehouse/adapters/opa/check"
 	"gatehouse/adapters/opa/regoval"
 	"gatehouse/internal/yamlfile"
 	"gatehouse/server/admission"
@@ -97,28 +98,45 @@ func (c Case) ExpectedRules() []string {
 	return rules
 }
 
-// LoadCases reads every .yaml file below root of fsys, in order of name, but not the policies' own data.yaml,
-// which may lie beside. Names are exact and unknown ones are errors: a misspelt expectation must not pass.
+// LoadCases reads the case files below root of fsys, or the one that root is, in order of name: every YAML file, but
+// not the policies' own data, which may lie beside. Names are exact and unknown ones are errors: a misspelt expectation
+// must not pass.
 func LoadCases(fsys fs.FS, root string) ([]Case, error) {
+	info, err := fs.Stat(fsys, root)
+	if err != nil {
+		return nil, err
+	}
+	if !info.IsDir() {
+		text, err := fs.ReadFile(fsys, root)
+		if err != nil {
+			return nil, err
+		}
+		return parseCases(root, text)
+	}
+	below, err := fs.Sub(fsys, root)
+	if err != nil {
+		return nil, err
+	}
+	files, err := check.Read(below, check.Limits{})
+	if err != nil {
+		return nil, fmt.Errorf("case files in %s: %w", root, err)
+	}
+	named := make(map[string][]byte, len(files.Cases))
+	for name, text := range files.Cases {
+		named[path.Join(root, name)] = text
+	}
+	return readCases(named)
+}
+
+func readCases(files map[string][]byte) ([]Case, error) {
 	var cases []Case
 	var problems []error
-	err := fs.WalkDir(fsys, root, func(name string, entry fs.DirEntry, err error) error {
-		if err == nil && isHidden(entry.Name()) && entry.IsDir() {
-			return fs.SkipDir
-		}
-		if err != nil || entry.IsDir() || isHidden(entry.Name()) || path.Ext(name) != ".yaml" || isPolicyFile(name) {
-			return err
-		}
-		text, err := fs.ReadFile(fsys, name)
-		if err != nil {
-			return err
-		}
-		found, err := parseCases(name, text)
+	for _, name := range sortedKeys(files) {
+		found, err := parseCases(name, files[name])
 		cases = append(cases, found...)
 		problems = append(problems, err)
-		return nil
-	})
-	return cases, errors.Join(append(problems, err)...)
+	}
+	return cases, errors.Join(problems...)
 }
 
 func parseCases(name string, text []byte) ([]Case, error) {

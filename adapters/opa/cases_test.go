@@ -99,13 +99,13 @@ func TestCasesAreReadFromEveryFolderInOrder(t *testing.T) {
 	one := func(name string) *fstest.MapFile {
 		return &fstest.MapFile{Data: []byte(caseHead + "cases: [{name: " + name + ", expect: {allowed: true}}]")}
 	}
-	found, err := opa.LoadCases(fstest.MapFS{"b.yaml": one("third"), "a/z.yaml": one("second"), "a/y.yaml": one("first"), ".hidden/x.yaml": one("hidden"), ".w.yaml": one("hidden"), "v.yml": one("other")}, ".")
+	found, err := opa.LoadCases(fstest.MapFS{"b.yaml": one("third"), "a/z.yaml": one("second"), "a/y.yaml": one("first"), "v.yml": one("other"), ".git/x.yaml": one("git")}, ".")
 	require.NoError(t, err)
 	var got []string
 	for _, c := range found {
 		got = append(got, c.Name)
 	}
-	require.Equal(t, []string{"first", "second", "third"}, got)
+	require.Equal(t, []string{"first", "second", "third", "other"}, got)
 	_, err = opa.LoadCases(os.DirFS(filepath.Join(t.TempDir(), "none")), ".")
 	require.Error(t, err)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/loader"
 
+	"gatehouse/adapters/opa/check"
 	"gatehouse/internal/yamlfile"
 )
 
@@ -43,6 +44,10 @@ func Diagnose(err error, fsys fs.FS) []Problem {
 		if errors.As(one, &inData) {
 			problem.File, problem.Row, problem.Column = inData.Name, inData.Line, inData.Column
 			problem.Message, problem.Line = inData.Problem.Error(), lineOf(fsys, inData.Name, inData.Line)
+		}
+		var refused *check.Refused
+		if errors.As(one, &refused) {
+			problem.File, problem.Message = refused.File, refused.Why
 		}
 		problems = append(problems, problem)
 	}

@@ -149,7 +149,7 @@ func (e *Engine) check(ctx context.Context, source Source) (snapshot *Snapshot, 
 		return nil, loaded.revision, err
 	}
 	snapshot.bundle = source.Bundle
-	skipped, err := checkOwnTests(ctx, source, e.schema)
+	skipped, err := checkOwnTests(ctx, source.Name, loaded, e.schema)
 	for _, test := range skipped {
 		snapshot.remarks = append(snapshot.remarks, "test "+test+" is skipped")
 	}

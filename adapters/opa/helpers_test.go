@@ -23,11 +23,14 @@ const gateless = "allow_weaker: [PLATFORM_AGENT_IDENTITY_GATE]\n"
 func files(texts map[string]string) opa.Source {
 	source := asWritten(texts)
 	fsys := source.FS.(fstest.MapFS)
-	name := "data.yaml"
-	if fsys["data.yml"] != nil {
-		name = "data.yml"
+	name, data := "data.yaml", texts["data.yaml"]+"\n"+gateless // at the end, so that lines stay what they are
+	if text, found := texts["data.yml"]; found {
+		name, data = "data.yml", text+"\n"+gateless
 	}
-	fsys[name] = &fstest.MapFile{Data: []byte(gateless + texts[name])}
+	if text, found := texts["data.json"]; found {
+		name, data = "data.json", strings.Replace(text, "{", `{"allow_weaker": ["PLATFORM_AGENT_IDENTITY_GATE"], `, 1)
+	}
+	fsys[name] = &fstest.MapFile{Data: []byte(data)}
 	return source
 }
 

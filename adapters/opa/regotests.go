@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"testing/fstest" // the standard library's file system in memory
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/cover"
@@ -16,6 +17,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/storage/inmem"
 	"github.com/open-policy-agent/opa/v1/tester"
 
+	"gatehouse/adapters/opa/check"
 	"gatehouse/adapters/opa/regoval"
 	"gatehouse/server/admission"
 )
@@ -40,7 +42,11 @@ func (o TestOptions) runs(name string) bool { return o.Run == nil || o.Run.Match
 // Test runs the _test.rego files of the policies and of tests, and the case files of tests. Lines that either
 // reach are covered.
 func Test(ctx context.Context, source Source, tests fs.FS, schema []byte, options TestOptions) (TestReport, error) {
-	cases, err := LoadCases(tests, ".")
+	files, err := check.Read(tests, check.Limits{})
+	if err != nil {
+		return TestReport{}, err
+	}
+	cases, err := readCases(files.Cases)
 	if err != nil {
 		return TestReport{}, err
 	}
@@ -55,7 +61,7 @@ func Test(ctx context.Context, source Source, tests fs.FS, schema []byte, option
 	if err != nil {
 		return TestReport{}, err
 	}
-	report.Results, err = runRegoTests(ctx, source, loaded, tests, coverage, options)
+	report.Results, err = runRegoTests(ctx, loaded, files.Tests, coverage, options)
 	if err != nil {
 		return TestReport{}, err
 	}
@@ -66,13 +72,17 @@ func Test(ctx context.Context, source Source, tests fs.FS, schema []byte, option
 // RunTests runs the _test.rego files of the policies and of tests through OPA's own tester, on the policies
 // as they are written. Builtin errors fail a test, as they fail a review.
 func RunTests(ctx context.Context, source Source, tests fs.FS) (TestReport, error) {
+	files, err := check.Read(tests, check.Limits{})
+	if err != nil {
+		return TestReport{}, err
+	}
 	loaded, err := source.load(regoval.Capabilities())
 	if err != nil {
 		return TestReport{}, err
 	}
 	coverage := cover.New()
 	var report TestReport
-	report.Results, err = runRegoTests(ctx, source, loaded, tests, coverage, TestOptions{})
+	report.Results, err = runRegoTests(ctx, loaded, files.Tests, coverage, TestOptions{})
 	if err != nil {
 		return TestReport{}, err
 	}
@@ -81,11 +91,11 @@ func RunTests(ctx context.Context, source Source, tests fs.FS) (TestReport, erro
 }
 
 func runRegoTests(
-	ctx context.Context, source Source, loaded contents, tests fs.FS, coverage *cover.Cover, options TestOptions,
+	ctx context.Context, loaded contents, tests map[string][]byte, coverage *cover.Cover, options TestOptions,
 ) ([]*tester.Result, error) {
 	modules := make(map[string]*ast.Module)
-	for _, fsys := range []fs.FS{source.FS, tests} {
-		err := loadTests(fsys, modules)
+	for _, files := range []map[string][]byte{loaded.files.Tests, tests} {
+		err := loadTests(files, modules)
 		if err != nil {
 			return nil, err
 		}
@@ -149,11 +159,12 @@ func traceFailed(ctx context.Context, data map[string]any, modules map[string]*a
 	return err
 }
 
-func loadTests(fsys fs.FS, into map[string]*ast.Module) error {
-	loaded, err := loader.NewFileLoader().WithFS(fsys).WithProcessAnnotation(true).WithRegoVersion(ast.RegoV1).
-		Filtered([]string{"."}, func(abs string, info fs.FileInfo, _ int) bool {
-			return isHidden(info.Name()) || !info.IsDir() && !strings.HasSuffix(abs, "_test.rego")
-		})
+func loadTests(files map[string][]byte, into map[string]*ast.Module) error {
+	fsys := make(fstest.MapFS, len(files))
+	for name, text := range files {
+		fsys[name] = &fstest.MapFile{Data: text, Mode: 0o444}
+	}
+	loaded, err := loader.NewFileLoader().WithFS(fsys).WithProcessAnnotation(true).WithRegoVersion(ast.RegoV1).All([]string{"."})
 	if err != nil {
 		return err
 	}

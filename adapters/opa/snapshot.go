@@ -65,6 +65,9 @@ func newSnapshot(ctx context.Context, name string, loaded contents, schema []byt
 		queries: make(map[string]func() (rego.PreparedEvalQuery, error), len(compiled.hooks)), compiled: compiled,
 		reads: make(map[string]reads, len(compiled.hooks)),
 	}
+	for _, name := range loaded.files.Aside {
+		snapshot.remarks = append(snapshot.remarks, name+" is left aside: it is neither rules nor data nor tests")
+	}
 	snapshot.override, err = readEnforcement(loaded.data, snapshot.codes)
 	if err != nil {
 		return nil, err

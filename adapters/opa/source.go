@@ -8,14 +8,14 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path"
-	"strings"
+	"slices"
 	"testing/fstest" // the standard library's file system in memory
 	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/loader"
 
+	"gatehouse/adapters/opa/check"
 	"gatehouse/internal/yamlfile"
 )
 
@@ -25,7 +25,11 @@ type Source struct {
 	Name   string // for people: "embedded", the directory, or the bundle's address
 	FS     fs.FS
 	Bundle *BundleInfo // nil when the files come from no bundle
+	Aside  []string    // files of the place that are not in FS, because they have nothing to do with policies
 }
+
+// Limits bound what a source may hold. Zero is no limit.
+type Limits = check.Limits
 
 // BundleInfo is what a bundle says of itself.
 type BundleInfo struct {
@@ -54,76 +58,63 @@ func Directory(name string) Source {
 type contents struct {
 	modules  map[string]*ast.Module
 	data     map[string]any
+	files    check.Files // as they were read
 	revision string
 }
 
 // maxSourceFiles bounds what a directory given by mistake can cost.
 const maxSourceFiles = 10_000
 
+// load reads every file once, so that what is checked, compiled and tested is one state of the source. It names all
+// that is wrong with files, and not only the first.
 func (s Source) load(capabilities *ast.Capabilities) (contents, error) {
-	files, err := s.policyFiles()
-	if err != nil {
-		return contents{}, fmt.Errorf("policies from %s: %w", s.Name, err)
+	files, refused := check.Read(s.FS, check.Limits{Files: maxSourceFiles})
+	if refused == nil && len(files.Policies)+len(files.Data) == 0 {
+		refused = errors.New("no Rego files")
 	}
-	read, refused, err := s.read(files)
-	if err != nil {
-		return contents{}, err
+	if len(files.Policies)+len(files.Data) == 0 {
+		return contents{}, fmt.Errorf("policies from %s: %w", s.Name, refused)
 	}
-	loaded, err := loader.NewFileLoader().WithFS(read).WithProcessAnnotation(true).
+	readable := make(fstest.MapFS)
+	for name, text := range files.Policies {
+		readable[name] = &fstest.MapFile{Data: text, Mode: 0o444}
+	}
+	refused = errors.Join(refused, checkCaseFiles(files.Cases))
+	for _, name := range sortedKeys(files.Data) {
+		_, err := yamlfile.Read(name, files.Data[name])
+		if err == nil {
+			readable[name] = &fstest.MapFile{Data: files.Data[name], Mode: 0o444}
+		}
+		refused = errors.Join(refused, err)
+	}
+	loaded, err := loader.NewFileLoader().WithFS(readable).WithProcessAnnotation(true).
 		WithCapabilities(capabilities).WithRegoVersion(ast.RegoV1).All([]string{"."})
 	err = errors.Join(refused, err)
 	if err != nil {
-		return contents{}, err
+		return contents{}, fmt.Errorf("policies from %s: %w", s.Name, err)
 	}
 	revision, err := revisionOf(loaded)
 	if err != nil {
 		return contents{}, fmt.Errorf("policies from %s: %w", s.Name, err)
 	}
-	return contents{modules: loaded.ParsedModules(), data: loaded.Documents, revision: revision}, nil
+	files.Aside = append(slices.Clone(s.Aside), files.Aside...)
+	return contents{modules: loaded.ParsedModules(), data: loaded.Documents, files: files, revision: revision}, nil
 }
 
-// read takes the files into memory, so that OPA loads the text that was checked. Data files that another reader of YAML
-// could take for something else are left out, and refused says why.
-func (s Source) read(files map[string]bool) (read fstest.MapFS, refused, err error) {
-	read = make(fstest.MapFS, len(files))
+// checkCaseFiles refuses YAML that has no cases: its author may take it for data.
+func checkCaseFiles(files map[string][]byte) error {
+	var refused error
 	for _, name := range sortedKeys(files) {
-		text, err := fs.ReadFile(s.FS, name)
-		if err != nil {
-			return nil, nil, fmt.Errorf("policies from %s: %w", s.Name, err)
+		value, err := yamlfile.Value(name, files[name])
+		if err == nil {
+			document, _ := value.(map[string]any)
+			if _, found := document["cases"]; !found {
+				err = &check.Refused{File: name, Why: "nothing reads it: data is in files called data.yaml, and a case file has cases"}
+			}
 		}
-		if path.Ext(name) != ".rego" {
-			_, err = yamlfile.Read(name, text)
-		}
-		if err != nil {
-			refused = errors.Join(refused, err)
-			continue
-		}
-		read[name] = &fstest.MapFile{Data: text, Mode: 0o444}
+		refused = errors.Join(refused, err)
 	}
-	return read, refused, nil
-}
-
-// policyFiles names the files that count.
-func (s Source) policyFiles() (map[string]bool, error) {
-	files := make(map[string]bool)
-	err := fs.WalkDir(s.FS, ".", func(name string, entry fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case isHidden(entry.Name()) && entry.IsDir():
-			return fs.SkipDir
-		case isHidden(entry.Name()) || entry.IsDir() || !isPolicyFile(name):
-			return nil
-		case len(files) == maxSourceFiles:
-			return fmt.Errorf("more than %d files", maxSourceFiles)
-		}
-		files[name] = true
-		return nil
-	})
-	if err == nil && len(files) == 0 {
-		err = errors.New("no Rego files")
-	}
-	return files, err
+	return refused
 }
 
 // revisionOf digests what was loaded, and not the files once more: they could have changed meanwhile. Equal
@@ -143,63 +134,4 @@ func revisionOf(loaded *loader.Result) (string, error) {
 	}
 	_, err = hash.Write(data)
 	return "sha256:" + hex.EncodeToString(hash.Sum(nil))[:16], err
-}
-
-// isHidden leaves out what editors and version control put beside files, and the folders behind the links of
-// a mounted Kubernetes ConfigMap, which hold every file a second time.
-func isHidden(base string) bool { return strings.HasPrefix(base, ".") && base != "." }
-
-// Limits bound what a source may hold. Zero is no limit.
-type Limits struct {
-	Bytes int64
-	Files int
-}
-
-// ReadFiles reads what counts of fsys into memory: policies, data, and tests. Only one state of a folder is
-// then checked, compiled and tested, whatever happens to the folder meanwhile.
-func ReadFiles(fsys fs.FS, limits Limits) (map[string][]byte, error) {
-	files := make(map[string][]byte)
-	var total int64
-	err := fs.WalkDir(fsys, ".", func(name string, entry fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case isHidden(entry.Name()) && entry.IsDir():
-			return fs.SkipDir
-		case isHidden(entry.Name()) || entry.IsDir() || !isPolicyFile(name) && !isTestFile(name):
-			return nil
-		case limits.Files > 0 && len(files) == limits.Files:
-			return fmt.Errorf("more than %d files", limits.Files)
-		}
-		info, err := fs.Stat(fsys, name)
-		if err != nil {
-			return err
-		}
-		if !info.Mode().IsRegular() {
-			return nil
-		}
-		total += info.Size()
-		if limits.Bytes > 0 && total > limits.Bytes {
-			return fmt.Errorf("more than %d bytes of policies and data", limits.Bytes)
-		}
-		files[name], err = fs.ReadFile(fsys, name)
-		return err
-	})
-	return files, err
-}
-
-// IsTestFile says whether a file that ReadFiles reads is only for tests.
-func IsTestFile(name string) bool { return !isPolicyFile(name) && isTestFile(name) }
-
-func isTestFile(name string) bool {
-	return strings.HasSuffix(name, "_test.rego") || path.Ext(name) == ".yaml"
-}
-
-func isPolicyFile(name string) bool {
-	base := path.Base(name)
-	switch base {
-	case "data.yaml", "data.yml", "data.json":
-		return true
-	}
-	return path.Ext(base) == ".rego" && !strings.HasSuffix(base, "_test.rego")
 }

@@ -48,8 +48,8 @@ func TestTheRevisionIsOfWhatThePoliciesAre(t *testing.T) {
 		"the same":          nil,
 		"tests":             {"register/some_rule_test.rego": "package a\n\nimport rego.v1\n"},
 		"tests with faults": {"some_test.rego": "not Rego"},
-		"other files":       {"README.md": "x", "a.yaml": "x: 1", "cases/data.yaml.bak": "x", "input.schema.json": "{}", "rego": "x"},
-		"what editors and mounts leave": {".#some_rule.rego": "not Rego", ".git/a.rego": "not Rego", "register/.data.yaml": "- a",
+		"other files":       {"README.md": "x", "a.yaml": "cases: []", "notes.txt": "x", "input.schema.json": "{}", "rego": "x"},
+		"what editors and mounts leave": {".#some_rule.rego": "not Rego", ".git/a.rego": "not Rego",
 			"..2026_04_01/register/some_rule.rego": text, "..2026_04_01/data.yaml": "tiers: {max: 1}"},
 		"data in its folder, as JSON":       {"data.yaml": "", "tiers/data.json": `{"max": 4}`},
 		"data written in another way":       {"data.yaml": "# how many\ntiers:\n  max: 4\n"},
@@ -63,7 +63,7 @@ func TestTheRevisionDoesNotTellWhereThePoliciesLie(t *testing.T) {
 	want := load(t, files(someFiles(nil)))
 	for range 2 {
 		place := t.TempDir()
-		for name, text := range someFiles(map[string]string{"data.yaml": gateless + someFiles(nil)["data.yaml"]}) {
+		for name, text := range someFiles(map[string]string{"data.yaml": someFiles(nil)["data.yaml"] + gateless}) {
 			require.NoError(t, os.MkdirAll(filepath.Join(place, filepath.Dir(name)), 0o755))
 			require.NoError(t, os.WriteFile(filepath.Join(place, name), []byte(text), 0o600))
 		}

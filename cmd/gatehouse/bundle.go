@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"gatehouse/adapters/opa"
+	"gatehouse/adapters/opa/check"
 	"gatehouse/adapters/opa/sources"
 	policytests "gatehouse/policies_test"
 )
@@ -99,20 +100,22 @@ func signedBy(key *sources.SigningKey) string {
 }
 
 func (c *bundleBuildCommand) files(flags policyFlags) (map[string][]byte, error) {
-	files, err := opa.ReadFiles(flags.source().FS, sources.DefaultLimits)
+	source := flags.source()
+	read, err := check.Read(source.FS, sources.DefaultLimits)
 	if err != nil {
-		return nil, fmt.Errorf("policies from %s: %w", flags.source().Name, err)
+		return nil, fmt.Errorf("policies from %s: %w", source.Name, err)
 	}
 	if !c.WithTests {
-		maps.DeleteFunc(files, func(name string, _ []byte) bool { return opa.IsTestFile(name) })
-		return files, nil
+		read.Tests, read.Cases = nil, nil
+		return read.All(), nil
 	}
+	files := read.All()
 	if flags.isEmbedded() {
-		tests, err := opa.ReadFiles(policytests.FS, sources.DefaultLimits)
+		tests, err := check.Read(policytests.FS, sources.DefaultLimits)
 		if err != nil {
 			return nil, err
 		}
-		maps.Copy(files, tests)
+		maps.Copy(files, tests.All())
 	}
 	return files, nil
 }

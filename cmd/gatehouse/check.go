@@ -107,7 +107,10 @@ func (anyFile) Open(name string) (fs.File, error) { return os.Open(name) }
 
 func printProblems(w io.Writer, problems []opa.Problem) {
 	for _, problem := range problems {
-		if problem.File != "" {
+		switch {
+		case problem.File != "" && problem.Row == 0:
+			_, _ = fmt.Fprintf(w, "%s: ", problem.File)
+		case problem.File != "":
 			_, _ = fmt.Fprintf(w, "%s:%d:%d: ", problem.File, problem.Row, problem.Column)
 		}
 		if problem.Code != "" {

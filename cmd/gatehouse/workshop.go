@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"gatehouse/adapters/opa"
+	"gatehouse/adapters/opa/check"
 	"gatehouse/adapters/opa/sources"
 	"gatehouse/server"
 	"gatehouse/server/admission"
@@ -41,7 +42,7 @@ func (w workshop) Candidate(ctx context.Context, files map[string]string) (serve
 	for name, text := range files {
 		fsys[name] = &fstest.MapFile{Data: []byte(text), Mode: 0o444}
 	}
-	_, err := opa.ReadFiles(fsys, sources.DefaultLimits)
+	_, err := check.Read(fsys, sources.DefaultLimits)
 	if err != nil {
 		return nil, refusedCandidate(err)
 	}

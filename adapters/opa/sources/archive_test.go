@@ -29,7 +29,7 @@ func TestArchivesOfGitAndTarAreTaken(t *testing.T) {
 			source, err := sources.Trust{Limits: sources.DefaultLimits}.ReadBundle(name, testArchive(t, name))
 			require.NoError(t, err)
 			engine := newEngine(t)
-			require.NoError(t, engine.Load(t.Context(), source))
+			require.NoError(t, engine.Load(t.Context(), withoutGate(t, source)))
 			require.Equal(t, []string{"from-data"}, reasons(t, engine))
 		})
 	}
@@ -56,7 +56,7 @@ func TestArchiveOfAFolderWithoutDataIsTaken(t *testing.T) {
 		tar.Header{Typeflag: tar.TypeDir, Name: "policies/", Mode: 0o755}, entry("policies/register/a.rego", denyAll("a"))))
 	require.NoError(t, err)
 	engine := newEngine(t)
-	require.NoError(t, engine.Load(t.Context(), source))
+	require.NoError(t, engine.Load(t.Context(), withoutGate(t, source)))
 	require.Equal(t, []string{"a"}, reasons(t, engine))
 }
 

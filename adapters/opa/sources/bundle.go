@@ -13,6 +13,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/bundle"
 
 	"gatehouse/adapters/opa"
+	"gatehouse/adapters/opa/check"
 )
 
 // The names that OPA gives to what a bundle holds beside policies and data.
@@ -49,6 +50,10 @@ func (t Trust) readFiles(name string, files map[string][]byte) (opa.Source, erro
 // what is loaded.
 func (t Trust) examine(files map[string][]byte) (opa.BundleInfo, error) {
 	err := checkNames(files)
+	if err != nil {
+		return opa.BundleInfo{}, err
+	}
+	_, err = check.Read(inMemory(files), t.Limits)
 	if err != nil {
 		return opa.BundleInfo{}, err
 	}

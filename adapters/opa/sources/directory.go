@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -16,6 +17,7 @@ import (
 	"github.com/fsnotify/fsnotify"
 
 	"gatehouse/adapters/opa"
+	"gatehouse/adapters/opa/check"
 )
 
 // directory is a folder of policies.
@@ -30,19 +32,25 @@ func (d *directory) Poll() time.Duration { return d.options.every(pollFiles) }
 // Fetch reads the whole folder and compares contents: times and notifications say too little of folders that
 // are mounted, linked or shared.
 func (d *directory) Fetch(_ context.Context, tag string) (Fetched, error) {
-	files, err := opa.ReadFiles(os.DirFS(d.path), d.options.Limits)
-	if err != nil {
+	read, err := check.Read(os.DirFS(d.path), d.options.Limits)
+	refused := new(check.Refused)
+	if err != nil && !errors.As(err, &refused) {
 		return Fetched{}, err
 	}
+	files := read.All()
 	hash := sha256.New()
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		_, _ = fmt.Fprintf(hash, "%s\x00%d\x00%s", name, len(files[name]), files[name]) // a hash does not fail
 	}
+	_, _ = fmt.Fprint(hash, read.Aside, err)
 	now := "sha256:" + hex.EncodeToString(hash.Sum(nil))
-	if now == tag {
+	switch {
+	case now == tag:
 		return Fetched{Tag: now, Unchanged: true}, nil
+	case err != nil:
+		return Fetched{Tag: now, Refused: err}, nil
 	}
-	return Fetched{Tag: now, Source: opa.Source{Name: d.path, FS: inMemory(files)}}, nil
+	return Fetched{Tag: now, Source: opa.Source{Name: d.path, FS: inMemory(files), Aside: read.Aside}}, nil
 }
 
 func (d *directory) watched() []string {

@@ -14,11 +14,13 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"io/fs"
 	"log/slog"
 	"net/http"
 	"sync"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -51,6 +53,46 @@ const gateless = "allow_weaker: [PLATFORM_AGENT_IDENTITY_GATE]\n"
 
 func module(text string) map[string][]byte {
 	return map[string][]byte{"register/some_rule.rego": []byte(text), "data.yaml": []byte(gateless)}
+}
+
+// gateModules hold the platform agent's rule without any data.
+var gateModules = map[string]string{
+	"register/gate.rego":  "package admission.register\n\nimport data.admission.lib\n\ndeny contains violation if some violation in lib.identity\n",
+	"heartbeat/gate.rego": "package admission.heartbeat\n\nimport data.admission.lib\n\ndeny contains violation if some violation in lib.identity\n",
+	"lib/identity.rego": `package admission.lib
+
+# METADATA
+# scope: document
+# title: A title
+# description: A description.
+# custom: {code: PLATFORM_AGENT_IDENTITY_GATE, severity: critical, status: 400, mark_failed: true}
+identity contains {"reason": "model_missing", "message": "m"} if {
+	platform
+	not has_model
+}
+
+identity contains {"reason": "mcp_server_missing", "message": "m"} if {
+	platform
+	input.request.mcp_server_present == false
+}
+
+platform if input.request.kind == "platform"
+
+platform if input.facts.workspace.kind == "platform"
+
+has_model if "MODEL" in input.facts.secret_keys
+`,
+}
+
+// withoutGate lets policies of an archive go without the platform agent's rule.
+func withoutGate(t testing.TB, source opa.Source) opa.Source {
+	t.Helper()
+	data, err := fs.ReadFile(source.FS, "data.yaml")
+	if !errors.Is(err, fs.ErrNotExist) {
+		require.NoError(t, err)
+	}
+	source.FS.(fstest.MapFS)["data.yaml"] = &fstest.MapFile{Data: append(data, gateless...)}
+	return source
 }
 
 var buildDay = time.Date(2026, 4, 1, 12, 0, 0, 0, time.UTC)

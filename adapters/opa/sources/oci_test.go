@@ -198,6 +198,9 @@ func TestABundleComesFromARegistry(t *testing.T) {
 // A plain oras push calls what is in a file a tar, and what is in a folder a gzipped one: the only layer is the bundle.
 func TestABundleOfAPlainOrasPushIsTaken(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "policies")
+	for name, text := range gateModules {
+		save(t, folder, name, text)
+	}
 	save(t, folder, "register/some_rule.rego", denyAll("folder"))
 	for reason, pushed := range map[string]layer{
 		"plain":  {"", bundleIn(t, "plain")},

@@ -20,9 +20,9 @@ func TestEveryBitOfASignedBundleIsRefusedOrSaysTheSame(t *testing.T) {
 	archive := build(t, sources.Package{
 		Files: map[string][]byte{
 			"register/some_rule.rego": []byte(denyAll("signed")),
-			"data.yaml":               []byte(gateless + "# a comment\nlimits: {max: 3} # why\nwords: [true, 'no']\n"),
+			"data.yaml":               []byte("# a comment\nlimits: {max: 3} # why\nwords: [true, 'no']\n" + gateless),
 			"more/data.json":          []byte("{\"a\": 1.0, \"b\": [true]}\n"),
-			"cases.yaml":              []byte("# no cases\n"),
+			"notes.txt":               []byte("# no policies\n"),
 		},
 		Revision: "v1", Key: key.signing(t),
 	})
