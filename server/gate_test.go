@@ -23,7 +23,7 @@ type world struct {
 	factsHang                      bool
 	noPolicies                     bool
 	violations                     []admission.Violation
-	recorded                       map[string]admission.Decision
+	recorded                       map[admission.RequestKey]admission.Decision
 }
 
 func (w *world) Facts(ctx context.Context, _ uuid.UUID) (admission.Facts, error) {
@@ -55,8 +55,8 @@ func (w *world) Mask(_ context.Context, _ admission.Decision, in admission.Input
 
 func (w *world) Failed(admission.FailedReview) {}
 
-func (w *world) Recorded(_ context.Context, uid string) (admission.Decision, error) {
-	d, found := w.recorded[uid]
+func (w *world) Recorded(_ context.Context, of admission.RequestKey) (admission.Decision, error) {
+	d, found := w.recorded[of]
 	if !found {
 		return d, admission.ErrNotRecorded
 	}
@@ -68,9 +68,9 @@ func (w *world) Record(_ context.Context, d admission.Decision) (admission.Decis
 		return admission.Decision{}, w.ledgerErr
 	}
 	if w.recorded == nil {
-		w.recorded = make(map[string]admission.Decision)
+		w.recorded = make(map[admission.RequestKey]admission.Decision)
 	}
-	w.recorded[d.UID] = d
+	w.recorded[d.RequestKey()] = d
 	return d, nil
 }
 
@@ -90,8 +90,30 @@ func serveGate(t *testing.T, w *world) *service {
 			Facts: w, Policy: w, Ledger: w, Failures: w, Observer: server.ReviewLog{Logger: o.Logger}, Now: time.Now,
 			Limits: admission.Limits{Facts: 20 * time.Millisecond, Policy: patience, Request: patience},
 		}
-		o.Authenticator.Use([]server.Token{token(t, "eu", server.RoleRegistry, registryToken)})
+		o.Authenticator.Use([]server.Token{
+			token(t, "eu", server.RoleRegistry, registryToken),
+			token(t, "us", server.RoleRegistry, otherRegistryToken),
+		})
 	})
+}
+
+const otherRegistryToken = "another-registry-token-0123456789"
+
+// Two callers that number their requests alike are each decided, and each hears its own answer again.
+func TestAUIDBelongsToItsCaller(t *testing.T) {
+	s := serveGate(t, &world{})
+	ask := func(token, body string) answered { return s.register(body, "Authorization", "Bearer "+token) }
+	body := func(url string) string {
+		return `{"uid": "1", "workspace": {"id": "` + workspaceID + `", "url": "` + url + `"}}`
+	}
+	eu := ask(registryToken, body("https://eu.example.com"))
+	us := ask(otherRegistryToken, body("https://us.example.com"))
+	require.Equal(t, 200, eu.status, eu.body)
+	require.Equal(t, 200, us.status, us.body)
+	require.NotEqual(t, eu.body, us.body, "decisions have ids")
+	require.Equal(t, eu.body, ask(registryToken, body("https://eu.example.com")).body)
+	require.Equal(t, us.body, ask(otherRegistryToken, body("https://us.example.com")).body)
+	requireProblem(t, ask(registryToken, body("https://us.example.com")), 409, admission.CodeUIDConflict)
 }
 
 // planted is what no log line may repeat: it stands for secrets in whatever a caller sends.
@@ -121,7 +143,7 @@ func TestEveryReviewHasOneLineAndNoLineRepeatsWhatWasSent(t *testing.T) {
 		"no mark":    {&world{ledgerErr: errors.New("disk full"), violations: denials}, "register", plantedReview, 500, map[string]any{"decision": "error", "code": "record_failed"}},
 		"no policy":  {&world{noPolicies: true}, "register", plantedReview, 503, map[string]any{"decision": "error", "code": "not_ready", "level": "WARN"}},
 		"other hook": {&world{}, planted, plantedReview, 404, map[string]any{"decision": "refused", "code": "unknown_hook", "level": "INFO"}},
-		"conflict":   {&world{recorded: map[string]admission.Decision{planted: {}}}, "register", plantedReview, 409, map[string]any{"decision": "refused", "code": "uid_conflict", "level": "INFO"}},
+		"conflict":   {&world{recorded: map[admission.RequestKey]admission.Decision{{Caller: "eu", UID: planted}: {}}}, "register", plantedReview, 409, map[string]any{"decision": "refused", "code": "uid_conflict", "level": "INFO"}},
 		"bad JSON":   {&world{}, "register", plantedReview + planted, 400, nil},
 		"bad member": {&world{}, "register", strings.Replace(plantedReview, `"uid"`, `"`+planted+`"`, 1), 400, nil},
 		"bad id":     {&world{}, "register", strings.Replace(plantedReview, workspaceID, planted, 1), 400, nil},

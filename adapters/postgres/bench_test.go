@@ -65,8 +65,8 @@ with made as (
     from (select n, '%[1]s'::timestamptz + n * (interval '1 day' / %[2]d) as at from generate_series(0, %[2]d - 1) n) times
 ),
 uids as (
-    insert into gatehouse.request_uids (uid, digest, decision_id, decided_at)
-    select noise, decode(noise || noise, 'hex'), id, at from made where mod(n, 4) = 0
+    insert into gatehouse.request_uids (uid, caller, digest, decision_id, decided_at)
+    select noise, 'registry', decode(noise || noise, 'hex'), id, at from made where mod(n, 4) = 0
 )
 insert into %[4]s (
     id, decided_at, uid, hook, caller, caller_proof, workspace_id, kind, allowed, code, reason, policy_revision,

@@ -66,9 +66,12 @@ func (h *harness) requireErrorsWithin(t *testing.T, id uuid.UUID, limit time.Dur
 	const slack = 450 * time.Millisecond
 	d := deniedDecision(t, id)
 	for name, ask := range map[string]func(context.Context) error{
-		"facts":    func(ctx context.Context) error { _, err := h.store.Facts(ctx, id); return err },
-		"recorded": func(ctx context.Context) error { _, err := h.store.Recorded(ctx, "uid"); return err },
-		"record":   func(ctx context.Context) error { _, err := h.store.Record(ctx, allowedDecision(t, id)); return err },
+		"facts": func(ctx context.Context) error { _, err := h.store.Facts(ctx, id); return err },
+		"recorded": func(ctx context.Context) error {
+			_, err := h.store.Recorded(ctx, admission.RequestKey{UID: "uid"})
+			return err
+		},
+		"record": func(ctx context.Context) error { _, err := h.store.Record(ctx, allowedDecision(t, id)); return err },
 		"mark": func(ctx context.Context) error {
 			_, err := h.store.RecordAndMark(ctx, d, admission.Facts{}, judgeAs(d))
 			return err

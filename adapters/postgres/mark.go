@@ -76,7 +76,7 @@ with made as (
 select gatehouse.expect((select count(*) from made), cardinality($1), 'writing outgoing events')`
 )
 
-// errUIDTaken says that another request with the same uid was decided first.
+// errUIDTaken says that another request of the same caller with the same uid was decided first.
 var errUIDTaken = errors.New("the uid was answered before")
 
 // marking is one deny on its way into a marking transaction, and how it is decided again.
@@ -122,7 +122,7 @@ func (s *Store) RecordAndMark(
 	}
 	switch {
 	case errors.Is(err, errUIDTaken):
-		recorded, err := s.recorded(ctx, d.UID)
+		recorded, err := s.recorded(ctx, d.RequestKey())
 		return admission.Judged{Decision: recorded}, err
 	case err != nil:
 		return admission.Judged{}, because(ctx, err)

@@ -1,16 +1,20 @@
 package postgres_test
 
 import (
+	"context"
 	"os"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/pressly/goose/v3"
 	"github.com/stretchr/testify/require"
 
 	"gatehouse/adapters/postgres"
 	"gatehouse/internal/testenv"
+	"gatehouse/server/admission"
 )
 
 // versions are those of all migrations.
@@ -60,6 +64,64 @@ func TestMigrationsTouchNothingOfTheRegistry(t *testing.T) {
 	err := store.Pool().QueryRow(t.Context(), "select count(*) from pg_tables where schemaname = 'public'").Scan(&tables)
 	require.NoError(t, err)
 	require.Zero(t, tables)
+}
+
+// A uid of before uids had callers is that of its decision's caller, and no other's.
+func TestOldUIDsBelongToTheCallersOfTheirDecisions(t *testing.T) {
+	url := testenv.DatabaseURL(t, testenv.RegistryCurrent)
+	schema := atVersion(t, url, 8)
+	before, err := pgx.Connect(t.Context(), url)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, before.Close(context.WithoutCancel(t.Context()))) }()
+	exec := func(statement string, args ...any) {
+		t.Helper()
+		_, err := before.Exec(t.Context(), statement, args...)
+		require.NoError(t, err)
+	}
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	named := version4Decision(uuid.Must(uuid.NewV7()), now, "1")
+	unnamed := version4Decision(uuid.Must(uuid.NewV7()), now, "2")
+	unnamed.Caller = ""
+	exec(version4SQL, named.ID, now, named.UID)
+	exec(version4SQL, unnamed.ID, now, unnamed.UID)
+	exec("update gatehouse.decisions set caller = '' where id = $1", unnamed.ID)
+	exec("insert into gatehouse.request_uids select 'of nothing', digest, gen_random_uuid(), decided_at from gatehouse.request_uids limit 1")
+
+	h := newHarness(t, url)
+
+	for _, want := range []admission.Decision{named, unnamed} {
+		recorded, err := h.store.Recorded(t.Context(), want.RequestKey())
+		require.NoError(t, err)
+		require.EqualValues(t, 0xab, recorded.Digest[31])
+		recorded.Digest = [32]byte{}
+		require.Equal(t, want, recorded)
+		again := allowedDecision(t, uuid.New())
+		again.Caller, again.UID = want.Caller, want.UID
+		recorded, err = h.store.Record(t.Context(), again)
+		require.NoError(t, err)
+		require.Equal(t, want.ID, recorded.ID, "what was answered stays the answer")
+	}
+	other := allowedDecision(t, uuid.New())
+	other.Caller, other.UID = "another registry", named.UID
+	_, err = h.store.Recorded(t.Context(), other.RequestKey())
+	require.ErrorIs(t, err, admission.ErrNotRecorded)
+	recorded, err := h.store.Record(t.Context(), other)
+	require.NoError(t, err)
+	require.Equal(t, other.ID, recorded.ID)
+	const uids = "select uid from gatehouse.request_uids order by uid"
+	require.Equal(t, []string{"1", "1", "2"}, collect(t, h, pgx.RowTo[string], uids))
+	_, err = before.Exec(t.Context(), version4SQL, uuid.Must(uuid.NewV7()), now, "3")
+	require.ErrorContains(t, err, "ON CONFLICT", "a replica of before fails rather than claim for every caller")
+
+	_, err = schema.DownTo(t.Context(), 8)
+	require.NoError(t, err)
+	require.Equal(t, []string{"1", "2"}, collect(t, h, pgx.RowTo[string], uids))
+	exec(version4SQL, uuid.Must(uuid.NewV7()), now, "3")
+	_, err = schema.Up(t.Context())
+	require.NoError(t, err)
+	recorded, err = h.store.Recorded(t.Context(), named.RequestKey())
+	require.NoError(t, err)
+	require.Equal(t, named.ID, recorded.ID)
 }
 
 func TestACommitIsDurableWhateverTheServersDefault(t *testing.T) {

@@ -56,7 +56,7 @@ type Store struct {
 	logger     *slog.Logger
 	records    *groupcommit.Group[admission.Decision, admission.Decision]
 	lookups    *groupcommit.Group[uuid.UUID, lookup]
-	uids       *groupcommit.Group[string, bool]
+	uids       *groupcommit.Group[admission.RequestKey, bool]
 	marks      *groupcommit.Group[*marking, marked]
 	marking    keyedLock
 	wakeUp     *wakeUp

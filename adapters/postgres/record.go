@@ -27,14 +27,14 @@ const recordedSQL = `
 select u.digest, ` + decisionColumns + `
 from gatehouse.request_uids u
 join gatehouse.decisions d on d.id = u.decision_id
-where u.uid = $1`
+where u.uid = $1 and u.caller = $2`
 
-// answeredSQL gives those of the uids that have been answered, which mostly are none.
-const answeredSQL = `select uid from gatehouse.request_uids where uid = any((select $1::text[])::text[])`
+// answeredSQL gives those of the uids that have been answered, which mostly are none, to whichever caller.
+const answeredSQL = `select uid, caller from gatehouse.request_uids where uid = any((select $1::text[])::text[])`
 
-// Recorded gives the decision of a uid. Whether there is one is asked together with others who ask at the same time.
-func (s *Store) Recorded(ctx context.Context, uid string) (admission.Decision, error) {
-	answered, err := s.uids.Do(ctx, uid)
+// Recorded gives the decision of a caller's uid. Whether there is one is asked together with others who ask at the same time.
+func (s *Store) Recorded(ctx context.Context, of admission.RequestKey) (admission.Decision, error) {
+	answered, err := s.uids.Do(ctx, of)
 	switch {
 	case err != nil:
 		return admission.Decision{}, because(ctx, fmt.Errorf("looking for the decision of a uid: %w", err))
@@ -43,28 +43,32 @@ func (s *Store) Recorded(ctx context.Context, uid string) (admission.Decision, e
 	}
 	ctx, cancel := beforeDeadline(ctx)
 	defer cancel()
-	return s.recorded(ctx, uid)
+	return s.recorded(ctx, of)
 }
 
 // answeredBatch is the flush of the group of uids.
-func (s *Store) answeredBatch(ctx context.Context, asked []string) ([]bool, error) {
-	rows, err := s.pool.Query(ctx, answeredSQL, asked)
+func (s *Store) answeredBatch(ctx context.Context, asked []admission.RequestKey) ([]bool, error) {
+	uids := make([]string, len(asked))
+	for i, of := range asked {
+		uids[i] = of.UID
+	}
+	rows, err := s.pool.Query(ctx, answeredSQL, uids)
 	if err != nil {
 		return nil, err
 	}
-	known, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	known, err := pgx.CollectRows(rows, pgx.RowToStructByName[admission.RequestKey])
 	if err != nil {
 		return nil, err
 	}
 	answered := make([]bool, len(asked))
-	for i, uid := range asked {
-		answered[i] = slices.Contains(known, uid)
+	for i, of := range asked {
+		answered[i] = slices.Contains(known, of)
 	}
 	return answered, nil
 }
 
-func (s *Store) recorded(ctx context.Context, uid string) (admission.Decision, error) {
-	rows, err := s.pool.Query(ctx, recordedSQL, uid)
+func (s *Store) recorded(ctx context.Context, of admission.RequestKey) (admission.Decision, error) {
+	rows, err := s.pool.Query(ctx, recordedSQL, of.UID, of.Caller)
 	if err != nil {
 		return admission.Decision{}, because(ctx, fmt.Errorf("looking for the decision of a uid: %w", err))
 	}
@@ -149,7 +153,7 @@ func (s *Store) recordBatch(ctx context.Context, batch []admission.Decision) ([]
 			continue
 		}
 		// The first decision of the uid is committed by now: claiming the uid waited for it.
-		recorded[i], err = s.recorded(ctx, recorded[i].UID)
+		recorded[i], err = s.recorded(ctx, recorded[i].RequestKey())
 		if err != nil {
 			return nil, err
 		}

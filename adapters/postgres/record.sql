@@ -1,5 +1,5 @@
 -- Writes a batch of decisions, all of it or nothing; "refused" are those that it does not write because their uid has
--- been answered before. An error (error_code) is no answer to a uid: it neither claims it nor minds who has.
+-- been answered to the same caller before. An error (error_code) is no answer to a uid: it neither claims it nor minds who has.
 --
 -- An insert of a uid waits for another transaction that is about to commit the same one, so of two requests
 -- with one uid exactly one gets it, in this batch or any other. Uids are claimed in order, lest two batches
@@ -19,9 +19,9 @@ with given as (
     )
 ),
 claimed as (
-    insert into gatehouse.request_uids (uid, digest, decision_id, decided_at)
-    select uid, digest, id, decided_at from given where uid is not null and error_code is null order by uid
-    on conflict (uid) do nothing
+    insert into gatehouse.request_uids (uid, caller, digest, decision_id, decided_at)
+    select uid, caller, digest, id, decided_at from given where uid is not null and error_code is null order by uid, caller
+    on conflict (uid, caller) do nothing
     returning decision_id
 ),
 written as (

@@ -293,7 +293,7 @@ func TestStatementsOfBatchesArePlannedOnce(t *testing.T) {
 				assert.NoError(t, err)
 				d := deniedDecision(t, id)
 				d.UID = d.ID.String()
-				_, err = store.Recorded(t.Context(), d.UID)
+				_, err = store.Recorded(t.Context(), d.RequestKey())
 				assert.ErrorIs(t, err, admission.ErrNotRecorded)
 				_, err = store.RecordAndMark(t.Context(), d, admission.Facts{}, judgeAs(d))
 				assert.NoError(t, err)

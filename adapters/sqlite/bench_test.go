@@ -192,7 +192,7 @@ func BenchmarkRecorded(b *testing.B) {
 	defer cancel()
 	b.ReportAllocs()
 	for b.Loop() {
-		_, err := s.Recorded(ctx, "new")
+		_, err := s.Recorded(ctx, admission.RequestKey{UID: "new"})
 		require.ErrorIs(b, err, admission.ErrNotRecorded)
 	}
 }

@@ -20,17 +20,17 @@ insert into decisions (id, decided_at, uid, hook, caller, caller_proof, workspac
 values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 on conflict (id) do nothing`
 
-	// A uid that is taken stays what it is.
+	// A uid that its caller has used stays what it is.
 	claimUIDSQL = `
-insert into request_uids (uid, digest, decision_id, decided_at) values (?, ?, ?, ?)
-on conflict (uid) do nothing`
+insert into request_uids (uid, caller, digest, decision_id, decided_at) values (?, ?, ?, ?, ?)
+on conflict (uid, caller) do nothing`
 
-	claimedSQL = `select 1 from request_uids where uid = ?`
+	claimedSQL = `select 1 from request_uids where uid = ? and caller = ?`
 
 	recordedSQL = `
 select ` + decisionColumns + `, u.digest
 from request_uids u join decisions d on d.id = u.decision_id
-where u.uid = $1`
+where u.uid = $1 and u.caller = $2`
 )
 
 // inserts are what writes one decision within a transaction of database/sql.
@@ -60,7 +60,7 @@ func (i inserts) earlier(ctx context.Context, d admission.Decision) (_ admission
 	if !claims(d) {
 		return admission.Decision{}, false, nil
 	}
-	earlier, err := readRecorded(i.recorded.QueryContext(ctx, d.UID))
+	earlier, err := readRecorded(i.recorded.QueryContext(ctx, d.UID, d.Caller))
 	if errors.Is(err, admission.ErrNotRecorded) {
 		return admission.Decision{}, false, nil
 	}
@@ -88,7 +88,7 @@ func (i inserts) insert(ctx context.Context, d admission.Decision) error {
 
 // claimValues are in the order of the columns of claimUIDSQL.
 func claimValues(d admission.Decision) []any {
-	return []any{d.UID, d.Digest[:], d.ID.String(), timeText(d.At)}
+	return []any{d.UID, d.Caller, d.Digest[:], d.ID.String(), timeText(d.At)}
 }
 
 // decisionValues are in the order of the columns of insertDecisionSQL, and of the types that the driver takes.

@@ -12,15 +12,15 @@ import (
 
 var _ admission.Ledger = (*Store)(nil)
 
-// Recorded gives the decision of a uid, or admission.ErrNotRecorded, which is what most reviews ask for.
-func (s *Store) Recorded(ctx context.Context, uid string) (admission.Decision, error) {
-	claimed, err := s.claimed(ctx, uid)
+// Recorded gives the decision of a caller's uid, or admission.ErrNotRecorded, which is what most reviews ask for.
+func (s *Store) Recorded(ctx context.Context, of admission.RequestKey) (admission.Decision, error) {
+	claimed, err := s.claimed(ctx, of)
 	if err == nil && !claimed {
 		return admission.Decision{}, admission.ErrNotRecorded
 	}
 	var d admission.Decision
 	if err == nil {
-		d, err = s.readRecorded(ctx, uid)
+		d, err = s.readRecorded(ctx, of)
 	}
 	if err != nil {
 		return admission.Decision{}, fmt.Errorf("reading the decision of a uid: %w", explain(ctx, err))
@@ -29,13 +29,13 @@ func (s *Store) Recorded(ctx context.Context, uid string) (admission.Decision, e
 }
 
 // claimed looks for one key, waits for nobody, and is over before anybody would interrupt it.
-func (s *Store) claimed(ctx context.Context, uid string) (claimed bool, _ error) {
+func (s *Store) claimed(ctx context.Context, of admission.RequestKey) (claimed bool, _ error) {
 	err := s.lookups.do(ctx, func(c *connection) error {
 		query, err := c.statement(ctx, claimedSQL)
 		if err != nil {
 			return err
 		}
-		rows, err := query.QueryContext(context.WithoutCancel(ctx), arguments([]any{uid}))
+		rows, err := query.QueryContext(context.WithoutCancel(ctx), arguments([]any{of.UID, of.Caller}))
 		if err != nil {
 			return err
 		}
@@ -46,12 +46,12 @@ func (s *Store) claimed(ctx context.Context, uid string) (claimed bool, _ error)
 	return claimed, err
 }
 
-func (s *Store) readRecorded(ctx context.Context, uid string) (admission.Decision, error) {
+func (s *Store) readRecorded(ctx context.Context, of admission.RequestKey) (admission.Decision, error) {
 	query, err := s.recorded.get(ctx) //nolint:sqlclosecheck // kept for the next look-up; Close closes it with the pool
 	if err != nil {
 		return admission.Decision{}, err
 	}
-	return readRecorded(query.QueryContext(ctx, uid))
+	return readRecorded(query.QueryContext(ctx, of.UID, of.Caller))
 }
 
 // Record writes a decision together with those that are recorded at the same time. If its uid was decided before, it
@@ -73,7 +73,7 @@ func (s *Store) record(ctx context.Context, d admission.Decision) (admission.Dec
 	if err != nil || recorded {
 		return d, err
 	}
-	return s.readRecorded(ctx, d.UID)
+	return s.readRecorded(ctx, d.RequestKey())
 }
 
 // row is a decision as the driver takes it, so that whoever writes a batch has nothing to do but that.

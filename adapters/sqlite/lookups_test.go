@@ -23,7 +23,7 @@ func TestReviewsLookUpWhileListingsHaveAllConnections(t *testing.T) {
 	facts, err := s.Facts(t.Context(), uuid.New())
 	require.NoError(t, err)
 	require.False(t, facts.Exists)
-	_, err = s.Recorded(t.Context(), "uid")
+	_, err = s.Recorded(t.Context(), admission.RequestKey{UID: "uid"})
 	require.ErrorIs(t, err, admission.ErrNotRecorded)
 }
 

@@ -22,7 +22,7 @@ where id < $1 and decided_at < $2 order by id limit $3`
 	// An error claims no uid: that of its request belongs to a later answer, or to nobody.
 	pruneUIDsSQL = `
 delete from request_uids
-where uid in (select uid from decisions where error_code is null and seq in (` + oldDecisions + `))`
+where (uid, caller) in (select uid, caller from decisions where error_code is null and seq in (` + oldDecisions + `))`
 
 	pruneDecisionsSQL = `delete from decisions where seq in (` + oldDecisions + `)`
 )

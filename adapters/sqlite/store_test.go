@@ -56,7 +56,7 @@ func TestCloseBringsTheWALBack(t *testing.T) {
 	d.UID = "uid"
 	_, err = s.Record(t.Context(), d)
 	require.NoError(t, err)
-	_, err = s.Recorded(t.Context(), d.UID)
+	_, err = s.Recorded(t.Context(), d.RequestKey())
 	require.NoError(t, err)
 	_, err = s.Facts(t.Context(), researcher)
 	require.NoError(t, err)
@@ -116,7 +116,7 @@ func TestWhatWasWrittenIsThereForAnotherStore(t *testing.T) {
 	d.UID = "request 1"
 	_, err := first.Record(t.Context(), d)
 	require.NoError(t, err)
-	recorded, err := second.Recorded(t.Context(), d.UID)
+	recorded, err := second.Recorded(t.Context(), d.RequestKey())
 	require.NoError(t, err)
 	require.Equal(t, d, recorded)
 }

@@ -59,7 +59,7 @@ func TestDecisionsOfTheVersionBefore(t *testing.T) {
 	for i, want := range old {
 		require.Equal(t, admission.LedgerDecision{Decision: undigested(want), Seq: int64(i + 1)}, ledger[i], "in order of ids")
 		if want.UID != "" {
-			recorded, err := s.Recorded(t.Context(), want.UID)
+			recorded, err := s.Recorded(t.Context(), want.RequestKey())
 			require.NoError(t, err)
 			require.Equal(t, want, recorded)
 		}
@@ -99,11 +99,54 @@ func TestMigratingBackAndForthKeepsTheAnswers(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, undigested(d), read.Decision)
 	}
-	recorded, err := s.Recorded(t.Context(), "uid")
+	recorded, err := s.Recorded(t.Context(), answered[0].RequestKey())
 	require.NoError(t, err)
 	require.Equal(t, answered[0], recorded)
 	_, err = s.Decision(t.Context(), failed.ID)
 	require.ErrorIs(t, err, admission.ErrNoDecision, "the earlier version has no place for errors")
+}
+
+// A uid of before uids had callers is that of its decision's caller, and no other's.
+func TestOldUIDsBelongToTheCallersOfTheirDecisions(t *testing.T) {
+	s := open(t, sqlite.Options{Path: filepath.Join(t.TempDir(), "gatehouse.db")})
+	_, err := provider(t, s).UpTo(t.Context(), 7)
+	require.NoError(t, err)
+	old := oldDecisions(t)
+	named, unnamed := old[0], old[3]
+	unnamed.Caller = ""
+	insertOld(t, s, named)
+	insertOld(t, s, unnamed)
+	_, err = s.Writer().ExecContext(t.Context(), oldUIDSQL, "of nothing", named.Digest[:], uuid.NewString(), named.At.Format(oldTime))
+	require.NoError(t, err)
+
+	require.NoError(t, s.Migrate(t.Context()))
+
+	for _, want := range []admission.Decision{named, unnamed} {
+		recorded, err := s.Recorded(t.Context(), want.RequestKey())
+		require.NoError(t, err)
+		require.Equal(t, want, recorded)
+		again := allow(researcher)
+		again.Caller, again.UID = want.Caller, want.UID
+		recorded, err = s.Record(t.Context(), again)
+		require.NoError(t, err)
+		require.Equal(t, want.ID, recorded.ID, "what was answered stays the answer")
+	}
+	other := allow(researcher)
+	other.Caller, other.UID = "another registry", named.UID
+	_, err = s.Recorded(t.Context(), other.RequestKey())
+	require.ErrorIs(t, err, admission.ErrNotRecorded)
+	recorded, err := s.Record(t.Context(), other)
+	require.NoError(t, err)
+	require.Equal(t, other.ID, recorded.ID)
+	require.Equal(t, []string{"uid 1", "uid 1", "uid 4"}, texts(t, s, `select uid from request_uids order by uid`))
+
+	_, err = provider(t, s).DownTo(t.Context(), 7)
+	require.NoError(t, err)
+	require.Equal(t, []string{named.ID.String(), unnamed.ID.String()}, texts(t, s, `select decision_id from request_uids order by uid`))
+	require.NoError(t, s.Migrate(t.Context()))
+	recorded, err = s.Recorded(t.Context(), named.RequestKey())
+	require.NoError(t, err)
+	require.Equal(t, named, recorded)
 }
 
 func provider(t *testing.T, s *sqlite.Store) *goose.Provider {

@@ -78,6 +78,15 @@ func decision(t require.TestingT, workspace uuid.UUID, verdict admission.Verdict
 	}
 }
 
+// key is that of decision's caller.
+func key(uid string) admission.RequestKey { return admission.RequestKey{Caller: "registry", UID: uid} }
+
+// of makes d a decision of another caller.
+func of(caller string, d admission.Decision) admission.Decision {
+	d.Caller = caller
+	return d
+}
+
 func withUID(d admission.Decision, uid, body string) admission.Decision {
 	d.UID, d.Digest = uid, sha256.Sum256([]byte(body))
 	return d

@@ -42,14 +42,14 @@ var decisionsTests = map[string]func(*testing.T, Harness){
 	"an error claims no uid: the same request is decided when it comes again": func(t *testing.T, h Harness) {
 		first, last := failed(t, "uid-1"), failed(t, "uid-1")
 		mustRecord(t, h.Store(), first)
-		_, err := h.Store().Recorded(t.Context(), "uid-1")
+		_, err := h.Store().Recorded(t.Context(), key("uid-1"))
 		require.ErrorIs(t, err, admission.ErrNotRecorded)
 		answered := withUID(decision(t, first.WorkspaceID, allowed()), "uid-1", "body")
 
 		recorded, err := h.Store().Record(t.Context(), answered)
 		require.NoError(t, err)
 		mustRecord(t, h.Store(), last)
-		again, err := h.Store().Recorded(t.Context(), "uid-1")
+		again, err := h.Store().Recorded(t.Context(), key("uid-1"))
 		require.NoError(t, err)
 
 		require.Equal(t, answered.ID, recorded.ID)

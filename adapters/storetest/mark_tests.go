@@ -224,6 +224,6 @@ func requireNothing(t testing.TB, h Harness, d admission.Decision, before Row) {
 	t.Helper()
 	requireNoEffects(t, h, d.WorkspaceID, before)
 	require.Empty(t, h.Decisions(t, d.WorkspaceID))
-	_, err := h.Store().Recorded(t.Context(), d.UID)
+	_, err := h.Store().Recorded(t.Context(), d.RequestKey())
 	require.ErrorIs(t, err, admission.ErrNotRecorded)
 }

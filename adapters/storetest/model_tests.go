@@ -15,7 +15,7 @@ import (
 var modelTests = map[string]func(*testing.T, Harness){
 	"any sequence of requests and changes leaves what a small model says": func(t *testing.T, h Harness) {
 		rapid.Check(t, func(rt *rapid.T) {
-			m := &machine{t: t, h: h, id: uuid.New(), uids: make(map[string]admission.Decision)}
+			m := &machine{t: t, h: h, id: uuid.New(), answered: make(map[admission.RequestKey]admission.Decision)}
 			h.PutWorkspace(t, m.id, platform(ordinary))
 			m.status = "provisioning"
 			rt.Repeat(map[string]func(*rapid.T){
@@ -34,18 +34,19 @@ type machine struct {
 	status, lastError string
 	hasModel          bool
 	decisions, events int
-	uids              map[string]admission.Decision
+	answered          map[admission.RequestKey]admission.Decision
 }
 
 func (m *machine) register(rt *rapid.T) {
 	d := decision(rt, m.id, allowed())
 	if n := rapid.IntRange(0, 3).Draw(rt, "uid, 0 for none"); n > 0 {
-		d = withUID(d, fmt.Sprintf("%s-%d", m.id, n), "body")
+		caller := rapid.SampledFrom([]string{"registry", "another registry"}).Draw(rt, "caller")
+		d = withUID(of(caller, d), fmt.Sprintf("%s-%d", m.id, n), "body")
 	}
 	got, err := m.ask(rt, d)
 	require.NoError(rt, err)
 
-	if before, repeated := m.uids[d.UID]; repeated {
+	if before, repeated := m.answered[d.RequestKey()]; repeated {
 		require.Equal(rt, before.ID, got.ID)
 		require.Equal(rt, before.MarkedFailed, got.MarkedFailed)
 		return
@@ -59,7 +60,7 @@ func (m *machine) register(rt *rapid.T) {
 		m.events++
 	}
 	if d.UID != "" {
-		m.uids[d.UID] = got
+		m.answered[d.RequestKey()] = got
 	}
 }
 

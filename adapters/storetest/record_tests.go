@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/go-json-experiment/json"
@@ -19,7 +20,7 @@ var recordTests = map[string]func(*testing.T, Harness){
 
 		recorded, err := h.Store().Record(t.Context(), d)
 		require.NoError(t, err)
-		again, err := h.Store().Recorded(t.Context(), "uid-1")
+		again, err := h.Store().Recorded(t.Context(), key("uid-1"))
 		require.NoError(t, err)
 
 		requireSame(t, d, recorded)
@@ -34,7 +35,7 @@ var recordTests = map[string]func(*testing.T, Harness){
 
 		_, err := h.Store().Record(t.Context(), d)
 		require.NoError(t, err)
-		again, err := h.Store().Recorded(t.Context(), d.UID)
+		again, err := h.Store().Recorded(t.Context(), d.RequestKey())
 		require.NoError(t, err)
 
 		requireSame(t, d, again)
@@ -44,14 +45,14 @@ var recordTests = map[string]func(*testing.T, Harness){
 		h.PutWorkspace(t, id, platform())
 
 		recorded := mustRegister(t, h.Store(), withUID(decision(t, id, allowed()), "uid-1", "body"))
-		again, err := h.Store().Recorded(t.Context(), "uid-1")
+		again, err := h.Store().Recorded(t.Context(), key("uid-1"))
 		require.NoError(t, err)
 
 		require.True(t, recorded.MarkedFailed)
 		requireSame(t, recorded, again)
 	},
 	"a uid that was never recorded is ErrNotRecorded": func(t *testing.T, h Harness) {
-		_, err := h.Store().Recorded(t.Context(), "never")
+		_, err := h.Store().Recorded(t.Context(), key("never"))
 
 		require.ErrorIs(t, err, admission.ErrNotRecorded)
 	},
@@ -63,7 +64,7 @@ var recordTests = map[string]func(*testing.T, Harness){
 		}
 
 		require.Len(t, h.Decisions(t, id), 3)
-		_, err := h.Store().Recorded(t.Context(), "")
+		_, err := h.Store().Recorded(t.Context(), key(""))
 		require.ErrorIs(t, err, admission.ErrNotRecorded)
 	},
 	"every one of many concurrent records is there": func(t *testing.T, h Harness) {
@@ -103,7 +104,7 @@ var recordTests = map[string]func(*testing.T, Harness){
 
 		require.ErrorIs(t, err, context.Canceled)
 		require.Empty(t, h.Decisions(t, d.WorkspaceID))
-		_, err = h.Store().Recorded(t.Context(), "uid-1")
+		_, err = h.Store().Recorded(t.Context(), key("uid-1"))
 		require.ErrorIs(t, err, admission.ErrNotRecorded)
 	},
 	"the message of an event is the registry's": func(t *testing.T, h Harness) {
@@ -215,6 +216,64 @@ var uidTests = map[string]func(*testing.T, Harness){
 			}
 			requireEvents(t, h, id, events)
 			require.Equal(t, answers[0].MarkedFailed, h.Row(t, id).Status == "failed")
+		}
+	},
+	"a uid belongs to its caller": func(t *testing.T, h Harness) {
+		var first []admission.Decision
+		for _, caller := range []string{"registry", "another registry", ""} {
+			d := withUID(of(caller, decision(t, uuid.New(), allowed())), "1", "body of "+caller)
+			recorded, err := h.Store().Record(t.Context(), d)
+			require.NoError(t, err)
+			require.Equal(t, d.ID, recorded.ID, "no other caller's answer")
+			first = append(first, d)
+		}
+		for _, d := range first {
+			recorded, err := h.Store().Recorded(t.Context(), d.RequestKey())
+			require.NoError(t, err)
+			requireSame(t, d, recorded)
+			again, err := h.Store().Record(t.Context(), withUID(of(d.Caller, decision(t, uuid.New(), allowed())), "1", "another body"))
+			require.NoError(t, err)
+			requireSame(t, d, again)
+		}
+		_, err := h.Store().Recorded(t.Context(), admission.RequestKey{Caller: "Registry", UID: "1"})
+		require.ErrorIs(t, err, admission.ErrNotRecorded)
+		require.ElementsMatch(t, []uuid.UUID{first[0].ID, first[1].ID, first[2].ID}, ids(list(t, h.Store(), admission.DecisionFilter{UID: "1"}, true, 10)))
+	},
+	"callers that claim the same uid at once are each decided once": func(t *testing.T, h Harness) {
+		const callers, each = 3, 20
+		stores := []Store{h.Store(), h.AnotherStore(t)}
+		workspaces := make([]uuid.UUID, callers)
+		seen := make([]admission.Facts, callers)
+		for c := range callers {
+			workspaces[c] = uuid.New()
+			h.PutWorkspace(t, workspaces[c], platform(ordinary))
+			seen[c] = facts(t, h.Store(), workspaces[c])
+		}
+		var turn atomic.Int64
+
+		answers := concurrently(t, callers*each, func() (admission.Decision, error) {
+			n := int(turn.Add(1)) - 1
+			c := n % callers
+			d := withUID(of(fmt.Sprint("caller ", c), decision(t, workspaces[c], denied(modelMissing))), "1", "body")
+			store := stores[n/callers%2]
+			if c == 0 {
+				return store.Record(t.Context(), d)
+			}
+			marked, err := store.RecordAndMark(t.Context(), d, seen[c], (&judgement{of: d}).judge)
+			return marked.Decision, err
+		})
+
+		decided := make(map[string]uuid.UUID)
+		for _, answer := range answers {
+			if before, known := decided[answer.Caller]; known {
+				require.Equal(t, before, answer.ID)
+			}
+			decided[answer.Caller] = answer.ID
+		}
+		require.Len(t, decided, callers)
+		for c, workspace := range workspaces {
+			require.Len(t, h.Decisions(t, workspace), 1)
+			requireEvents(t, h, workspace, min(c, 1))
 		}
 	},
 	"a repeated mark acts no second time": func(t *testing.T, h Harness) {

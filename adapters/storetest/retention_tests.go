@@ -37,7 +37,7 @@ var retentionTests = map[string]func(*testing.T, Harness){
 			require.EqualValues(t, 4, pruned.Decisions)
 		}
 		for _, age := range []time.Duration{29 * day, time.Hour} {
-			again, err := h.Store().Recorded(t.Context(), fmt.Sprintf("uid-%s", age))
+			again, err := h.Store().Recorded(t.Context(), key(fmt.Sprintf("uid-%s", age)))
 			require.NoError(t, err)
 			require.Contains(t, kept, again.ID)
 		}
@@ -47,7 +47,7 @@ var retentionTests = map[string]func(*testing.T, Harness){
 		now := time.Now().UTC().Truncate(time.Microsecond)
 		mustRecord(t, h.Store(), at(t, withUID(decision(t, uuid.New(), allowed()), "uid-1", "body"), now.Add(-40*day)))
 		prune(t, h.Store(), now, now.Add(-30*day))
-		_, err := h.Store().Recorded(t.Context(), "uid-1")
+		_, err := h.Store().Recorded(t.Context(), key("uid-1"))
 		require.ErrorIs(t, err, admission.ErrNotRecorded)
 		d := withUID(decision(t, uuid.New(), allowed()), "uid-1", "another body")
 
@@ -55,6 +55,21 @@ var retentionTests = map[string]func(*testing.T, Harness){
 
 		require.NoError(t, err)
 		require.Equal(t, d.ID, recorded.ID)
+	},
+	"the uid of one caller goes, and the same of another stays": func(t *testing.T, h Harness) {
+		now := time.Now().UTC().Truncate(time.Microsecond)
+		old := at(t, withUID(of("old", decision(t, uuid.New(), allowed())), "1", "body"), now.Add(-40*day))
+		recent := at(t, withUID(of("recent", decision(t, uuid.New(), allowed())), "1", "body"), now.Add(-time.Hour))
+		mustRecord(t, h.Store(), recent)
+		mustRecord(t, h.Store(), old)
+
+		require.EqualValues(t, 1, prune(t, h.Store(), now, now.Add(-30*day)).UIDs)
+
+		_, err := h.Store().Recorded(t.Context(), old.RequestKey())
+		require.ErrorIs(t, err, admission.ErrNotRecorded)
+		recorded, err := h.Store().Recorded(t.Context(), recent.RequestKey())
+		require.NoError(t, err)
+		requireSame(t, recent, recorded)
 	},
 	"the ledger of events outlives the decisions": func(t *testing.T, h Harness) {
 		now := time.Now().UTC().Truncate(time.Microsecond)
@@ -75,7 +90,7 @@ var retentionTests = map[string]func(*testing.T, Harness){
 
 		require.Equal(t, admission.Pruned{}, prune(t, h.Store(), now, time.Time{}))
 
-		_, err := h.Store().Recorded(t.Context(), "uid-1")
+		_, err := h.Store().Recorded(t.Context(), key("uid-1"))
 		require.NoError(t, err)
 	},
 	"replicas that prune at once delete everything once": func(t *testing.T, h Harness) {

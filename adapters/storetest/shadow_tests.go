@@ -170,7 +170,7 @@ var shadowTests = map[string]func(*testing.T, Harness){
 		d := withUID(decision(t, id, admission.NewVerdict([]admission.Violation{audited}, revision)), "uid-declared", "body")
 		mustRecord(t, h.Store(), d)
 
-		recorded, err := h.Store().Recorded(t.Context(), "uid-declared")
+		recorded, err := h.Store().Recorded(t.Context(), key("uid-declared"))
 
 		require.NoError(t, err)
 		requireSame(t, d, recorded)

@@ -33,6 +33,13 @@ type Decision struct {
 	Timings      Timings
 }
 
+// RequestKey is what a request that comes again is recognised by. A uid belongs to the caller that gave it: another
+// caller's of the same spelling is another request.
+type RequestKey struct{ Caller, UID string }
+
+// RequestKey has no uid where the request had none.
+func (d *Decision) RequestKey() RequestKey { return RequestKey{Caller: d.Caller, UID: d.UID} }
+
 // Timings are the stages before the record is written.
 type Timings struct {
 	Facts  time.Duration `json:"facts"`

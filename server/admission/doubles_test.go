@@ -75,7 +75,7 @@ func (f *failures) Failed(failed admission.FailedReview) {
 	*f = append(*f, d)
 }
 
-// ledger keeps decisions by uid and id. row is what it finds under the lock, seen's own facts if nil.
+// ledger keeps decisions by their request and id. row is what it finds under the lock, seen's own facts if nil.
 type ledger struct {
 	journal   *journal
 	mu        sync.Mutex
@@ -84,13 +84,13 @@ type ledger struct {
 	before    func(ctx context.Context, call string) error // fails or waits, before anything is written
 }
 
-func (l *ledger) Recorded(ctx context.Context, uid string) (admission.Decision, error) {
-	l.journal.log("recorded %s", uid)
+func (l *ledger) Recorded(ctx context.Context, of admission.RequestKey) (admission.Decision, error) {
+	l.journal.log("recorded %s", of.UID)
 	err := l.enter(ctx, "recorded")
 	if err != nil {
 		return admission.Decision{}, err
 	}
-	return l.find(uid)
+	return l.find(of)
 }
 
 func (l *ledger) Record(ctx context.Context, d admission.Decision) (admission.Decision, error) {
@@ -138,11 +138,11 @@ func (l *ledger) enter(ctx context.Context, call string) error {
 	return ctx.Err()
 }
 
-func (l *ledger) find(uid string) (admission.Decision, error) {
+func (l *ledger) find(of admission.RequestKey) (admission.Decision, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, d := range l.decisions {
-		if d.UID == uid {
+		if d.RequestKey() == of {
 			return d, nil
 		}
 	}
@@ -151,7 +151,7 @@ func (l *ledger) find(uid string) (admission.Decision, error) {
 
 func (l *ledger) keep(d admission.Decision) (admission.Decision, error) {
 	if d.UID != "" {
-		prior, err := l.find(d.UID)
+		prior, err := l.find(d.RequestKey())
 		if err == nil {
 			return prior, nil
 		}

@@ -30,14 +30,14 @@ type Ruleset interface {
 	Mask(ctx context.Context, d Decision, in Input) (RecordedInput, error)
 }
 
-// ErrNotRecorded says that no decision carries a uid.
+// ErrNotRecorded says that no decision carries a uid of a caller.
 var ErrNotRecorded = errors.New("no decision is recorded under this uid")
 
-// Ledger keeps decisions. What it has returned is durable. Where a decision with the same uid is there
+// Ledger keeps decisions. What it has returned is durable. Where a decision with the same RequestKey is there
 // already, both writers write nothing and return that one.
 type Ledger interface {
-	// Recorded gives the decision of a uid, or ErrNotRecorded.
-	Recorded(ctx context.Context, uid string) (Decision, error)
+	// Recorded gives the decision of a caller's uid, or ErrNotRecorded.
+	Recorded(ctx context.Context, of RequestKey) (Decision, error)
 	// Record writes a decision that has no effect on the workspace.
 	Record(ctx context.Context, d Decision) (Decision, error)
 	// RecordAndMark locks the workspace's row, reads the facts again, decides again if they are not those of
@@ -198,7 +198,7 @@ func (r *run) dry() bool { return r.review.DryRun || r.gate.DryRun }
 // recorded answers a uid that was decided before.
 func (r *run) recorded(ctx context.Context) (Decision, error) {
 	defer r.time(StageLedger)()
-	decision, err := r.gate.Ledger.Recorded(ctx, r.review.UID)
+	decision, err := r.gate.Ledger.Recorded(ctx, r.review.RequestKey())
 	if errors.Is(err, ErrNotRecorded) {
 		return Decision{}, err
 	}
@@ -210,7 +210,7 @@ func (r *run) recorded(ctx context.Context) (Decision, error) {
 
 // repeat gives the recorded answer of this review's uid, if it is an answer to the same body.
 func (r *run) repeat(recorded Decision) (Decision, error) {
-	if recorded.Digest != r.review.Digest() {
+	if !r.review.HasDigest(recorded.Digest) {
 		return Decision{}, &Error{Code: CodeUIDConflict, Detail: "this uid was decided with another body"}
 	}
 	r.outcome.Repeated = true

@@ -2,6 +2,7 @@ package admission_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"sync"
@@ -9,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/semaphore"
@@ -224,6 +226,53 @@ func TestTheSameUIDGetsTheRecordedAnswer(t *testing.T) {
 	third, err := f.review(t.Context(), t, review(t, named("r-2")))
 	require.Nil(t, err)
 	require.True(t, third.Verdict.Allowed())
+}
+
+func TestTheSameBodyInAnotherSpellingGetsTheRecordedAnswer(t *testing.T) {
+	f := newFixture(t)
+	first, err := f.review(t.Context(), t, review(t, `{"uid": "r-1", "workspace": `+withID(`"url": "https://a.example", "tier": 1`)+`}`))
+	require.Nil(t, err)
+	for _, workspace := range []string{
+		`{"tier": 1, "url": "https://a.example", "id": "` + workspaceID + `"}`,
+		withID(`"url": "https://a.example", "tier": 1.0`),
+		withID(`"\u0075rl": "https:\/\/\u0061.example", "tier": 10e-1`),
+	} {
+		again, err := f.review(t.Context(), t, review(t, `{"workspace": `+workspace+`, "uid": "r-1"}`))
+		require.Nil(t, err, workspace)
+		require.Equal(t, first, again)
+	}
+	_, err = f.review(t.Context(), t, review(t, `{"uid": "r-1", "workspace": `+withID(`"url": "https://a.example", "tier": 2`)+`}`))
+	require.NotNil(t, err)
+	require.Equal(t, admission.CodeUIDConflict, err.Code)
+}
+
+// A uid that was answered before the upgrade is answered after it: its digest was made by the version before.
+func TestAnAnswerOfTheVersionBeforeIsRecognised(t *testing.T) {
+	f := newFixture(t)
+	workspace := withID(`"url":"https://a.example"`)
+	compact := jsontext.Value(workspace)
+	require.NoError(t, compact.Compact())
+	before := admission.Decision{
+		ID: uuid.New(), UID: "r-1", Digest: sha256.Sum256(fmt.Appendf(nil, "8:register5:token%d:%s", len(compact), compact)),
+	}
+	f.ledger.decisions = append(f.ledger.decisions, before)
+	again, err := f.review(t.Context(), t, review(t, `{"uid": "r-1", "workspace": `+workspace+`}`))
+	require.Nil(t, err)
+	require.Equal(t, before.ID, again.ID)
+}
+
+func TestAUIDOfAnotherCallerIsAnotherRequest(t *testing.T) {
+	f := newFixture(t)
+	one, other := review(t, named("1")), review(t, `{"uid": "1", "workspace": `+withID("")+`}`)
+	one.Caller, other.Caller = "eu", "us"
+	first, err := f.review(t.Context(), t, one)
+	require.Nil(t, err)
+	second, err := f.review(t.Context(), t, other)
+	require.Nil(t, err)
+	require.NotEqual(t, first.ID, second.ID)
+	again, err := f.review(t.Context(), t, one)
+	require.Nil(t, err)
+	require.Equal(t, first, again)
 }
 
 func TestTheSameUIDWithAnotherBodyIsAConflict(t *testing.T) {

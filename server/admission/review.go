@@ -2,7 +2,6 @@ package admission
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"fmt"
 	"unicode/utf8"
 
@@ -44,6 +43,9 @@ type Review struct {
 	URL         URL
 	Kind        string // the kind as sent, or "" if it is no string
 }
+
+// RequestKey is that of the decision of r.
+func (r Review) RequestKey() RequestKey { return RequestKey{Caller: r.Caller, UID: r.UID} }
 
 type envelope struct {
 	UID         string         `json:"uid"`
@@ -142,21 +144,6 @@ func (e envelope) review(hook string) (Review, error) {
 		Hook: hook, UID: e.UID, DryRun: e.DryRun, CallerProof: proof,
 		WorkspaceID: id, Workspace: e.Workspace, URL: ParseURL(known.url), Kind: known.kind,
 	}, nil
-}
-
-// Digest identifies the body of a review: two requests with one uid and one digest are the same request
-// sent twice. White space does not count.
-func (r Review) Digest() [sha256.Size]byte {
-	workspace := r.Workspace.Clone()
-	if workspace.Compact() != nil {
-		workspace = r.Workspace
-	}
-	hash := sha256.New()
-	for _, part := range [][]byte{[]byte(r.Hook), []byte(r.CallerProof), workspace} {
-		_, _ = fmt.Fprintf(hash, "%d:", len(part))
-		_, _ = hash.Write(part)
-	}
-	return [sha256.Size]byte(hash.Sum(nil))
 }
 
 // stringOf gives the text of a JSON string that has been read before, "" for any other value.

@@ -3,11 +3,9 @@ package admission_test
 import (
 	"bytes"
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 
-	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"gatehouse/server/admission"
@@ -325,46 +323,4 @@ func TestARawPayloadIsTheWorkspace(t *testing.T) {
 	}
 	_, err = admission.DecodePayload("register", []byte(body), "", admission.DefaultMaxDepth)
 	malformed(t, err)
-}
-
-func TestADigestIsOfTheBody(t *testing.T) {
-	base := review(t, `{"workspace": `+withID(`"tier": 1, "agent_card": {"a": [1, 2]}`)+`}`)
-	same := map[string]string{
-		"white space": "{\n\"workspace\" :\t" + `{"id":"` + workspaceID + `","tier":1,"agent_card":{"a":[1,2]} } }`,
-		"a dry run":   `{"dry_run": true, "workspace": ` + withID(`"tier": 1, "agent_card": {"a": [1, 2]}`) + `}`,
-		"a uid":       `{"uid": "r", "workspace": ` + withID(`"tier": 1, "agent_card": {"a": [1, 2]}`) + `}`,
-		"the default": `{"caller_proof": "token", "workspace": ` + withID(`"tier": 1, "agent_card": {"a": [1, 2]}`) + `}`,
-	}
-	for name, body := range same {
-		require.Equal(t, base.Digest(), review(t, body).Digest(), name)
-	}
-
-	digests := [][32]byte{base.Digest()}
-	for _, body := range []string{
-		`{"caller_proof": "bootstrap", "workspace": ` + withID(`"tier": 1, "agent_card": {"a": [1, 2]}`) + `}`,
-		envelope(withID(`"tier": 2, "agent_card": {"a": [1, 2]}`)),
-		envelope(withID(`"tier": 1, "agent_card": {"a": [1, 2]}, "kind": "platform"`)),
-		envelope(withID(`"tier": 1, "agent_card": {"a": [12]}`)),
-		envelope(withID(`"tier": 1, "agent_card": {"a": ["1 ", 2]}`)),
-		envelope(withID(`"tier": 1, "agent_card": {"a": ["1", 2]}`)),
-		envelope(withID(`"tier": 1`)),
-	} {
-		digests = append(digests, review(t, body).Digest())
-	}
-	heartbeat := base
-	heartbeat.Hook = "heartbeat"
-	digests = append(digests, heartbeat.Digest())
-
-	for i, digest := range digests {
-		require.False(t, slices.Contains(digests[i+1:], digest), i)
-	}
-	require.NotEqual(t, base.Digest(), [32]byte{})
-	require.Equal(t, uuid.MustParse(workspaceID), base.WorkspaceID)
-}
-
-func TestTheDigestLeavesTheWorkspaceAsItWasSent(t *testing.T) {
-	one := review(t, envelope(withID(`"tier":  1`)))
-	before := string(one.Workspace)
-	one.Digest()
-	require.Equal(t, before, string(one.Workspace))
 }

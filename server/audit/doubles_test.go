@@ -144,10 +144,10 @@ func (m *memory) Facts(_ context.Context, workspaceID uuid.UUID) (admission.Fact
 	return admission.NewFacts(false, nil, nil, nil)
 }
 
-func (m *memory) Recorded(_ context.Context, uid string) (admission.Decision, error) {
+func (m *memory) Recorded(_ context.Context, of admission.RequestKey) (admission.Decision, error) {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
-	d, found := m.ledger[uid]
+	d, found := m.ledger[of.UID]
 	if !found {
 		return admission.Decision{}, admission.ErrNotRecorded
 	}
