@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"strconv"
 
 	"gatehouse/server/admission"
 )
@@ -56,22 +55,8 @@ func (s *Server) announcements(w http.ResponseWriter, r *http.Request) error {
 
 func announcementFilter(r *http.Request) (AnnouncementFilter, error) {
 	query := r.URL.Query()
-	for name := range query {
-		switch name {
-		case "sink", "state", "cursor", "limit":
-		default:
-			return AnnouncementFilter{}, admission.Malformed("the query takes sink, state, cursor and limit")
-		}
-	}
-	filter := AnnouncementFilter{
-		Sink: query.Get("sink"), State: query.Get("state"), Cursor: query.Get("cursor"), Limit: defaultPage,
-	}
-	if text := query.Get("limit"); text != "" {
-		limit, err := strconv.Atoi(text)
-		if err != nil || limit < 1 || limit > MaxPage {
-			return AnnouncementFilter{}, admission.Malformed("limit is not a number from 1 to " + strconv.Itoa(MaxPage))
-		}
-		filter.Limit = limit
-	}
-	return filter, nil
+	limit, err := pageLimit(query)
+	return AnnouncementFilter{
+		Sink: query.Get("sink"), State: query.Get("state"), Cursor: query.Get("cursor"), Limit: limit,
+	}, err
 }

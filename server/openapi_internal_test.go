@@ -4,18 +4,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"net/http"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
-	"github.com/go-chi/chi/v5"
 	"github.com/stretchr/testify/require"
 
 	"gatehouse/server/admission"
-	"gatehouse/server/replay"
 )
 
 // document is what these tests look at of the OpenAPI document; openapi_test.go looks at its schemas.
@@ -125,17 +122,8 @@ func (d document) response(t *testing.T, r documentedResponse) documentedRespons
 }
 
 func TestTheDocumentHasEveryRouteAndNoOther(t *testing.T) {
-	s := New(Options{
-		Metrics: http.NotFoundHandler(), MaxInFlight: 1, Events: struct{ Source[admission.Event] }{}, // every route there can be
-		Decisions: struct{ DecisionReader }{}, DecisionStream: struct{ Source[admission.Decision] }{},
-		Audits: struct{ AuditReader }{}, Replays: ReplayOptions{Records: struct{ replay.Source }{}},
-	})
 	var served []string
-	err := chi.Walk(s.routes.(chi.Routes), func(method, route string, _ http.Handler, _ ...func(http.Handler) http.Handler) error {
-		served = append(served, method+" "+route)
-		return nil
-	})
-	require.NoError(t, err)
+	eachRoute(t, everyRoute(), func(method, route string) { served = append(served, method+" "+route) })
 	require.ElementsMatch(t, served, slices.Collect(maps.Keys(readDocument(t).operations(t))))
 }
 

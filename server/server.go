@@ -104,13 +104,15 @@ func (s *Server) router() http.Handler {
 	r.NotFound(s.problems(noSuchPath))
 	r.MethodNotAllowed(s.problems(noSuchMethod(r)))
 
-	r.Get("/healthz", s.healthz)
-	r.Get("/readyz", s.problems(s.readyz))
-	r.Method(http.MethodGet, "/metrics", s.options.Metrics)
-	r.Get("/openapi.json", s.serveOpenAPI)
-
 	r.Group(func(r chi.Router) {
-		r.Use(s.authenticate(s.writeProblem, RoleRegistry), s.deadline, s.rateLimited(s.writeProblem), s.bounded(s.writeProblem))
+		r.Use(s.queried(s.writeProblem))
+		r.Get("/healthz", s.healthz)
+		r.Get("/readyz", s.problems(s.readyz))
+		r.Method(http.MethodGet, "/metrics", s.options.Metrics)
+		r.Get("/openapi.json", s.serveOpenAPI)
+	})
+	r.Group(func(r chi.Router) {
+		r.Use(s.authenticate(s.writeProblem, RoleRegistry), s.queried(s.writeProblem), s.deadline, s.rateLimited(s.writeProblem), s.bounded(s.writeProblem))
 		r.Post("/v1/admission/{hook}", s.problems(s.review))
 		r.Post("/v1/admission/{hook}/batch", s.problems(s.reviewBatch))
 		r.Put("/v1/workspaces/{id}", s.problems(s.putWorkspace))
@@ -119,11 +121,11 @@ func (s *Server) router() http.Handler {
 		r.Delete("/v1/workspaces/{id}/secrets/{key}", s.problems(s.deleteSecretKey))
 	})
 	r.Group(func(r chi.Router) {
-		r.Use(s.recovered(s.writeRelayError), s.authenticate(s.writeRelayError, RoleRegistry), s.deadline, s.rateLimited(s.writeRelayError), s.bounded(s.writeRelayError))
+		r.Use(s.recovered(s.writeRelayError), s.authenticate(s.writeRelayError, RoleRegistry), s.queried(s.writeRelayError), s.deadline, s.rateLimited(s.writeRelayError), s.bounded(s.writeRelayError))
 		r.Post("/registry/register", s.relay)
 	})
 	r.Group(func(r chi.Router) {
-		r.Use(s.authenticate(s.writeProblem, RoleRegistry, RoleAuthor, RoleViewer), s.deadline)
+		r.Use(s.authenticate(s.writeProblem, RoleRegistry, RoleAuthor, RoleViewer), s.queried(s.writeProblem), s.deadline)
 		r.Get("/v1/policies", s.problems(s.policies))
 		r.Get("/v1/policies/shadow", s.problems(s.shadow))
 		r.Get("/v1/announcements", s.problems(s.announcements))
@@ -138,12 +140,12 @@ func (s *Server) router() http.Handler {
 		}
 	})
 	r.Group(func(r chi.Router) {
-		r.Use(s.authenticate(s.writeProblem, RoleRegistry, RoleAuthor), s.deadline, s.rateLimited(s.writeProblem), s.bounded(s.writeProblem))
+		r.Use(s.authenticate(s.writeProblem, RoleRegistry, RoleAuthor), s.queried(s.writeProblem), s.deadline, s.rateLimited(s.writeProblem), s.bounded(s.writeProblem))
 		r.Post("/v1/evaluate", s.problems(s.evaluate))
 		r.Post("/v1/evaluate/batch", s.problems(s.evaluateBatch))
 	})
 	r.Group(func(r chi.Router) {
-		r.Use(s.authenticate(s.writeProblem, RoleAuthor), s.deadline)
+		r.Use(s.authenticate(s.writeProblem, RoleAuthor), s.queried(s.writeProblem), s.deadline)
 		r.Post("/v1/policies/promote", s.problems(s.promote))
 		if s.options.Replays.Records != nil {
 			r.Post("/v1/replays", s.problems(s.startReplay))
@@ -152,7 +154,7 @@ func (s *Server) router() http.Handler {
 			r.Delete("/v1/replays/{id}", s.problems(s.cancelReplay))
 		}
 	})
-	streaming := r.With(s.authenticate(s.writeProblem, RoleRegistry, RoleAuthor, RoleViewer))
+	streaming := r.With(s.authenticate(s.writeProblem, RoleRegistry, RoleAuthor, RoleViewer), s.queried(s.writeProblem))
 	if s.options.Events != nil {
 		streaming.Get("/v1/events/stream", s.problems(s.streamEvents))
 	}

@@ -48,11 +48,11 @@ const (
 // shadow serves GET /v1/policies/shadow?examples=.
 func (s *Server) shadow(w http.ResponseWriter, r *http.Request) error {
 	examples := defaultExamples
-	for name, values := range r.URL.Query() {
+	if text := r.URL.Query().Get("examples"); text != "" {
 		var err error
-		examples, err = strconv.Atoi(values[0])
-		if name != "examples" || err != nil || examples < 0 || examples > maxExamples {
-			return admission.Malformed("the query takes examples, a number from 0 to " + strconv.Itoa(maxExamples))
+		examples, err = strconv.Atoi(text)
+		if err != nil || examples < 0 || examples > maxExamples {
+			return admission.Malformed("examples is not a number from 0 to " + strconv.Itoa(maxExamples))
 		}
 	}
 	if s.options.Shadow == nil {
