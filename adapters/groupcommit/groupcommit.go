@@ -32,6 +32,9 @@ type Options struct {
 	// Overtake is how long a flush may take until the next one begins beside it. Zero means that they do not wait for
 	// each other, which splits the same load into more and smaller batches.
 	Overtake time.Duration
+	// Hopeless says that the error of a flush is of the store and not of an item: then no item is tried alone. A store
+	// that is full or locked would otherwise be asked once more for each of them. Nil takes no error for hopeless.
+	Hopeless func(error) bool
 }
 
 const defaultMaxBatch = 256
@@ -42,6 +45,7 @@ type Group[T, R any] struct {
 	flush    Flush[T, R]
 	maxBatch int
 	overtake time.Duration
+	hopeless func(error) bool
 	flushers sync.WaitGroup
 
 	mu     sync.Mutex
@@ -65,8 +69,11 @@ type result[R any] struct {
 
 // New starts the flushers of a Group.
 func New[T, R any](options Options, flush Flush[T, R]) *Group[T, R] {
-	g := &Group[T, R]{flush: flush, maxBatch: options.MaxBatch, overtake: options.Overtake}
+	g := &Group[T, R]{flush: flush, maxBatch: options.MaxBatch, overtake: options.Overtake, hopeless: options.Hopeless}
 	g.work = sync.NewCond(&g.mu)
+	if g.hopeless == nil {
+		g.hopeless = func(error) bool { return false }
+	}
 	if g.maxBatch <= 0 {
 		g.maxBatch = defaultMaxBatch
 	}
@@ -204,13 +211,14 @@ func (g *Group[T, R]) next() ([]*entry[T, R], bool) {
 }
 
 // write flushes a batch. If that fails, each item is tried alone, so that one record that cannot be written
-// does not fail its neighbours. One that was alone is not tried again: whatever became of it, its caller gets the error.
+// does not fail its neighbours, unless the error is hopeless. One that was alone is not tried again: whatever became of
+// it, its caller gets the error.
 func (g *Group[T, R]) write(batch []*entry[T, R]) {
 	if len(batch) == 0 {
 		return
 	}
 	values, err := g.attempt(batch)
-	if err != nil && len(batch) > 1 {
+	if err != nil && len(batch) > 1 && !g.hopeless(err) {
 		for i := range batch {
 			g.write(batch[i : i+1])
 		}

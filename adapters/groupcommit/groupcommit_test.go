@@ -224,6 +224,31 @@ func TestOnePoisonedItemDoesNotFailItsNeighbours(t *testing.T) {
 	})
 }
 
+func TestHopelessErrorIsEverybodysAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &recorder{started: make(chan struct{}, 100), hold: make(chan struct{}), poison: 3}
+		g := groupcommit.New(groupcommit.Options{Hopeless: func(err error) bool { return errors.Is(err, errPoison) }}, r.flush)
+		defer g.Close()
+
+		var callers sync.WaitGroup
+		ask := func(n int) {
+			callers.Go(func() {
+				_, err := g.Do(t.Context(), n)
+				assert.Equal(t, n == 1, err == nil, n)
+			})
+			synctest.Wait()
+		}
+		for n := 1; n <= 5; n++ {
+			ask(n)
+		}
+		close(r.hold)
+		callers.Wait()
+
+		require.Equal(t, []int{1}, r.written())
+		require.Len(t, r.started, 2, "1 alone, and then the others once")
+	})
+}
+
 func TestAFlushThatGivesTooFewResultsIsAnError(t *testing.T) {
 	g := groupcommit.New(groupcommit.Options{}, func(context.Context, []int) ([]int, error) { return nil, nil })
 	defer g.Close()
