@@ -39,6 +39,7 @@ var statuses = map[admission.Code]int{
 	admission.CodePolicyError:          http.StatusInternalServerError,
 	admission.CodeRecordFailed:         http.StatusInternalServerError,
 	admission.CodeInternal:             http.StatusInternalServerError,
+	admission.CodeLedgerUnavailable:    http.StatusServiceUnavailable,
 	admission.CodeNotReady:             http.StatusServiceUnavailable,
 	admission.CodeOverloaded:           http.StatusServiceUnavailable,
 	admission.CodeDeadlineExceeded:     http.StatusGatewayTimeout,
@@ -89,7 +90,7 @@ func setErrorHeaders(header http.Header, code admission.Code) {
 	switch code {
 	case admission.CodeUnauthenticated:
 		header.Set("WWW-Authenticate", `Bearer realm="gatehouse"`)
-	case admission.CodeNotReady, admission.CodeOverloaded, admission.CodeRateLimited:
+	case admission.CodeNotReady, admission.CodeLedgerUnavailable, admission.CodeOverloaded, admission.CodeRateLimited:
 		header.Set("Retry-After", "1")
 	}
 }

@@ -32,6 +32,7 @@ var errorTable = []struct {
 	{admission.CodePolicyError, 500, false},
 	{admission.CodeRecordFailed, 500, false},
 	{admission.CodeInternal, 500, false},
+	{admission.CodeLedgerUnavailable, 503, true},
 	{admission.CodeNotReady, 503, true},
 	{admission.CodeOverloaded, 503, true},
 	{admission.CodeDeadlineExceeded, 504, false},

@@ -40,10 +40,11 @@ func poolConfig(options Options) (*pgxpool.Config, error) {
 	if conn.ConnectTimeout == 0 {
 		conn.ConnectTimeout = connectTimeout
 	}
-	timeout := strconv.FormatInt(cmp.Or(options.Timeout, defaultTimeout).Milliseconds(), 10)
-	conn.RuntimeParams["statement_timeout"] = timeout
-	conn.RuntimeParams["lock_timeout"] = timeout
-	conn.RuntimeParams["idle_in_transaction_session_timeout"] = timeout
+	timeout := cmp.Or(options.Timeout, defaultTimeout)
+	conn.RuntimeParams["statement_timeout"] = milliseconds(timeout)
+	// A lock that is not to be had is the server's answer a little before the request ends, so that the answer says so.
+	conn.RuntimeParams["lock_timeout"] = milliseconds(timeout * 3 / 4)
+	conn.RuntimeParams["idle_in_transaction_session_timeout"] = milliseconds(timeout)
 	setApplication(&conn.Config)
 	setDurability(&conn.Config)
 
@@ -54,6 +55,8 @@ func poolConfig(options Options) (*pgxpool.Config, error) {
 	}
 	return config, nil
 }
+
+func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
 
 func setApplication(config *pgconn.Config) {
 	if config.RuntimeParams["application_name"] == "" {

@@ -122,7 +122,7 @@ func TestListeningGoesOnAfterARestartOfTheServer(t *testing.T) {
 
 	<-woken // what was said meanwhile cannot be known
 	require.Eventually(t, func() bool { return h.registry.Ping(t.Context()) == nil }, patience, 10*time.Millisecond)
-	require.Eventually(t, func() bool { return h.store.Ready(t.Context()) == nil }, patience, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return h.store.LedgerReady(t.Context(), false) == nil }, patience, 10*time.Millisecond)
 	_, err = h.mark(t.Context(), t, deniedDecision(t, id))
 	require.NoError(t, err)
 	<-woken

@@ -26,7 +26,7 @@ func TestARegistryWithoutKindsIsAnErrorAndNeverNotPlatform(t *testing.T) {
 	require.Equal(t, "42703", refused.Code)
 
 	require.ErrorContains(t, store.CheckFacts(t.Context()), "--facts-query-file")
-	require.Error(t, store.Ready(t.Context()))
+	require.Error(t, store.FactsReady(t.Context()))
 }
 
 func TestAnOperatorsOwnQueryFitsARegistryWithoutKinds(t *testing.T) {
@@ -41,7 +41,7 @@ from workspaces where id = $1::uuid`))
 	h.exec(t, "insert into workspaces (id, name) values ($1, 'concierge')", id)
 	h.PutSecret(t, id, "OTHER")
 
-	require.NoError(t, h.store.Ready(t.Context()))
+	require.NoError(t, h.store.FactsReady(t.Context()))
 	facts, err := h.store.Facts(t.Context(), id)
 	require.NoError(t, err)
 	require.Equal(t, "platform", facts.Kind())
@@ -133,7 +133,7 @@ func TestAFactsQueryThatBreaksItsContractIsRefusedWithAReason(t *testing.T) {
 			check := store.CheckFacts(t.Context())
 			_, run := store.Facts(t.Context(), uuid.New())
 
-			require.ErrorContains(t, store.Ready(t.Context()), test.reason)
+			require.ErrorContains(t, store.FactsReady(t.Context()), test.reason)
 			if test.runs {
 				require.NoError(t, check)
 				require.ErrorContains(t, run, test.reason)

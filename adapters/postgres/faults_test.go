@@ -29,10 +29,10 @@ func TestACrashOfTheServerLosesNoAnswerAndIsRecoveredFrom(t *testing.T) {
 
 	require.NoError(t, server.Stop(testenv.Immediate))
 	h.requireErrorsWithin(t, id, 500*time.Millisecond)
-	require.Error(t, h.store.Ready(t.Context()))
+	require.Error(t, h.store.LedgerReady(t.Context(), true))
 	require.NoError(t, server.Start(t.Context()))
 
-	require.Eventually(t, func() bool { return h.store.Ready(t.Context()) == nil }, patience, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return h.store.LedgerReady(t.Context(), true) == nil }, patience, 10*time.Millisecond)
 	require.Eventually(t, func() bool { return h.registry.Ping(t.Context()) == nil }, patience, 10*time.Millisecond)
 	require.Subset(t, h.Decisions(t, id), answered)
 	marked, err := h.mark(t.Context(), t, deniedDecision(t, id))
@@ -93,7 +93,7 @@ func TestAFrozenServerIsAnErrorWithinTheDeadlineAndIsRecoveredFrom(t *testing.T)
 	h := newHarness(t, database)
 	h.store = open(t, url, func(o *postgres.Options) { o.Outbox, o.MaxConns = tableOutbox{}, 4 })
 	id := h.platformRow(t)
-	require.NoError(t, h.store.Ready(t.Context()))
+	require.NoError(t, h.store.LedgerReady(t.Context(), true))
 
 	proxy.freeze(true)
 	for range 3 { // more than there are connections
@@ -101,7 +101,7 @@ func TestAFrozenServerIsAnErrorWithinTheDeadlineAndIsRecoveredFrom(t *testing.T)
 	}
 	proxy.freeze(false)
 
-	require.Eventually(t, func() bool { return h.store.Ready(t.Context()) == nil }, patience, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return h.store.LedgerReady(t.Context(), true) == nil }, patience, 10*time.Millisecond)
 	require.Equal(t, "provisioning", h.Row(t, id).Status)
 	marked, err := h.mark(t.Context(), t, deniedDecision(t, id))
 	require.NoError(t, err)

@@ -123,11 +123,11 @@ func (s *Store) RecordAndMark(
 	switch {
 	case errors.Is(err, errUIDTaken):
 		recorded, err := s.recorded(ctx, d.RequestKey())
-		return admission.Judged{Decision: recorded}, err
+		return admission.Judged{Decision: recorded}, explainLedger(ctx, err)
 	case err != nil:
-		return admission.Judged{}, because(ctx, err)
+		return admission.Judged{}, explainLedger(ctx, err)
 	case result.err != nil:
-		return result.Judged, because(ctx, result.err)
+		return result.Judged, explainLedger(ctx, result.err)
 	}
 	return result.Judged, nil
 }

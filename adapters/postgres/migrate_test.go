@@ -36,7 +36,7 @@ func TestMigrationsAreAppliedOnceHoweverManyProcessesTry(t *testing.T) {
 	pending, err := stores[0].Pending(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, versions(t), pending)
-	require.ErrorContains(t, stores[0].Ready(t.Context()), "run gatehouse migrate")
+	require.ErrorContains(t, stores[0].LedgerReady(t.Context(), false), "run gatehouse migrate")
 
 	errs := make([]error, len(stores))
 	var running sync.WaitGroup
@@ -48,7 +48,7 @@ func TestMigrationsAreAppliedOnceHoweverManyProcessesTry(t *testing.T) {
 	for i, store := range stores {
 		require.NoError(t, errs[i])
 		require.NoError(t, store.Migrate(t.Context()))
-		require.NoError(t, store.Ready(t.Context()))
+		require.NoError(t, store.LedgerReady(t.Context(), true))
 	}
 	pending, err = stores[0].Pending(t.Context())
 	require.NoError(t, err)

@@ -86,10 +86,13 @@ func Open(ctx context.Context, options Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	renewed := &renewal{}
+	renewed.watch(&config.ConnConfig.Config)
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("making the pool of database connections: %w", err)
 	}
+	renewed.pool.Store(pool)
 
 	s := &Store{
 		pool:       pool,
@@ -104,7 +107,7 @@ func Open(ctx context.Context, options Options) (*Store, error) {
 		s.logger = slog.New(slog.DiscardHandler)
 	}
 	sharing := func(most int) groupcommit.Options {
-		return groupcommit.Options{Flushers: flushers, Overtake: overtake, MaxBatch: most}
+		return groupcommit.Options{Flushers: flushers, Overtake: overtake, MaxBatch: most, Hopeless: isOfTheDatabase}
 	}
 	s.records = groupcommit.New(sharing(maxRecords), s.recordBatch)
 	s.lookups = groupcommit.New(sharing(maxLookups), s.factsBatch)

@@ -4,34 +4,99 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+
+	"gatehouse/server/admission"
 )
 
-// Ready says why reviews cannot be answered, nil if they can: the facts query keeps its contract and runs, and
-// the schema gatehouse is there and up to date.
-func (s *Store) Ready(ctx context.Context) error {
+// FactsReady says why facts cannot be read, nil if they can: the facts query keeps its contract and runs.
+func (s *Store) FactsReady(ctx context.Context) error {
 	err := s.CheckFacts(ctx)
 	if err != nil {
 		return err
 	}
 	_, err = s.Facts(ctx, uuid.Nil)
-	if err != nil {
-		return err
-	}
+	return err
+}
+
+// touchLedgerSQL asks for everything that recording and marking write, without a row of any: the server checks rights,
+// locks, and whether it takes writes at all. The message is a record in the write-ahead log and nowhere else, so that the
+// commit has to reach the disk, and a synchronous standby if there is one.
+const touchLedgerSQL = `
+with decision as (
+    insert into gatehouse.decisions select * from gatehouse.decisions where false
+), uid as (
+    insert into gatehouse.request_uids select * from gatehouse.request_uids where false
+), event as (
+    insert into gatehouse.events (id, workspace_id, event_type, decision_id, message, created_at)
+    select id, workspace_id, event_type, decision_id, message, created_at from gatehouse.events where false
+), mark as (
+    update workspaces set status = 'failed', last_sample_error = '', updated_at = now() where false
+), registry as (
+    insert into structure_events (id, event_type, workspace_id, payload, created_at)
+    select null::uuid, '', null::uuid, '{}'::jsonb, now() where false
+)
+select pg_logical_emit_message(true, 'gatehouse', 'ready?')::text`
+
+// probeLockTimeout is short: who asks whether the server is ready waits for less than a second.
+const probeLockTimeout = "set local lock_timeout = '300ms'"
+
+// LedgerReady says why no decision can be recorded, nil if one can: the tables are up to date and may be written, and a
+// commit is written to the disk. suspected says that reviews have just failed to record theirs: then a decision is
+// written too, and taken back. That costs more, and finds what only some writes meet, such as a full disk.
+func (s *Store) LedgerReady(ctx context.Context, suspected bool) error {
 	pending, err := s.Pending(ctx)
 	if err != nil {
-		return err
+		return explainLedger(ctx, err)
 	}
 	if len(pending) > 0 {
-		return fmt.Errorf("the schema gatehouse lacks the migrations %v; run gatehouse migrate", pending)
+		return admission.LedgerUnavailable("the tables are not migrated",
+			fmt.Errorf("the schema gatehouse lacks the migrations %v; run gatehouse migrate", pending))
 	}
-	_, err = s.pool.Exec(ctx, "select from gatehouse.decisions limit 1")
+	if suspected {
+		err = s.tryToRecord(ctx)
+		if err != nil {
+			return explainLedger(ctx, fmt.Errorf("trying to record a decision: %w", err))
+		}
+	}
+	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, probeLockTimeout)
+		if err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, touchLedgerSQL)
+		return err
+	})
 	if err != nil {
-		return because(ctx, fmt.Errorf("reading the table of decisions: %w", err))
+		return explainLedger(ctx, fmt.Errorf("trying to write: %w", err))
 	}
 	return nil
+}
+
+// tryToRecord writes a decision and takes it back.
+func (s *Store) tryToRecord(ctx context.Context) error {
+	probe, err := admission.NewProbe(time.Now())
+	if err != nil {
+		return err
+	}
+	given, err := newDecisionRows([]admission.Decision{probe})
+	if err != nil {
+		return err
+	}
+	tx, err := s.pool.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback(ctx) }() // it was never to be committed
+	_, err = tx.Exec(ctx, probeLockTimeout)
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(ctx, claimAndRecordSQL+refusedSQL, given.arguments()...)
+	return err
 }
 
 // StillFailed says whether the workspace is marked failed now. A row that is gone is not.

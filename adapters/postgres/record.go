@@ -37,13 +37,14 @@ func (s *Store) Recorded(ctx context.Context, of admission.RequestKey) (admissio
 	answered, err := s.uids.Do(ctx, of)
 	switch {
 	case err != nil:
-		return admission.Decision{}, because(ctx, fmt.Errorf("looking for the decision of a uid: %w", err))
+		return admission.Decision{}, explainLedger(ctx, fmt.Errorf("looking for the decision of a uid: %w", err))
 	case !answered:
 		return admission.Decision{}, admission.ErrNotRecorded
 	}
 	ctx, cancel := beforeDeadline(ctx)
 	defer cancel()
-	return s.recorded(ctx, of)
+	d, err := s.recorded(ctx, of)
+	return d, explainLedger(ctx, err)
 }
 
 // answeredBatch is the flush of the group of uids.
@@ -105,7 +106,7 @@ func readRecorded(rows pgx.CollectableRow) (admission.Decision, error) {
 func (s *Store) Record(ctx context.Context, d admission.Decision) (admission.Decision, error) {
 	d, err := s.records.Do(ctx, d)
 	if err != nil {
-		return admission.Decision{}, fmt.Errorf("recording a decision: %w", err)
+		return admission.Decision{}, explainLedger(ctx, fmt.Errorf("recording a decision: %w", err))
 	}
 	return d, nil
 }

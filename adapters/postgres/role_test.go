@@ -37,7 +37,8 @@ func TestTheDocumentedRoleCanServeAndCannotReadASecret(t *testing.T) {
 	id := admin.platformRow(t)
 
 	require.NoError(t, role.store.Migrate(t.Context()), "where nothing is to be done it may migrate")
-	require.NoError(t, role.store.Ready(t.Context()))
+	require.NoError(t, role.store.FactsReady(t.Context()))
+	require.NoError(t, role.store.LedgerReady(t.Context(), true))
 	_, err = role.store.Record(t.Context(), allowedDecision(t, id))
 	require.NoError(t, err)
 	marked, err := role.mark(t.Context(), t, deniedDecision(t, id))
@@ -82,6 +83,33 @@ func TestTheDocumentedRoleCanServeAndCannotReadASecret(t *testing.T) {
 		var refused *pgconn.PgError
 		require.ErrorAs(t, err, &refused, forbidden)
 		require.Equal(t, "42501", refused.Code, forbidden)
+	}
+}
+
+// Readiness asks for each right that a review needs.
+func TestLedgerIsNotReadyWithoutARight(t *testing.T) {
+	server := testenv.OwnPostgres(t, testenv.Options{})
+	owner, err := server.CreateDatabase(t.Context(), testenv.RegistryCurrent)
+	require.NoError(t, err)
+	statements, err := os.ReadFile("../../deploy/postgres/role.sql")
+	require.NoError(t, err)
+	admin := newHarness(t, owner)
+	admin.exec(t, string(statements))
+	admin.exec(t, "alter role gatehouse password 'gatehouse'")
+	address, err := url.Parse(owner)
+	require.NoError(t, err)
+	address.User = url.UserPassword("gatehouse", "gatehouse")
+	store := open(t, address.String())
+	require.NoError(t, store.LedgerReady(t.Context(), false))
+
+	for _, right := range []string{
+		"insert on gatehouse.decisions", "insert on gatehouse.request_uids", "insert on gatehouse.events",
+		"update (status) on workspaces", "insert (payload) on structure_events",
+	} {
+		admin.exec(t, "revoke "+right+" from gatehouse")
+		requireUnavailable(t, store.LedgerReady(t.Context(), false), "the database role may not write what it has to")
+		admin.exec(t, "grant "+right+" to gatehouse")
+		require.NoError(t, store.LedgerReady(t.Context(), false), right)
 	}
 }
 

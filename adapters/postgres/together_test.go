@@ -267,14 +267,14 @@ func TestAnOutboxWhoseStatementFailsUndoesTheMarkAndCostsNoConnection(t *testing
 	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent),
 		func(o *postgres.Options) { o.MaxConns, o.Outbox = 1, failingOutbox{} })
 	id := h.platformRow(t)
-	require.NoError(t, h.store.Ready(t.Context()))
+	require.NoError(t, h.store.FactsReady(t.Context()))
 	before := h.store.Pool().Stat().NewConnsCount()
 
 	_, err := h.mark(t.Context(), t, deniedDecision(t, id))
 
 	require.ErrorContains(t, err, "division by zero")
 	h.requireUntouched(t, id)
-	require.NoError(t, h.store.Ready(t.Context()))
+	require.NoError(t, h.store.FactsReady(t.Context()))
 	require.Equal(t, before, h.store.Pool().Stat().NewConnsCount())
 }
 

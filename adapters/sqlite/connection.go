@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	sqlite "modernc.org/sqlite"
+	codes "modernc.org/sqlite/lib"
 )
 
 // connection is the driver's, with statements of its own that every review asks. They pass database/sql by: it and the
@@ -16,6 +18,9 @@ import (
 type connection struct {
 	driverConnection
 	prepared map[string]preparedStatement
+	// busy is how long a transaction waits for another process's. 0 for a connection that never writes.
+	busy    time.Duration
+	hurried bool // it waits for hurry only
 }
 
 // driverConnection is all that database/sql looks for in a connection of this driver.
@@ -39,11 +44,12 @@ type preparedStatement interface {
 // connector makes connections of ours.
 type connector struct {
 	driver.Connector
+	busy time.Duration // of connections that write
 }
 
-func newConnector(dsn string) (connector, error) {
+func newConnector(dsn string, busy time.Duration) (connector, error) {
 	made, err := sqlite.NewConnector(dsn)
-	return connector{made}, err
+	return connector{made, busy}, err
 }
 
 // Connect is what database/sql calls.
@@ -58,7 +64,7 @@ func (c connector) open(ctx context.Context) (*connection, error) {
 	if !ok {
 		return nil, errors.Join(fmt.Errorf("the SQLite driver gives a %T, which lacks methods", made), made.Close())
 	}
-	return &connection{driverConnection: complete, prepared: make(map[string]preparedStatement)}, nil
+	return &connection{driverConnection: complete, prepared: make(map[string]preparedStatement), busy: c.busy}, nil
 }
 
 // onConnection lends a connection of a pool to do, once there is one.
@@ -116,7 +122,7 @@ const (
 // busy timeout says; once it has begun, nothing in it waits, so nothing in it is interrupted.
 func (c *connection) inTransaction(ctx context.Context, do func(context.Context) error) error {
 	whole := context.WithoutCancel(ctx)
-	err := c.run(whole, beginSQL)
+	err := c.adapt(whole, c.run(whole, beginSQL))
 	if err != nil {
 		return err
 	}
@@ -132,6 +138,34 @@ func (c *connection) inTransaction(ctx context.Context, do func(context.Context)
 		return errors.Join(err, c.run(whole, rollbackSQL))
 	}
 	return nil
+}
+
+// BeginTx is what database/sql calls.
+func (c *connection) BeginTx(ctx context.Context, options driver.TxOptions) (driver.Tx, error) {
+	tx, err := c.driverConnection.BeginTx(ctx, options)
+	return tx, c.adapt(context.WithoutCancel(ctx), err)
+}
+
+// hurry is how long a transaction waits while the file is known to be locked.
+const hurry = 100 * time.Millisecond
+
+// adapt changes how long the next transaction waits for another process's, by what came of the beginning of this one.
+// Everybody who writes goes over one connection, one after the other: if each waited in vain for as long as the first,
+// they would all miss their deadlines, and none would hear why.
+func (c *connection) adapt(ctx context.Context, begun error) error {
+	locked := codeOf(begun)&primary == codes.SQLITE_BUSY
+	if c.busy <= hurry || locked == c.hurried || begun != nil && !locked {
+		return begun
+	}
+	patience := c.busy
+	if locked {
+		patience = hurry
+	}
+	err := c.run(ctx, fmt.Sprintf("pragma busy_timeout = %d", patience.Milliseconds()))
+	if err == nil {
+		c.hurried = locked
+	}
+	return begun
 }
 
 func (c *connection) run(ctx context.Context, query string) error {

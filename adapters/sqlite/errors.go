@@ -22,7 +22,6 @@ var (
 // explain says in err what a caller can branch on: that the context ended, which a driver may call an
 // interrupted statement or a transaction that is over, or that another process holds the lock.
 func explain(ctx context.Context, err error) error {
-	const primary = 0xff
 	switch {
 	case ctx.Err() != nil && !errors.Is(err, ctx.Err()):
 		return fmt.Errorf("%w: %w", ctx.Err(), err)
@@ -41,9 +40,12 @@ func explainPut(ctx context.Context, err error) error {
 	case codes.SQLITE_CONSTRAINT_CHECK:
 		return fmt.Errorf("%w: %w", ErrInvalid, err)
 	default:
-		return explain(ctx, err)
+		return explainLedger(ctx, err)
 	}
 }
+
+// primary are the bits of an extended result code that say of which kind it is.
+const primary = 0xff
 
 // codeOf is SQLite's extended result code, 0 if err has none.
 func codeOf(err error) int {

@@ -23,7 +23,7 @@ func (s *Store) Recorded(ctx context.Context, of admission.RequestKey) (admissio
 		d, err = s.readRecorded(ctx, of)
 	}
 	if err != nil {
-		return admission.Decision{}, fmt.Errorf("reading the decision of a uid: %w", explain(ctx, err))
+		return admission.Decision{}, fmt.Errorf("reading the decision of a uid: %w", explainLedger(ctx, err))
 	}
 	return d, nil
 }
@@ -59,7 +59,7 @@ func (s *Store) readRecorded(ctx context.Context, of admission.RequestKey) (admi
 func (s *Store) Record(ctx context.Context, d admission.Decision) (admission.Decision, error) {
 	written, err := s.record(ctx, d)
 	if err != nil {
-		return admission.Decision{}, fmt.Errorf("recording a decision: %w", explain(ctx, err))
+		return admission.Decision{}, fmt.Errorf("recording a decision: %w", explainLedger(ctx, err))
 	}
 	return written, nil
 }
@@ -98,13 +98,13 @@ func newRow(d admission.Decision) (row, error) {
 // decided before, in the batch or earlier.
 func (s *Store) writeBatch(ctx context.Context, batch []row) (recorded []bool, err error) {
 	err = onConnection(ctx, s.writer, func(c *connection) (err error) {
-		recorded, err = c.record(ctx, batch)
+		recorded, err = c.record(ctx, batch, s.checkPlace)
 		return err
 	})
 	return recorded, err
 }
 
-func (c *connection) record(ctx context.Context, batch []row) ([]bool, error) {
+func (c *connection) record(ctx context.Context, batch []row, check func() error) ([]bool, error) {
 	insert, err := c.statement(ctx, insertDecisionSQL)
 	if err != nil {
 		return nil, err
@@ -115,6 +115,10 @@ func (c *connection) record(ctx context.Context, batch []row) ([]bool, error) {
 	}
 	recorded := make([]bool, len(batch))
 	err = c.inTransaction(ctx, func(ctx context.Context) error {
+		err := check()
+		if err != nil {
+			return err
+		}
 		for i, each := range batch {
 			if len(each.claim) > 0 {
 				claimed, err := affected(claim.ExecContext(ctx, each.claim))
@@ -125,7 +129,7 @@ func (c *connection) record(ctx context.Context, batch []row) ([]bool, error) {
 					continue
 				}
 			}
-			_, err := insert.ExecContext(ctx, each.decision)
+			_, err = insert.ExecContext(ctx, each.decision)
 			if err != nil {
 				return err
 			}

@@ -42,7 +42,7 @@ func (s *Store) lockFile(ctx context.Context, suffix string, patience time.Durat
 		// SQLite makes the file, with the rights of this one. Were it made and closed here, closing it would drop the
 		// locks that others in this process have on it by then: that is how POSIX has it.
 		"modeof": {s.path},
-	}), 1)
+	}), 1, 0)
 	if err != nil {
 		return nil, err
 	}

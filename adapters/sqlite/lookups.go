@@ -15,7 +15,7 @@ type lookups struct {
 }
 
 func newLookups(dsn string, size int) (*lookups, error) {
-	connector, err := newConnector(dsn)
+	connector, err := newConnector(dsn, 0)
 	if err != nil {
 		return nil, err
 	}

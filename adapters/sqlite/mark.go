@@ -22,7 +22,7 @@ func (s *Store) RecordAndMark(
 ) (admission.Judged, error) {
 	judged, err := s.recordAndMark(ctx, d, seen, judge)
 	if err != nil {
-		err = fmt.Errorf("recording a deny: %w", explain(ctx, err))
+		err = fmt.Errorf("recording a deny: %w", explainLedger(ctx, err))
 	}
 	return judged, err
 }
@@ -35,6 +35,10 @@ func (s *Store) recordAndMark(
 		return judged, err
 	}
 	defer rollback(tx)
+	err = s.checkPlace()
+	if err != nil {
+		return judged, err
+	}
 
 	earlier, found, err := inserts.earlier(ctx, d)
 	if err != nil || found {

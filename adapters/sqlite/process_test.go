@@ -6,9 +6,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"gatehouse/adapters/sqlite"
@@ -64,7 +66,8 @@ func TestLockedByAnotherProcess(t *testing.T) {
 
 	_, err := s.Record(t.Context(), allow(researcher))
 	require.ErrorIs(t, err, sqlite.ErrLocked)
-	require.ErrorContains(t, err, "recording a decision: another process has the SQLite file locked")
+	requireUnavailable(t, err, "another process has the SQLite file locked")
+	requireUnavailable(t, s.LedgerReady(t.Context(), false), "another process has the SQLite file locked")
 	facts, err := s.Facts(t.Context(), modelless)
 	require.NoError(t, err, "reading waits for no writer")
 	_, err = s.RecordAndMark(t.Context(), deny(modelless), facts, neverJudge)
@@ -74,6 +77,7 @@ func TestLockedByAnotherProcess(t *testing.T) {
 	other.release(t)
 	_, err = s.Record(t.Context(), allow(researcher))
 	require.NoError(t, err)
+	require.NoError(t, s.LedgerReady(t.Context(), false))
 }
 
 // TestADecisionThatNobodyWaitsForIsLeftOut has the lock come free after the caller's deadline.
@@ -122,4 +126,32 @@ func TestMigrateTogether(t *testing.T) {
 
 	s := open(t, sqlite.Options{Path: path})
 	require.Equal(t, 1, count(t, s, `select count(*) from goose_db_version where version_id = 1`))
+}
+
+// Everybody waits in one queue for the one connection that writes. While the file is locked, the first waits for as long as
+// he may, and the others not for as long each: they would miss their deadlines and hear of those.
+func TestEverybodyHearsOfALockInTime(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "gatehouse.db")
+	s := openDemo(t, sqlite.Options{Path: path, BusyTimeout: time.Second})
+	facts, err := s.Facts(t.Context(), modelless)
+	require.NoError(t, err)
+	other := startChild(t, locking, path)
+	require.Equal(t, "locked", other.line(t))
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
+	defer cancel()
+
+	var asking sync.WaitGroup
+	for range 20 { // twenty seconds, if each waited for one
+		asking.Go(func() {
+			_, err := s.RecordAndMark(ctx, deny(modelless), facts, neverJudge)
+			assert.ErrorIs(t, err, sqlite.ErrLocked)
+		})
+	}
+	asking.Wait()
+
+	require.NoError(t, ctx.Err())
+	other.release(t)
+	_, err = s.Record(t.Context(), allow(researcher))
+	require.NoError(t, err)
+	require.Equal(t, 1000, count(t, s, "pragma busy_timeout"), "and is patient again")
 }

@@ -2,22 +2,90 @@ package sqlite
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
+
+	"gatehouse/server/admission"
 )
 
-// Ready says why reviews cannot be answered, nil if they can: the tables are there and up to date, and the
-// facts query keeps its contract.
-func (s *Store) Ready(ctx context.Context) error {
+// LedgerReady says why no decision can be recorded, nil if one can: the tables are up to date, and a commit is written
+// to the disk. suspected says that reviews have just failed to record theirs: then a decision is written too, and taken
+// back. That costs more, and finds what only some writes meet.
+func (s *Store) LedgerReady(ctx context.Context, suspected bool) error {
+	err := s.checkPlace()
+	if err != nil {
+		return explainLedger(ctx, err)
+	}
 	pending, err := s.Pending(ctx)
+	if err != nil {
+		return explainLedger(ctx, err)
+	}
+	if len(pending) > 0 {
+		return admission.LedgerUnavailable("the tables are not migrated",
+			fmt.Errorf("the SQLite store lacks the migrations %v; run gatehouse migrate", pending))
+	}
+	err = onConnection(ctx, s.writer, func(c *connection) error {
+		if suspected {
+			err := c.tryToRecord(ctx)
+			if err != nil {
+				return err
+			}
+		}
+		return c.inTransaction(ctx, func(ctx context.Context) error {
+			return errors.Join(s.checkPlace(), c.touch(ctx))
+		})
+	})
+	if err != nil {
+		// Waiting for a lock does not end with ctx, and says more than that ctx has ended.
+		return fmt.Errorf("trying to write: %w", explainLedger(context.WithoutCancel(ctx), err))
+	}
+	return nil
+}
+
+// touch writes the version that the file has already, which nobody reads: the smallest change that a commit has to put on
+// the disk.
+func (c *connection) touch(ctx context.Context) error {
+	return c.run(ctx, `pragma user_version = 0`)
+}
+
+var errTakenBack = errors.New("taken back")
+
+// tryToRecord writes a decision and takes it back.
+func (c *connection) tryToRecord(ctx context.Context) error {
+	probe, err := admission.NewProbe(time.Now())
 	if err != nil {
 		return err
 	}
-	if len(pending) > 0 {
-		return fmt.Errorf("the SQLite store lacks the migrations %v; run gatehouse migrate", pending)
+	made, err := newRow(probe)
+	if err != nil {
+		return err
 	}
-	return s.CheckFacts(ctx)
+	insert, err := c.statement(ctx, insertDecisionSQL)
+	if err != nil {
+		return err
+	}
+	claim, err := c.statement(ctx, claimUIDSQL)
+	if err != nil {
+		return err
+	}
+	err = c.inTransaction(ctx, func(ctx context.Context) error {
+		_, err := claim.ExecContext(ctx, made.claim)
+		if err != nil {
+			return err
+		}
+		_, err = insert.ExecContext(ctx, made.decision)
+		if err != nil {
+			return err
+		}
+		return errTakenBack
+	})
+	if errors.Is(err, errTakenBack) {
+		return nil
+	}
+	return err
 }
 
 // StillFailed says whether the workspace is marked failed now, for who acts on a mark after its transaction:

@@ -16,7 +16,9 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
 	"runtime"
 	"time"
 
@@ -51,6 +53,7 @@ const lookupTimeout = 100 * time.Millisecond
 // the file for too long.
 type Store struct {
 	path   string
+	file   fs.FileInfo // of path when it was opened
 	outbox Outbox
 	logger *slog.Logger
 
@@ -90,22 +93,26 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the SQLite store %s: %w", path, explain(ctx, err)), s.Close())
 	}
+	s.file, err = os.Stat(path)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("opening the SQLite store: %w", err), s.Close())
+	}
 	s.facts = statement{pool: s.readers, query: cmp.Or(o.FactsQuery, defaultFactsQuery)}
 	s.recorded = statement{pool: s.readers, query: recordedSQL}
 	s.earlier = statement{pool: s.writer, query: recordedSQL}
 	s.insertDecision = statement{pool: s.writer, query: insertDecisionSQL}
 	s.claimUID = statement{pool: s.writer, query: claimUIDSQL}
-	s.records = groupcommit.New(groupcommit.Options{}, s.writeBatch)
+	s.records = groupcommit.New(groupcommit.Options{Hopeless: isOfTheFile}, s.writeBatch)
 	return s, nil
 }
 
 func (s *Store) connect(busy time.Duration) (err error) {
 	size := max(4, runtime.GOMAXPROCS(0))
-	s.writer, err = openPool(writerDSN(s.path, busy), 1)
+	s.writer, err = openPool(writerDSN(s.path, busy), 1, busy)
 	if err != nil {
 		return err
 	}
-	s.readers, err = openPool(readerDSN(s.path, busy), size)
+	s.readers, err = openPool(readerDSN(s.path, busy), size, 0)
 	if err != nil {
 		return err
 	}
@@ -113,8 +120,9 @@ func (s *Store) connect(busy time.Duration) (err error) {
 	return err
 }
 
-func openPool(dsn string, size int) (*sql.DB, error) {
-	connector, err := newConnector(dsn)
+// openPool opens a pool of connections; busy is 0 where none of them writes.
+func openPool(dsn string, size int, busy time.Duration) (*sql.DB, error) {
+	connector, err := newConnector(dsn, busy)
 	if err != nil {
 		return nil, err
 	}

@@ -137,7 +137,7 @@ func versions(t *testing.T) []int64 {
 func TestMigrate(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "gatehouse.db")
 	s := open(t, sqlite.Options{Path: path})
-	require.ErrorContains(t, s.Ready(t.Context()), fmt.Sprintf("the SQLite store lacks the migrations %v; run gatehouse migrate", versions(t)))
+	require.ErrorContains(t, s.LedgerReady(t.Context(), false), fmt.Sprintf("the SQLite store lacks the migrations %v; run gatehouse migrate", versions(t)))
 	pending, err := s.Pending(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, versions(t), pending)
@@ -147,7 +147,7 @@ func TestMigrate(t *testing.T) {
 	pending, err = s.Pending(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, pending)
-	require.NoError(t, s.Ready(t.Context()))
+	require.NoError(t, s.LedgerReady(t.Context(), false))
 	require.NoError(t, s.Migrate(t.Context()), "a second time does nothing")
 
 	_, err = s.Writer().ExecContext(t.Context(), `insert into goose_db_version (version_id, is_applied) values (999, 1)`)
@@ -160,7 +160,7 @@ func TestReadyFailsOnceClosed(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, s.Migrate(t.Context()))
 	require.NoError(t, s.Close())
-	require.Error(t, s.Ready(t.Context()))
+	require.Error(t, s.LedgerReady(t.Context(), false))
 	_, err = s.Record(t.Context(), allow(researcher))
 	require.ErrorIs(t, err, groupcommit.ErrClosed)
 }

@@ -57,7 +57,7 @@ func putWorkspace(ctx context.Context, to execer, id uuid.UUID, w admission.Work
 func (s *Store) DeleteWorkspace(ctx context.Context, id uuid.UUID) error {
 	deleted, err := s.writer.ExecContext(ctx, `delete from workspaces where id = $1`, id.String())
 	if err != nil {
-		return fmt.Errorf("deleting a workspace: %w", explain(ctx, err))
+		return fmt.Errorf("deleting a workspace: %w", explainPut(ctx, err))
 	}
 	count, err := deleted.RowsAffected()
 	if err != nil {
@@ -90,12 +90,12 @@ func (s *Store) DeleteSecretKey(ctx context.Context, id uuid.UUID, key string) e
 	_, err := s.writer.ExecContext(ctx,
 		`delete from workspace_secrets where workspace_id = $1 and key = $2`, id.String(), key)
 	if err != nil {
-		return fmt.Errorf("deleting the name of a secret: %w", explain(ctx, err))
+		return fmt.Errorf("deleting the name of a secret: %w", explainPut(ctx, err))
 	}
 	var stored bool
 	err = s.readers.QueryRowContext(ctx, storedSQL, id.String()).Scan(&stored)
 	if err != nil {
-		return fmt.Errorf("deleting the name of a secret: %w", explain(ctx, err))
+		return fmt.Errorf("deleting the name of a secret: %w", explainPut(ctx, err))
 	}
 	if !stored {
 		return ErrUnknownWorkspace

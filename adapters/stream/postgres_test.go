@@ -147,8 +147,9 @@ func TestAStreamGoesOnAfterARestartOfPostgres(t *testing.T) {
 	for _, mode := range []testenv.StopMode{testenv.Immediate, testenv.Fast} {
 		require.NoError(t, server.Stop(mode))
 		require.NoError(t, server.Start(t.Context()))
-		require.Eventually(t, func() bool { return registry.Ping(t.Context()) == nil && store.Ready(t.Context()) == nil },
-			patience, 10*time.Millisecond)
+		require.Eventually(t, func() bool {
+			return registry.Ping(t.Context()) == nil && store.FactsReady(t.Context()) == nil && store.LedgerReady(t.Context(), true) == nil
+		}, patience, 10*time.Millisecond)
 		marking(3)
 		got = append(got, read(t, next, 3)...)
 	}

@@ -29,6 +29,7 @@ const (
 	CodeFactsUnavailable     Code = "facts_unavailable"
 	CodePolicyError          Code = "policy_error"
 	CodeRecordFailed         Code = "record_failed"
+	CodeLedgerUnavailable    Code = "ledger_unavailable"
 	CodeInternal             Code = "internal_error"
 	CodeNotReady             Code = "not_ready"
 	CodeOverloaded           Code = "overloaded"
@@ -93,6 +94,12 @@ func Fail(ctx context.Context, code Code, detail string, err error) *Error {
 	default:
 		return &Error{Code: code, Detail: detail, Err: err}
 	}
+}
+
+// LedgerUnavailable is the error of a ledger that takes no decisions for now, whatever is in them. reason says why in
+// plain words; callers see it. A decision that is refused for what is in it is CodeRecordFailed.
+func LedgerUnavailable(reason string, err error) *Error {
+	return &Error{Code: CodeLedgerUnavailable, Detail: reason, Err: err}
 }
 
 // AsError gives the typed error in err's chain. What carries no code is an internal error, so that a

@@ -165,3 +165,17 @@ type Pruned struct {
 	UIDs       int64    // of requests, which can be asked again then
 	Partitions []string // names of those that were dropped
 }
+
+// NewProbe is a decision that a ledger writes and takes back, to see whether it could write one: it has a uid of its own,
+// an input of an ordinary size, and is nobody's.
+func NewProbe(at time.Time) (Decision, error) {
+	id, err := NewDecisionID(at)
+	if err != nil {
+		return Decision{}, err
+	}
+	const usual = 2 << 10 // bytes of the input of a register with a card
+	return Decision{
+		ID: id, At: at, UID: "gatehouse-probe-" + id.String(), Hook: "probe", Kind: KindLabel("probe", ""), CallerProof: Token,
+		Input: jsontext.Value(`"` + strings.Repeat("x", usual) + `"`), Verdict: NewVerdict(nil, "probe"),
+	}, nil
+}

@@ -1,0 +1,138 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"gatehouse/server/admission"
+)
+
+// SQLSTATE codes and classes of a database that takes no writes, whatever is in them.
+const (
+	readOnlyTransaction   = "25006"
+	diskFull              = "53100"
+	insufficientPrivilege = "42501"
+	undefinedTable        = "42P01"
+	invalidSchema         = "3F000"
+
+	classConnection = "08"
+	classResources  = "53"
+	classOperator   = "57P" // shutting down, starting
+	classSystem     = "58"
+	classDamaged    = "XX0"
+)
+
+// explainLedger says of an error of the ledger what a caller can branch on: that the context ended, or, as
+// admission.LedgerUnavailable, that it is the database that takes no decisions.
+func explainLedger(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	err = because(ctx, err)
+	var coded *admission.Error
+	if ctx.Err() != nil || errors.As(err, &coded) {
+		return err
+	}
+	reason := unavailable(err)
+	if reason == "" {
+		return err
+	}
+	return admission.LedgerUnavailable(reason, err)
+}
+
+// unavailable says in plain words why the database takes nothing for now; "" if err is of something else.
+func unavailable(err error) string {
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) {
+		return refusal(refused.Code)
+	}
+	var connecting *pgconn.ConnectError
+	var network net.Error
+	if errors.As(err, &connecting) || errors.As(err, &network) || pgconn.SafeToRetry(err) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) {
+		return "the database cannot be reached"
+	}
+	return ""
+}
+
+func refusal(code string) string {
+	switch code {
+	case readOnlyTransaction:
+		return "the database is read-only"
+	case diskFull:
+		return "the database's disk is full"
+	case lockNotAvailable:
+		return "another transaction holds a lock for too long"
+	case insufficientPrivilege:
+		return "the database role may not write what it has to"
+	case undefinedTable, invalidSchema:
+		return "a table is missing"
+	}
+	switch {
+	case len(code) != 5:
+		return ""
+	case code[:2] == classConnection, code[:3] == classOperator:
+		return "the database cannot be reached"
+	case code[:2] == classResources, code[:2] == classSystem, code[:3] == classDamaged:
+		return "the database is in trouble"
+	default:
+		return ""
+	}
+}
+
+// isOfTheDatabase says of an error of a batch that each of its items would meet it too. A connection that broke is none:
+// the next one may be well. Nor is a lock on a row, of which the server says where it met it: on a table it says nothing.
+func isOfTheDatabase(err error) bool {
+	var refused *pgconn.PgError
+	if !errors.As(err, &refused) {
+		return false
+	}
+	switch refused.Code {
+	case readOnlyTransaction, diskFull:
+		return true
+	case lockNotAvailable:
+		return refused.Where == ""
+	default:
+		return false
+	}
+}
+
+// renewal closes the pool's connections once one of them answers that they are of no more use: the server is read-only, or
+// has ended the session. A connection keeps that as long as it lasts: after a failover its server stays a standby, and a
+// setting of the database is read when a connection is made. New ones find the new primary, if the URL names it
+// (target_session_attrs=read-write).
+type renewal struct {
+	pool atomic.Pointer[pgxpool.Pool]
+	last atomic.Int64 // when, in nanoseconds
+}
+
+// renewalPause keeps a database that stays read-only from being connected to for every review.
+const renewalPause = time.Second
+
+// watch has config tell of such answers.
+func (r *renewal) watch(config *pgconn.Config) {
+	next := config.OnPgError
+	config.OnPgError = func(conn *pgconn.PgConn, refused *pgconn.PgError) bool {
+		if refused.Code == readOnlyTransaction || strings.HasPrefix(refused.Code, classOperator) {
+			r.renew(time.Now())
+		}
+		return next(conn, refused)
+	}
+}
+
+func (r *renewal) renew(now time.Time) {
+	last := r.last.Load()
+	pool := r.pool.Load()
+	if pool == nil || now.UnixNano()-last < int64(renewalPause) || !r.last.CompareAndSwap(last, now.UnixNano()) {
+		return
+	}
+	pool.Reset()
+}
