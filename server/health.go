@@ -2,18 +2,11 @@ package server
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"time"
 
 	"gatehouse/server/admission"
 )
-
-// Check is one thing that must hold before requests can be answered.
-type Check struct {
-	Name  string
-	Ready func(ctx context.Context) error
-}
 
 // readyTimeout is shorter than the second that probes usually wait.
 const readyTimeout = 900 * time.Millisecond
@@ -28,19 +21,17 @@ func (s *Server) healthz(w http.ResponseWriter, r *http.Request) {
 	s.write(w, r, http.StatusOK, health{Status: "alive"})
 }
 
-// readyz says whether reviews can be decided now. The error behind a failed check goes to the log alone,
-// because this route needs no token.
+// readyz says whether reviews can be decided now. What keeps them from it has been logged where it was found, because
+// this route is asked every few seconds.
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request) error {
 	if s.draining.Load() {
-		return &admission.Error{Code: admission.CodeNotReady, Detail: "shutting down"}
+		return loggedError{&admission.Error{Code: admission.CodeNotReady, Detail: "shutting down"}}
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
 	defer cancel()
-	for _, check := range s.options.Checks {
-		err := check.Ready(ctx)
-		if err != nil {
-			return &admission.Error{Code: admission.CodeNotReady, Detail: fmt.Sprintf("not ready: %s", check.Name), Err: err}
-		}
+	err := s.options.Ready(ctx)
+	if err != nil {
+		return loggedError{err}
 	}
 	s.write(w, r, http.StatusOK, health{Status: "ready"})
 	return nil

@@ -14,36 +14,32 @@ import (
 	"gatehouse/server/admission"
 )
 
-func TestReadyWhenEveryCheckHolds(t *testing.T) {
-	asked := 0
-	holds := func(ctx context.Context) error {
-		deadline, bounded := ctx.Deadline()
-		assert.True(t, bounded)
-		assert.Less(t, time.Until(deadline), time.Second)
-		asked++
-		return nil
-	}
+func TestReadyWhereReviewsCanBeDecided(t *testing.T) {
 	s := serve(t, func(o *server.Options) {
-		o.Checks = []server.Check{{Name: "policies", Ready: holds}, {Name: "store", Ready: holds}}
+		o.Ready = func(ctx context.Context) error {
+			deadline, bounded := ctx.Deadline()
+			assert.True(t, bounded)
+			assert.Less(t, time.Until(deadline), time.Second)
+			return nil
+		}
 	})
 	got := s.send(http.MethodGet, "/readyz", "")
 	require.Equal(t, 200, got.status)
 	require.JSONEq(t, `{"status":"ready"}`, got.body)
-	require.Equal(t, 2, asked)
 }
 
-func TestAFailedCheckIsNamedAndItsErrorIsLoggedOnly(t *testing.T) {
+// It has been logged where it was found, and this route is asked every few seconds.
+func TestNotReadyIsToldAndNotLoggedAgain(t *testing.T) {
 	s := serve(t, func(o *server.Options) {
-		o.Checks = []server.Check{
-			{Name: "policies", Ready: func(context.Context) error { return nil }},
-			{Name: "store", Ready: func(context.Context) error { return errors.New("dial db-1.internal") }},
+		o.Ready = func(context.Context) error {
+			return &admission.Error{Code: admission.CodeNotReady, Detail: "not ready: ledger (the disk is full)", Err: errors.New("dial db-1.internal")}
 		}
 	})
 	got := s.send(http.MethodGet, "/readyz", "")
-	require.Equal(t, "not ready: store", requireProblem(t, got, 503, admission.CodeNotReady))
+	require.Equal(t, "not ready: ledger (the disk is full)", requireProblem(t, got, 503, admission.CodeNotReady))
 	require.Equal(t, "1", got.header.Get("Retry-After"))
 	require.NotContains(t, got.body, "db-1")
-	require.Contains(t, s.log.String(), "db-1")
+	require.Empty(t, s.log.String())
 	require.JSONEq(t, `{"status":"alive"}`, s.send(http.MethodGet, "/healthz", "").body)
 }
 

@@ -105,6 +105,7 @@ func serve(t *testing.T, change func(*server.Options)) *service {
 		Reviewer: reviewer(allow), Policies: catalogue{Revision: "sha256:0011"}, Workspaces: store, SecretKeys: store,
 		Authenticator: &server.Authenticator{}, Observer: s.observed,
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "up 1\n") }),
+		Ready:   func(context.Context) error { return nil },
 		Logger:  s.log.logger(), RequestTimeout: patience, MaxBodyBytes: 1 << 20, MaxBatchBytes: 16 << 20, MaxDepth: 64,
 		MaxInFlight: 16, BatchParallel: 4, WhatIf: whatIfs(),
 	}

@@ -70,17 +70,17 @@ func (s *Server) panicked(ctx context.Context, cause any) error {
 	return &admission.Error{Code: admission.CodeInternal}
 }
 
-// reviewedError is an error of the gate, which has had its line from ReviewLog.
-type reviewedError struct{ error }
+// loggedError is an error that has had its line in the log: one of the gate from ReviewLog, or of readiness.
+type loggedError struct{ error }
 
-func (e reviewedError) Unwrap() error { return e.error }
+func (e loggedError) Unwrap() error { return e.error }
 
 // refused gives the error that is answered, and logs it for a request that did not come as far as the gate. What a
 // caller sent is not repeated, so the detail of a malformed request, which can name its members, is left out.
 func (s *Server) refused(r *http.Request, cause error) *admission.Error {
 	err := admission.AsError(cause)
-	var reviewed reviewedError
-	if errors.As(cause, &reviewed) {
+	var logged loggedError
+	if errors.As(cause, &logged) {
 		return err
 	}
 	if err.Code.IsFault() && errors.Is(err, context.Canceled) && r.Context().Err() != nil {

@@ -65,7 +65,7 @@ func (s *Server) reviewPayload(w http.ResponseWriter, r *http.Request) (admissio
 	review.Caller = callerOf(r.Context()).Name
 	decision, err := s.options.Reviewer.Review(r.Context(), review)
 	if err != nil {
-		return admission.Decision{}, reviewedError{err}
+		return admission.Decision{}, loggedError{err}
 	}
 	return decision, nil
 }

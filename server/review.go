@@ -26,7 +26,7 @@ func (s *Server) review(w http.ResponseWriter, r *http.Request) error {
 	review.Caller = callerOf(r.Context()).Name
 	decision, err := s.options.Reviewer.Review(r.Context(), review)
 	if err != nil {
-		return reviewedError{err}
+		return loggedError{err}
 	}
 	s.write(w, r, http.StatusOK, newAnswer(decision))
 	return nil
@@ -87,5 +87,5 @@ func allUnknown(answers []any) error {
 			return nil
 		}
 	}
-	return reviewedError{&admission.Error{Code: admission.CodeUnknownHook, Detail: "no policy defines this hook"}}
+	return loggedError{&admission.Error{Code: admission.CodeUnknownHook, Detail: "no policy defines this hook"}}
 }

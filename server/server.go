@@ -33,12 +33,13 @@ type Observer interface {
 
 // Options are what a Server needs. Durations and sizes must be positive unless said otherwise.
 type Options struct {
-	Reviewer       Reviewer
-	Policies       PolicyCatalogue
-	Workspaces     WorkspaceStore // nil where facts are in the registry's own database
-	SecretKeys     SecretKeyStore // nil likewise
-	Authenticator  *Authenticator
-	Checks         []Check
+	Reviewer      Reviewer
+	Policies      PolicyCatalogue
+	Workspaces    WorkspaceStore // nil where facts are in the registry's own database
+	SecretKeys    SecretKeyStore // nil likewise
+	Authenticator *Authenticator
+	// Ready gives nil if reviews can be decided, else an *admission.Error that anybody may see, and that is logged already.
+	Ready          func(ctx context.Context) error
 	Metrics        http.Handler
 	Observer       Observer
 	Logger         *slog.Logger

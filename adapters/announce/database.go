@@ -28,6 +28,7 @@ type Database[TTx any] struct {
 	// query hands each row of a result to scan.
 	query      func(ctx context.Context, query string, scan func(scanner) error) error
 	sinksQuery string
+	touchSQL   string // asks to write a job, and writes none
 }
 
 // postgresTrim drops the indexes by which River's user interface looks into arguments and metadata. Nothing here does,
@@ -58,6 +59,7 @@ func Postgres(pool *pgxpool.Pool) *Database[pgx.Tx] {
 			return rows.Err()
 		},
 		sinksQuery: postgresSinks,
+		touchSQL:   postgresTouch,
 	}
 }
 
@@ -82,6 +84,7 @@ func SQLite(db *sql.DB) *Database[*sql.Tx] {
 			return rows.Err()
 		},
 		sinksQuery: sqliteSinks,
+		touchSQL:   sqliteTouch,
 	}
 }
 
@@ -127,6 +130,22 @@ from jobs full join river_queue on queue = name
 where coalesce(queue, name) like '` + queuePrefix + `%'
 order by 1`
 )
+
+const (
+	postgresTouch = `
+with job as (insert into gatehouse.river_job (args, kind, max_attempts) select '{}', '', 1 where false)
+select 1`
+	sqliteTouch = `insert into river_job (args, kind, max_attempts) select '{}', '', 1 where false`
+)
+
+// Ready says why no announcement can be put into the outbox, nil if one can.
+func (d *Database[TTx]) Ready(ctx context.Context) error {
+	err := d.query(ctx, d.touchSQL, func(scanner) error { return nil })
+	if err != nil {
+		return fmt.Errorf("trying to write an announcement: %w", err)
+	}
+	return nil
+}
 
 // sinkStates reads a row for every sink that has a queue or jobs.
 func (d *Database[TTx]) sinkStates(ctx context.Context) ([]SinkState, error) {

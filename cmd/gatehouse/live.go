@@ -2,12 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"gatehouse/adapters/metrics"
 	"gatehouse/adapters/opa"
 	"gatehouse/server"
+	"gatehouse/server/admission"
 )
 
 // livePolicies shows the engine to the server and to the metrics.
@@ -99,16 +99,21 @@ func bundleOf(snapshot *opa.Snapshot) *server.PolicyBundle {
 	return shown
 }
 
-func (p livePolicies) ready(context.Context) error {
+// ready is the probe of the policies.
+func (p livePolicies) ready(context.Context, bool) error {
 	status := p.engine.Status()
 	if status.Waiting != nil {
-		return errors.New("the policies wait until the store says which were live last")
+		return &admission.Error{Code: admission.CodeNotReady, Detail: "they wait until the store says which were live last"}
 	}
 	if status.Snapshot == nil {
-		return errors.New("no policies are live")
+		return &admission.Error{Code: admission.CodeNotReady, Detail: "no policies are live"}
 	}
 	if status.Snapshot.Source() == embeddedName {
 		return nil
 	}
-	return tooOld(status, p.maxAge, time.Now())
+	err := tooOld(status, p.maxAge, time.Now())
+	if err != nil {
+		return &admission.Error{Code: admission.CodeNotReady, Detail: "their source has not confirmed them for too long", Err: err}
+	}
+	return nil
 }

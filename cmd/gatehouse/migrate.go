@@ -13,6 +13,7 @@ import (
 	"gatehouse/adapters/announce"
 	"gatehouse/adapters/postgres"
 	"gatehouse/adapters/sqlite"
+	"gatehouse/server/admission"
 )
 
 type migrateCommand struct {
@@ -88,11 +89,9 @@ type tables struct {
 	done    atomic.Bool
 }
 
-var errNotMigrated = errors.New("the tables are not up to date yet")
-
 func (t *tables) ready() error {
 	if !t.done.Load() {
-		return errNotMigrated
+		return &admission.Error{Code: admission.CodeNotReady, Detail: "the tables are not migrated yet"}
 	}
 	return nil
 }

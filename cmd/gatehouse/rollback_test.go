@@ -119,7 +119,7 @@ func TestSignedPoliciesWaitForAStoreThatIsAway(t *testing.T) {
 			following := startBackground(t.Context(), policies.run)
 			defer following.close()
 			require.Nil(t, engine.Current(), "no review is decided")
-			require.ErrorContains(t, livePolicies{engine: engine}.ready(t.Context()), "wait until the store says which were live last")
+			require.ErrorContains(t, livePolicies{engine: engine}.ready(t.Context(), false), "wait until the store says which were live last")
 			_, revision := policies.named()
 			require.NotEmpty(t, revision)
 
@@ -131,7 +131,7 @@ func TestSignedPoliciesWaitForAStoreThatIsAway(t *testing.T) {
 			}
 			require.Nil(t, engine.Current())
 			require.ErrorContains(t, engine.Status().Refused.Err, test.says)
-			require.ErrorContains(t, livePolicies{engine: engine}.ready(t.Context()), "no policies are live")
+			require.ErrorContains(t, livePolicies{engine: engine}.ready(t.Context(), false), "no policies are live")
 		})
 	}
 }

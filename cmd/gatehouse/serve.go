@@ -18,8 +18,10 @@ import (
 
 	"gatehouse/adapters/metrics"
 	"gatehouse/adapters/opa"
+	"gatehouse/internal/lograte"
 	"gatehouse/server"
 	"gatehouse/server/admission"
+	"gatehouse/server/readiness"
 )
 
 type serveCommand struct {
@@ -65,7 +67,8 @@ func (c *serveCommand) Run(ctx context.Context, to streams) error {
 	if err != nil {
 		return err
 	}
-	logger := c.logger(to)
+	logger, flush := c.logger(to)
+	defer flush()
 	tokens, err := c.tokens()
 	if err != nil {
 		return err
@@ -119,9 +122,12 @@ func (c *serveCommand) Run(ctx context.Context, to streams) error {
 	}
 	defer evidence.close()
 
+	ready := newReadiness(live, store, registry, logger)
+	defer ready.Close()
+
 	service, err := c.service(parts{
 		engine: engine, live: live, store: store, candidates: candidates, callers: authenticator,
-		reviews: reviews, failures: failures, evidence: evidence, registry: registry, log: logger,
+		reviews: reviews, failures: failures, evidence: evidence, ready: ready, registry: registry, log: logger,
 	})
 	if err != nil {
 		return err
@@ -173,14 +179,20 @@ func (c *serveCommand) check() error {
 	return c.feedFlags.check()
 }
 
-func (c *serveCommand) logger(to streams) *slog.Logger {
+// errorPause is the time in which errors of one kind are one line.
+const errorPause = time.Second
+
+// logger gives the server's log. flush writes what it holds back.
+func (c *serveCommand) logger(to streams) (logger *slog.Logger, flush func()) {
 	var level slog.Level
 	_ = level.UnmarshalText([]byte(c.LogLevel)) // the flag's enum has no other value
 	options := &slog.HandlerOptions{Level: level, ReplaceAttr: readableDurations}
+	var lines slog.Handler = slog.NewJSONHandler(to.err, options)
 	if c.LogFormat == "text" {
-		return slog.New(slog.NewTextHandler(to.err, options))
+		lines = slog.NewTextHandler(to.err, options)
 	}
-	return slog.New(slog.NewJSONHandler(to.err, options))
+	handler := lograte.New(lines, errorPause)
+	return slog.New(handler), handler.Close
 }
 
 // readableDurations writes 1.5s where JSON would have 1500000000.
@@ -245,6 +257,7 @@ type parts struct {
 	reviews    *metrics.Admission
 	failures   *failureLog
 	evidence   *evidence
+	ready      *readiness.Readiness
 	registry   *prometheus.Registry
 	log        *slog.Logger
 }
@@ -258,7 +271,7 @@ func (c *serveCommand) service(p parts) (*server.Server, error) {
 	store := p.store
 	gate := &admission.Gate{
 		Facts: store.facts, Policy: p.engine, Ledger: store.ledger, Failures: p.failures,
-		Observer:   observers{p.reviews, server.ReviewLog{Logger: p.log}, p.candidates},
+		Observer:   observers{p.reviews, server.ReviewLog{Logger: p.log}, p.candidates, p.ready},
 		Limits:     admission.Limits{Facts: c.FactsTimeout, Policy: c.PolicyTimeout, Request: c.RequestTimeout},
 		Deployment: admission.Deployment{SaaS: c.SaaS},
 		Now:        time.Now, DryRun: c.DryRun, Turns: admission.Holding{Weighted: p.candidates.turns},
@@ -277,7 +290,7 @@ func (c *serveCommand) service(p parts) (*server.Server, error) {
 			Evaluator: p.candidates.background(c.PolicyTimeout), Now: time.Now,
 		},
 		Events: store.events, Decisions: store.decisions, DecisionStream: p.evidence.hub, Announcements: store.announcements, Audits: store.audits,
-		Checks:   []server.Check{{Name: "policies", Ready: p.live.ready}, {Name: "store", Ready: store.ready}},
+		Ready:    p.ready.Check,
 		Metrics:  promhttp.HandlerFor(p.registry, promhttp.HandlerOpts{Registry: p.registry}),
 		Observer: requests, Logger: p.log,
 		RequestTimeout: c.RequestTimeout, MaxBodyBytes: c.MaxBodyBytes, MaxBatchBytes: c.MaxBatchBytes, MaxDepth: c.MaxDepth,

@@ -255,10 +255,11 @@ func TestReloadKeepsWhatWasThereWhenItRefuses(t *testing.T) {
 	var log bytes.Buffer // to be read when nobody writes any more
 	c := &serveCommand{LogFormat: "json", LogLevel: "info"}
 	c.PoliciesPoll = time.Hour
-	logger := c.logger(streams{nil, nil, &log})
+	logger, flush := c.logger(streams{nil, nil, &log})
+	defer flush()
 	engine := opa.NewEngine(schema, time.Now, c.engineOptions(newJournal(logger))...)
 	live := livePolicies{engine: engine}
-	require.ErrorContains(t, live.ready(t.Context()), "no policies")
+	require.ErrorContains(t, live.ready(t.Context(), false), "no policies")
 
 	folder := policyFolder(t)
 	c.Policies = folder
@@ -269,7 +270,7 @@ func TestReloadKeepsWhatWasThereWhenItRefuses(t *testing.T) {
 	defer following.close()
 	c.reload(t.Context(), policies, callers, logger)
 	first := live.PolicyStatus()
-	require.NoError(t, live.ready(t.Context()))
+	require.NoError(t, live.ready(t.Context(), false))
 	require.Equal(t, folder, first.Source)
 	require.True(t, live.HasCode("PLATFORM_AGENT_IDENTITY_GATE"))
 	require.False(t, callers.Open())

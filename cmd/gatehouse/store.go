@@ -19,6 +19,7 @@ import (
 	"gatehouse/adapters/sqlite"
 	"gatehouse/server"
 	"gatehouse/server/admission"
+	"gatehouse/server/readiness"
 )
 
 // databaseFlags say where facts and decisions are kept.
@@ -58,7 +59,9 @@ type openStore struct {
 		activationStore
 		activationHistory
 	}
-	ready       func(ctx context.Context) error
+	factsReady  readiness.Probe
+	ledgerReady readiness.Probe
+	outboxReady readiness.Probe
 	close       func()
 }
 
@@ -127,7 +130,15 @@ func (c *serveCommand) openPostgres(
 	}
 	return &openStore{
 		delivery: out, kind: "postgres", facts: store, ledger: store, shadow: store, audits: store, decisions: store, pruner: store, activations: store,
-		ready: func(ctx context.Context) error { return errors.Join(tables.ready(), store.Ready(ctx)) },
+		factsReady: func(ctx context.Context, _ bool) error { return store.FactsReady(ctx) },
+		ledgerReady: func(ctx context.Context, suspected bool) error {
+			err := tables.ready()
+			if err != nil {
+				return err
+			}
+			return store.LedgerReady(ctx, suspected)
+		},
+		outboxReady: outboxProbe(sinks, queue.Ready),
 		close: func() {
 			out.stop()
 			store.Close()
@@ -170,12 +181,28 @@ func (c *serveCommand) openSQLite(
 	writer := workspaceStore{store}
 	return &openStore{
 		delivery: out, kind: "sqlite", facts: store, ledger: store, shadow: store, audits: store, decisions: store, pruner: store, activations: store, workspaces: writer, secretKeys: writer,
-		ready: store.Ready,
+		factsReady:  func(ctx context.Context, _ bool) error { return store.CheckFacts(ctx) },
+		ledgerReady: store.LedgerReady,
+		outboxReady: outboxProbe(sinks, queue.Ready),
 		close: func() {
 			out.stop()
 			closeStore()
 		},
 	}, nil
+}
+
+// outboxProbe asks nothing where there are no sinks: then no review writes into the outbox.
+func outboxProbe(sinks announce.SinkConfigs, ready func(context.Context) error) readiness.Probe {
+	return func(ctx context.Context, _ bool) error {
+		if len(sinks) == 0 {
+			return nil
+		}
+		err := ready(ctx)
+		if err != nil {
+			return &admission.Error{Code: admission.CodeNotReady, Detail: "announcements cannot be written", Err: err}
+		}
+		return nil
+	}
 }
 
 func loadDemo(ctx context.Context, store *sqlite.Store, logger *slog.Logger) error {

@@ -159,9 +159,11 @@ func wired(t testing.TB, c *serveCommand, engine *opa.Engine, registry *promethe
 	evidence, err := c.followDecisions(t.Context(), store.decisions, registry, logger)
 	require.NoError(t, err)
 	t.Cleanup(evidence.close)
+	ready := newReadiness(live, store, registry, logger)
+	t.Cleanup(ready.Close)
 	service, err := c.service(parts{
 		engine: engine, live: live, store: store, candidates: candidates, callers: &server.Authenticator{},
-		reviews: reviews, failures: failures, evidence: evidence, registry: registry, log: logger,
+		reviews: reviews, failures: failures, evidence: evidence, ready: ready, registry: registry, log: logger,
 	})
 	require.NoError(t, err)
 	return service
