@@ -105,7 +105,8 @@ func (a *Admission) expect() {
 			}
 		}
 		a.expectFailures(hook, admission.CodeUIDConflict, admission.CodeAbandoned, admission.CodeNotReady, admission.CodeFactsUnavailable,
-			admission.CodePolicyError, admission.CodeRecordFailed, admission.CodeInternal, admission.CodeDeadlineExceeded)
+			admission.CodePolicyError, admission.CodeRecordFailed,
+			admission.CodeLedgerUnavailable, admission.CodeInternal, admission.CodeDeadlineExceeded)
 	}
 	a.expectFailures(other, admission.CodeUnknownHook, admission.CodeNotReady)
 }
@@ -179,7 +180,12 @@ func (a *Admission) failed(hook string, o admission.Outcome) {
 // looks there first, and may then fail for want of facts or be a conflict.
 func recordFailed(o admission.Outcome) bool {
 	_, entered := o.Stages[admission.StageLedger]
-	return o.Err.Code == admission.CodeRecordFailed || entered && o.Err.Code == admission.CodeDeadlineExceeded
+	switch o.Err.Code {
+	case admission.CodeRecordFailed, admission.CodeLedgerUnavailable:
+		return true
+	default:
+		return entered && o.Err.Code == admission.CodeDeadlineExceeded
+	}
 }
 
 func (a *Admission) decided(hook string, o admission.Outcome) {
