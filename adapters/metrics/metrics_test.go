@@ -204,6 +204,7 @@ func TestEveryDecisionAndErrorIsThereBeforeItHappens(t *testing.T) {
 		{code="facts_unavailable",hook="register"} 0
 		{code="policy_error",hook="register"} 0
 		{code="record_failed",hook="register"} 0
+		{code="ledger_unavailable",hook="register"} 0
 		{code="internal_error",hook="register"} 0
 		{code="deadline_exceeded",hook="register"} 0`)
 	require.Contains(t, series(t, registry), `gatehouse_admission_duration_seconds_count{hook="register"} 0`)
