@@ -4,6 +4,10 @@ import (
 	"bytes"
 	stdjson "encoding/json"
 	"fmt"
+	"io/fs"
+	"os"
+	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -82,6 +86,32 @@ func TestNamesThatNobodyBindsPass(t *testing.T) {
 		`"": 1`,
 	} {
 		review(t, envelope(withID(members)))
+	}
+}
+
+// What a shipped rule reads of a request, and what is stored of a workspace, is among the names that must be exact.
+func TestNamesOfPoliciesAndFactsAreBound(t *testing.T) {
+	var names []string
+	rules := os.DirFS("../../policies")
+	require.NoError(t, fs.WalkDir(rules, ".", func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, ".rego") {
+			return err
+		}
+		text, err := fs.ReadFile(rules, path)
+		for _, match := range regexp.MustCompile(`\binput\.request\.(\w+)`).FindAllSubmatch(text, -1) {
+			names = append(names, string(match[1]))
+		}
+		return err
+	}))
+	require.Contains(t, names, "mcp_server_present")
+	for column := range reflect.TypeFor[admission.Workspace]().Fields() {
+		names = append(names, column.Tag.Get("json"))
+	}
+	require.Contains(t, names, "monthly_spend")
+	for _, name := range names {
+		respelt := strings.ToUpper(name[:1]) + name[1:]
+		_, err := decode(envelope(withID(`"` + respelt + `": 1`)))
+		require.Contains(t, malformed(t, err), `"`+respelt+`"`)
 	}
 }
 
