@@ -91,10 +91,12 @@ func New(options Options) *Server {
 
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.routes.ServeHTTP(w, r) }
 
-// Drain makes the server report not ready, so that no new work is sent to it before it stops, and ends replays and the
-// streams, for which a graceful stop would wait for ever.
+// Leave makes the server report not ready, so that no new work is sent to it before it stops. It answers as before.
+func (s *Server) Leave() { s.draining.Store(true) }
+
+// Drain is Leave, and ends replays and the streams, for which a graceful stop would wait for ever.
 func (s *Server) Drain() {
-	s.draining.Store(true)
+	s.Leave()
 	s.streams.end()
 	s.replays.end()
 }

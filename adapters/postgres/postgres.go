@@ -60,6 +60,7 @@ type Store struct {
 	marks      *groupcommit.Group[*marking, marked]
 	marking    keyedLock
 	wakeUp     *wakeUp
+	cutter     cutter
 }
 
 var (
@@ -88,6 +89,8 @@ func Open(ctx context.Context, options Options) (*Store, error) {
 	}
 	renewed := &renewal{}
 	renewed.watch(&config.ConnConfig.Config)
+	cutter := newCutter()
+	cutter.watch(&config.ConnConfig.Config)
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("making the pool of database connections: %w", err)
@@ -99,6 +102,7 @@ func Open(ctx context.Context, options Options) (*Store, error) {
 		factsQuery: cmp.Or(options.FactsQuery, defaultFactsQuery),
 		outbox:     options.Outbox,
 		logger:     options.Logger,
+		cutter:     cutter,
 	}
 	if s.factsQuery == defaultFactsQuery {
 		s.factsMany = factsManySQL
@@ -127,5 +131,5 @@ func (s *Store) Close() {
 	s.marks.Close()
 	s.wakeUp.close()
 	s.records.Close()
-	s.pool.Close()
+	s.cutter.close(s.pool)
 }

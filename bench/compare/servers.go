@@ -224,7 +224,7 @@ func (r *servers) startTime(ctx context.Context, name string) (time.Duration, er
 	}
 	began := time.Now()
 	p, err := rig.StartServer(ctx, r.Folder, name, address, "/readyz",
-		r.gatehouse, "serve", "--listen", address, "--database-url", "sqlite:"+filepath.Join(r.Folder, name+".db"))
+		r.gatehouse, "serve", "--listen", address, "--shutdown-delay", "0s", "--database-url", "sqlite:"+filepath.Join(r.Folder, name+".db"))
 	took := time.Since(began)
 	if err != nil {
 		return 0, err

@@ -65,7 +65,7 @@ func (r *Rig) Serve(ctx context.Context, name string, g Gatehouse) (*Process, er
 	}
 	p, err := r.Start(ctx, name, "/readyz", func(address string) []string {
 		return append([]string{
-			g.Program, "serve", "--listen", address, "--policies", g.Policies, "--database-url", g.Database,
+			g.Program, "serve", "--listen", address, "--shutdown-delay", "0s", "--policies", g.Policies, "--database-url", g.Database,
 			"--pprof", "--admin-listen", admin,
 		}, g.More...)
 	})

@@ -76,6 +76,8 @@ type program struct {
 	command *exec.Cmd
 	exited  chan struct{}
 	client  *http.Client
+	// listening has the address once there is one.
+	listening chan string
 
 	mu  sync.Mutex
 	log bytes.Buffer
@@ -88,23 +90,9 @@ var patient = []string{"--facts-timeout", "10s", "--policy-timeout", "10s", "--r
 // start runs gatehouse serve on a free port of loopback, waits until it listens, and ends it with the test.
 func start(t *testing.T, args ...string) *program {
 	t.Helper()
-	path, err := buildProgram()
-	require.NoError(t, err)
-	p := &program{t: t, exited: make(chan struct{}), client: &http.Client{Timeout: patience}}
-	p.command = exec.Command(path, append([]string{"serve", "--listen", "127.0.0.1:0"}, args...)...)
-	p.command.Dir = t.TempDir()
-	p.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	// The race detector waits a second at exit by default, and a race must fail the test by the exit code.
-	p.command.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0 halt_on_error=1 exitcode=66")
-	lines, err := p.command.StderrPipe()
-	require.NoError(t, err)
-	require.NoError(t, p.command.Start())
-	listening := make(chan string, 1)
-	go p.read(lines, listening)
-	t.Cleanup(p.end)
-
+	p := launch(t, args...)
 	select {
-	case address := <-listening:
+	case address := <-p.listening:
 		p.url = "http://" + address
 	case <-p.exited:
 		require.FailNow(t, "the program ended", p.logged())
@@ -114,7 +102,26 @@ func start(t *testing.T, args ...string) *program {
 	return p
 }
 
-func (p *program) read(lines io.Reader, listening chan<- string) {
+// launch is start without the wait.
+func launch(t *testing.T, args ...string) *program {
+	t.Helper()
+	path, err := buildProgram()
+	require.NoError(t, err)
+	p := &program{t: t, exited: make(chan struct{}), listening: make(chan string, 1), client: &http.Client{Timeout: patience}}
+	p.command = exec.Command(path, append([]string{"serve", "--listen", "127.0.0.1:0", "--shutdown-delay", "0s"}, args...)...)
+	p.command.Dir = t.TempDir()
+	p.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	// The race detector waits a second at exit by default, and a race must fail the test by the exit code.
+	p.command.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0 halt_on_error=1 exitcode=66")
+	lines, err := p.command.StderrPipe()
+	require.NoError(t, err)
+	require.NoError(t, p.command.Start())
+	go p.read(lines)
+	t.Cleanup(p.end)
+	return p
+}
+
+func (p *program) read(lines io.Reader) {
 	defer close(p.exited)
 	scanner := bufio.NewScanner(lines)
 	for scanner.Scan() {
@@ -124,7 +131,7 @@ func (p *program) read(lines io.Reader, listening chan<- string) {
 		p.mu.Unlock()
 		var line struct{ Msg, Address string }
 		if json.Unmarshal(scanner.Bytes(), &line) == nil && line.Msg == "serving" {
-			listening <- line.Address
+			p.listening <- line.Address
 		}
 	}
 }

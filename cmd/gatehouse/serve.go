@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
@@ -45,6 +44,7 @@ type serveCommand struct {
 	FactsTimeout    time.Duration `help:"Deadline of the facts query." default:"500ms"`
 	PolicyTimeout   time.Duration `help:"Deadline of an evaluation." default:"250ms"`
 	RequestTimeout  time.Duration `help:"Deadline of a request, from its arrival to its answer; at most 2m." default:"2s"`
+	ShutdownDelay   time.Duration `help:"How long the server goes on answering after SIGTERM, not ready, before it takes no new connection." default:"5s"`
 	ShutdownTimeout time.Duration `help:"How long requests under way may take to end when the server is told to stop." default:"10s"`
 
 	MaxBodyBytes  int64 `help:"Largest body of a request." default:"1048576"`
@@ -94,10 +94,16 @@ func (c *serveCommand) Run(ctx context.Context, to streams) error {
 	engine := opa.NewEngine(schema, time.Now, c.engineOptions(records)...)
 	registry := prometheus.NewRegistry()
 	policies, store, err := c.loadAndOpen(ctx, engine, registry, logger, to)
+	if err == nil {
+		defer store.close()
+	}
+	if ctx.Err() != nil {
+		logger.Info("stopped before it served")
+		return nil
+	}
 	if err != nil {
 		return err
 	}
-	defer store.close()
 
 	candidates := c.startRollout(ctx, engine, store.shadow, registry, logger)
 	defer candidates.close()
@@ -136,7 +142,7 @@ func (c *serveCommand) Run(ctx context.Context, to streams) error {
 	source, revision := policies.named()
 	logger.Info("serving", "address", listener.Addr().String(), "store", store.kind, "policies", source,
 		"policy_revision", revision, "version", programVersion())
-	return serveUntilDone(ctx, listener, service, c.ShutdownTimeout, logger)
+	return c.serveUntilTold(ctx, listener, service, ready, logger)
 }
 
 // check refuses limits that would switch a promise off.
@@ -160,6 +166,9 @@ func (c *serveCommand) check() error {
 	}
 	if c.RateLimit < 0 {
 		return errors.New("--rate-limit must not be negative")
+	}
+	if c.ShutdownDelay < 0 {
+		return errors.New("--shutdown-delay must not be negative")
 	}
 	if c.RequestTimeout > failureAge {
 		return fmt.Errorf("--request-timeout must be at most %v: exports take for complete what is %v old", failureAge, exportDelay)
@@ -340,35 +349,4 @@ func (c *serveCommand) reload(ctx context.Context, policies *feed, callers *serv
 	}
 	callers.Use(tokens)
 	logger.Info("tokens are live", "tokens", len(tokens))
-}
-
-// idleTimeout outlasts the idle time after which clients drop a connection themselves (90 s in Go's).
-const idleTimeout = 2 * time.Minute
-
-// serveUntilDone serves until ctx is done, and then lets requests under way finish.
-func serveUntilDone(
-	ctx context.Context, listener net.Listener, service *server.Server, patience time.Duration, logger *slog.Logger,
-) error {
-	httpServer := &http.Server{
-		Handler: service, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: idleTimeout, MaxHeaderBytes: 32 << 10,
-		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
-	}
-	served := make(chan error, 1)
-	go func() { served <- httpServer.Serve(service.Listener(listener)) }()
-	select {
-	case err := <-served:
-		return fmt.Errorf("serving: %w", err)
-	case <-ctx.Done():
-	}
-
-	logger.Info("stopping: finishing what is under way")
-	service.Drain()
-	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
-	defer cancel()
-	err := httpServer.Shutdown(limited)
-	if err != nil {
-		return fmt.Errorf("requests under way did not end in %s: %w", patience, err)
-	}
-	logger.Info("stopped")
-	return nil
 }

@@ -22,7 +22,7 @@ func (c *serveCommand) loadAndOpen(
 	if c.isEmbedded() {
 		go func() { _, _ = load() }() // its result is fetched below
 	} else if _, err := load(); err != nil {
-		return nil, nil, refusedPolicies(to, err)
+		return nil, nil, refusedPolicies(ctx, to, err)
 	}
 	store, unopened := c.open(ctx, registry, logger)
 	policies, refused := load()
@@ -30,7 +30,7 @@ func (c *serveCommand) loadAndOpen(
 		if unopened == nil {
 			store.close()
 		}
-		return nil, nil, refusedPolicies(to, refused)
+		return nil, nil, refusedPolicies(ctx, to, refused)
 	}
 	if unopened != nil {
 		return nil, nil, unopened
@@ -38,12 +38,16 @@ func (c *serveCommand) loadAndOpen(
 	refused = policies.recall(ctx, store.activations)
 	if refused != nil {
 		store.close()
-		return nil, nil, refusedPolicies(to, refused)
+		return nil, nil, refusedPolicies(ctx, to, refused)
 	}
 	return policies, store, nil
 }
 
-func refusedPolicies(to streams, err error) error {
+// refusedPolicies tells why, unless the server was told to stop while it loaded them.
+func refusedPolicies(ctx context.Context, to streams, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	printPolicyErrors(to.err, err)
 	return errors.New("the policies were refused")
 }
