@@ -17,6 +17,8 @@ type DecisionRecord struct {
 	Hook           string                `json:"hook"`
 	Caller         string                `json:"caller"` // "" if callers were not authenticated
 	CallerProof    admission.CallerProof `json:"caller_proof"`
+	RequestID      string                `json:"request_id"`  // "" if there was no request, as in an audit
+	TraceParent    string                `json:"traceparent"` // "" if the caller gave none
 	WorkspaceID    uuid.UUID             `json:"workspace_id"`
 	Kind           string                `json:"kind"`
 	DryRun         bool                  `json:"dry_run"` // of a server that enforces nothing: answered as an allow
@@ -43,7 +45,7 @@ type DecisionTimings struct {
 func NewDecisionRecord(d *admission.Decision, withInput bool) DecisionRecord {
 	r := DecisionRecord{
 		ID: d.ID, UID: d.UID, Time: d.At.UTC(), Hook: d.Hook, Caller: d.Caller, CallerProof: d.CallerProof,
-		WorkspaceID: d.WorkspaceID, Kind: d.Kind, DryRun: d.DryRun, Code: d.Code(), Violations: d.Verdict.Violations,
+		RequestID: d.Trace.RequestID, TraceParent: d.Trace.Parent, WorkspaceID: d.WorkspaceID, Kind: d.Kind, DryRun: d.DryRun, Code: d.Code(), Violations: d.Verdict.Violations,
 		MarkedFailed: d.MarkedFailed, Event: d.Event, PolicyRevision: d.Verdict.Revision,
 		Timings: DecisionTimings{d.Timings.Facts.Microseconds(), d.Timings.Policy.Microseconds()},
 		Error:   d.Failed, Erased: d.Redaction.Erased, Masked: d.Redaction.Masked,

@@ -73,6 +73,7 @@ func evidence(t *testing.T) *service {
 	denied, err := deny(t.Context(), admission.Review{UID: "u-1", Hook: "register", WorkspaceID: uuid.MustParse(workspaceID)})
 	require.NoError(t, err)
 	denied.Caller, denied.CallerProof, denied.Kind = "eu", admission.Token, "platform"
+	denied.Trace = admission.Trace{RequestID: "req-7", Parent: traceParent}
 	denied.Input = []byte(`{"hook":"register","n":12345678901234567890}`)
 	denied.Timings = admission.Timings{Facts: 412500 * time.Nanosecond, Policy: 96 * time.Microsecond}
 	return serve(t, func(o *server.Options) {
@@ -82,7 +83,7 @@ func evidence(t *testing.T) *service {
 }
 
 const deniedRecord = `{"id": "` + decisionID + `", "uid": "u-1", "time": "2026-04-01T12:00:00.000005Z", "hook": "register",
-	"caller": "eu", "caller_proof": "token", "workspace_id": "` + workspaceID + `", "kind": "platform", "dry_run": false,
+	"caller": "eu", "caller_proof": "token", "request_id": "req-7", "traceparent": "` + traceParent + `", "workspace_id": "` + workspaceID + `", "kind": "platform", "dry_run": false,
 	"allowed": false, "code": "PLATFORM_AGENT_IDENTITY_GATE", "violations": [
 		{"rule": "platform_requires_model", "code": "PLATFORM_AGENT_IDENTITY_GATE", "reason": "model_missing",
 		 "message": "The platform agent has no MODEL secret of its own.", "severity": "critical", "enforcement": "deny",
@@ -115,7 +116,7 @@ func TestDecisionsAreListedNewestFirstAndWithoutInputs(t *testing.T) {
 	require.Equal(t, 200, got.status)
 	require.NotContains(t, got.body, `"input"`)
 	failed := `{"id": "01890a5d-ac96-774b-bcce-b302099a8060", "uid": "", "time": "2026-04-01T12:00:01Z", "hook": "register",
-		"caller": "", "caller_proof": "bootstrap", "workspace_id": "` + workspaceID + `", "kind": "workspace", "dry_run": false,
+		"caller": "", "caller_proof": "bootstrap", "request_id": "", "traceparent": "", "workspace_id": "` + workspaceID + `", "kind": "workspace", "dry_run": false,
 		"allowed": null, "code": "facts_unavailable", "violations": [], "marked_failed": false, "event": null,
 		"policy_revision": "sha256:0011", "timings": {"facts_us": 0, "policy_us": 0},
 		"error": {"code": "facts_unavailable", "detail": "the facts of the workspace cannot be read"},

@@ -99,12 +99,14 @@ func (s *Server) evaluateBatch(w http.ResponseWriter, r *http.Request) error {
 	if !rules.HasHook(asked[0].Review.Hook) {
 		return errUnknownHook()
 	}
+	trace := traceOf(r)
 	answers := make([]any, len(asked))
 	var next atomic.Int64
 	var group errgroup.Group
 	for range min(s.options.BatchParallel, len(asked)) {
 		group.Go(func() error {
 			for i := next.Add(1) - 1; i < int64(len(asked)); i = next.Add(1) - 1 {
+				asked[i].Review.Trace = trace
 				answers[i] = s.tryOne(r.Context(), rules, asked[i])
 			}
 			return nil
@@ -143,7 +145,7 @@ func (s *Server) rulesToTry(ctx context.Context, candidate map[string]string) (T
 func (s *Server) tryOne(ctx context.Context, rules TriedRules, asked admission.WhatIf) (answered any) {
 	defer func() {
 		if cause := recover(); cause != nil {
-			answered = failedAnswer{UID: asked.Review.UID, Error: newProblem(admission.AsError(s.panicked(ctx, cause)))}
+			answered = failedAnswer{UID: asked.Review.UID, Error: newProblem(admission.AsError(s.panicked(ctx, asked.Review.Trace, cause)))}
 		}
 	}()
 	answer, err := s.try(ctx, rules, asked, false)

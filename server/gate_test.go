@@ -167,6 +167,7 @@ func TestEveryReviewHasOneLineAndNoLineRepeatsWhatWasSent(t *testing.T) {
 			require.Empty(t, refusals)
 			require.Len(t, reviews, 1)
 			require.Subset(t, reviews[0], test.line)
+			require.Equal(t, got.header.Get("X-Request-Id"), reviews[0]["request_id"])
 			require.Subset(t, reviews[0], map[string]any{"workspace_id": workspaceID, "caller": "eu", "caller_proof": "token", "dry_run": false})
 			require.Contains(t, reviews[0], "took_ms")
 			if test.status != 404 && test.status != 503 {

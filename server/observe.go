@@ -58,15 +58,16 @@ func (s *Server) recovered(wire func(http.ResponseWriter, *http.Request, error))
 				if err, isError := cause.(error); isError && errors.Is(err, http.ErrAbortHandler) {
 					panic(cause)
 				}
-				wire(w, r, s.panicked(r.Context(), cause))
+				wire(w, r, s.panicked(r.Context(), traceOf(r), cause))
 			}()
 			next.ServeHTTP(w, r)
 		})
 	}
 }
 
-func (s *Server) panicked(ctx context.Context, cause any) error {
-	s.options.Logger.ErrorContext(ctx, "panic", "cause", fmt.Sprint(cause), "stack", string(debug.Stack()))
+func (s *Server) panicked(ctx context.Context, trace admission.Trace, cause any) error {
+	attributes := []slog.Attr{slog.String("cause", fmt.Sprint(cause)), slog.String("stack", string(debug.Stack()))}
+	s.options.Logger.LogAttrs(ctx, slog.LevelError, "panic", appendTrace(attributes, trace)...)
 	return &admission.Error{Code: admission.CodeInternal}
 }
 
@@ -92,6 +93,7 @@ func (s *Server) refused(r *http.Request, cause error) *admission.Error {
 		slog.String("route", chi.RouteContext(r.Context()).RoutePattern()),
 		slog.String("caller", callerOf(r.Context()).Name),
 	}
+	attributes = appendTrace(attributes, traceOf(r))
 	if err.Err != nil {
 		attributes = append(attributes, slog.String("error", err.Err.Error()))
 	}
@@ -113,7 +115,8 @@ type ReviewLog struct {
 }
 
 // Reviewed implements admission.Observer. The line holds ids and codes, and nothing that a caller can fill in as
-// it likes: not the uid, for which decisions can be looked up, and no hook that does not exist.
+// it likes: not the uid, for which decisions can be looked up, and no hook that does not exist. A request id is there to be
+// logged, and is no free text.
 func (l ReviewLog) Reviewed(ctx context.Context, o admission.Outcome) {
 	level := slog.LevelInfo
 	if o.Err != nil {
@@ -122,7 +125,7 @@ func (l ReviewLog) Reviewed(ctx context.Context, o admission.Outcome) {
 	if !l.Logger.Enabled(ctx, level) {
 		return
 	}
-	attributes := make([]slog.Attr, 0, 24)
+	attributes := make([]slog.Attr, 0, 26)
 	attributes = append(attributes,
 		slog.String("hook", loggedHook(o)),
 		slog.String("workspace_id", o.Review.WorkspaceID.String()),
@@ -131,6 +134,7 @@ func (l ReviewLog) Reviewed(ctx context.Context, o admission.Outcome) {
 		slog.Bool("dry_run", o.Review.DryRun || o.Decision.DryRun),
 		milliseconds("took_ms", o.Total),
 	)
+	attributes = appendTrace(attributes, o.Review.Trace)
 	for _, stage := range []admission.Stage{admission.StageFacts, admission.StagePolicy, admission.StageLedger} {
 		if took, entered := o.Stages[stage]; entered {
 			attributes = append(attributes, milliseconds(string(stage)+"_ms", took))

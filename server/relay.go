@@ -62,7 +62,7 @@ func (s *Server) reviewPayload(w http.ResponseWriter, r *http.Request) (admissio
 	if err != nil {
 		return admission.Decision{}, err
 	}
-	review.Caller = callerOf(r.Context()).Name
+	review.Caller, review.Trace = callerOf(r.Context()).Name, traceOf(r)
 	decision, err := s.options.Reviewer.Review(r.Context(), review)
 	if err != nil {
 		return admission.Decision{}, loggedError{err}

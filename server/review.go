@@ -23,7 +23,7 @@ func (s *Server) review(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	review.Caller = callerOf(r.Context()).Name
+	review.Caller, review.Trace = callerOf(r.Context()).Name, traceOf(r)
 	decision, err := s.options.Reviewer.Review(r.Context(), review)
 	if err != nil {
 		return loggedError{err}
@@ -51,7 +51,7 @@ func (s *Server) reviewBatch(w http.ResponseWriter, r *http.Request) error {
 	var group errgroup.Group
 	group.SetLimit(s.options.BatchParallel)
 	for i, review := range reviews {
-		review.Caller = callerOf(r.Context()).Name
+		review.Caller, review.Trace = callerOf(r.Context()).Name, traceOf(r)
 		group.Go(func() error {
 			answers[i] = s.reviewOne(r.Context(), review)
 			return nil
@@ -69,7 +69,7 @@ func (s *Server) reviewBatch(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) reviewOne(ctx context.Context, review admission.Review) (answered any) {
 	defer func() {
 		if cause := recover(); cause != nil {
-			answered = failedAnswer{UID: review.UID, Error: newProblem(admission.AsError(s.panicked(ctx, cause)))}
+			answered = failedAnswer{UID: review.UID, Error: newProblem(admission.AsError(s.panicked(ctx, review.Trace, cause)))}
 		}
 	}()
 	decision, err := s.options.Reviewer.Review(ctx, review)

@@ -103,7 +103,7 @@ func (s *Server) Drain() {
 
 func (s *Server) router() http.Handler {
 	r := chi.NewRouter()
-	r.Use(byDecodedPath, middleware.GetHead, s.observed, s.recovered(s.writeProblem), s.bodyDeadline)
+	r.Use(byDecodedPath, middleware.GetHead, traced, s.observed, s.recovered(s.writeProblem), s.bodyDeadline)
 	r.NotFound(s.problems(noSuchPath))
 	r.MethodNotAllowed(s.problems(noSuchMethod(r)))
 

@@ -108,8 +108,10 @@ func serveStream[T any](s *Server, w http.ResponseWriter, r *http.Request, of st
 	defer stream.writer.close()
 	start := time.Now()
 	err = stream.run(ctx)
-	s.options.Logger.LogAttrs(r.Context(), slog.LevelInfo, "stream ended", slog.String("caller", callerOf(r.Context()).Name),
-		slog.Int("events", stream.sent), milliseconds("took_ms", time.Since(start)), slog.String("cause", s.causeOfEnd(r, err)))
+	s.options.Logger.LogAttrs(r.Context(), slog.LevelInfo, "stream ended", appendTrace([]slog.Attr{
+		slog.String("caller", callerOf(r.Context()).Name), slog.Int("events", stream.sent),
+		milliseconds("took_ms", time.Since(start)), slog.String("cause", s.causeOfEnd(r, err)),
+	}, traceOf(r))...)
 	return nil
 }
 

@@ -44,6 +44,8 @@ func csvColumns() []csvColumn {
 		{"erased", func(r *Row) string { return r.Erased }},
 		{"masked", func(r *Row) string { return r.Masked }},
 		{"input", func(r *Row) string { return r.Input }},
+		{"request_id", func(r *Row) string { return r.RequestID }},
+		{"traceparent", func(r *Row) string { return r.TraceParent }},
 	}
 }
 

@@ -17,6 +17,8 @@ import (
 type Event struct {
 	Labels      map[string]string `json:"labels"`
 	DecisionID  uuid.UUID         `json:"decision_id"`
+	TraceID     string            `json:"trace_id,omitempty"` // of the caller's traceparent
+	SpanID      string            `json:"span_id,omitempty"`
 	Bundles     map[string]Bundle `json:"bundles,omitempty"`
 	Path        string            `json:"path"`
 	Input       jsontext.Value    `json:"input,omitempty"` // as recorded; left out if all of it is erased
@@ -55,6 +57,7 @@ type Error struct {
 // registry's uid.
 type Custom struct {
 	UID         string                `json:"uid,omitempty"`
+	RequestID   string                `json:"request_id,omitempty"`
 	Hook        string                `json:"hook"`
 	WorkspaceID uuid.UUID             `json:"workspace_id"`
 	Kind        string                `json:"kind"`
@@ -76,9 +79,10 @@ func NewEvent(d *admission.Decision, labels map[string]string) Event {
 		Erased: d.Redaction.Erased, Masked: d.Redaction.Masked, RequestedBy: d.Caller, Timestamp: d.At.UTC(),
 		Metrics: map[string]int64{factsTimer: d.Timings.Facts.Nanoseconds(), policyTimer: d.Timings.Policy.Nanoseconds()},
 		Custom: Custom{
-			UID: d.UID, Hook: d.Hook, WorkspaceID: d.WorkspaceID, Kind: d.Kind, CallerProof: d.CallerProof, DryRun: d.DryRun,
+			UID: d.UID, RequestID: d.Trace.RequestID, Hook: d.Hook, WorkspaceID: d.WorkspaceID, Kind: d.Kind, CallerProof: d.CallerProof, DryRun: d.DryRun,
 		},
 	}
+	e.TraceID, e.SpanID = d.Trace.IDs()
 	if d.Verdict.Revision != "" {
 		e.Bundles = map[string]Bundle{policiesBundle: {d.Verdict.Revision}}
 	}

@@ -33,6 +33,8 @@ type Row struct {
 	Erased         string    `parquet:"erased,json"`     // JSON pointers into input
 	Masked         string    `parquet:"masked,json"`
 	Input          string    `parquet:"input,json"`
+	RequestID      string    `parquet:"request_id"`
+	TraceParent    string    `parquet:"traceparent"`
 }
 
 // NewRow makes the row of a decision.
@@ -41,7 +43,7 @@ func NewRow(d *admission.Decision) (Row, error) {
 		ID: d.ID.String(), DecidedAt: d.At.UTC(), UID: d.UID, Hook: d.Hook, Caller: d.Caller, CallerProof: string(d.CallerProof),
 		WorkspaceID: d.WorkspaceID.String(), Kind: d.Kind, DryRun: d.DryRun, Code: d.Code(), MarkedFailed: d.MarkedFailed,
 		PolicyRevision: d.Verdict.Revision, FactsMicros: d.Timings.Facts.Microseconds(), PolicyMicros: d.Timings.Policy.Microseconds(),
-		Input: string(d.Input),
+		Input: string(d.Input), RequestID: d.Trace.RequestID, TraceParent: d.Trace.Parent,
 	}
 	if d.Failed != nil {
 		r.Message = d.Failed.Detail

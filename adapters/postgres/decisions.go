@@ -20,7 +20,7 @@ import (
 const decisionColumns = `
     d.id, d.seq, d.decided_at, d.uid, d.hook, d.caller, d.caller_proof, d.workspace_id, d.kind, d.policy_revision,
     d.marked_failed, d.violations, d.event_id, d.event, d.input, d.facts_us, d.policy_us, d.dry_run,
-    d.error_code, d.error_detail, d.redaction`
+    d.error_code, d.error_detail, d.redaction, d.request_id, d.traceparent`
 
 const selectDecisions = "select " + decisionColumns + "\nfrom gatehouse.decisions d\n"
 
@@ -177,6 +177,7 @@ func (s *Store) queryDecisions(ctx context.Context, sql string, arguments ...any
 type decisionRow struct {
 	read                         admission.LedgerDecision
 	uid, errorCode, errorDetail  *string
+	requestID, traceParent       *string
 	violations, event, redaction pgtype.DriverBytes // the driver's, until the next row
 	input                        []byte
 	eventID                      *[16]byte
@@ -192,6 +193,7 @@ func (r *decisionRow) targets() []any {
 		(*[16]byte)(&d.ID), &r.read.Seq, &d.At, &r.uid, &d.Hook, &d.Caller, (*string)(&d.CallerProof),
 		(*[16]byte)(&d.WorkspaceID), &d.Kind, &d.Verdict.Revision, &d.MarkedFailed, &r.violations, &r.eventID, &r.event,
 		&r.input, &r.factsMicros, &r.policyMicros, &d.DryRun, &r.errorCode, &r.errorDetail, &r.redaction,
+		&r.requestID, &r.traceParent,
 	}
 }
 
@@ -203,8 +205,12 @@ func (r *decisionRow) decision() (admission.LedgerDecision, error) {
 		Facts:  time.Duration(r.factsMicros) * time.Microsecond,
 		Policy: time.Duration(r.policyMicros) * time.Microsecond,
 	}
-	if r.uid != nil {
-		d.UID = *r.uid
+	for _, column := range []struct{ from, into *string }{
+		{r.uid, &d.UID}, {r.requestID, &d.Trace.RequestID}, {r.traceParent, &d.Trace.Parent},
+	} {
+		if column.from != nil {
+			*column.into = *column.from
+		}
 	}
 	if r.errorCode != nil && r.errorDetail != nil {
 		d.Failed = &admission.Failure{Code: admission.Code(*r.errorCode), Detail: *r.errorDetail}

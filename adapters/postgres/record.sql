@@ -11,11 +11,11 @@ with given as (
         $1::uuid[], $2::timestamptz[], $3::text[], $4::bytea[], $5::text[], $6::text[], $7::text[], $8::uuid[],
         $9::text[], $10::boolean[], $11::text[], $12::text[], $13::text[], $14::boolean[], $15::json[],
         $16::uuid[], $17::json[], $18::json[], $19::bigint[], $20::bigint[], $21::boolean[],
-        $22::text[], $23::text[], $24::json[]
+        $22::text[], $23::text[], $24::json[], $25::text[], $26::text[]
     ) as given (
         id, decided_at, uid, digest, hook, caller, caller_proof, workspace_id,
         kind, allowed, code, reason, policy_revision, marked_failed, violations,
-        event_id, event, input, facts_us, policy_us, dry_run, error_code, error_detail, redaction
+        event_id, event, input, facts_us, policy_us, dry_run, error_code, error_detail, redaction, request_id, traceparent
     )
 ),
 claimed as (
@@ -28,12 +28,12 @@ written as (
     insert into gatehouse.decisions (
         id, decided_at, uid, hook, caller, caller_proof, workspace_id,
         kind, allowed, code, reason, policy_revision, marked_failed, violations,
-        event_id, event, input, facts_us, policy_us, dry_run, error_code, error_detail, redaction
+        event_id, event, input, facts_us, policy_us, dry_run, error_code, error_detail, redaction, request_id, traceparent
     )
     select
         id, decided_at, uid, hook, caller, caller_proof, workspace_id,
         kind, allowed, code, reason, policy_revision, marked_failed, violations,
-        event_id, event, input, facts_us, policy_us, dry_run, error_code, error_detail, redaction
+        event_id, event, input, facts_us, policy_us, dry_run, error_code, error_detail, redaction, request_id, traceparent
     from given
     where uid is null or error_code is not null or id in (select decision_id from claimed)
 ),

@@ -26,6 +26,7 @@ type decisionRows struct {
 	errorCodes, errorDetails   []*string
 	violations, events, inputs [][]byte
 	redactions                 [][]byte
+	requestIDs, traceParents   []*string
 	eventIDs                   []*[16]byte
 	factsMicros, policyMicros  []int64
 	claiming                   bool // an answer has a uid
@@ -82,6 +83,8 @@ func (r *decisionRows) add(d *admission.Decision) error {
 	r.policyMicros = append(r.policyMicros, d.Timings.Policy.Microseconds())
 	r.dry = append(r.dry, d.DryRun)
 	r.redactions = append(r.redactions, redaction)
+	r.requestIDs = append(r.requestIDs, orNull(d.Trace.RequestID))
+	r.traceParents = append(r.traceParents, orNull(d.Trace.Parent))
 	return nil
 }
 
@@ -99,7 +102,7 @@ func (r *decisionRows) unclaimed() []any {
 		r.ids, r.times, r.uids, r.hooks, r.callers, r.proofs, r.workspaces,
 		r.kinds, r.allowed, r.codes, r.reasons, r.revisions, r.marked, r.violations,
 		r.eventIDs, r.events, r.inputs, r.factsMicros, r.policyMicros, r.dry,
-		r.errorCodes, r.errorDetails, r.redactions,
+		r.errorCodes, r.errorDetails, r.redactions, r.requestIDs, r.traceParents,
 	}
 }
 

@@ -15,7 +15,8 @@ import (
 const decisionColumns = `
     d.seq, d.id, d.decided_at, coalesce(d.uid, ''), d.hook, d.caller, d.caller_proof, d.workspace_id, d.kind,
     d.error_code, d.error_detail, d.policy_revision, d.marked_failed, d.dry_run, d.violations, d.event_id, d.event,
-    d.facts_us, d.policy_us, d.erased, d.masked, d.input`
+    d.facts_us, d.policy_us, d.erased, d.masked, d.input,
+    coalesce(d.request_id, ''), coalesce(d.traceparent, '')`
 
 // decisionRow is scanned into again and again.
 type decisionRow struct {
@@ -33,6 +34,7 @@ type decisionRow struct {
 	factsUS, policyUS int64
 	erased, masked    sql.RawBytes
 	input             []byte
+	trace             admission.Trace
 }
 
 func (r *decisionRow) cells() []any {
@@ -40,12 +42,13 @@ func (r *decisionRow) cells() []any {
 		&r.seq, &r.id, &r.at, &r.uid, &r.hook, &r.caller, &r.proof, &r.workspaceID, &r.kind,
 		&r.failed, &r.detail, &r.revision, &r.marked, &r.dry, &r.violations, &r.eventID, &r.event,
 		&r.factsUS, &r.policyUS, &r.erased, &r.masked, &r.input,
+		&r.trace.RequestID, &r.trace.Parent,
 	}
 }
 
 func (r *decisionRow) decision() (admission.Decision, error) {
 	d := admission.Decision{
-		ID: r.id, UID: r.uid, Hook: r.hook, Caller: r.caller, CallerProof: r.proof,
+		ID: r.id, UID: r.uid, Hook: r.hook, Caller: r.caller, CallerProof: r.proof, Trace: r.trace,
 		WorkspaceID: r.workspaceID, Kind: r.kind, Input: jsontext.Value(r.input), MarkedFailed: r.marked,
 		Verdict: admission.Verdict{Revision: r.revision},
 		// Of a review that is a dry run for itself nothing is recorded.

@@ -16,8 +16,8 @@ const (
 	insertDecisionSQL = `
 insert into decisions (id, decided_at, uid, hook, caller, caller_proof, workspace_id, kind, allowed, code, reason,
                        error_code, error_detail, policy_revision, marked_failed, dry_run, violations, event_id, event,
-                       facts_us, policy_us, erased, masked, input)
-values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                       facts_us, policy_us, erased, masked, input, request_id, traceparent)
+values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 on conflict (id) do nothing`
 
 	// A uid that its caller has used stays what it is.
@@ -126,6 +126,7 @@ func decisionValues(d admission.Decision) ([]any, error) {
 		d.WorkspaceID.String(), d.Kind, allowed, unlessEmpty(d.Code()), reason, failed, detail, d.Verdict.Revision,
 		d.MarkedFailed, d.DryRun, violations, eventID, event, d.Timings.Facts.Microseconds(),
 		d.Timings.Policy.Microseconds(), erased, masked, string(d.Input),
+		unlessEmpty(d.Trace.RequestID), unlessEmpty(d.Trace.Parent),
 	}, nil
 }
 

@@ -67,12 +67,14 @@ func modelRule(facts admission.Facts) admission.Verdict {
 	return allowed()
 }
 
+const traceParent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
 func decision(t require.TestingT, workspace uuid.UUID, verdict admission.Verdict) admission.Decision {
 	id, err := uuid.NewV7()
 	require.NoError(t, err)
 	return admission.Decision{
 		ID: id, At: time.Now().UTC().Truncate(time.Microsecond), Hook: hook, Caller: "registry",
-		CallerProof: admission.Token, WorkspaceID: workspace, Kind: "platform", Verdict: verdict,
+		CallerProof: admission.Token, Trace: admission.Trace{RequestID: "req-" + id.String(), Parent: traceParent}, WorkspaceID: workspace, Kind: "platform", Verdict: verdict,
 		Input:   []byte(`{"hook":"register","request":{"id":"` + workspace.String() + `","n":1.50,"é":"\u2028"}}`),
 		Timings: admission.Timings{Facts: 1234 * time.Microsecond, Policy: 56 * time.Microsecond},
 	}

@@ -221,6 +221,12 @@ func describeDecision(w *strings.Builder, d server.DecisionRecord) {
 		line("uid", "%s", d.UID)
 	}
 	line("caller", "%s, proved by %s", cmp.Or(d.Caller, "anybody"), d.CallerProof)
+	if d.RequestID != "" {
+		line("request", "%s", d.RequestID)
+	}
+	if d.TraceParent != "" {
+		line("trace", "%s", d.TraceParent)
+	}
 	line("workspace", "%s (%s)", d.WorkspaceID, d.Kind)
 	switch {
 	case d.Error != nil:

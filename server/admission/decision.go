@@ -20,6 +20,7 @@ type Decision struct {
 	Hook         string
 	Caller       string
 	CallerProof  CallerProof
+	Trace        Trace
 	WorkspaceID  uuid.UUID
 	Kind         string         // "platform", "workspace" or "other"
 	DryRun       bool           // had no effect, because the review or the server was a dry run

@@ -229,7 +229,7 @@ func (r *run) newDecision(now time.Time) (Decision, error) {
 	}
 	d := Decision{
 		ID: id, At: now.UTC().Truncate(time.Microsecond), UID: r.review.UID,
-		Hook: r.review.Hook, Caller: r.review.Caller, CallerProof: r.review.CallerProof,
+		Hook: r.review.Hook, Caller: r.review.Caller, CallerProof: r.review.CallerProof, Trace: r.review.Trace,
 		WorkspaceID: r.review.WorkspaceID, DryRun: r.dry(), Unenforced: r.gate.DryRun && !r.review.DryRun,
 		Timings: r.timings(),
 	}

@@ -38,6 +38,7 @@ type Review struct {
 	DryRun      bool
 	CallerProof CallerProof
 	Caller      string // the authenticated caller's name, or ""
+	Trace       Trace
 	WorkspaceID uuid.UUID
 	Workspace   jsontext.Value // the workspace as sent: a JSON object
 	URL         URL
