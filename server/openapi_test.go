@@ -252,7 +252,8 @@ func full(t *testing.T, change func(*server.Options)) *service {
 	t.Helper()
 	return held(t, serve(t, func(o *server.Options) {
 		o.Policies = catalogue{
-			Revision: "sha256:0011", Source: "embedded", Since: time.Now(), AgeSeconds: 1, Hooks: []string{"register"},
+			Disagreement: &server.PolicyDisagreement{At: time.Now().UTC(), DecisionID: uuid.New(), Rules: []string{"a"}},
+			Revision:     "sha256:0011", Source: "embedded", Since: time.Now(), AgeSeconds: 1, Hooks: []string{"register"},
 			Rules: []admission.Rule{
 				{Name: "a", Package: "admission.lib", File: "lib/a.rego", Row: 1, Title: "A", Description: "A.", Code: "A", Severity: admission.Low, Status: 400},
 				{Name: "b", Package: "admission.lib", File: "lib/b.rego", Row: 9, Title: "B", Description: "B.", Code: "B", Severity: admission.High, Status: 409, MarkFailed: true, Answer: "b"},

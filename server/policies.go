@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/google/uuid"
+
 	"gatehouse/server/admission"
 )
 
@@ -21,6 +23,16 @@ type PolicyStatus struct {
 	Stale      bool             `json:"stale"`       // since then the source could not be asked, or what it has was refused
 	Unreached  *PolicyRefusal   `json:"unreachable"` // why the source cannot be asked, and since when
 	DryRun     bool             `json:"dry_run"`     // the server answers every deny as an allow with warnings
+
+	Evaluator    string              `json:"evaluator"`    // fast-path or opa
+	Disagreement *PolicyDisagreement `json:"disagreement"` // why the fast path is off, if it was wrong; else nil
+}
+
+// PolicyDisagreement is a live decision on which OPA said otherwise than the fast path.
+type PolicyDisagreement struct {
+	At         time.Time `json:"at"`
+	DecisionID uuid.UUID `json:"decision_id"`
+	Rules      []string  `json:"rules"` // whose entries were not the same; empty if OPA gave an error
 }
 
 // PolicyBundle is what the live bundle says of itself.

@@ -287,6 +287,7 @@ func TestPoliciesThatAreNotLiveShowOnlyTheirFailures(t *testing.T) {
 	registry.MustRegister(metrics.NewPolicyCollector(policies{livePolicies}))
 	require.Equal(t, []string{
 		"gatehouse_policy_confirmed_timestamp_seconds 1.77504486e+09",
+		"gatehouse_policy_fast_path 1",
 		`gatehouse_policy_info{revision="sha256:0011",source="embedded"} 1`,
 		"gatehouse_policy_last_success_timestamp_seconds 1.7750448e+09",
 		"gatehouse_policy_refused 1",
@@ -297,7 +298,7 @@ func TestPoliciesThatAreNotLiveShowOnlyTheirFailures(t *testing.T) {
 
 var livePolicies = metrics.PolicyState{
 	Revision: "sha256:0011", Source: "embedded", Failures: 1, Since: time.Date(2026, 4, 1, 12, 0, 0, 0, time.UTC),
-	Confirmed: time.Date(2026, 4, 1, 12, 1, 0, 0, time.UTC), Stale: true, Refused: true,
+	Confirmed: time.Date(2026, 4, 1, 12, 1, 0, 0, time.UTC), Stale: true, Refused: true, FastPath: true,
 }
 
 func TestPromtoolAcceptsEverything(t *testing.T) {

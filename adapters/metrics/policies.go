@@ -25,6 +25,7 @@ type PolicyState struct {
 	Confirmed time.Time // when they were last known to be what their source has
 	Stale     bool      // their source has since been out of reach, or has had policies that were refused
 	Refused   bool      // the source has policies that were refused
+	FastPath  bool      // OPA alone decides if it is off
 }
 
 type policyCollector struct {
@@ -36,6 +37,7 @@ type policyCollector struct {
 	confirmed *prometheus.Desc
 	stale     *prometheus.Desc
 	refused   *prometheus.Desc
+	fastPath  *prometheus.Desc
 }
 
 // NewPolicyCollector collects the state of the policies.
@@ -54,6 +56,8 @@ func NewPolicyCollector(policies Policies) prometheus.Collector {
 			"Whether the source of the live policies is out of reach or has policies that were refused.", nil, nil),
 		refused: prometheus.NewDesc("gatehouse_policy_refused",
 			"Whether the source has policies that were refused, so that older ones are live.", nil, nil),
+		fastPath: prometheus.NewDesc("gatehouse_policy_fast_path",
+			"Whether the fast path decides: 0 while OPA alone does, because of --evaluator or because they disagreed.", nil, nil),
 	}
 }
 
@@ -64,6 +68,7 @@ func (c policyCollector) Describe(descs chan<- *prometheus.Desc) {
 	descs <- c.confirmed
 	descs <- c.stale
 	descs <- c.refused
+	descs <- c.fastPath
 }
 
 func (c policyCollector) Collect(metrics chan<- prometheus.Metric) {
@@ -77,6 +82,7 @@ func (c policyCollector) Collect(metrics chan<- prometheus.Metric) {
 	metrics <- prometheus.MustNewConstMetric(c.success, prometheus.GaugeValue, float64(state.Since.UnixMilli())/1000)
 	metrics <- prometheus.MustNewConstMetric(c.confirmed, prometheus.GaugeValue, float64(state.Confirmed.UnixMilli())/1000)
 	metrics <- prometheus.MustNewConstMetric(c.stale, prometheus.GaugeValue, number(state.Stale))
+	metrics <- prometheus.MustNewConstMetric(c.fastPath, prometheus.GaugeValue, number(state.FastPath))
 }
 
 func number(yes bool) float64 {

@@ -19,6 +19,7 @@ type Engine struct {
 	now           func() time.Time
 	recorder      Recorder
 	allowRollback bool
+	byOPA         bool // the fast path decides nothing
 
 	loading   sync.Mutex // one load at a time, so that what was loaded last is what is live
 	live      atomic.Pointer[activation]
@@ -29,6 +30,7 @@ type Engine struct {
 	count     atomic.Int64
 	confirmed atomic.Pointer[time.Time]
 	unreached atomic.Pointer[Refusal]
+	distrust  distrust
 }
 
 type activation struct {
@@ -55,6 +57,9 @@ func AllowRollback() Option { return func(e *Engine) { e.allowRollback = true } 
 // AwaitHistory keeps signed bundles that passed all checks from answering until Remember has told which one was live
 // last: a process that has just started does not know which one would be a rollback.
 func AwaitHistory() Option { return func(e *Engine) { e.awaiting.Store(true) } }
+
+// ByOPA has OPA decide everything, without the fast path.
+func ByOPA() Option { return func(e *Engine) { e.byOPA = true } }
 
 // NewEngine makes an engine that checks policies against the JSON schema of the input.
 func NewEngine(schema []byte, now func() time.Time, options ...Option) *Engine {
@@ -98,6 +103,9 @@ func (e *Engine) LoadAsOf(ctx context.Context, source Source, confirmed time.Tim
 func (e *Engine) activate(ctx context.Context, snapshot *Snapshot) {
 	at := e.now()
 	e.live.Store(&activation{snapshot: snapshot, at: at})
+	if e.distrust.of(snapshot.revision) != nil { // after it is live, where Distrust finds it if this comes too early
+		snapshot.byOPA.Store(true)
+	}
 	e.waiting.Store(nil)
 	e.recorder.PolicyActivated(ctx, Record{
 		At: at, Source: snapshot.source, Revision: snapshot.revision, Bundle: snapshot.bundle, Remarks: snapshot.remarks,
@@ -149,6 +157,8 @@ func (e *Engine) check(ctx context.Context, source Source) (snapshot *Snapshot, 
 		return nil, loaded.revision, err
 	}
 	snapshot.bundle = source.Bundle
+	snapshot.never = e.byOPA
+	snapshot.byOPA.Store(e.byOPA)
 	skipped, err := checkOwnTests(ctx, source.Name, loaded, e.schema)
 	for _, test := range skipped {
 		snapshot.remarks = append(snapshot.remarks, "test "+test+" is skipped")
@@ -255,6 +265,9 @@ type Status struct {
 	Refused   *Refusal  // nil when the last load succeeded
 	Unreached *Refusal  // why the source cannot be asked, and since when; nil when it can
 	Failures  int64     // loads refused since the start
+
+	ByOPA      bool        // OPA alone decides
+	Distrusted *Distrusted // why, if it is because the fast path was wrong
 }
 
 // Status gives the engine's state now.
@@ -266,6 +279,7 @@ func (e *Engine) Status() Status {
 	status.Refused, status.Unreached, status.Failures = e.failed.Load(), e.unreached.Load(), e.count.Load()
 	if live := e.live.Load(); live != nil {
 		status.Snapshot, status.Since = live.snapshot, live.at
+		status.ByOPA, status.Distrusted = live.snapshot.byOPA.Load(), e.distrust.of(live.snapshot.revision)
 	}
 	if confirmed := e.confirmed.Load(); confirmed != nil {
 		status.Confirmed = *confirmed

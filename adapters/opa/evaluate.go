@@ -16,6 +16,14 @@ import (
 // Evaluate decides one input. The evaluation stops when ctx does; an undefined or malformed result is an
 // error and never an allow.
 func (s *Snapshot) Evaluate(ctx context.Context, in admission.Input, at time.Time) (admission.Verdict, error) {
+	if s.byOPA.Load() {
+		return s.reference(ctx, in, at)
+	}
+	return s.fast(ctx, in, at)
+}
+
+// fast is Evaluate by the fast path, as far as it can tell.
+func (s *Snapshot) fast(ctx context.Context, in admission.Input, at time.Time) (admission.Verdict, error) {
 	return s.decide(ctx, in, func(hook *live) ([][]*ast.Term, error) {
 		entries, told := hook.byFastPath(&in)
 		if told {
@@ -25,9 +33,39 @@ func (s *Snapshot) Evaluate(ctx context.Context, in admission.Input, at time.Tim
 	})
 }
 
-// evaluateByOPA is Evaluate without the fast path.
-func (s *Snapshot) evaluateByOPA(ctx context.Context, in admission.Input, at time.Time) (admission.Verdict, error) {
+// reference is Evaluate without the fast path.
+func (s *Snapshot) reference(ctx context.Context, in admission.Input, at time.Time) (admission.Verdict, error) {
 	return s.decide(ctx, in, func(hook *live) ([][]*ast.Term, error) { return hook.byOPA(ctx, in, at) })
+}
+
+// evaluableFunc is a way of evaluating.
+type evaluableFunc func(ctx context.Context, in admission.Input, at time.Time) (admission.Verdict, error)
+
+// Evaluate implements admission.Evaluable.
+func (f evaluableFunc) Evaluate(ctx context.Context, in admission.Input, at time.Time) (admission.Verdict, error) {
+	return f(ctx, in, at)
+}
+
+// Reference decides by OPA alone.
+func (s *Snapshot) Reference() admission.Evaluable { return evaluableFunc(s.reference) }
+
+// Checked are policies that decide by the fast path and by OPA, and give no verdict where the two differ. Then the fast path
+// is off for the policies, wherever they serve; Checked goes on to compare.
+type Checked struct{ *Snapshot }
+
+// Checked is s for whoever has the time to decide twice.
+func (s *Snapshot) Checked() Checked { return Checked{s} }
+
+// Evaluate implements admission.Evaluable.
+func (c Checked) Evaluate(ctx context.Context, in admission.Input, at time.Time) (admission.Verdict, error) {
+	if c.never {
+		return c.reference(ctx, in, at)
+	}
+	verdict, err := admission.Both{Fast: evaluableFunc(c.fast), Reference: c.Reference()}.Evaluate(ctx, in, at)
+	if errors.Is(err, admission.ErrEvaluatorsDisagree) {
+		c.byOPA.Store(true)
+	}
+	return verdict, err
 }
 
 // decide makes a verdict of the entries that are found for a hook.

@@ -27,12 +27,19 @@ type Explanation struct {
 	trace []*topdown.Event
 }
 
-// Explain evaluates like Evaluate, and follows every rule of the hook.
+// Explain gives the verdict of Checked, and follows every rule of the hook.
 func (s *Snapshot) Explain(ctx context.Context, in admission.Input, at time.Time) (Explanation, error) {
 	// The index and the early exit leave out rules that cannot hold, which are those to be explained.
 	buffer, coverage := topdown.NewBufferTracer(), cover.New()
 	verdict, err := s.evaluateWatched(ctx, in, at,
 		rego.EvalQueryTracer(buffer), rego.EvalQueryTracer(coverage), rego.EvalRuleIndexing(false), rego.EvalEarlyExit(false))
+	if err != nil {
+		return Explanation{}, err
+	}
+	decided, err := s.Checked().Evaluate(ctx, in, at)
+	if err == nil {
+		err = admission.Compare(decided, verdict)
+	}
 	if err != nil {
 		return Explanation{}, err
 	}

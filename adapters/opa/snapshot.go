@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -13,7 +14,8 @@ import (
 	"gatehouse/server/admission"
 )
 
-// Snapshot is one checked and compiled set of policies and data. It is immutable and safe for concurrent use.
+// Snapshot is one checked and compiled set of policies and data. It is safe for concurrent use. Its verdicts never change:
+// by which evaluator it comes to them may.
 type Snapshot struct {
 	source   string
 	revision string
@@ -30,6 +32,8 @@ type Snapshot struct {
 	masking     masking
 	compiled    *compilation // for explanations
 	remarks     []string
+	byOPA       atomic.Bool // the fast path is off
+	never       bool        // and is so for good, because an operator says so
 }
 
 // NewSnapshot loads and checks source. What passes has been evaluated once for every hook.
@@ -125,7 +129,7 @@ func (s *Snapshot) rehearse(ctx context.Context, hook string) error {
 	}
 	limited, cancel := context.WithTimeout(ctx, rehearsalTimeout)
 	defer cancel()
-	_, err = s.Evaluate(limited, input, time.Unix(0, 0))
+	_, err = s.Checked().Evaluate(limited, input, time.Unix(0, 0))
 	return err
 }
 

@@ -89,7 +89,7 @@ func (c *auditRunCommand) audit(
 	}
 	bar := newProgress(to.err, total, "workspaces")
 	options := audit.Options{
-		Workspaces: store, Runs: store, Lock: store, Policies: func() audit.Ruleset { return snapshot },
+		Workspaces: store, Runs: store, Lock: store, Policies: func() audit.Ruleset { return snapshot.Checked() },
 		Candidate: snapshot.Revision() != live, Setting: c.auditSetting(store), Evaluator: admission.Evaluator{Timeout: auditPolicyTimeout},
 		Parallel: c.Parallel, Rate: c.Rate, Fresh: c.Fresh, Logger: logger,
 		Progress: func(run admission.AuditRun) { _ = bar.Set64(min(run.Evaluated, bar.GetMax64())) }, // it is an estimate
@@ -108,7 +108,7 @@ func (c *auditRunCommand) audit(
 	}
 	run, err := audit.New(options).Run(ctx)
 	_ = bar.Finish()
-	if err != nil && run.Evaluated > 0 {
+	if err != nil && run.Evaluated > 0 && run.State != admission.AuditFinished {
 		err = fmt.Errorf("%w; after %d workspaces, where the next audit of the same kind goes on", err, run.Evaluated)
 	}
 	if err != nil {

@@ -86,7 +86,7 @@ func rulesOf(snapshot *opa.Snapshot) audit.Ruleset {
 	if snapshot == nil {
 		return nil
 	}
-	return snapshot
+	return snapshot.Checked()
 }
 
 // auditSetting is what verdicts depend on in a process with these flags.

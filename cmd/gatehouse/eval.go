@@ -79,7 +79,7 @@ func (c *evalCommand) decide(ctx context.Context, snapshot *opa.Snapshot, input 
 	if c.Explain || c.Trace != "" {
 		return snapshot.Explain(ctx, input, time.Now())
 	}
-	verdict, err := snapshot.Evaluate(ctx, input, time.Now())
+	verdict, err := snapshot.Checked().Evaluate(ctx, input, time.Now())
 	return opa.Explanation{Explanation: admission.Explanation{Verdict: verdict}}, err
 }
 

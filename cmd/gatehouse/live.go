@@ -48,6 +48,7 @@ func (p livePolicies) PolicyState() metrics.PolicyState {
 	if status.Snapshot != nil {
 		state.Revision, state.Source, state.Since = status.Snapshot.Revision(), status.Snapshot.Source(), status.Since
 		state.Confirmed = p.confirmed(status)
+		state.FastPath = !status.ByOPA
 	}
 	return state
 }
@@ -76,7 +77,22 @@ func (p livePolicies) PolicyStatus() server.PolicyStatus {
 		Hooks: status.Snapshot.Hooks(), Rules: status.Snapshot.Rules(), Bundle: bundleOf(status.Snapshot),
 		Confirmed: p.confirmed(status).UTC(), Stale: isStale(status),
 		Refused: refusalOf(status.Refused), Unreached: refusalOf(status.Unreached),
+		Evaluator: evaluatorOf(status), Disagreement: disagreementOf(status.Distrusted),
 	}
+}
+
+func evaluatorOf(status opa.Status) string {
+	if status.ByOPA {
+		return "opa"
+	}
+	return "fast-path"
+}
+
+func disagreementOf(found *opa.Distrusted) *server.PolicyDisagreement {
+	if found == nil {
+		return nil
+	}
+	return &server.PolicyDisagreement{At: found.At.UTC(), DecisionID: found.DecisionID, Rules: append([]string{}, found.Rules...)}
 }
 
 func refusalOf(refusal *opa.Refusal) *server.PolicyRefusal {

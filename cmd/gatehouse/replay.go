@@ -127,6 +127,9 @@ func (c *replayCommand) Run(ctx context.Context, to streams) error {
 	} else {
 		err = writeReplay(to.out, report)
 	}
+	if err == nil && report.Disagreed > 0 {
+		return fmt.Errorf("%w on %d decisions, of which the candidate has no verdict", admission.ErrEvaluatorsDisagree, report.Disagreed)
+	}
 	if err == nil && c.FailOnFlip.fails(report) {
 		return errSaid
 	}
@@ -134,7 +137,7 @@ func (c *replayCommand) Run(ctx context.Context, to streams) error {
 }
 
 func replayed(snapshot *opa.Snapshot) replay.Candidate {
-	return replay.Candidate{Rules: snapshot, Revision: snapshot.Revision(), Source: snapshot.Source()}
+	return replay.Candidate{Rules: snapshot.Checked(), Revision: snapshot.Revision(), Source: snapshot.Source()}
 }
 
 func (c *replayCommand) options(now time.Time) (replay.Options, error) {

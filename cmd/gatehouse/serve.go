@@ -17,6 +17,7 @@ import (
 
 	"gatehouse/adapters/metrics"
 	"gatehouse/adapters/opa"
+	"gatehouse/adapters/opa/verify"
 	"gatehouse/internal/lograte"
 	"gatehouse/server"
 	"gatehouse/server/admission"
@@ -27,6 +28,7 @@ type serveCommand struct {
 	policyFlags
 	feedFlags
 	rolloutFlags
+	evaluatorFlags
 	databaseFlags
 	factsFlags
 	sinkFlags
@@ -91,7 +93,7 @@ func (c *serveCommand) Run(ctx context.Context, to streams) error {
 		return err
 	}
 	records := newJournal(logger)
-	engine := opa.NewEngine(schema, time.Now, c.engineOptions(records)...)
+	engine := opa.NewEngine(schema, time.Now, append(c.engineOptions(records), c.evaluatorOptions()...)...)
 	registry := prometheus.NewRegistry()
 	policies, store, err := c.loadAndOpen(ctx, engine, registry, logger, to)
 	if err == nil {
@@ -107,6 +109,8 @@ func (c *serveCommand) Run(ctx context.Context, to streams) error {
 
 	candidates := c.startRollout(ctx, engine, store.shadow, registry, logger)
 	defer candidates.close()
+	verifier := c.startVerifying(engine, candidates, registry, logger)
+	defer verifier.Close()
 
 	retention := keeper{store: store.pruner, keep: c.Retention, meter: metrics.NewRetention(registry), log: logger}
 	following := startBackground(ctx, policies.run, retention.run,
@@ -132,7 +136,7 @@ func (c *serveCommand) Run(ctx context.Context, to streams) error {
 	defer ready.Close()
 
 	service, err := c.service(parts{
-		engine: engine, live: live, store: store, candidates: candidates, callers: authenticator,
+		engine: engine, live: live, store: store, candidates: candidates, verifier: verifier, callers: authenticator,
 		reviews: reviews, failures: failures, evidence: evidence, ready: ready, registry: registry, log: logger,
 	})
 	if err != nil {
@@ -174,6 +178,10 @@ func (c *serveCommand) check() error {
 		return fmt.Errorf("--request-timeout must be at most %v: exports take for complete what is %v old", failureAge, exportDelay)
 	}
 	err := c.auditFlags.check(c.DryRun)
+	if err != nil {
+		return err
+	}
+	err = c.evaluatorFlags.check()
 	if err != nil {
 		return err
 	}
@@ -262,6 +270,7 @@ type parts struct {
 	live       livePolicies
 	store      *openStore
 	candidates *rollout
+	verifier   *verify.Verifier
 	callers    *server.Authenticator
 	reviews    *metrics.Admission
 	failures   *failureLog
@@ -280,7 +289,7 @@ func (c *serveCommand) service(p parts) (*server.Server, error) {
 	store := p.store
 	gate := &admission.Gate{
 		Facts: store.facts, Policy: p.engine, Ledger: store.ledger, Failures: p.failures,
-		Observer:   observers{p.reviews, server.ReviewLog{Logger: p.log}, p.candidates, p.ready},
+		Observer:   observers{p.reviews, server.ReviewLog{Logger: p.log}, p.candidates, p.verifier, p.ready},
 		Limits:     admission.Limits{Facts: c.FactsTimeout, Policy: c.PolicyTimeout, Request: c.RequestTimeout},
 		Deployment: admission.Deployment{SaaS: c.SaaS},
 		Now:        time.Now, DryRun: c.DryRun, Turns: admission.Holding{Weighted: p.candidates.turns},

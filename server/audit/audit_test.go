@@ -307,3 +307,29 @@ func TestAnEvaluationHasItsDeadline(t *testing.T) {
 	require.EqualValues(t, 1, run.Denied)
 	require.Equal(t, admission.CodePolicyError, m.findings[run.ID][0].Error)
 }
+
+// disagreeing are rules whose evaluators disagree on workspaces called "nameless".
+type disagreeing struct{ *rules }
+
+func (d disagreeing) Evaluate(ctx context.Context, in admission.Input, at time.Time) (admission.Verdict, error) {
+	verdict, err := d.rules.Evaluate(ctx, in, at)
+	if err == nil && !verdict.Allowed() {
+		err = &admission.Disagreement{Rules: []string{"named"}}
+	}
+	return verdict, err
+}
+
+// Where the fast path and OPA disagree, an audit has no verdict, enforces nothing, goes on with the others, and fails.
+func TestAuditFailsWhereEvaluatorsDisagree(t *testing.T) {
+	m := newMemory(named(t, "a", "nameless", "c")...)
+	run, err := m.on(disagreeing{&rules{revision: "r1"}}, func(o *audit.Options) { o.Gate = m.gate() }).Run(t.Context())
+	require.ErrorIs(t, err, admission.ErrEvaluatorsDisagree)
+	require.ErrorContains(t, err, "no verdict on 1 workspaces")
+	require.ErrorContains(t, err, "evaluators disagree on rule named")
+	require.Equal(t, admission.AuditFinished, run.State)
+	require.EqualValues(t, 3, run.Evaluated)
+	require.EqualValues(t, 1, run.Failed)
+	require.Zero(t, run.Denied)
+	require.Zero(t, run.Marked)
+	require.Equal(t, admission.CodePolicyError, m.findings[run.ID][0].Error)
+}

@@ -236,7 +236,7 @@ func (r *rules) Evaluate(ctx context.Context, in admission.Input, _ time.Time) (
 }
 
 // on gives options of an audit of the store with these rules.
-func (m *memory) on(r *rules, change ...func(*audit.Options)) *audit.Audit {
+func (m *memory) on(r audit.Ruleset, change ...func(*audit.Options)) *audit.Audit {
 	options := audit.Options{Workspaces: m, Runs: m, Lock: m, Policies: func() audit.Ruleset { return r }}
 	for _, c := range change {
 		c(&options)

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"context"
+	"errors"
 
 	"github.com/go-json-experiment/json"
 	"github.com/google/uuid"
@@ -16,6 +17,8 @@ type result struct {
 	failed   admission.Code // why there is no verdict, or why it was not enforced; ""
 	decision uuid.UUID      // Nil if nothing was enforced
 	marked   bool
+
+	disagreed error // evaluators do; nil if they agree
 }
 
 // look decides one workspace, and denies it if that is to be. Its only error is that ctx ended.
@@ -39,6 +42,9 @@ func (r *run) look(ctx context.Context, w admission.StoredWorkspace) (result, er
 	}
 	if err != nil {
 		found.failed = admission.AsError(err).Code
+		if errors.Is(err, admission.ErrEvaluatorsDisagree) {
+			found.disagreed = err
+		}
 	}
 	return found, nil
 }
@@ -75,6 +81,10 @@ func (r *run) count(w admission.StoredWorkspace, found result) *admission.AuditF
 			counted[v.Code] = true
 			r.state.Violations[v.Code]++
 		}
+	}
+	if found.disagreed != nil {
+		r.disagreed++
+		r.disagreement = found.disagreed
 	}
 	switch {
 	case found.failed != "":

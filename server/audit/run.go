@@ -34,6 +34,9 @@ type run struct {
 	page  int // workspaces
 	since time.Time
 	spent time.Duration // by those that worked on it before
+
+	disagreed    int64 // workspaces, of those that this process looked at
+	disagreement error // the last
 }
 
 func (a *Audit) newWork(state admission.AuditRun, rules Ruleset) *run {
@@ -156,6 +159,9 @@ func (r *run) finish(ctx context.Context) error {
 	err = r.audit.options.Runs.PruneAudits(ctx, Kept)
 	if err != nil {
 		return fmt.Errorf("deleting old audits: %w", err)
+	}
+	if r.disagreed > 0 {
+		return fmt.Errorf("the audit is finished, but has no verdict on %d workspaces: %w", r.disagreed, r.disagreement)
 	}
 	return nil
 }

@@ -330,3 +330,19 @@ func TestTheFractionIsOfTheTimeOrOfTheLimit(t *testing.T) {
 	require.InDelta(t, 0.5, week.Fraction(replay.Progress{Read: 5, Reached: start}, start), 1e-9)
 	require.Zero(t, replay.Options{}.Fraction(replay.Progress{Read: 5, Reached: start}, start))
 }
+
+// Where the fast path and OPA disagree on a candidate, neither is taken: the decision has no verdict, and is counted and
+// named.
+func TestReplayCountsAndNamesWhereEvaluatorsDisagree(t *testing.T) {
+	history := records{record(t, 0, "A", "A"), record(t, 1, "", ""), record(t, 2, "A", "A")}
+	got := run(t, history, rules{evaluate: func(admission.Input, time.Time) error {
+		return fmt.Errorf("evaluating: %w", &admission.Disagreement{Rules: []string{"tier_range"}})
+	}}, replay.Options{Examples: 5, Parallel: 1})
+	require.EqualValues(t, 3, got.Disagreed)
+	require.EqualValues(t, 3, got.Failed)
+	require.Zero(t, got.Unchanged)
+	require.Len(t, got.Flips, 1)
+	require.Equal(t, admission.CandidateError, got.Flips[0].Kind)
+	require.Equal(t, "tier_range", got.Flips[0].Rule)
+	require.Contains(t, got.Flips[0].Examples[0].Error, "evaluators disagree on rule tier_range")
+}

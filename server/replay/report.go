@@ -13,8 +13,9 @@ type Report struct {
 	Read      int64     `json:"read"`      // decisions
 	Evaluated int64     `json:"evaluated"` // those that could be compared
 	Unchanged int64     `json:"unchanged"`
-	Flipped   int64     `json:"flipped"` // evaluated ones with another verdict
-	Failed    int64     `json:"failed"`  // evaluated ones that the candidate gave no verdict of
+	Flipped   int64     `json:"flipped"`   // evaluated ones with another verdict
+	Failed    int64     `json:"failed"`    // evaluated ones that the candidate gave no verdict of
+	Disagreed int64     `json:"disagreed"` // failed ones on which its evaluators disagree
 	Skipped   Skipped   `json:"skipped"`
 	// Recorded counts the decisions by the revision of the policies that made them.
 	Recorded map[string]int64       `json:"recorded_revisions"`
@@ -94,6 +95,7 @@ func (r *Report) add(other *Report) {
 	r.Read += other.Read
 	r.Evaluated += other.Evaluated
 	r.Unchanged += other.Unchanged
+	r.Disagreed += other.Disagreed
 	r.Skipped.Failed += other.Skipped.Failed
 	r.Skipped.Unreadable += other.Skipped.Unreadable
 	addCounts(r.Skipped.UnknownHooks, other.Skipped.UnknownHooks)

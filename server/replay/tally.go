@@ -2,7 +2,9 @@ package replay
 
 import (
 	"context"
+	"errors"
 	"slices"
+	"strings"
 
 	"gatehouse/server/admission"
 )
@@ -47,7 +49,13 @@ func (t *tally) decision(ctx context.Context, rules Rules, o Options, d *admissi
 	t.saw(d)
 	t.report.Evaluated++
 	if err != nil {
-		t.flip(admission.Divergence{Kind: admission.CandidateError, Error: clip(err.Error())}, d, verdict)
+		found := admission.Divergence{Kind: admission.CandidateError, Error: clip(err.Error())}
+		var disagreement *admission.Disagreement
+		if errors.As(err, &disagreement) {
+			t.report.Disagreed++
+			found.Rule = strings.Join(disagreement.Rules, ", ")
+		}
+		t.flip(found, d, verdict)
 		return nil
 	}
 	kind, cause, differ := admission.Diverge(d.Verdict, verdict)

@@ -1,0 +1,40 @@
+package metrics
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"gatehouse/adapters/opa/verify"
+)
+
+// Verify counts live decisions that OPA made again. It implements verify.Meter.
+type Verify struct {
+	verified      *prometheus.CounterVec
+	disagreements prometheus.Counter
+}
+
+// NewVerify registers the metrics of decisions that are made again.
+func NewVerify(registerer prometheus.Registerer) *Verify {
+	v := &Verify{
+		verified: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "gatehouse_policy_verifications_total",
+			Help: "Live decisions that were picked to be made again by OPA, by result (same, disagreed, error, dropped).",
+		}, []string{"result"}),
+		disagreements: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "gatehouse_policy_disagreements_total",
+			Help: "Live decisions on which OPA said otherwise than the fast path, which is off since.",
+		}),
+	}
+	registerer.MustRegister(v.verified, v.disagreements)
+	for _, result := range []string{verify.Same, verify.Disagreed, verify.Failed, verify.Dropped} {
+		v.verified.WithLabelValues(result)
+	}
+	return v
+}
+
+// Verified counts one of them.
+func (v *Verify) Verified(result string) {
+	v.verified.WithLabelValues(result).Inc()
+	if result == verify.Disagreed {
+		v.disagreements.Inc()
+	}
+}
