@@ -1,0 +1,71 @@
+//go:build !race
+
+package fastpath
+
+import (
+	"testing"
+	"time"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+// tally is what became of random policies.
+type tally struct{ policies, refused, asked, told, defined int }
+
+// check compares one random policy with OPA on some random inputs.
+func (c *tally) check(t *rapid.T) {
+	gen, pair, text := c.compiling(t)
+	if pair == nil {
+		return
+	}
+	for range 4 {
+		input := ast.MustParseTerm(gen.input()).Value
+		for _, node := range pair.nodes {
+			c.asked++
+			told, difference := pair.compare(t.Context(), node, input)
+			require.NoError(t, difference, text)
+			if told {
+				c.told++
+				if found := pair.tell(node, input).value; found != nil && found.Compare(ast.NewSet()) != 0 {
+					c.defined++
+				}
+			}
+			if node.sets != nil {
+				require.NoError(t, pair.compareAssisted(t.Context(), node, input), text)
+			}
+		}
+	}
+}
+
+// compiling makes policies until one compiles.
+func (c *tally) compiling(t *rapid.T) (*policyGen, *pair, string) {
+	for range 5 {
+		gen := &policyGen{t: t}
+		text := gen.policy()
+		made, err := newPair(map[string]string{"p.rego": text}, randomData(), ast.ParserOptions{})
+		if err == nil {
+			c.policies++
+			return gen, made, text
+		}
+		c.refused++
+	}
+	return nil, nil, ""
+}
+
+// randomBudget is how long policies are made: thousands on an idle machine.
+const randomBudget = 15 * time.Second
+
+// Of random policies the fast path says what OPA says, entries and errors, or that it cannot tell. It tells of enough of
+// them that this means something.
+func TestRandomPoliciesAreToldAsByOPA(t *testing.T) {
+	var counted tally
+	for start := time.Now(); time.Since(start) < randomBudget; {
+		rapid.Check(t, counted.check)
+	}
+	t.Logf("%+v", counted)
+	require.Less(t, counted.refused, 2*counted.policies, "many policies compile")
+	require.Greater(t, counted.told, counted.asked*4/10, "the fast path tells of many rules")
+	require.Greater(t, counted.defined, counted.told/8, "and they do not only fail")
+}
