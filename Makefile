@@ -31,9 +31,11 @@ lint: ## gofmt, vet and more by golangci-lint (built once, from tools/go.mod); f
 	go -C tools/regal build -o ../../bin/regal github.com/open-policy-agent/regal
 	./bin/regal lint policies policies_test
 
-soak: ## the fault tests at full length: 50 times kill -9, two replicas, 2,000 denies
+soak: ## the fault tests at full length: 50 times kill -9, two replicas, 2,000 denies; faults in the fast path, and its fuzzer
 	go build -o bin/withservices ./internal/testenv/withservices
 	GATEHOUSE_SOAK=1 ./bin/withservices -- go test -race -count 1 -timeout 60m -v -run 'Kill9|Replicas' ./cmd/gatehouse
+	GATEHOUSE_SOAK=1 go test -count 1 -timeout 60m -v -run 'Mutations' ./adapters/opa/fastpath
+	go test -run '^$$' -fuzz FuzzFastPath -fuzztime 1m ./adapters/opa/fastpath
 
 # OPA's program is built from a module of its own, because it needs much that Gatehouse does not; the versions of OPA
 # must be the same, or compare refuses.
