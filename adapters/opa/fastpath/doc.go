@@ -5,7 +5,13 @@
 // It understands the bodies of rules that the compiler of OPA has rewritten: references into the input and the data,
 // equality with constants, variables, arrays and objects, not, every, some … in, the builtins in the list quick, helper
 // rules (complete, with default, partial sets), functions, and comprehensions of arrays and sets. It leaves to OPA with,
-// else, partial objects, references to packages, other builtins, whatever is an error, and work that takes long.
+// else, partial objects, references to packages, other builtins, whatever is an error, numbers whose spelling would
+// show, and work that takes long.
+//
+// It may be believed because it is compared with OPA, values and errors: on every rule of OPA's conformance cases
+// (conformance_test.go), on values of every kind in every step (kinds_test.go), on random policies (random_test.go) and by
+// a fuzzer (fuzz_test.go). Those tests are worth something because a fault in any step makes one of them fail
+// (mutation_test.go). A step that meets a kind of value that is not written out in it says that it cannot tell.
 //
 // The way of a rule: compile.go makes steps of its body, up to the first expression that is not understood, which becomes
 // opaque. solver.go and ops.go run the steps, each with the rest of the body for every way in which it holds. documents.go

@@ -191,11 +191,8 @@ func (c call) try(s *search, base int, rest []step) outcome {
 	if s.result != nil && !ast.IsScalar(s.result) { // it may hold the operands
 		s.renewOperands(len(c.operands))
 	}
-	switch {
-	case err != nil:
-		return unknown // the engine makes it an error of the evaluation
-	case s.result == nil:
-		return fails
+	if err != nil || s.result == nil {
+		return unknown // OPA makes an error of the evaluation of it
 	}
 	return s.then(c.to, s.result, base, rest)
 }

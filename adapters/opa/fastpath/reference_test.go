@@ -14,7 +14,9 @@ import (
 // pair is one set of policies, for the fast path and for OPA to evaluate. The proofs of this package compare the two.
 type pair struct {
 	compiler *ast.Compiler
+	queries  ast.QueryCompiler
 	store    storage.Store
+	txn      storage.Transaction // which is never ended: the data do not change
 	data     ast.Value
 	guards   *guards
 	nodes    []*node
@@ -25,6 +27,7 @@ type node struct {
 	ref      ast.Ref
 	document *document
 	tree     *ast.TreeNode
+	query    ast.Body   // for OPA
 	sets     *Evaluator // if the document is a partial set
 }
 
@@ -34,11 +37,15 @@ func newPair(modules map[string]string, data map[string]any, options ast.ParserO
 		return nil, err
 	}
 	store := inmem.NewFromObjectWithOpts(data, inmem.OptReturnASTValuesOnRead(true))
-	made := &pair{compiler: compiler, store: store}
-	document, err := storage.ReadOne(context.Background(), store, storage.Path{})
+	txn, err := store.NewTransaction(context.Background())
 	if err != nil {
 		return nil, err
 	}
+	document, err := store.Read(context.Background(), txn, storage.Path{})
+	if err != nil {
+		return nil, err
+	}
+	made := &pair{compiler: compiler, queries: compiler.QueryCompiler(), store: store, txn: txn}
 	made.data = document.(ast.Value)
 	made.guards = newGuards(compiler, made.data)
 	return made, made.visit(compiler.RuleTree, nil)
@@ -48,9 +55,12 @@ func newPair(modules map[string]string, data map[string]any, options ast.ParserO
 func (p *pair) visit(tree *ast.TreeNode, path ast.Ref) error {
 	if len(tree.Values) > 0 && len(tree.Values[0].Head.Args) == 0 {
 		ref := append(ast.Ref{ast.DefaultRootDocument}, path[1:]...) // the tree's first name is data
-		found := &node{ref: ref, document: p.guards.document(tree), tree: tree}
+		query, err := p.queries.Compile(ast.NewBody(ast.Equality.Expr(ast.VarTerm("found"), ast.NewTerm(ref))))
+		if err != nil {
+			return err
+		}
+		found := &node{ref: ref, document: p.guards.document(tree), tree: tree, query: query}
 		if len(tree.Children) == 0 && tree.Index != nil && tree.Values[0].Head.RuleKind() == ast.MultiValue {
-			var err error
 			found.sets, err = New(p.compiler, p.data, []ast.Ref{ref})
 			if err != nil {
 				return err
@@ -106,21 +116,11 @@ func (p *pair) entries(of *node, input ast.Value) told {
 }
 
 // evaluate is what OPA says of a document: nil when it is undefined.
-func (p *pair) evaluate(ctx context.Context, ref ast.Ref, input ast.Value) (found ast.Value, err error) {
-	queries := p.compiler.QueryCompiler()
-	query, err := queries.Compile(ast.NewBody(ast.Equality.Expr(ast.VarTerm("found"), ast.NewTerm(ref))))
-	if err != nil {
-		return nil, err
-	}
-	txn, err := p.store.NewTransaction(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer p.store.Abort(ctx, txn)
+func (p *pair) evaluate(ctx context.Context, of *node, input ast.Value) (found ast.Value, err error) {
 	cancel := topdown.NewCancel()
 	stop := context.AfterFunc(ctx, cancel.Cancel)
 	defer stop()
-	asked := topdown.NewQuery(query).WithCompiler(p.compiler).WithQueryCompiler(queries).WithStore(p.store).WithTransaction(txn).
+	asked := topdown.NewQuery(of.query).WithCompiler(p.compiler).WithQueryCompiler(p.queries).WithStore(p.store).WithTransaction(p.txn).
 		WithTime(time.Unix(0, 0)).WithCancel(cancel).WithStrictBuiltinErrors(true)
 	if input != nil {
 		asked = asked.WithInput(ast.NewTerm(input))
@@ -138,7 +138,7 @@ func (p *pair) compare(ctx context.Context, of *node, input ast.Value) (decided 
 	if known.outcome == unknown && set.outcome == unknown {
 		return false, nil
 	}
-	want, err := p.evaluate(ctx, of.ref, input)
+	want, err := p.evaluate(ctx, of, input)
 	for _, got := range []told{known, set} {
 		if got.outcome == unknown {
 			continue
@@ -152,10 +152,10 @@ func (p *pair) compare(ctx context.Context, of *node, input ast.Value) (decided 
 
 // compareAssisted evaluates a partial set by OPA with and without the assistance of the fast path.
 func (p *pair) compareAssisted(ctx context.Context, of *node, input ast.Value) error {
-	want, wantErr := p.evaluate(ctx, of.ref, input)
+	want, wantErr := p.evaluate(ctx, of, input)
 	plain := of.tree.Index
 	of.sets.Assist()
-	got, err := p.evaluate(ctx, of.ref, input)
+	got, err := p.evaluate(ctx, of, input)
 	of.tree.Index = plain
 	if (err == nil) != (wantErr == nil) || err == nil && !agrees(got, want) {
 		return &disagreement{of.ref, want, wantErr, got, err, input}

@@ -30,7 +30,12 @@ func isPlain(value ast.Value) bool {
 	case ast.Number:
 		return isPlainNumber(string(value))
 	case *ast.Array:
-		return !value.Until(func(element *ast.Term) bool { return !isPlain(element.Value) })
+		for i := range value.Len() {
+			if !isPlain(value.Elem(i).Value) {
+				return false
+			}
+		}
+		return true
 	case ast.Set:
 		return !slices.ContainsFunc(value.Slice(), func(element *ast.Term) bool { return !isPlain(element.Value) })
 	case ast.Object:
