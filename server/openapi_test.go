@@ -10,6 +10,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"os"
 	"regexp"
 	"slices"
 	"strconv"
@@ -515,6 +516,68 @@ func TestEveryExampleIsOfItsSchema(t *testing.T) {
 	}
 	visit("", c.root)
 	require.Greater(t, checked, 20)
+}
+
+// testdata/openapi-3.1.schema.json is the OpenAPI Initiative's own (2021-04-15, Apache License 2.0).
+func TestTheDocumentIsOfOpenAPIsOwnSchema(t *testing.T) {
+	text, err := os.ReadFile("testdata/openapi-3.1.schema.json")
+	require.NoError(t, err)
+	schema, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	require.NoError(t, err)
+	compiler := jsonschema.NewCompiler()
+	require.NoError(t, compiler.AddResource("openapi-3.1.schema.json", schema))
+	compiled, err := compiler.Compile("openapi-3.1.schema.json")
+	require.NoError(t, err)
+	c := contractOf(t, serve(t, nil))
+	require.NoError(t, compiled.Validate(c.root))
+	delete(c.root.(map[string]any), "info")
+	require.Error(t, compiled.Validate(c.root))
+}
+
+// Generators of clients take an object that says nothing of other members for one that has none. So each says it.
+func TestEveryObjectSaysWhetherOtherMembersPass(t *testing.T) {
+	c := contractOf(t, serve(t, nil))
+	var visit func(at string, node any)
+	visit = func(at string, node any) {
+		switch node := node.(type) {
+		case map[string]any:
+			kinds := fmt.Sprint(node["type"])
+			if strings.Contains(kinds, "object") && !strings.HasSuffix(at, "/if") && !strings.HasSuffix(at, "/then") {
+				require.Contains(t, node, "additionalProperties", at)
+			}
+			for name, member := range node {
+				visit(at+"/"+escaped(name), member)
+			}
+		case []any:
+			for i, entry := range node {
+				visit(at+"/"+strconv.Itoa(i), entry)
+			}
+		}
+	}
+	visit("", c.root)
+	for _, open := range []string{"/components/schemas/ReviewedWorkspace", "/components/schemas/GivenFacts/properties/workspace"} {
+		object, _ := c.object(open)
+		require.Equal(t, true, object["additionalProperties"], open)
+	}
+}
+
+// They also take a member that has a default for one that is required. What a body may leave out has none.
+func TestNoMemberOfABodyHasADefault(t *testing.T) {
+	c := contractOf(t, serve(t, nil))
+	schemas, _ := c.object("/components/schemas")
+	text, err := json.Marshal(schemas)
+	require.NoError(t, err)
+	require.NotContains(t, string(text), `"default":`)
+}
+
+func TestEverySchemaIsUsed(t *testing.T) {
+	c := contractOf(t, serve(t, nil))
+	text, err := json.Marshal(c.root)
+	require.NoError(t, err)
+	schemas, _ := c.object("/components/schemas")
+	for name := range schemas {
+		require.Contains(t, string(text), `"$ref":"#/components/schemas/`+name+`"`)
+	}
 }
 
 func TestEverySchemaIsJSONSchema(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"regexp"
 	"strconv"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/santhosh-tekuri/jsonschema/v6"
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 	"github.com/stretchr/testify/require"
 
@@ -49,7 +51,33 @@ func TestWebhookIsACloudEventSignedAsStandardWebhooks(t *testing.T) {
 			`"timestamp":"2026-04-05T06:07:08.123456Z","payload":{"error":"no <MODEL> secret & \"no\" model",`+
 			`"code":"PLATFORM_AGENT_IDENTITY_GATE","reason":"model_missing"}}}`, got.body)
 		requireCloudEvent(t, got.body)
+		requireAsDocumented(t, got.header, got.body)
 	})
+}
+
+// requireAsDocumented holds what a receiver got to the section webhooks of the API's document.
+func requireAsDocumented(t *testing.T, header http.Header, body string) {
+	t.Helper()
+	const at = "openapi.json#/webhooks/event/post"
+	text, err := os.ReadFile("../../server/openapi.json")
+	require.NoError(t, err)
+	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	require.NoError(t, err)
+	compiler := jsonschema.NewCompiler()
+	compiler.AssertFormat()
+	require.NoError(t, compiler.AddResource("openapi.json", document))
+	event, err := compiler.Compile(at + "/requestBody/content/application~1cloudevents+json/schema")
+	require.NoError(t, err)
+	sent, err := jsonschema.UnmarshalJSON(strings.NewReader(body))
+	require.NoError(t, err)
+	require.NoError(t, event.Validate(sent))
+
+	names := []string{"webhook-id", "webhook-timestamp", "webhook-signature"}
+	for i, name := range names {
+		schema, err := compiler.Compile(at + "/parameters/" + strconv.Itoa(i) + "/schema")
+		require.NoError(t, err)
+		require.NoError(t, schema.Validate(header.Get(name)), name)
+	}
 }
 
 // requireCloudEvent checks what the specification demands of any event: section
