@@ -10,6 +10,7 @@ import (
 type Retention struct {
 	pruned *prometheus.CounterVec
 	runs   *prometheus.CounterVec
+	doubt  prometheus.Gauge
 }
 
 // NewRetention registers the metrics of pruning.
@@ -23,8 +24,12 @@ func NewRetention(registerer prometheus.Registerer) *Retention {
 			Name: "gatehouse_decision_prune_runs_total",
 			Help: "Attempts to delete what is too old and to make room for what is to come, by result (ok, failed).",
 		}, []string{"result"}),
+		doubt: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "gatehouse_decision_prune_clock_doubted",
+			Help: "Whether the clock is so far ahead of when old decisions were last deleted that none are deleted by it: 1 while it is not believed.",
+		}),
 	}
-	registerer.MustRegister(r.pruned, r.runs)
+	registerer.MustRegister(r.pruned, r.runs, r.doubt)
 	for _, what := range []string{"decisions", "partitions", "uids"} {
 		r.pruned.WithLabelValues(what)
 	}
@@ -45,3 +50,6 @@ func (r *Retention) Pruned(p admission.Pruned, err error) {
 	}
 	r.runs.WithLabelValues(result).Inc()
 }
+
+// ClockDoubted says whether the clock is believed.
+func (r *Retention) ClockDoubted(doubted bool) { r.doubt.Set(boolGauge(doubted)) }

@@ -27,7 +27,7 @@ func NewShadow(registerer prometheus.Registerer) *Shadow {
 		}, []string{"result"}),
 		dropped: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "gatehouse_policy_shadow_dropped_total",
-			Help: "Reviews that the candidate policies were not shown, because too many waited.",
+			Help: "Reviews that the candidate policies were not shown, because too many waited or they were still being loaded.",
 		}),
 		unrecorded: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "gatehouse_policy_shadow_record_failures_total",

@@ -27,7 +27,8 @@ func TestPostgresKeepsThePromisesOfAStore(t *testing.T) {
 truncate workspaces, workspace_secrets, global_secrets, structure_events, outbox,
     gatehouse.decisions, gatehouse.request_uids, gatehouse.events,
     gatehouse.shadow_divergences, gatehouse.shadow_counts,
-    gatehouse.shipped, gatehouse.audit_runs, gatehouse.audit_findings, gatehouse.policy_activations`)
+    gatehouse.shipped, gatehouse.audit_runs, gatehouse.audit_findings, gatehouse.policy_activations,
+    gatehouse.prune_clock`)
 		return h
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gatehouse/server/admission"
+	"gatehouse/server/retention"
 )
 
 const day = 24 * time.Hour
@@ -118,6 +119,20 @@ var retentionTests = map[string]func(*testing.T, Harness){
 
 		require.EqualValues(t, n, uids)
 		require.Empty(t, list(t, h.Store(), admission.DecisionFilter{}, true, 10))
+	},
+	"the clock of pruning is kept, for every process": func(t *testing.T, h Harness) {
+		s := h.Store()
+		first, err := s.PruneClock(t.Context())
+		require.NoError(t, err)
+		require.Zero(t, first)
+		at := time.Date(2026, 11, 30, 12, 0, 0, 5000, time.UTC)
+		for _, clock := range []retention.Clock{{Trusted: at, Doubted: at.Add(60 * 24 * time.Hour)}, {Trusted: at.Add(time.Hour)}} {
+			require.NoError(t, s.SetPruneClock(t.Context(), clock))
+			kept, err := h.AnotherStore(t).PruneClock(t.Context())
+			require.NoError(t, err)
+			require.True(t, clock.Trusted.Equal(kept.Trusted))
+			require.True(t, clock.Doubted.Equal(kept.Doubted))
+		}
 	},
 }
 

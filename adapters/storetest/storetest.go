@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"gatehouse/server/admission"
+	"gatehouse/server/retention"
 )
 
 // Store is what is tested.
@@ -34,6 +35,10 @@ type Store interface {
 	// requests. It may keep those of the day (UTC) in which this time lies. Where another process does so already,
 	// it does nothing.
 	PruneDecisions(ctx context.Context, now, before time.Time) (admission.Pruned, error)
+	// PruneClock is the zero Clock before the first was kept.
+	PruneClock(ctx context.Context) (retention.Clock, error)
+	// SetPruneClock keeps it.
+	SetPruneClock(ctx context.Context, clock retention.Clock) error
 
 	// ShippedSeq is up to which seq decisions have been shipped to a collector, 0 for none.
 	ShippedSeq(ctx context.Context, collector string) (int64, error)

@@ -21,6 +21,7 @@ import (
 	"gatehouse/adapters/sqlite"
 	"gatehouse/internal/testenv"
 	"gatehouse/server/admission"
+	"gatehouse/server/retention"
 )
 
 // pruning is a store that remembers what it was asked, and fails the first few times.
@@ -28,6 +29,18 @@ type pruning struct {
 	asked    []time.Time
 	before   []time.Time
 	failures int
+	clock    retention.Clock
+}
+
+func (p *pruning) PruneClock(context.Context) (retention.Clock, error) { return p.clock, nil }
+
+func (p *pruning) SetPruneClock(_ context.Context, clock retention.Clock) error {
+	p.clock = clock
+	return nil
+}
+
+func (*pruning) Decisions(context.Context, admission.DecisionQuery) ([]admission.LedgerDecision, error) {
+	return nil, nil
 }
 
 func (p *pruning) PruneDecisions(_ context.Context, now, before time.Time) (admission.Pruned, error) {
@@ -43,7 +56,7 @@ func keepFor(t *testing.T, store *pruning, keep, life time.Duration) (*prometheu
 	t.Helper()
 	var log bytes.Buffer
 	registry := prometheus.NewRegistry()
-	k := keeper{store: store, keep: keep, meter: metrics.NewRetention(registry), log: slog.New(slog.NewTextHandler(&log, nil))}
+	k := keeper{store: store, keep: keep, now: time.Now, meter: metrics.NewRetention(registry), log: slog.New(slog.NewTextHandler(&log, nil))}
 	ctx, cancel := context.WithTimeout(t.Context(), life)
 	defer cancel()
 	k.run(ctx)
@@ -120,6 +133,61 @@ func TestServeDeletesWhatIsOlderThanItsRetention(t *testing.T) {
 			require.NoError(t, err)
 		})
 	}
+}
+
+// A machine whose clock is two months ahead, and a store that was off for as long, look alike at first.
+func TestClockThatIsTwoMonthsAheadDeletesNothing(t *testing.T) {
+	const day = 24 * time.Hour
+	store, err := sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(t.TempDir(), "gatehouse.db")})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, store.Close()) }()
+	require.NoError(t, store.Migrate(t.Context()))
+	young := decisionMade(t, time.Hour)
+	_, err = store.Record(t.Context(), young)
+	require.NoError(t, err)
+	var log bytes.Buffer
+	registry := prometheus.NewRegistry()
+	meter := metrics.NewRetention(registry)
+	requireDoubted := func(value string) {
+		t.Helper()
+		require.NoError(t, testutil.GatherAndCompare(registry, strings.NewReader(`
+# HELP gatehouse_decision_prune_clock_doubted Whether the clock is so far ahead of when old decisions were last deleted that none are deleted by it: 1 while it is not believed.
+# TYPE gatehouse_decision_prune_clock_doubted gauge
+gatehouse_decision_prune_clock_doubted `+value+"\n"), "gatehouse_decision_prune_clock_doubted"))
+	}
+	requireDoubted("0")
+	pruneAt := func(ahead time.Duration) {
+		t.Helper()
+		k := keeper{
+			store: store, keep: 30 * day, now: func() time.Time { return time.Now().Add(ahead) },
+			meter: meter, log: slog.New(slog.NewTextHandler(&log, nil)),
+		}
+		require.NoError(t, k.prune(t.Context()))
+	}
+	kept := func() bool {
+		_, err := store.Decision(t.Context(), young.ID)
+		return err == nil
+	}
+
+	pruneAt(60 * day) // of a store of before the clock was kept
+	require.True(t, kept())
+	require.Contains(t, log.String(), "the clock is far ahead of when old decisions were last deleted")
+	requireDoubted("1")
+	log.Reset()
+	pruneAt(0)
+	require.Empty(t, log.String())
+	requireDoubted("0")
+
+	pruneAt(60 * day)
+	_, err = store.Record(t.Context(), decisionMade(t, -60*day)) // and is not believed for what it records itself
+	require.NoError(t, err)
+	pruneAt(62 * day)
+	require.True(t, kept())
+	require.Contains(t, log.String(), "the clock is far ahead")
+	requireDoubted("1")
+
+	pruneAt(63*day + time.Hour) // after a long pause it goes on like this
+	require.False(t, kept())
 }
 
 // recordStore is a store beside the one that serves.

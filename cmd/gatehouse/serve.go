@@ -112,8 +112,8 @@ func (c *serveCommand) Run(ctx context.Context, to streams) error {
 	verifier := c.startVerifying(engine, candidates, registry, logger)
 	defer verifier.Close()
 
-	retention := keeper{store: store.pruner, keep: c.Retention, meter: metrics.NewRetention(registry), log: logger}
-	following := startBackground(ctx, policies.run, retention.run,
+	pruning := keeper{store: store.pruner, keep: c.Retention, now: time.Now, meter: metrics.NewRetention(registry), log: logger}
+	following := startBackground(ctx, policies.run, pruning.run,
 		func(ctx context.Context) { records.run(ctx, store.activations) })
 	defer following.close()
 

@@ -77,6 +77,7 @@ func (r *rollout) load(ctx context.Context) {
 	if r.source.Policies == "" {
 		return
 	}
+	r.Expect()
 	r.loads.Go(func() {
 		r.loading.Lock()
 		defer r.loading.Unlock()

@@ -78,7 +78,9 @@ const (
 type Shadow struct {
 	options   Options
 	candidate atomic.Pointer[Candidate]
-	changing  sync.Mutex // of candidate
+	expecting atomic.Bool      // a candidate is being loaded
+	missed    map[string]int64 // by live revision, reviews that a candidate was not there for yet
+	changing  sync.Mutex       // of candidate, expecting and missed
 	queue     chan job
 	size      atomic.Int64 // of what is queued
 	records   *groupcommit.Group[admission.Divergence, struct{}]
@@ -141,11 +143,45 @@ func (s *Shadow) Close() {
 	s.report(context.Background())
 }
 
+// Expect says that Use is about to be called. Reviews that come sooner, with no candidate to be shown to, count as dropped
+// once there is one.
+func (s *Shadow) Expect() { s.expecting.Store(true) }
+
 // Use makes c the candidate, nil for none.
 func (s *Shadow) Use(c *Candidate) {
 	s.changing.Lock()
 	defer s.changing.Unlock()
 	s.candidate.Store(c)
+	s.expecting.Store(false)
+	missed := s.missed
+	s.missed = nil
+	if c == nil {
+		return
+	}
+	for live, n := range missed {
+		if live == c.Revision {
+			continue
+		}
+		for range n {
+			s.options.Meter.Dropped()
+		}
+		s.counts.add(admission.ShadowPair{Live: live, Candidate: c.Revision}, admission.ShadowCounts{Dropped: n})
+	}
+}
+
+// missing gives the candidate, and counts the review if there still is none.
+func (s *Shadow) missing(o admission.Outcome) *Candidate {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	candidate := s.candidate.Load()
+	if candidate != nil || !s.expecting.Load() || isNoNewDecision(o) {
+		return candidate
+	}
+	if s.missed == nil {
+		s.missed = make(map[string]int64)
+	}
+	s.missed[o.Decision.Verdict.Revision]++
+	return nil
 }
 
 // Candidate gives the candidate, nil if there is none.
@@ -176,8 +212,12 @@ func (s *Shadow) Promote(revision string, activate func(*Candidate) error) error
 // Reviewed implements admission.Observer. It queues what was decided by policies that are not the candidate, and
 // neither waits nor fails. What was repeated or was a caller's own dry run is no new decision.
 func (s *Shadow) Reviewed(_ context.Context, o admission.Outcome) {
+	expecting := s.expecting.Load() // before the candidate, which is there before this is false again
 	candidate := s.candidate.Load()
-	if candidate == nil || o.Err != nil || o.Repeated || o.Review.DryRun || o.Decision.Verdict.Revision == candidate.Revision {
+	if candidate == nil && expecting {
+		candidate = s.missing(o)
+	}
+	if candidate == nil || isNoNewDecision(o) || o.Decision.Verdict.Revision == candidate.Revision {
 		return
 	}
 	waiting := job{
@@ -195,6 +235,8 @@ func (s *Shadow) Reviewed(_ context.Context, o admission.Outcome) {
 	s.size.Add(-waiting.size)
 	s.drop(&waiting)
 }
+
+func isNoNewDecision(o admission.Outcome) bool { return o.Err != nil || o.Repeated || o.Review.DryRun }
 
 func (s *Shadow) drop(j *job) {
 	s.options.Meter.Dropped()

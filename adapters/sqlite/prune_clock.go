@@ -1,0 +1,44 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"gatehouse/server/retention"
+)
+
+// PruneClock is the zero Clock before the first was kept.
+func (s *Store) PruneClock(ctx context.Context) (retention.Clock, error) {
+	var trusted, doubted sql.Null[string]
+	err := s.readers.QueryRowContext(ctx, `select trusted, doubted from prune_clock`).Scan(&trusted, &doubted)
+	if errors.Is(err, sql.ErrNoRows) {
+		return retention.Clock{}, nil
+	}
+	var clock retention.Clock
+	if err == nil {
+		clock.Trusted, err = time.Parse(timeLayout, trusted.V)
+	}
+	if err == nil && doubted.Valid {
+		clock.Doubted, err = time.Parse(timeLayout, doubted.V)
+	}
+	if err != nil {
+		return retention.Clock{}, fmt.Errorf("reading when decisions were last deleted: %w", explain(ctx, err))
+	}
+	return clock, nil
+}
+
+// SetPruneClock keeps it.
+func (s *Store) SetPruneClock(ctx context.Context, clock retention.Clock) error {
+	doubted := sql.Null[string]{V: timeText(clock.Doubted), Valid: !clock.Doubted.IsZero()}
+	_, err := s.writer.ExecContext(ctx, `
+		insert into prune_clock (only_one, trusted, doubted) values (1, $1, $2)
+		on conflict (only_one) do update set trusted = excluded.trusted, doubted = excluded.doubted`,
+		timeText(clock.Trusted), doubted)
+	if err != nil {
+		return fmt.Errorf("keeping when decisions were last deleted: %w", explain(ctx, err))
+	}
+	return nil
+}
