@@ -293,3 +293,16 @@ func TestACandidateIsComparedOnPostgres(t *testing.T) {
 	require.Contains(t, diff.out, "1 evaluated, 1 diverged, 0 failed; 0 dropped")
 	require.Contains(t, diff.out, "warn URL_UNSAFE/")
 }
+
+func TestEveryReviewFromReadyOnIsShownToTheCandidateOrCountedAsDropped(t *testing.T) {
+	s := serveHere(t, "--demo", "--database-url", "sqlite:"+filepath.Join(t.TempDir(), "gatehouse.db"),
+		"--shadow-policies", candidateFolder(t, "{URL_UNSAFE: warn}"))
+	s.waitReady()
+	const reviews = 20
+	for range reviews {
+		s.register(1)
+	}
+	s.shadowed(func(status server.ShadowStatus) bool {
+		return status.Summary != nil && status.Summary.Evaluated+status.Summary.Dropped == reviews
+	})
+}

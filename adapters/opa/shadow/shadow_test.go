@@ -437,3 +437,39 @@ func TestCloseDropsWhatWaitsAndCountsIt(t *testing.T) {
 	require.Equal(t, admission.ShadowCounts{Dropped: 3}, f.store.sum(), "an evaluation that the end cut off is no error of the candidate")
 	require.Empty(t, f.store.stored())
 }
+
+// Whoever is ready before its candidate is loaded must not look as if the candidate had agreed.
+func TestReviewsThatComeBeforeTheCandidateCountAsDropped(t *testing.T) {
+	f := newShadow(t, nil, nil)
+	f.Reviewed(t.Context(), outcome()) // no candidate is to come
+	f.Expect()
+	var reviewing sync.WaitGroup
+	const reviews = 500
+	for range reviews {
+		reviewing.Go(func() { f.Reviewed(t.Context(), outcome()) })
+	}
+	reviewing.Go(func() {
+		f.Use(&shadow.Candidate{Rules: says(), Revision: "candidate", Source: "test"})
+	})
+	repeated := outcome()
+	repeated.Repeated = true
+	f.Reviewed(t.Context(), repeated)
+	reviewing.Wait()
+
+	f.wait(t, func() bool { return f.meter.evaluated()+f.meter.of("dropped") == reviews })
+	f.wait(t, func() bool {
+		sum := f.store.sum()
+		return sum.Evaluated+sum.Dropped == reviews && sum.Dropped == int64(f.meter.of("dropped"))
+	})
+}
+
+func TestReviewsThatComeBeforeACandidateThatIsRefusedAreNotCounted(t *testing.T) {
+	f := newShadow(t, nil, nil)
+	f.Expect()
+	f.Reviewed(t.Context(), outcome())
+	f.Use(nil)
+	f.Use(&shadow.Candidate{Rules: says(), Revision: "candidate", Source: "test"})
+	f.Reviewed(t.Context(), outcome())
+	f.wait(t, func() bool { return f.meter.evaluated() == 1 })
+	require.Zero(t, f.meter.of("dropped"))
+}
