@@ -43,7 +43,7 @@ type evaluated struct {
 	Status         *answerStatus         `json:"status,omitempty"`
 	Violations     []admission.Violation `json:"violations"` // of all enforcements
 	Warnings       []string              `json:"warnings"`
-	MarksFailed    bool                  `json:"marks_failed"` // a stored workspace would be marked
+	MarksFailed    bool                  `json:"marks_failed"` // the stored workspace would be marked
 	Fired          []firedRule           `json:"fired"`
 	PolicyRevision string                `json:"policy_revision"`
 	*admission.Explanation
@@ -171,7 +171,7 @@ func (s *Server) try(ctx context.Context, rules TriedRules, asked admission.What
 	if err != nil {
 		return nil, err
 	}
-	return newEvaluated(verdict, rules), nil
+	return newEvaluated(verdict, rules, input.Facts), nil
 }
 
 // tryExplained has the time of the request: an explanation costs many times an evaluation.
@@ -182,7 +182,7 @@ func (s *Server) tryExplained(ctx context.Context, rules TriedRules, input admis
 	if err != nil {
 		return nil, err
 	}
-	answer := newEvaluated(verdict, rules)
+	answer := newEvaluated(verdict, rules, input.Facts)
 	answer.Explanation = &how.explained
 	return answer, nil
 }
@@ -206,10 +206,10 @@ func (s *Server) factsToTry(ctx context.Context, asked admission.WhatIf) (admiss
 	return admission.LookUp(ctx, s.options.WhatIf.Facts, asked.Review.WorkspaceID, s.options.WhatIf.Timeout)
 }
 
-func newEvaluated(verdict admission.Verdict, rules TriedRules) *evaluated {
+func newEvaluated(verdict admission.Verdict, rules TriedRules, facts admission.Facts) *evaluated {
 	answer := &evaluated{
 		Allowed: verdict.Allowed(), Status: newAnswerStatus(verdict), Violations: verdict.Violations,
-		MarksFailed: verdict.Marking() != nil, PolicyRevision: verdict.Revision,
+		MarksFailed: facts.WouldMark(verdict), PolicyRevision: verdict.Revision,
 	}
 	for _, v := range verdict.Violations {
 		if v.Enforcement == admission.Warn {

@@ -40,7 +40,7 @@ const (
 	ReplayFailed    ReplayState = "failed"    // its records could not be read
 )
 
-// ReplayProgress is how far a replay is. Fraction is of the time that is asked for, or of the limit.
+// ReplayProgress is how far a replay is. Fraction is of the time in which there are decisions to read, or of the limit.
 type ReplayProgress struct {
 	Read     int64   `json:"read"`
 	Fraction float64 `json:"fraction"`
@@ -124,11 +124,10 @@ func (r *replayRuns) start(candidate replay.Candidate, options replay.Options, c
 }
 
 func (r *replayRuns) work(ctx context.Context, run *replayRun, candidate replay.Candidate, options replay.Options) {
-	began := r.options.Now()
 	options.Evaluator = r.options.Evaluator
 	options.Progress = func(p replay.Progress) {
 		run.change(func(shown *Replay) {
-			shown.Progress = ReplayProgress{Read: p.Read, Fraction: options.Fraction(p, began)}
+			shown.Progress = ReplayProgress{Read: p.Read, Fraction: options.Fraction(p)}
 		})
 	}
 	report, err := replay.Run(ctx, r.options.Records, candidate, options)

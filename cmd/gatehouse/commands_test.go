@@ -193,7 +193,7 @@ func TestEvalExplainsItsAnswer(t *testing.T) {
   deny  critical PLATFORM_AGENT_IDENTITY_GATE: model_missing
         The platform agent has no MODEL secret of its own\.
         rule platform_requires_model, lib/platform_requires_model\.rego:\d+
-a stored workspace would be marked failed
+the stored workspace would be marked failed
 policies: embedded, sha256:[0-9a-f]{16}
 $`, got.out)
 

@@ -65,9 +65,9 @@ func (c *evalCommand) Run(ctx context.Context, to streams) error {
 		return err
 	}
 	if c.Output == "json" {
-		return c.writeJSON(to.out, answer)
+		return c.writeJSON(to.out, answer, input.Facts)
 	}
-	return c.write(to.out, answer, snapshot)
+	return c.write(to.out, answer, input.Facts, snapshot)
 }
 
 func hasRule(snapshot *opa.Snapshot, name string) bool {
@@ -183,10 +183,10 @@ type evalAnswer struct {
 	Trace          []string                    `json:"trace,omitempty"`
 }
 
-func (c *evalCommand) writeJSON(w io.Writer, explained opa.Explanation) error {
+func (c *evalCommand) writeJSON(w io.Writer, explained opa.Explanation, facts admission.Facts) error {
 	verdict := explained.Verdict
 	answer := evalAnswer{
-		Allowed: verdict.Allowed(), MarksFailed: verdict.Marking() != nil,
+		Allowed: verdict.Allowed(), MarksFailed: facts.WouldMark(verdict),
 		PolicyRevision: verdict.Revision, Violations: verdict.Violations,
 	}
 	if answer.Violations == nil {
@@ -203,8 +203,11 @@ func (c *evalCommand) writeJSON(w io.Writer, explained opa.Explanation) error {
 	return printJSON(w, answer)
 }
 
-func (c *evalCommand) write(w io.Writer, explained opa.Explanation, snapshot *opa.Snapshot) error {
+func (c *evalCommand) write(w io.Writer, explained opa.Explanation, facts admission.Facts, snapshot *opa.Snapshot) error {
 	writeVerdict(w, explained.Verdict, snapshot)
+	if facts.WouldMark(explained.Verdict) {
+		_, _ = fmt.Fprintln(w, "the stored workspace would be marked failed")
+	}
 	if c.Explain {
 		writeExplanation(w, explained)
 	}
@@ -230,9 +233,6 @@ func writeVerdict(w io.Writer, verdict admission.Verdict, snapshot *opa.Snapshot
 		_, _ = fmt.Fprintf(w, "  %-5s %-8s %s: %s\n", v.Enforcement, v.Severity, v.Code, v.Reason)
 		_, _ = fmt.Fprintf(w, "        %s\n", v.Message)
 		_, _ = fmt.Fprintf(w, "        rule %s, %s\n", v.Rule, places[v.Rule])
-	}
-	if verdict.Marking() != nil {
-		_, _ = fmt.Fprintln(w, "a stored workspace would be marked failed")
 	}
 }
 

@@ -169,7 +169,7 @@ const replayTimeout = 2 * time.Second
 func (c *replayCommand) replay(
 	ctx context.Context, to streams, records replay.Source, candidate replay.Candidate, options replay.Options,
 ) (replay.Report, error) {
-	bar := newReplayBar(to.err, options, time.Now())
+	bar := newReplayBar(to.err, options)
 	options.Progress = bar.show
 	report, err := replay.Run(ctx, records, candidate, options)
 	_ = bar.Finish()
@@ -201,18 +201,16 @@ func (f databaseFlags) records(ctx context.Context) (decisionStore, func() error
 	return store, store.Close, nil
 }
 
-// replayBar shows how much has been gone through of the time that is asked for, or of the limit. Nobody has counted
-// the decisions.
+// replayBar shows how much has been gone through of what there is to read.
 type replayBar struct {
 	*progressbar.ProgressBar
 	options replay.Options
-	start   time.Time
 }
 
 const barSteps = 1000
 
-func newReplayBar(w io.Writer, options replay.Options, now time.Time) replayBar {
-	return replayBar{options: options, start: now, ProgressBar: progressbar.NewOptions64(barSteps,
+func newReplayBar(w io.Writer, options replay.Options) replayBar {
+	return replayBar{options: options, ProgressBar: progressbar.NewOptions64(barSteps,
 		progressbar.OptionSetWriter(w), progressbar.OptionSetVisibility(isTerminal(w)),
 		progressbar.OptionSetDescription("decisions"), progressbar.OptionThrottle(100*time.Millisecond),
 		progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(true),
@@ -221,5 +219,5 @@ func newReplayBar(w io.Writer, options replay.Options, now time.Time) replayBar 
 
 func (b replayBar) show(p replay.Progress) {
 	b.Describe(fmt.Sprintf("%d decisions, back to %s", p.Read, p.Reached.Format(time.DateTime)))
-	_ = b.Set64(min(int64(barSteps*b.options.Fraction(p, b.start)), barSteps-1))
+	_ = b.Set64(min(int64(barSteps*b.options.Fraction(p)), barSteps-1))
 }

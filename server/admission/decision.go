@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"time"
 
+	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/uuid"
 )
@@ -116,6 +117,20 @@ func ShouldMark(status, lastError string, cause *Violation) bool {
 		return false
 	}
 	return status != "failed" || lastError != cause.Message
+}
+
+// WouldMark says whether a review with this verdict would mark the stored workspace failed, if it has effects.
+func (f Facts) WouldMark(v Verdict) bool {
+	var row struct {
+		Status    any `json:"status"`
+		LastError any `json:"last_sample_error"`
+	}
+	if !f.Exists || json.Unmarshal(f.Workspace, &row) != nil {
+		return false
+	}
+	status, _ := row.Status.(string)
+	lastError, _ := row.LastError.(string)
+	return ShouldMark(status, lastError, v.Marking())
 }
 
 // KindLabel bounds the kind of a workspace for metrics and records. A request that claims platform counts as

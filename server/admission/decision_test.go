@@ -94,3 +94,22 @@ func TestAnErrorKeepsItsCodeThroughEveryWrapping(t *testing.T) {
 	require.Empty(t, internal.Detail, "and shows nothing")
 	require.ErrorIs(t, internal, cause)
 }
+
+// A removed, paused or hibernated workspace is never marked, whoever asks what would happen to it.
+func TestWouldMarkIsWhatALedgerDoes(t *testing.T) {
+	denied := admission.NewVerdict([]admission.Violation{modelMissing}, "r1")
+	for row, marked := range map[string]bool{
+		"":                                     false,
+		`{"kind": "platform"}`:                 true,
+		`{"kind": "platform", "status": null}`: true,
+		`{"kind": "platform", "status": "online"}`:                                                      true,
+		`{"kind": "platform", "status": "removed"}`:                                                     false,
+		`{"kind": "platform", "status": "paused"}`:                                                      false,
+		`{"kind": "platform", "status": "hibernated"}`:                                                  false,
+		`{"kind": "platform", "status": "failed", "last_sample_error": "container exited"}`:             true,
+		`{"kind": "platform", "status": "failed", "last_sample_error": "` + modelMissing.Message + `"}`: false,
+	} {
+		require.Equal(t, marked, facts(t, row).WouldMark(denied), row)
+		require.False(t, facts(t, row).WouldMark(admission.Verdict{}), row)
+	}
+}

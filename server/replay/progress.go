@@ -13,8 +13,6 @@ type progress struct {
 	sum   Progress
 }
 
-func progressOf(tell func(Progress)) *progress { return &progress{tell: tell} }
-
 func (p *progress) done(page []admission.LedgerDecision) {
 	if p.tell == nil {
 		return
@@ -22,7 +20,10 @@ func (p *progress) done(page []admission.LedgerDecision) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	p.sum.Read += int64(len(page))
-	last := page[len(page)-1].Decision.At
+	first, last := page[0].Decision.At, page[len(page)-1].Decision.At
+	if first.After(p.sum.Newest) {
+		p.sum.Newest = first
+	}
 	if p.sum.Reached.IsZero() || last.Before(p.sum.Reached) {
 		p.sum.Reached = last
 	}

@@ -43,27 +43,40 @@ type Options struct {
 	Progress func(Progress)
 }
 
-// Progress is how far a run is.
+// Progress is how far a run is. The times are of decisions.
 type Progress struct {
-	Read    int64     `json:"read"`    // decisions
-	Reached time.Time `json:"reached"` // time of the oldest of them
+	Read    int64
+	Newest  time.Time // that was read
+	Reached time.Time // the oldest that was read
+	Oldest  time.Time // there is to read
 }
 
-// Fraction is how much is done of a run that began at a time, from 0 to 1: of the time that is asked for, or of the
-// limit. Nobody has counted the decisions, and where neither is set it is 0.
-func (o Options) Fraction(p Progress, began time.Time) float64 {
-	until := o.Filter.Until
-	if until.IsZero() {
-		until = began
-	}
+// Fraction is how much is done, from 0 to 1: of the time between the newest and the oldest decision that there is to read,
+// or of the limit. Nobody has counted the decisions.
+func (o Options) Fraction(p Progress) float64 {
 	var done float64
-	if all := until.Sub(o.Filter.Since); !o.Filter.Since.IsZero() && !p.Reached.IsZero() && all > 0 {
-		done = float64(until.Sub(p.Reached)) / float64(all)
+	if p.Read > 0 {
+		done = 1
+		if all := p.Newest.Sub(p.Oldest); all > 0 {
+			done = float64(p.Newest.Sub(p.Reached)) / float64(all)
+		}
 	}
 	if o.Limit > 0 {
 		done = max(done, float64(p.Read)/float64(o.Limit))
 	}
 	return max(0, min(done, 1))
+}
+
+// oldest is when the oldest decision was made that there is to read; the zero time if there is none.
+func oldest(ctx context.Context, source Source, filter admission.DecisionFilter) (time.Time, error) {
+	found, err := source.Decisions(ctx, admission.DecisionQuery{DecisionFilter: filter, OldestFirst: true, Limit: 1})
+	if err != nil {
+		return time.Time{}, fmt.Errorf("reading decisions: %w", err)
+	}
+	if len(found) == 0 {
+		return time.Time{}, nil
+	}
+	return found[0].Decision.At, nil
 }
 
 // Run evaluates what is selected. When ctx ends or the source fails, the report is of what was done until then, and
@@ -73,7 +86,14 @@ func Run(ctx context.Context, source Source, candidate Candidate, o Options) (Re
 	o.Evaluator.Timeout = cmp.Or(o.Evaluator.Timeout, 2*time.Second)
 	pages := make(chan []admission.LedgerDecision, 1) // one is read while others are evaluated
 	tallies := make([]*tally, o.Parallel)
-	progress := progressOf(o.Progress)
+	progress := &progress{tell: o.Progress}
+	if o.Progress != nil {
+		first, err := oldest(ctx, source, o.Filter)
+		if err != nil {
+			return reportOf(candidate, nil), err
+		}
+		progress.sum.Oldest = first
+	}
 
 	group, working := errgroup.WithContext(ctx)
 	group.Go(func() error {

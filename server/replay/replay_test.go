@@ -29,6 +29,10 @@ type records []admission.Decision
 
 func (r records) Decisions(_ context.Context, q admission.DecisionQuery) ([]admission.LedgerDecision, error) {
 	var page []admission.LedgerDecision
+	if q.OldestFirst {
+		r = slices.Clone(r)
+		slices.Reverse(r)
+	}
 	for i, d := range slices.Backward(r) {
 		after := q.After == uuid.Nil || strings.Compare(d.ID.String(), q.After.String()) < 0
 		if after && q.Passes(&d) && len(page) < q.Limit {
@@ -322,13 +326,28 @@ func TestPagesAreAsLongAsTheirInputsAllow(t *testing.T) {
 	require.Less(t, len(source.pages), 10)
 }
 
+// A replay looks back a week by default, of which there may be decisions of an hour only: the share is one of these.
+func TestProgressIsAShareOfWhatThereIsToRead(t *testing.T) {
+	var history records
+	for i := range 400 {
+		history = append(history, record(t, i, "", ""))
+	}
+	var shares []float64
+	o := replay.Options{Filter: admission.DecisionFilter{Since: start.Add(-7 * 24 * time.Hour)}, Parallel: 1}
+	o.Progress = func(p replay.Progress) { shares = append(shares, o.Fraction(p)) }
+	run(t, history, rules{}, o)
+	require.Greater(t, len(shares), 1)
+	require.InDelta(t, 63.0/399, shares[0], 1e-9, "64 of 400")
+	require.IsIncreasing(t, shares)
+	require.InDelta(t, 1, shares[len(shares)-1], 0)
+}
+
 func TestTheFractionIsOfTheTimeOrOfTheLimit(t *testing.T) {
-	week := replay.Options{Filter: admission.DecisionFilter{Since: start.Add(-7 * 24 * time.Hour)}}
-	require.Zero(t, week.Fraction(replay.Progress{}, start))
-	require.InDelta(t, 2.0/7, week.Fraction(replay.Progress{Reached: start.Add(-48 * time.Hour)}, start), 1e-9)
-	week.Limit = 10
-	require.InDelta(t, 0.5, week.Fraction(replay.Progress{Read: 5, Reached: start}, start), 1e-9)
-	require.Zero(t, replay.Options{}.Fraction(replay.Progress{Read: 5, Reached: start}, start))
+	two := replay.Progress{Read: 5, Newest: start, Reached: start.Add(-2 * time.Hour), Oldest: start.Add(-8 * time.Hour)}
+	require.InDelta(t, 0.25, replay.Options{}.Fraction(two), 1e-9)
+	require.InDelta(t, 0.5, replay.Options{Limit: 10}.Fraction(two), 1e-9)
+	require.Zero(t, replay.Options{}.Fraction(replay.Progress{Oldest: start}))
+	require.InDelta(t, 1, replay.Options{}.Fraction(replay.Progress{Read: 1, Newest: start, Reached: start, Oldest: start}), 0)
 }
 
 // Where the fast path and OPA disagree on a candidate, neither is taken: the decision has no verdict, and is counted and
