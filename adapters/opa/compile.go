@@ -11,9 +11,13 @@ import (
 	"github.com/open-policy-agent/opa/v1/storage/inmem"
 	"github.com/open-policy-agent/opa/v1/util"
 
+	"gatehouse/adapters/opa/check"
 	"gatehouse/adapters/opa/regoval"
 	"gatehouse/server/admission"
 )
+
+// ownData are the members of the data that the engine reads itself.
+var ownData = []string{"enforcement", "mask", allowWeakerKey}
 
 // tagKey is the member by which the engine knows which rule made an entry.
 const tagKey = "gatehouse.rule"
@@ -27,6 +31,8 @@ type compilation struct {
 	store    storage.Store
 	rules    []admission.Rule
 	hooks    []hook
+	data     *check.Data
+	remarks  []string
 }
 
 // hook is a package admission.<name> that defines deny.
@@ -46,8 +52,11 @@ func compile(ctx context.Context, from contents, schema []byte) (*compilation, e
 	schemas := ast.NewSchemaSet()
 	schemas.Put(ast.SchemaRootRef, schemaDocument)
 
+	if errs := check.Reserved(from.modules, from.data); len(errs) > 0 {
+		return nil, errs
+	}
 	store := inmem.NewFromObjectWithOpts(from.data, inmem.OptReturnASTValuesOnRead(true))
-	result := &compilation{store: store}
+	result := &compilation{store: store, data: check.NewData(from.data, ownData...)}
 	err = storage.Txn(ctx, store, storage.TransactionParams{}, func(txn storage.Transaction) error {
 		result.compiler = ast.NewCompiler().SetErrorLimit(0).
 			WithCapabilities(regoval.Capabilities()).WithDefaultRegoVersion(ast.RegoV1).
@@ -56,7 +65,7 @@ func compile(ctx context.Context, from contents, schema []byte) (*compilation, e
 			WithStageAfterID(ast.StageCheckDeprecatedBuiltins, ast.CompilerStageDefinition{
 				Name: "GatehouseRules", MetricName: "gatehouse_rules", Stage: result.checkAndTag,
 			})
-		result.compiler.Compile(from.modules)
+		result.compiler.Compile(from.withoutLog().modules)
 		return nil
 	})
 	if err != nil {
@@ -75,7 +84,7 @@ func compile(ctx context.Context, from contents, schema []byte) (*compilation, e
 // before rules are indexed.
 func (c *compilation) checkAndTag(compiler *ast.Compiler) *ast.Error {
 	rules, index, errs := catalogue(compiler)
-	errs = append(errs, checkReferences(compiler)...)
+	errs = append(errs, c.data.Refer(compiler, func(*ast.Module) bool { return true })...)
 	c.rules = rules
 	c.hooks = findHooks(compiler)
 	if !compiler.Failed() { // without types a set would look like none
@@ -86,7 +95,7 @@ func (c *compilation) checkAndTag(compiler *ast.Compiler) *ast.Error {
 		}
 	}
 	if len(errs) == 0 && !compiler.Failed() {
-		errs = checkReach(compiler, c.hooks, index)
+		errs, c.remarks = checkReach(compiler, c.hooks, index)
 	}
 	if len(errs) > 0 {
 		compiler.Errors = append(compiler.Errors, errs[:len(errs)-1]...)
@@ -97,28 +106,6 @@ func (c *compilation) checkAndTag(compiler *ast.Compiler) *ast.Error {
 		tag(rule, number)
 	}
 	return nil
-}
-
-// checkReferences refuses a reference to a rule of another package that is not there. To Rego it is data that
-// may come later, so a misspelt name in deny would never deny.
-func checkReferences(compiler *ast.Compiler) ast.Errors {
-	var errs ast.Errors
-	for _, name := range sortedKeys(compiler.Modules) {
-		for _, rule := range compiler.Modules[name].Rules {
-			ast.WalkTerms(rule, func(term *ast.Term) bool {
-				ref, isRef := term.Value.(ast.Ref)
-				if isRef && ref.HasPrefix(hooksRoot) && len(compiler.GetRules(ref.GroundPrefix())) == 0 {
-					location := term.Location
-					if !location.HasFile() { // the compiler rewrote it
-						location = rule.Location
-					}
-					errs = append(errs, ast.NewError(ast.TypeErr, location, "undefined rule %s", ref.GroundPrefix()))
-				}
-				return false
-			})
-		}
-	}
-	return errs
 }
 
 // tag makes every entry of a rule carry the rule's number: deny contains v becomes deny contains

@@ -152,7 +152,7 @@ func (e *Engine) check(ctx context.Context, source Source) (snapshot *Snapshot, 
 	if err != nil {
 		return nil, "", err
 	}
-	snapshot, err = newGatedSnapshot(ctx, source.Name, loaded, e.schema)
+	snapshot, err = newCheckedSnapshot(ctx, source.Name, loaded, e.schema)
 	if err != nil {
 		return nil, loaded.revision, err
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/open-policy-agent/opa/v1/ast"
 
+	"gatehouse/adapters/opa/regoval"
 	"gatehouse/server/admission"
 )
 
@@ -61,4 +62,13 @@ func (s *Snapshot) Undecided(in admission.Input) []string {
 		places = append(places, rule.Location.String())
 	}
 	return places
+}
+
+// NewUncheckedSnapshot is a snapshot of policies that may name data that is not there, and weaken the platform agent's rule.
+func NewUncheckedSnapshot(ctx context.Context, source Source, schema []byte) (*Snapshot, error) {
+	loaded, err := source.load(regoval.Capabilities())
+	if err != nil {
+		return nil, err
+	}
+	return newSnapshot(ctx, source.Name, loaded, schema)
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"gatehouse/adapters/opa/check"
 	"gatehouse/server/admission"
 )
 
@@ -19,12 +20,12 @@ type masking struct {
 	card  cardMask
 }
 
-func newMasking(ctx context.Context, from contents, read map[string]reads) (masking, error) {
+func newMasking(ctx context.Context, from contents, data *check.Data, read map[string]reads) (masking, error) {
 	erase, err := readMask(from.data)
 	if err != nil {
 		return masking{}, err
 	}
-	rules, err := newMaskRules(ctx, from)
+	rules, err := newMaskRules(ctx, from, data)
 	return masking{erase: erase, rules: rules, card: newCardMask(read)}, err
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -13,8 +14,11 @@ import (
 	"github.com/open-policy-agent/opa/v1/rego"
 	"github.com/open-policy-agent/opa/v1/storage"
 	"github.com/open-policy-agent/opa/v1/storage/inmem"
+	"github.com/open-policy-agent/opa/v1/util"
 
+	"gatehouse/adapters/opa/check"
 	"gatehouse/adapters/opa/regoval"
+	"gatehouse/internal/suggest"
 	"gatehouse/server/admission"
 )
 
@@ -36,9 +40,9 @@ func (c contents) withoutLog() contents {
 func isLog(module *ast.Module) bool { return module.Package.Path.Equal(logPackage) }
 
 // newMaskRules compiles the rule, beside all modules that it may use, and evaluates it once. nil: there is none.
-func newMaskRules(ctx context.Context, from contents) (*maskRules, error) {
+func newMaskRules(ctx context.Context, from contents, data *check.Data) (*maskRules, error) {
 	mask := logPackage.Append(ast.StringTerm("mask"))
-	if !definesMask(from.modules) {
+	if !slices.ContainsFunc(slices.Collect(maps.Values(from.modules)), isLog) {
 		return nil, nil
 	}
 	store := inmem.NewFromObjectWithOpts(from.data, inmem.OptReturnASTValuesOnRead(true))
@@ -52,6 +56,10 @@ func newMaskRules(ctx context.Context, from contents) (*maskRules, error) {
 	}
 	if compiler.Failed() {
 		return nil, compiler.Errors
+	}
+	errs := append(data.Refer(compiler, isLog), checkLogRules(compiler, mask)...)
+	if len(errs) > 0 {
+		return nil, errs
 	}
 	query, err := rego.New(
 		rego.Compiler(compiler), rego.Store(store), rego.StrictBuiltinErrors(true),
@@ -67,15 +75,32 @@ func newMaskRules(ctx context.Context, from contents) (*maskRules, error) {
 	return rules, err
 }
 
-func definesMask(modules map[string]*ast.Module) bool {
-	for _, module := range modules {
+// checkLogRules refuses rules of system.log that mask does not depend on. OPA knows drop there too; here every decision is
+// recorded.
+func checkLogRules(compiler *ast.Compiler, mask ast.Ref) ast.Errors {
+	reached := make(map[util.T]bool)
+	for _, rule := range compiler.GetRules(mask) {
+		reach(compiler.Graph, rule, reached)
+	}
+	var errs ast.Errors
+	for _, name := range sortedKeys(compiler.Modules) {
+		module := compiler.Modules[name]
+		if isLog(module) && len(module.Rules) == 0 {
+			errs = append(errs, ast.NewError(ast.TypeErr, module.Package.Location, "system.log has no rule mask"))
+		}
 		for _, rule := range module.Rules {
-			if isLog(module) && rule.Head.Ref()[0].Value.Compare(ast.Var("mask")) == 0 {
-				return true
+			if !isLog(module) || reached[rule] {
+				continue
 			}
+			name := rule.Head.Ref()[0].String()
+			hint := suggest.DidYouMean(name, []string{"mask"})
+			if name == "drop" {
+				hint = ": every decision is recorded"
+			}
+			errs = append(errs, ast.NewError(ast.TypeErr, rule.Location, "unknown rule of system.log: %s%s", name, hint))
 		}
 	}
-	return false
+	return errs
 }
 
 // logEvent is what the rule sees, by the names of OPA's decision logs.

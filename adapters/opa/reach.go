@@ -2,16 +2,19 @@ package opa
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/util"
+
+	"gatehouse/adapters/opa/check"
 )
 
 // checkReach refuses rules that look as if they denied and never would: an annotated rule, or a deny or warn
 // anywhere below admission, that no hook's set depends on; and a deny or warn of a hook that is neither
-// annotated nor passes an annotated rule on.
-func checkReach(compiler *ast.Compiler, hooks []hook, annotated map[*ast.Rule]int) ast.Errors {
-	var errs ast.Errors
+// annotated nor passes an annotated rule on. Of other rules that no hook's set depends on it refuses those whose names
+// say that they are meant to be used, and remarks on the rest.
+func checkReach(compiler *ast.Compiler, hooks []hook, annotated map[*ast.Rule]int) (errs ast.Errors, remarks []string) {
 	reached := make(map[util.T]bool)
 	for _, h := range hooks {
 		for _, set := range h.sets {
@@ -28,16 +31,32 @@ func checkReach(compiler *ast.Compiler, hooks []hook, annotated map[*ast.Rule]in
 			}
 		}
 	}
+	unused := make(map[string]bool)
 	for _, name := range sortedKeys(compiler.Modules) {
 		for _, rule := range compiler.Modules[name].Rules {
+			if reached[rule] {
+				continue
+			}
 			_, isAnnotated := annotated[rule]
-			if !reached[rule] && (isAnnotated || looksLikeSet(rule)) {
+			if isAnnotated || looksLikeSet(rule) {
 				errs = append(errs, ast.NewError(ast.TypeErr, rule.Location,
 					"rule %s is in no hook: no deny or warn of a package admission.<hook> uses it", ruleName(rule)))
+			} else if meant := check.Misnamed(rule, sets); meant != "" {
+				errs = append(errs, ast.NewError(ast.TypeErr, rule.Location, "%s", meant))
 			}
+			unused[rule.Ref().GroundPrefix().String()] = true
 		}
 	}
-	return errs
+	for _, h := range hooks {
+		if meant := check.Near(h.name, gateHooks); meant != "" && !slices.Contains(gateHooks, h.name) {
+			location := compiler.GetRulesExact(setRef(h.name, "deny"))[0].Module.Package.Location
+			errs = append(errs, ast.NewError(ast.TypeErr, location, "nobody asks for hook %s, did you mean %q?", h.name, meant))
+		}
+	}
+	for _, name := range sortedKeys(unused) {
+		remarks = append(remarks, "no hook uses "+strings.TrimPrefix(name, "data."))
+	}
+	return errs, remarks
 }
 
 // reach collects rule and all that it depends on.
@@ -60,11 +79,9 @@ func containsAnnotated(nodes map[util.T]bool, annotated map[*ast.Rule]int) bool 
 	return false
 }
 
-// looksLikeSet says whether a rule below admission has the name, or the first part of the name, of a set.
+// looksLikeSet says whether a rule has the name, or the first part of the name, of a set, be it in a hook's package or
+// in one that was meant to be.
 func looksLikeSet(rule *ast.Rule) bool {
-	if !rule.Module.Package.Path.HasPrefix(hooksRoot) {
-		return false
-	}
 	first, isVar := rule.Head.Ref()[0].Value.(ast.Var)
 	return isVar && slices.Contains(sets, string(first))
 }

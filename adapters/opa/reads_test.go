@@ -70,7 +70,7 @@ func TestReadsAreWhatRulesSayOfTheInput(t *testing.T) {
 		`input.request.kind == "a"; input.facts.workspace.kind == 1`: "/input/facts/workspace/kind /input/request/kind",
 	} {
 		t.Run(body, func(t *testing.T) {
-			got := load(t, module(deny(body+"\n"+someEntry)+library)).ReadPointers("register")
+			got := loadUnchecked(t, module(deny(body+"\n"+someEntry)+library)).ReadPointers("register")
 			require.Equal(t, strings.Fields(want), append([]string{}, got...))
 		})
 	}

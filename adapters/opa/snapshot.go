@@ -42,7 +42,7 @@ func NewSnapshot(ctx context.Context, source Source, schema []byte) (*Snapshot, 
 	if err != nil {
 		return nil, err
 	}
-	snapshot, err := newGatedSnapshot(ctx, source.Name, loaded, schema)
+	snapshot, err := newCheckedSnapshot(ctx, source.Name, loaded, schema)
 	if err != nil {
 		return nil, err
 	}
@@ -50,17 +50,30 @@ func NewSnapshot(ctx context.Context, source Source, schema []byte) (*Snapshot, 
 	return snapshot, nil
 }
 
-// newGatedSnapshot is newSnapshot of policies that are to decide reviews: they must not weaken IdentityGate.
-func newGatedSnapshot(ctx context.Context, name string, loaded contents, schema []byte) (*Snapshot, error) {
+// newCheckedSnapshot is newSnapshot of policies that are to decide reviews: their data is there and is read, and they do
+// not weaken IdentityGate. Cases change the data and need neither.
+func newCheckedSnapshot(ctx context.Context, name string, loaded contents, schema []byte) (*Snapshot, error) {
 	snapshot, err := newSnapshot(ctx, name, loaded, schema)
 	if err != nil {
 		return nil, err
 	}
-	return snapshot, snapshot.checkGate(ctx)
+	if missing := snapshot.compiled.data.Missing(); len(missing) > 0 {
+		return nil, missing
+	}
+	misspelt, unread := snapshot.compiled.data.Unread()
+	if len(misspelt) > 0 {
+		return nil, misspelt
+	}
+	snapshot.remarks = append(snapshot.remarks, unread...)
+	err = snapshot.checkGate(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return snapshot, nil
 }
 
 func newSnapshot(ctx context.Context, name string, loaded contents, schema []byte) (*Snapshot, error) {
-	compiled, err := compile(ctx, loaded.withoutLog(), schema)
+	compiled, err := compile(ctx, loaded, schema)
 	if err != nil {
 		return nil, err
 	}
@@ -69,6 +82,7 @@ func newSnapshot(ctx context.Context, name string, loaded contents, schema []byt
 		queries: make(map[string]func() (rego.PreparedEvalQuery, error), len(compiled.hooks)), compiled: compiled,
 		reads: make(map[string]reads, len(compiled.hooks)),
 	}
+	snapshot.remarks = compiled.remarks
 	for _, name := range loaded.files.Aside {
 		snapshot.remarks = append(snapshot.remarks, name+" is left aside: it is neither rules nor data nor tests")
 	}
@@ -94,7 +108,7 @@ func newSnapshot(ctx context.Context, name string, loaded contents, schema []byt
 		}
 		snapshot.reads[h.name] = readsOf(compiled.compiler, h)
 	}
-	snapshot.masking, err = newMasking(ctx, loaded, snapshot.reads)
+	snapshot.masking, err = newMasking(ctx, loaded, compiled.data, snapshot.reads)
 	if err != nil {
 		return nil, err
 	}
