@@ -22,7 +22,11 @@ type PolicyStatus struct {
 	Confirmed  time.Time        `json:"confirmed"`   // when they were last known to be what their source has
 	Stale      bool             `json:"stale"`       // since then the source could not be asked, or what it has was refused
 	Unreached  *PolicyRefusal   `json:"unreachable"` // why the source cannot be asked, and since when
-	DryRun     bool             `json:"dry_run"`     // the server answers every deny as an allow with warnings
+	// Weaker is how they hold less than the policies that are shipped.
+	Weaker []admission.Weakness `json:"weaker_than_shipped"`
+	// Remarks are what an author should know of them: what is left aside, read by nothing or skipped.
+	Remarks []string `json:"remarks"`
+	DryRun  bool     `json:"dry_run"` // the server answers every deny as an allow with warnings
 
 	Evaluator    string              `json:"evaluator"`    // fast-path or opa
 	Disagreement *PolicyDisagreement `json:"disagreement"` // why the fast path is off, if it was wrong; else nil

@@ -177,7 +177,7 @@ func TestLivePolicies(t *testing.T) {
 	require.Equal(t, 200, got.status)
 	require.JSONEq(t, `{"revision":"sha256:0011","source":"embedded","since":"0001-01-01T00:00:00Z","age_seconds":0,
 		"hooks":["register"],"rules":[],"refused":null,"bundle":null,"confirmed":"0001-01-01T00:00:00Z","stale":false,
-		"unreachable":null,"dry_run":false,
+		"unreachable":null,"weaker_than_shipped":[],"remarks":[],"dry_run":false,
 		"evaluator":"fast-path","disagreement":null}`, got.body)
 
 	got = serve(t, func(o *server.Options) { o.Policies = catalogue{} }).send(http.MethodGet, "/v1/policies", "")

@@ -293,12 +293,13 @@ func TestPoliciesThatAreNotLiveShowOnlyTheirFailures(t *testing.T) {
 		"gatehouse_policy_refused 1",
 		"gatehouse_policy_reload_failures_total 1",
 		"gatehouse_policy_stale 1",
+		`gatehouse_policy_weaker{code="URL_UNSAFE"} 2`,
 	}, series(t, registry))
 }
 
 var livePolicies = metrics.PolicyState{
 	Revision: "sha256:0011", Source: "embedded", Failures: 1, Since: time.Date(2026, 4, 1, 12, 0, 0, 0, time.UTC),
-	Confirmed: time.Date(2026, 4, 1, 12, 1, 0, 0, time.UTC), Stale: true, Refused: true, FastPath: true,
+	Confirmed: time.Date(2026, 4, 1, 12, 1, 0, 0, time.UTC), Stale: true, Refused: true, FastPath: true, Weaker: map[string]int{"URL_UNSAFE": 2},
 }
 
 func TestPromtoolAcceptsEverything(t *testing.T) {

@@ -26,6 +26,10 @@ type PolicyState struct {
 	Stale     bool      // their source has since been out of reach, or has had policies that were refused
 	Refused   bool      // the source has policies that were refused
 	FastPath  bool      // OPA alone decides if it is off
+
+	// Weaker is in how many ways they hold less than the shipped ones, by code; "other" is of no one code. Their own codes
+	// are there with 0.
+	Weaker map[string]int
 }
 
 type policyCollector struct {
@@ -38,6 +42,7 @@ type policyCollector struct {
 	stale     *prometheus.Desc
 	refused   *prometheus.Desc
 	fastPath  *prometheus.Desc
+	weaker    *prometheus.Desc
 }
 
 // NewPolicyCollector collects the state of the policies.
@@ -58,6 +63,8 @@ func NewPolicyCollector(policies Policies) prometheus.Collector {
 			"Whether the source has policies that were refused, so that older ones are live.", nil, nil),
 		fastPath: prometheus.NewDesc("gatehouse_policy_fast_path",
 			"Whether the fast path decides: 0 while OPA alone does, because of --evaluator or because they disagreed.", nil, nil),
+		weaker: prometheus.NewDesc("gatehouse_policy_weaker",
+			"In how many ways the live policies hold less than the shipped ones, by code; other is what is of no one code.", []string{"code"}, nil),
 	}
 }
 
@@ -69,6 +76,7 @@ func (c policyCollector) Describe(descs chan<- *prometheus.Desc) {
 	descs <- c.stale
 	descs <- c.refused
 	descs <- c.fastPath
+	descs <- c.weaker
 }
 
 func (c policyCollector) Collect(metrics chan<- prometheus.Metric) {
@@ -81,6 +89,9 @@ func (c policyCollector) Collect(metrics chan<- prometheus.Metric) {
 	metrics <- prometheus.MustNewConstMetric(c.info, prometheus.GaugeValue, 1, state.Revision, state.Source)
 	metrics <- prometheus.MustNewConstMetric(c.success, prometheus.GaugeValue, float64(state.Since.UnixMilli())/1000)
 	metrics <- prometheus.MustNewConstMetric(c.confirmed, prometheus.GaugeValue, float64(state.Confirmed.UnixMilli())/1000)
+	for code, ways := range state.Weaker {
+		metrics <- prometheus.MustNewConstMetric(c.weaker, prometheus.GaugeValue, float64(ways), code)
+	}
 	metrics <- prometheus.MustNewConstMetric(c.stale, prometheus.GaugeValue, number(state.Stale))
 	metrics <- prometheus.MustNewConstMetric(c.fastPath, prometheus.GaugeValue, number(state.FastPath))
 }

@@ -19,7 +19,8 @@ type Engine struct {
 	now           func() time.Time
 	recorder      Recorder
 	allowRollback bool
-	byOPA         bool // the fast path decides nothing
+	byOPA         bool                      // the fast path decides nothing
+	shipped       func() (*Snapshot, error) // nil: nothing is compared with it
 
 	loading   sync.Mutex // one load at a time, so that what was loaded last is what is live
 	live      atomic.Pointer[activation]
@@ -36,6 +37,7 @@ type Engine struct {
 type activation struct {
 	snapshot *Snapshot
 	at       time.Time
+	weaker   []admission.Weakness // than the shipped policies
 }
 
 // Refusal is a set of policies that did not become live, and why.
@@ -60,6 +62,13 @@ func AwaitHistory() Option { return func(e *Engine) { e.awaiting.Store(true) } }
 
 // ByOPA has OPA decide everything, without the fast path.
 func ByOPA() Option { return func(e *Engine) { e.byOPA = true } }
+
+// Shipped compares what becomes live with the policies of source. They are compiled when others become live.
+func Shipped(source Source) Option {
+	return func(e *Engine) {
+		e.shipped = sync.OnceValues(func() (*Snapshot, error) { return NewSnapshot(context.Background(), source, e.schema) })
+	}
+}
 
 // NewEngine makes an engine that checks policies against the JSON schema of the input.
 func NewEngine(schema []byte, now func() time.Time, options ...Option) *Engine {
@@ -102,13 +111,15 @@ func (e *Engine) LoadAsOf(ctx context.Context, source Source, confirmed time.Tim
 // activate makes a snapshot live that was found good.
 func (e *Engine) activate(ctx context.Context, snapshot *Snapshot) {
 	at := e.now()
-	e.live.Store(&activation{snapshot: snapshot, at: at})
+	weaker, weakerThanLive := e.compare(snapshot)
+	e.live.Store(&activation{snapshot: snapshot, at: at, weaker: weaker})
 	if e.distrust.of(snapshot.revision) != nil { // after it is live, where Distrust finds it if this comes too early
 		snapshot.byOPA.Store(true)
 	}
 	e.waiting.Store(nil)
 	e.recorder.PolicyActivated(ctx, Record{
 		At: at, Source: snapshot.source, Revision: snapshot.revision, Bundle: snapshot.bundle, Remarks: snapshot.remarks,
+		Weaker: weaker, WeakerThanLive: weakerThanLive,
 	})
 }
 
@@ -164,6 +175,21 @@ func (e *Engine) check(ctx context.Context, source Source) (snapshot *Snapshot, 
 		snapshot.remarks = append(snapshot.remarks, "test "+test+" is skipped")
 	}
 	return snapshot, loaded.revision, err
+}
+
+// compare lists how policies that pass hold less than the shipped ones, and than the live ones.
+func (e *Engine) compare(next *Snapshot) (weaker, weakerThanLive []admission.Weakness) {
+	if live := e.live.Load(); live != nil {
+		weakerThanLive = next.WeakerThan(live.snapshot)
+	}
+	if e.shipped == nil {
+		return nil, weakerThanLive
+	}
+	shipped, err := e.shipped()
+	if err != nil {
+		return []admission.Weakness{{How: "is not known, because the shipped policies are refused: " + err.Error()}}, weakerThanLive
+	}
+	return next.WeakerThan(shipped), weakerThanLive
 }
 
 // clockSkew is by how much the clock of who builds bundles may be ahead.
@@ -258,13 +284,14 @@ func (e *Engine) Current() admission.Ruleset {
 
 // Status is what operators see of the engine.
 type Status struct {
-	Snapshot  *Snapshot // nil when none is live
-	Waiting   *Snapshot // is good, and waits for Remember; nil for none
-	Since     time.Time // of the last success
-	Confirmed time.Time // when what is live was last known to be what its source has
-	Refused   *Refusal  // nil when the last load succeeded
-	Unreached *Refusal  // why the source cannot be asked, and since when; nil when it can
-	Failures  int64     // loads refused since the start
+	Snapshot  *Snapshot            // nil when none is live
+	Waiting   *Snapshot            // is good, and waits for Remember; nil for none
+	Since     time.Time            // of the last success
+	Confirmed time.Time            // when what is live was last known to be what its source has
+	Refused   *Refusal             // nil when the last load succeeded
+	Unreached *Refusal             // why the source cannot be asked, and since when; nil when it can
+	Failures  int64                // loads refused since the start
+	Weaker    []admission.Weakness // how what is live holds less than the shipped policies
 
 	ByOPA      bool        // OPA alone decides
 	Distrusted *Distrusted // why, if it is because the fast path was wrong
@@ -278,7 +305,7 @@ func (e *Engine) Status() Status {
 	}
 	status.Refused, status.Unreached, status.Failures = e.failed.Load(), e.unreached.Load(), e.count.Load()
 	if live := e.live.Load(); live != nil {
-		status.Snapshot, status.Since = live.snapshot, live.at
+		status.Snapshot, status.Since, status.Weaker = live.snapshot, live.at, live.weaker
 		status.ByOPA, status.Distrusted = live.snapshot.byOPA.Load(), e.distrust.of(live.snapshot.revision)
 	}
 	if confirmed := e.confirmed.Load(); confirmed != nil {

@@ -3,16 +3,20 @@ package opa
 import (
 	"context"
 	"time"
+
+	"gatehouse/server/admission"
 )
 
 // Record is one set of policies that became live, or was refused.
 type Record struct {
-	At       time.Time
-	Source   string
-	Revision string      // "" when policies were refused before their content was known
-	Reason   string      // why they were refused
-	Bundle   *BundleInfo // nil unless a bundle became live
-	Remarks  []string    // what an author should know of policies that became live all the same
+	At             time.Time
+	Source         string
+	Revision       string               // "" when policies were refused before their content was known
+	Reason         string               // why they were refused
+	Bundle         *BundleInfo          // nil unless a bundle became live
+	Weaker         []admission.Weakness // how policies that became live hold less than the shipped ones
+	WeakerThanLive []admission.Weakness // and than those that were live before
+	Remarks        []string             // what an author should know of policies that became live all the same
 }
 
 // Recorder hears of activations and refusals, one at a time and in their order; of a refusal that repeats

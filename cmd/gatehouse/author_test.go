@@ -290,3 +290,21 @@ func TestOutputOfAFailingRegoTestIsShown(t *testing.T) {
 	require.Regexp(t, `FAIL data\.admission\.skipped_test\.test_that_prints\n(       .*\n)*       it printed:\n       the tier is 3\n`, got.out)
 	require.Contains(t, got.out, "3 Rego tests, 0 cases, 1 failed, 1 skipped")
 }
+
+// check says of policies that pass how they are weaker than the shipped ones, and what nothing uses.
+func TestCheckEndsWithWhatIsWeakerThanShipped(t *testing.T) {
+	folder := candidateFolder(t, "{URL_UNSAFE: audit, "+identityGateCode+": warn}")
+	require.NoError(t, os.WriteFile(filepath.Join(folder, "notes.txt"), []byte("x"), 0o600))
+	got := command(t, "", "check", "--policies", folder)
+	require.Zero(t, got.code, got.err)
+	require.True(t, strings.HasSuffix(got.out, `
+note: notes.txt is left aside: it is neither rules nor data nor tests
+weaker than shipped:
+  PLATFORM_AGENT_IDENTITY_GATE: is warn, not deny (hook heartbeat, register)
+  URL_UNSAFE: is audit, not deny (hook heartbeat, register)
+`), got.out)
+	var answer checkAnswer
+	require.NoError(t, json.Unmarshal([]byte(command(t, "", "check", "--policies", folder, "--output", "json").out), &answer))
+	require.Len(t, answer.Weaker, 2)
+	require.Len(t, answer.Remarks, 1)
+}

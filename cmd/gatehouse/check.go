@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"gatehouse/adapters/opa"
+	"gatehouse/server/admission"
 )
 
 type checkCommand struct {
@@ -28,6 +29,9 @@ type checkAnswer struct {
 	Rules    int           `json:"rules"`
 	Problems []opa.Problem `json:"problems"`
 	Profile  *opa.Profile  `json:"profile,omitempty"` // with --profile
+	Remarks  []string      `json:"remarks"`
+	// Weaker is how the policies hold less than the shipped ones.
+	Weaker []admission.Weakness `json:"weaker_than_shipped"`
 }
 
 // Run compiles and type-checks the policies as serve would, and prints every error.
@@ -37,12 +41,18 @@ func (c *checkCommand) Run(ctx context.Context, to streams) error {
 		return err
 	}
 	source := c.source()
-	answer := checkAnswer{Source: source.Name, Problems: []opa.Problem{}}
+	answer := checkAnswer{Source: source.Name, Problems: []opa.Problem{}, Remarks: []string{}, Weaker: []admission.Weakness{}}
 	snapshot, refused := opa.NewSnapshot(ctx, source, schema)
 	if refused != nil {
 		answer.Problems = diagnose(source, refused)
 	} else {
 		answer.Revision, answer.Hooks, answer.Rules = snapshot.Revision(), snapshot.Hooks(), len(snapshot.Rules())
+		answer.Remarks = append(answer.Remarks, snapshot.Remarks()...)
+		shipped, err := opa.NewSnapshot(ctx, embedded(), schema)
+		if err != nil {
+			return err
+		}
+		answer.Weaker = append(answer.Weaker, snapshot.WeakerThan(shipped)...)
 	}
 	if refused == nil && c.Profile {
 		answer.Profile, err = c.profile(ctx, source, snapshot)
@@ -62,10 +72,26 @@ func (c *checkCommand) Run(ctx context.Context, to streams) error {
 	if err == nil && answer.Profile != nil && c.Output == "text" {
 		err = printProfile(to.out, *answer.Profile)
 	}
+	if c.Output == "text" {
+		printNotes(to.out, answer.Remarks, "weaker than shipped:", answer.Weaker)
+	}
 	if err == nil && refused != nil {
 		return errSaid
 	}
 	return err
+}
+
+// printNotes prints what is no error: remarks, and how policies hold less than others.
+func printNotes(w io.Writer, remarks []string, title string, weaker []admission.Weakness) {
+	for _, remark := range remarks {
+		_, _ = fmt.Fprintln(w, "note:", remark)
+	}
+	if len(weaker) > 0 {
+		_, _ = fmt.Fprintln(w, title)
+	}
+	for _, one := range weaker {
+		_, _ = fmt.Fprintln(w, " ", one)
+	}
 }
 
 // diagnose takes an error apart that came of loading source. Files of a directory are called as the author

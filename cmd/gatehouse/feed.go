@@ -38,7 +38,7 @@ func (f feedFlags) check() error {
 }
 
 func (f feedFlags) engineOptions(recorder opa.Recorder) []opa.Option {
-	options := []opa.Option{opa.RecordWith(recorder), opa.AwaitHistory()}
+	options := []opa.Option{opa.RecordWith(recorder), opa.AwaitHistory(), opa.Shipped(embedded())}
 	if f.AllowRollback {
 		options = append(options, opa.AllowRollback())
 	}
@@ -203,7 +203,22 @@ func (j *journal) PolicyActivated(_ context.Context, record opa.Record) {
 		attributes = append(attributes, "remarks", record.Remarks)
 	}
 	j.log.Info("policies are live", attributes...)
+	if len(record.Weaker) > 0 {
+		j.log.Warn("the live policies are weaker than those that are shipped", "policy_revision", record.Revision, "weaker", lines(record.Weaker))
+	}
+	if len(record.WeakerThanLive) > 0 {
+		j.log.Warn("the live policies are weaker than those that were live before", "policy_revision", record.Revision, "weaker", lines(record.WeakerThanLive))
+	}
 	j.keep(record, true)
+}
+
+// lines are weaknesses as they are read.
+func lines(weaker []admission.Weakness) []string {
+	texts := make([]string, 0, len(weaker))
+	for _, one := range weaker {
+		texts = append(texts, one.String())
+	}
+	return texts
 }
 
 // PolicyRefused implements opa.Recorder.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -49,6 +50,13 @@ func (p livePolicies) PolicyState() metrics.PolicyState {
 		state.Revision, state.Source, state.Since = status.Snapshot.Revision(), status.Snapshot.Source(), status.Since
 		state.Confirmed = p.confirmed(status)
 		state.FastPath = !status.ByOPA
+		state.Weaker = map[string]int{"other": 0}
+		for _, code := range status.Snapshot.Codes() {
+			state.Weaker[code] = 0
+		}
+		for _, weakness := range status.Weaker {
+			state.Weaker[cmp.Or(weakness.Code, "other")]++
+		}
 	}
 	return state
 }
@@ -76,6 +84,7 @@ func (p livePolicies) PolicyStatus() server.PolicyStatus {
 		Since: status.Since.UTC(), AgeSeconds: int64(time.Since(status.Since).Seconds()),
 		Hooks: status.Snapshot.Hooks(), Rules: status.Snapshot.Rules(), Bundle: bundleOf(status.Snapshot),
 		Confirmed: p.confirmed(status).UTC(), Stale: isStale(status),
+		Weaker: append([]admission.Weakness{}, status.Weaker...), Remarks: append([]string{}, status.Snapshot.Remarks()...),
 		Refused: refusalOf(status.Refused), Unreached: refusalOf(status.Unreached),
 		Evaluator: evaluatorOf(status), Disagreement: disagreementOf(status.Distrusted),
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"gatehouse/adapters/opa"
 	"gatehouse/adapters/postgres"
 	"gatehouse/adapters/sqlite"
 	"gatehouse/server"
@@ -22,10 +23,12 @@ import (
 // policiesDiffCommand is on the database itself: it sees what all servers found, and works while none runs.
 type policiesDiffCommand struct {
 	databaseFlags
-	Live      string `help:"Revision of the live policies; with --candidate. Without, the two that were compared last." placeholder:"REVISION"`
-	Candidate string `help:"Revision of the candidate policies." placeholder:"REVISION"`
-	Examples  int    `help:"How many examples of each flip." default:"3"`
-	Output    string `help:"Form of the answer." enum:"text,json" default:"text"`
+	policyFlags
+	ShadowPolicies string `help:"Where the candidate comes from, as serve has it: how it holds less than --policies (by default the shipped ones) is listed too." placeholder:"SOURCE"`
+	Live           string `help:"Revision of the live policies; with --candidate. Without, the two that were compared last." placeholder:"REVISION"`
+	Candidate      string `help:"Revision of the candidate policies." placeholder:"REVISION"`
+	Examples       int    `help:"How many examples of each flip." default:"3"`
+	Output         string `help:"Form of the answer." enum:"text,json" default:"text"`
 }
 
 // Run prints what came of a candidate that ran beside the live policies.
@@ -41,10 +44,45 @@ func (c *policiesDiffCommand) Run(ctx context.Context, to streams) error {
 	if err != nil {
 		return err
 	}
-	if c.Output == "json" {
-		return writeJSON(to.out, summary)
+	weaker, err := c.weaker(ctx, to)
+	if err != nil {
+		return err
 	}
-	return writeShadowSummary(to.out, summary)
+	if c.Output == "json" {
+		return writeJSON(to.out, diffAnswer{summary, weaker})
+	}
+	err = writeShadowSummary(to.out, summary)
+	printNotes(to.out, nil, "the candidate is weaker than what is live:", weaker)
+	return err
+}
+
+// diffAnswer is what diff prints as JSON.
+type diffAnswer struct {
+	admission.ShadowSummary
+	Weaker []admission.Weakness `json:"weaker,omitempty"` // with --shadow-policies
+}
+
+// weaker lists how the candidate holds less than the live policies. Both are read where they come from: the database has
+// only their revisions.
+func (c *policiesDiffCommand) weaker(ctx context.Context, to streams) ([]admission.Weakness, error) {
+	if c.ShadowPolicies == "" {
+		return nil, nil
+	}
+	schema, err := inputSchema()
+	if err != nil {
+		return nil, err
+	}
+	candidate := c.policyFlags
+	candidate.Policies = c.ShadowPolicies
+	var snapshots [2]*opa.Snapshot
+	for i, flags := range []policyFlags{c.policyFlags, candidate} {
+		source := flags.source()
+		snapshots[i], err = opa.NewSnapshot(ctx, source, schema)
+		if err != nil {
+			return nil, complain(to, source, err)
+		}
+	}
+	return snapshots[1].WeakerThan(snapshots[0]), nil
 }
 
 func (c *policiesDiffCommand) summary(ctx context.Context, pair admission.ShadowPair) (admission.ShadowSummary, error) {

@@ -1,0 +1,131 @@
+package opa
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/util"
+
+	"gatehouse/server/admission"
+)
+
+// WeakerThan lists how these policies hold less than others: hooks and codes that are gone, codes that are enforced less,
+// that mark nothing any more, and required secrets, refused values and masks that are gone.
+func (s *Snapshot) WeakerThan(base *Snapshot) []admission.Weakness {
+	var found []admission.Weakness
+	hooksOf := make(map[admission.Weakness][]string)
+	for _, hook := range base.Hooks() {
+		if !s.HasHook(hook) {
+			found = append(found, admission.Weakness{How: "hook " + hook + " is gone"})
+			continue
+		}
+		now := s.enforced(hook)
+		for code, before := range base.enforced(hook) {
+			if !s.codes[code] {
+				continue
+			}
+			weakness := admission.Weakness{Code: code, How: fmt.Sprintf("is %s, not %s", now[code], before)}
+			if now[code] == "" {
+				weakness.How = "is asked for no more"
+			}
+			if strength(now[code]) < strength(before) {
+				hooksOf[weakness] = append(hooksOf[weakness], hook)
+			}
+		}
+	}
+	for weakness, hooks := range hooksOf {
+		weakness.How += " (hook " + strings.Join(hooks, ", ") + ")"
+		found = append(found, weakness)
+	}
+	for code := range base.codes {
+		switch {
+		case !s.codes[code]:
+			found = append(found, admission.Weakness{Code: code, How: "is gone"})
+		case base.marks(code) && !s.marks(code):
+			found = append(found, admission.Weakness{Code: code, How: "marks nothing failed"})
+		}
+	}
+	found = append(found, s.dataWeakerThan(base)...)
+	slices.SortFunc(found, func(a, b admission.Weakness) int {
+		return cmp.Or(cmp.Compare(a.Code, b.Code), cmp.Compare(a.How, b.How))
+	})
+	return found
+}
+
+// strength orders enforcements; that of no rule is the least.
+func strength(of admission.Enforcement) int {
+	return 1 + slices.Index([]admission.Enforcement{admission.Audit, admission.Warn, admission.Deny}, of)
+}
+
+// enforced is the strongest that a hook does about each code.
+func (s *Snapshot) enforced(hook string) map[string]admission.Enforcement {
+	strongest := make(map[string]admission.Enforcement)
+	compiler := s.compiled.compiler
+	for _, set := range sets {
+		reached := make(map[util.T]bool)
+		for _, rule := range compiler.GetRulesExact(setRef(hook, set)) {
+			reach(compiler.Graph, rule, reached)
+		}
+		places := make(map[place]bool)
+		for node := range reached {
+			if rule, isRule := node.(*ast.Rule); isRule {
+				places[place{rule.Location.File, rule.Location.Row}] = true
+			}
+		}
+		for _, rule := range s.rules {
+			does := cmp.Or(s.override[rule.Code], admission.Enforcement(set))
+			if places[placeOf(rule)] && strength(does) > strength(strongest[rule.Code]) {
+				strongest[rule.Code] = does
+			}
+		}
+	}
+	return strongest
+}
+
+func (s *Snapshot) marks(code string) bool {
+	return slices.ContainsFunc(s.rules, func(rule admission.Rule) bool { return rule.Code == code && rule.MarkFailed })
+}
+
+func (s *Snapshot) dataWeakerThan(base *Snapshot) []admission.Weakness {
+	var found []admission.Weakness
+	before, now := make(map[string][]string), make(map[string][]string)
+	restricting(base.data, "data", false, before)
+	restricting(s.data, "data", false, now)
+	for _, at := range slices.Sorted(maps.Keys(before)) {
+		gone := slices.DeleteFunc(before[at], func(value string) bool { return slices.Contains(now[at], value) })
+		if len(gone) == 0 {
+			continue
+		}
+		weakness := admission.Weakness{How: at + " has no longer " + strings.Join(gone, ", ")}
+		if at == "data.required_secrets.platform" {
+			weakness.Code = IdentityGate
+		}
+		found = append(found, weakness)
+	}
+	if base.masking.rules != nil && s.masking.rules == nil {
+		found = append(found, admission.Weakness{How: "the rule mask of system.log is gone"})
+	}
+	return found
+}
+
+// restricting collects the lists of texts that restrict: those at or below a name that begins with required_ or refused_,
+// and the masks.
+func restricting(value any, at string, restricts bool, into map[string][]string) {
+	switch value := value.(type) {
+	case map[string]any:
+		for name, below := range value {
+			isOne := strings.HasPrefix(name, "required_") || strings.HasPrefix(name, "refused_") || at == "data" && name == "mask"
+			restricting(below, at+"."+name, restricts || isOne, into)
+		}
+	case []any:
+		for _, element := range value {
+			if text, isText := element.(string); isText && restricts {
+				into[at] = append(into[at], text)
+			}
+		}
+	}
+}
