@@ -86,7 +86,7 @@ func exactKind(base string) kind {
 		return policy
 	case ext == ".yaml", ext == ".yml":
 		return cases
-	case ext == ".md", strings.HasSuffix(base, ".schema.json"):
+	case ext == ".md", ext == ".go", strings.HasSuffix(base, ".schema.json"):
 		return ignored
 	default:
 		return unknown

@@ -1,6 +1,7 @@
 package sources
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -93,10 +94,12 @@ func (t Trust) examine(files map[string][]byte) (opa.BundleInfo, error) {
 // checkNames refuses what OPA would read and Gatehouse would not, so that nothing of a bundle is left aside
 // without a word, and what would make OPA look elsewhere for manifest and signatures.
 func checkNames(files map[string][]byte) error {
-	for name := range files {
+	for name, text := range files {
 		switch base := path.Base(name); {
 		case base == bundle.WasmFile || base == bundle.PlanFile || base == bundle.PlanProtoFile:
 			return fmt.Errorf("the bundle holds %s: policies must be Rego, not compiled to something else", name)
+		case isOptimized(name, text):
+			return fmt.Errorf("the bundle holds %s: optimized bundles are not supported; build it without opa build -O", name)
 		case base == "patch.json":
 			return errors.New("the bundle is a delta bundle, which cannot be signed; only whole ones are taken")
 		case strings.HasSuffix(base, manifestName) && name != manifestName,
@@ -106,6 +109,13 @@ func checkNames(files map[string][]byte) error {
 		}
 	}
 	return nil
+}
+
+// isOptimized says whether opa build -O has made a file: rules that were partly evaluated are not what their author wrote,
+// and their annotations are gone.
+func isOptimized(name string, text []byte) bool {
+	return strings.HasPrefix(name, "optimized/") && path.Ext(name) == ".rego" &&
+		(bytes.Contains(text, []byte("__local")) || bytes.HasPrefix(text, []byte("package partial")))
 }
 
 func readSignatures(files map[string][]byte) (bundle.SignaturesConfig, error) {
