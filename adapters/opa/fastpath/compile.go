@@ -335,7 +335,7 @@ func (s *scope) call(expr *ast.Expr) []step {
 		return []step{opaque{}}
 	}
 	function := topdown.GetBuiltin(builtin.Name)
-	return s.meeting(s.output(terms[arity:]), func(to target) step { return call{function, operands, builtin == ast.Sprintf, to} })
+	return s.meeting(s.output(terms[arity:]), func(to target) step { return call{function, operands, to} })
 }
 
 // output is what becomes of a call's value: the term after its operands, if there is one.

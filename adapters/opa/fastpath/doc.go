@@ -5,8 +5,8 @@
 // It understands the bodies of rules that the compiler of OPA has rewritten: references into the input and the data,
 // equality with constants, variables, arrays and objects, not, every, some … in, the builtins in the list quick, helper
 // rules (complete, with default, partial sets), functions, and comprehensions of arrays and sets. It leaves to OPA with,
-// else, partial objects, references to packages, other builtins, whatever is an error, numbers whose spelling would
-// show, and work that takes long.
+// else, partial objects, references to packages, other builtins, whatever is an error, functions of numbers that are spelt
+// oddly (1.0), and work that takes long.
 //
 // It may be believed because it is compared with OPA, values and errors: on every rule of OPA's conformance cases
 // (conformance_test.go), on values of every kind in every step (kinds_test.go), on random policies (random_test.go) and by

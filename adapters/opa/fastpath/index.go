@@ -55,7 +55,6 @@ func (i *guardedIndex) entries(s *search, ask func(*ast.Rule) bool) (entries []*
 		told := guard != nil
 		if told {
 			found, told = s.entries(guard)
-			told = told && !slices.ContainsFunc(found, func(entry *ast.Term) bool { return !isPlain(entry.Value) })
 		}
 		if !told && !ask(rule) {
 			return nil, false

@@ -56,13 +56,6 @@ func (l lookup) try(s *search, base int, rest []step) outcome {
 func member(collection, key ast.Value) (ast.Value, outcome) {
 	switch of := collection.(type) {
 	case *ast.Array:
-		index, isNumber := key.(ast.Number)
-		if !isNumber {
-			return nil, fails
-		}
-		if !isPlainNumber(string(index)) { // no index, but equal to one
-			return nil, unknown
-		}
 		return termAt(of.Get(ast.NewTerm(key)))
 	case ast.Object:
 		return termAt(of.Get(ast.NewTerm(key)))
@@ -91,9 +84,6 @@ func storedMember(collection, key ast.Value) (ast.Value, outcome) {
 			return nil, unknown
 		}
 	case ast.Number:
-		if !isPlainNumber(string(name)) {
-			return nil, unknown
-		}
 		if _, isObject := collection.(ast.Object); isObject {
 			key = ast.String(name)
 		}
@@ -169,7 +159,6 @@ func (it iterate) member(s *search, base int, rest []step, key, value *ast.Term)
 type call struct {
 	function topdown.BuiltinFunc
 	operands []operand
-	spells   bool // the result shows how numbers are spelt
 	to       target
 }
 
@@ -177,9 +166,6 @@ func (c call) try(s *search, base int, rest []step) outcome {
 	work := 1
 	for i, o := range c.operands {
 		s.operands[i].Value = s.value(o, base)
-		if c.spells && !isPlain(s.operands[i].Value) {
-			return unknown
-		}
 		work *= effort(s.operands[i].Value)
 	}
 	s.left -= work

@@ -87,7 +87,6 @@ func (s *search) renewOperands(count int) {
 
 func (s *search) start(resolver ast.ValueResolver) {
 	s.resolver, s.left, s.top = resolver, maxSteps, 0
-	clear(s.known)
 }
 
 // stop lets go of all values.

@@ -20,9 +20,8 @@ func same(a, b ast.Value) outcome {
 	}
 }
 
-// isPlain says whether every number in a value is spelt in the one way in which numbers are usually written. Of two
-// numbers that are equal, OPA takes now one and now the other: a function that was called with 1 is not called again
-// with 1.0. So nothing is told that shows how a number is spelt that has several spellings.
+// isPlain says whether every number in a value is spelt in the one way in which numbers are usually written, so that
+// what is equal is also spelt alike.
 func isPlain(value ast.Value) bool {
 	switch value := value.(type) {
 	case ast.Null, ast.Boolean, ast.String:

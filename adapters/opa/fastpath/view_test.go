@@ -93,3 +93,21 @@ func TestViewLeavesUnmentionedMembersToOPA(t *testing.T) {
 		require.False(t, isKnown, text)
 	}
 }
+
+// The names of a reference into the data are texts to OPA's store: 1 finds "1", and "0" finds what is first.
+func TestViewResolvesDataAsTheStoreDoes(t *testing.T) {
+	data := ast.MustParseTerm(`{"a": {"1": "x"}, "l": ["y"]}`).Value
+	compiler := ast.MustCompileModules(map[string]string{"t.rego": "package t\n\np contains 1 if true\n"})
+	evaluator, err := fastpath.New(compiler, data, []ast.Ref{ast.MustParseRef("data.t.p")})
+	require.NoError(t, err)
+	in := input(t, `{"workspace": {"id": "01890a5d-ac96-774b-bcce-b302099a8057"}}`, "")
+	for text, want := range map[string]ast.Value{
+		`data.a["1"]`: ast.String("x"), `data.a[1]`: ast.String("x"), `data.l[0]`: ast.String("y"), `data.none`: nil, `data.a[true]`: nil,
+	} {
+		found, known := evaluator.Seen(in, ast.MustParseRef(text))
+		require.True(t, known, text)
+		require.Equal(t, want, found, text)
+	}
+	_, known := evaluator.Seen(in, ast.MustParseRef(`data.l["0"]`))
+	require.False(t, known)
+}
