@@ -2,8 +2,10 @@ package announce
 
 import (
 	"fmt"
+	"net/url"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -60,6 +62,19 @@ func newCloudEvent(job Job, source string) ([]byte, error) {
 		return nil, fmt.Errorf("writing the CloudEvent: %w", err)
 	}
 	return text, nil
+}
+
+// CheckSource refuses what CloudEvents does not take for a source of events: it
+// must be a URI reference (RFC 3986) and not empty.
+func CheckSource(source string) error {
+	const others = "-._~:/?#[]@!$&'()*+,;=%"
+	_, err := url.Parse(source)
+	if err != nil || source == "" || strings.ContainsFunc(source, func(r rune) bool {
+		return r > unicode.MaxASCII || !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune(others, r)
+	}) {
+		return fmt.Errorf("the source of events, %q, is not a URI reference such as /eu/gatehouse or https://gatehouse.example.com", source)
+	}
+	return nil
 }
 
 // eventType is the CloudEvents type of one of the registry's events:

@@ -39,6 +39,11 @@ type SinkConfig struct {
 	// AllowPrivate lets a webhook go to addresses that are not public, and without
 	// TLS.
 	AllowPrivate bool `json:"allow_private,omitzero"`
+	// Proxy is what a webhook goes through: http://…, https://… or socks5://…, or
+	// environment for what HTTPS_PROXY, HTTP_PROXY and NO_PROXY say. It is the
+	// proxy then that looks names up, so that whether an address is public is for
+	// the proxy to see to.
+	Proxy Secret `json:"proxy,omitzero"`
 
 	// Channel is where redis publishes (events:broadcast).
 	Channel string `json:"channel,omitzero"`

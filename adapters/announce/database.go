@@ -42,7 +42,7 @@ func Postgres(pool *pgxpool.Pool) *Database[pgx.Tx] {
 	return &Database[pgx.Tx]{
 		driver:      riverpgxv5.New(pool),
 		schema:      postgresSchema,
-		exclusively: advisoryLock{pool.Config().ConnConfig}.hold,
+		exclusively: advisoryLock{pool}.hold,
 		trim:        postgresTrim,
 		query: func(ctx context.Context, query string, scan func(scanner) error) error {
 			rows, err := pool.Query(ctx, query)

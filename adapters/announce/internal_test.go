@@ -53,17 +53,6 @@ func TestRiverIsQuiet(t *testing.T) {
 	require.Equal(t, 2, strings.Count(text.String(), "component=river"))
 }
 
-func TestRetryAfterIsSecondsOrADateAndBounded(t *testing.T) {
-	now := time.Date(2026, 4, 5, 6, 7, 8, 0, time.UTC)
-	for text, want := range map[string]time.Duration{
-		"0": 0, "7": 7 * time.Second, "86400": maxRetryAfter, "4294967295": maxRetryAfter, "99999999999": 0,
-		"Sun, 05 Apr 2026 06:08:08 GMT": time.Minute, "Sun, 05 Apr 2026 06:06:08 GMT": 0,
-		"Sun, 05 Apr 2099 06:08:08 GMT": maxRetryAfter, "": 0, "soon": 0, "-1": 0,
-	} {
-		require.Equal(t, want, retryAfter(text, now), text)
-	}
-}
-
 func TestErrorsThatRepeatTheLoginAreMadeWithoutIt(t *testing.T) {
 	address, err := parseNATSURL("nats://user:hunter2@a:4222, tls://b")
 	require.NoError(t, err)

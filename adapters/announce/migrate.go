@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river/rivermigrate"
 )
 
@@ -59,13 +60,20 @@ func (d *Database[TTx]) migrator() (*rivermigrate.Migrator[TTx], error) {
 // advisoryLock keeps migrations of several processes apart. River commits each
 // migration by itself, so the lock belongs to a session, and the session to a
 // connection of its own: a pool of one could not give a second.
-type advisoryLock struct{ config *pgx.ConnConfig }
+type advisoryLock struct{ pool *pgxpool.Pool }
 
 // lockKey is any number that nothing else in the database locks: "announce".
 const lockKey int64 = 0x616e6e6f756e6365
 
 func (l advisoryLock) hold(ctx context.Context, migrate func(context.Context) error) error {
-	conn, err := pgx.ConnectConfig(ctx, l.config)
+	config := l.pool.Config()
+	if config.BeforeConnect != nil {
+		err := config.BeforeConnect(ctx, config.ConnConfig)
+		if err != nil {
+			return fmt.Errorf("connecting for the migration lock: %w", err)
+		}
+	}
+	conn, err := pgx.ConnectConfig(ctx, config.ConnConfig)
 	if err != nil {
 		return fmt.Errorf("connecting for the migration lock: %w", err)
 	}

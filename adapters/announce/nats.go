@@ -11,6 +11,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"gatehouse/internal/rereadfile"
 )
 
 const (
@@ -26,7 +28,7 @@ const (
 // delivered when the stream has acknowledged it.
 type jetStream struct {
 	name    string
-	address natsAddress
+	address *rereadfile.File[natsAddress]
 	subject string
 	source  string
 	options []jetstream.PublishOpt
@@ -35,11 +37,14 @@ type jetStream struct {
 }
 
 // openNATS does not need a server: it connects in the background, as it does again
-// when a connection is lost.
+// when a connection is lost. A login in a file that changes is used for the next
+// connection, other servers after a restart.
 func openNATS(config SinkConfig, deps Dependencies) (*jetStream, error) {
-	address, err := parseNATSURL(string(config.URL))
+	address, err := watchSettings(config, deps.Report, func(resolved SinkConfig) (natsAddress, error) {
+		return parseNATSURL(string(resolved.URL))
+	})
 	if err != nil {
-		return nil, fmt.Errorf("url: %w", err)
+		return nil, err
 	}
 	sink := &jetStream{name: config.Name, address: address, subject: config.Subject, source: deps.Source}
 	if sink.subject == "" {
@@ -50,14 +55,14 @@ func openNATS(config SinkConfig, deps Dependencies) (*jetStream, error) {
 	if config.Stream != "" {
 		sink.options = append(sink.options, jetstream.WithExpectStream(config.Stream))
 	}
-	sink.conn, err = nats.Connect(strings.Join(address.servers, ","), sink.connection(config, deps.Log)...)
+	sink.conn, err = nats.Connect(strings.Join(address.Get().servers, ","), sink.connection(config, deps.Log)...)
 	if err != nil {
-		return nil, fmt.Errorf("connecting to NATS: %w", address.withoutPassword(err))
+		return nil, fmt.Errorf("connecting to NATS: %w", address.Get().withoutPassword(err))
 	}
 	sink.stream, err = jetstream.New(sink.conn)
 	if err != nil {
 		sink.conn.Close()
-		return nil, fmt.Errorf("preparing JetStream: %w", address.withoutPassword(err))
+		return nil, fmt.Errorf("preparing JetStream: %w", address.Get().withoutPassword(err))
 	}
 	return sink, nil
 }
@@ -79,21 +84,24 @@ func (s *jetStream) connection(config SinkConfig, log *slog.Logger) []nats.Optio
 		nats.ReconnectBufSize(-1),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
-				log.Warn("the connection to NATS is lost", "error", s.address.withoutPassword(err))
+				log.Warn("the connection to NATS is lost", "error", s.address.Get().withoutPassword(err))
 			}
 		}),
 		nats.ReconnectHandler(func(*nats.Conn) { log.Info("connected to NATS again") }),
 		// Without a handler the library prints to standard error. What is wrong is
 		// said with each attempt that fails for it.
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			log.Debug("NATS", "error", s.address.withoutPassword(err))
+			log.Debug("NATS", "error", s.address.Get().withoutPassword(err))
 		}),
 	}
 	switch {
-	case s.address.password != "":
-		options = append(options, nats.UserInfo(s.address.username, s.address.password))
-	case s.address.username != "":
-		options = append(options, nats.Token(s.address.username))
+	case s.address.Get().password != "":
+		options = append(options, nats.UserInfoHandler(func() (string, string) {
+			now := s.address.Get()
+			return now.username, now.password
+		}))
+	case s.address.Get().username != "":
+		options = append(options, nats.TokenHandler(func() string { return s.address.Get().username }))
 	}
 	if config.CredentialsFile != "" {
 		options = append(options, nats.UserCredentials(config.CredentialsFile))
@@ -125,7 +133,7 @@ func (s *jetStream) Deliver(ctx context.Context, job Job) error {
 	case errors.Is(err, context.DeadlineExceeded):
 		return errors.New("no acknowledgement within the timeout")
 	case err != nil:
-		return fmt.Errorf("publishing to NATS: %w", s.address.withoutPassword(err))
+		return fmt.Errorf("publishing to NATS: %w", s.address.Get().withoutPassword(err))
 	}
 	return nil
 }
@@ -135,7 +143,7 @@ func (s *jetStream) notConnected() error {
 	if err == nil {
 		return errors.New("not connected to NATS")
 	}
-	return fmt.Errorf("not connected to NATS: %w", s.address.withoutPassword(err))
+	return fmt.Errorf("not connected to NATS: %w", s.address.Get().withoutPassword(err))
 }
 
 // natsAddress is where NATS is and how to log in there. The library gets the login

@@ -7,9 +7,10 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/url"
 	"slices"
 	"time"
+
+	"gatehouse/internal/rereadfile"
 )
 
 // Dependencies are what sinks need besides their configuration.
@@ -23,6 +24,8 @@ type Dependencies struct {
 	// system's are taken for nil.
 	Resolver *net.Resolver
 	RootCAs  *x509.CertPool
+	// Report hears of secrets in files that change; nil for nobody.
+	Report rereadfile.Reporter
 }
 
 func (d Dependencies) withDefaults() Dependencies {
@@ -49,9 +52,9 @@ func Open(configs SinkConfigs, deps Dependencies) (*Sinks, error) {
 		return nil, err
 	}
 	deps = deps.withDefaults()
-	_, err = url.Parse(deps.Source)
+	err = CheckSource(deps.Source)
 	if err != nil {
-		return nil, errors.New("the source of events is not a URI reference")
+		return nil, err
 	}
 	opened := &Sinks{}
 	for _, config := range configs {
@@ -70,16 +73,13 @@ type closingSink interface {
 }
 
 func (s *Sinks) open(config SinkConfig, deps Dependencies) error {
-	config, err := config.resolve()
-	if err != nil {
-		return err
-	}
 	var sink closingSink
+	var err error
 	switch config.Type {
 	case TypeWebhook:
 		sink, err = newWebhook(config, deps)
 	case TypeRedis:
-		sink, err = newRedis(config, deps.Workspaces)
+		sink, err = newRedis(config, deps)
 	case TypeNATS:
 		sink, err = openNATS(config, deps)
 	}

@@ -37,9 +37,11 @@ type Redis struct {
 	workspaces Workspaces // nil where there are no liveness keys
 }
 
-// newRedis takes a configuration that is valid and resolved.
-func newRedis(config SinkConfig, workspaces Workspaces) (*Redis, error) {
-	address, err := parseRedisURL(string(config.URL))
+// newRedis takes a configuration that is valid. A password in a file that changes is used for the next connection.
+func newRedis(config SinkConfig, deps Dependencies) (*Redis, error) {
+	address, err := watchSettings(config, deps.Report, func(resolved SinkConfig) (redisAddress, error) {
+		return parseRedisURL(string(resolved.URL))
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -52,10 +54,10 @@ func newRedis(config SinkConfig, workspaces Workspaces) (*Redis, error) {
 		deletesKeys = *config.LivenessKeys
 	}
 	if deletesKeys {
-		sink.workspaces = workspaces
+		sink.workspaces = deps.Workspaces
 	}
 	sink.pool = &redis.Pool{
-		DialContext: address.dial,
+		DialContext: func(ctx context.Context) (redis.Conn, error) { return address.Get().dial(ctx) },
 		MaxActive:   redisConnections,
 		MaxIdle:     redisConnections,
 		IdleTimeout: redisIdle,

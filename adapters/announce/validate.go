@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -60,6 +59,7 @@ func (c SinkConfig) checkMembers() error {
 	}{
 		{"secrets", len(c.Secrets) > 0, TypeWebhook},
 		{"allow_private", c.AllowPrivate, TypeWebhook},
+		{"proxy", c.Proxy != "", TypeWebhook},
 		{"channel", c.Channel != "", TypeRedis},
 		{"liveness_keys", c.LivenessKeys != nil, TypeRedis},
 		{"subject", c.Subject != "", TypeNATS},
@@ -108,6 +108,12 @@ func (c SinkConfig) checkValues() error {
 		err := c.checkURL(string(c.URL))
 		if err != nil {
 			return fmt.Errorf("url: %w", err)
+		}
+	}
+	if !c.Proxy.isReference() {
+		_, err := parseProxy(string(c.Proxy))
+		if err != nil {
+			return fmt.Errorf("proxy: %w", err)
 		}
 	}
 	for i, secret := range c.Secrets {
@@ -171,60 +177,6 @@ func checkSigningSecret(text string) error {
 		return fmt.Errorf("want %d to %d bytes in base64", minSecretLength, maxSecretLength)
 	}
 	return nil
-}
-
-const (
-	inVariable = "env:"
-	inFile     = "file:"
-)
-
-func (s Secret) isReference() bool {
-	return strings.HasPrefix(string(s), inVariable) || strings.HasPrefix(string(s), inFile)
-}
-
-// resolve gives the text itself.
-func (s Secret) resolve() (string, error) {
-	if name, ok := strings.CutPrefix(string(s), inVariable); ok {
-		text, set := os.LookupEnv(name)
-		if !set {
-			return "", fmt.Errorf("the variable %s is not set", name)
-		}
-		return text, nil
-	}
-	if path, ok := strings.CutPrefix(string(s), inFile); ok {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			return "", fmt.Errorf("reading a secret: %w", err)
-		}
-		return strings.TrimSpace(string(text)), nil
-	}
-	return string(s), nil
-}
-
-// resolve replaces references by what they stand for, and checks that too.
-func (c SinkConfig) resolve() (SinkConfig, error) {
-	text, err := c.URL.resolve()
-	if err != nil {
-		return SinkConfig{}, fmt.Errorf("url: %w", err)
-	}
-	err = c.checkURL(text)
-	if err != nil {
-		return SinkConfig{}, fmt.Errorf("url: %w", err)
-	}
-	c.URL = Secret(text)
-	c.Secrets = slices.Clone(c.Secrets)
-	for i, secret := range c.Secrets {
-		text, err = secret.resolve()
-		if err != nil {
-			return SinkConfig{}, fmt.Errorf("secrets[%d]: %w", i, err)
-		}
-		err = checkSigningSecret(text)
-		if err != nil {
-			return SinkConfig{}, fmt.Errorf("secrets[%d]: %w", i, err)
-		}
-		c.Secrets[i] = Secret(text)
-	}
-	return c, nil
 }
 
 // wants says whether the sink is to get event. Both the registry's name of an

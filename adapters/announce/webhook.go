@@ -13,9 +13,13 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+
+	"gatehouse/internal/rereadfile"
+	"gatehouse/internal/retryafter"
 )
 
 const (
@@ -31,38 +35,68 @@ const (
 
 // webhook posts each event as a CloudEvent, signed as Standard Webhooks.
 type webhook struct {
-	name   string
+	name     string
+	source   string
+	settings *rereadfile.File[*receiver]
+	used     atomic.Pointer[receiver]
+}
+
+// receiver is where a webhook goes to, and how.
+type receiver struct {
 	target *url.URL
-	source string
 	signer []*standardwebhooks.Webhook
 	client *http.Client
 }
 
-// newWebhook takes a configuration that is valid and resolved.
+// newWebhook takes a configuration that is valid.
 func newWebhook(config SinkConfig, deps Dependencies) (*webhook, error) {
+	settings, err := watchSettings(config, deps.Report, func(resolved SinkConfig) (*receiver, error) {
+		return newReceiver(resolved, deps)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &webhook{name: config.Name, source: deps.Source, settings: settings}, nil
+}
+
+func newReceiver(config SinkConfig, deps Dependencies) (*receiver, error) {
 	target, err := parseWebhookURL(string(config.URL), config.AllowPrivate)
 	if err != nil {
 		return nil, fmt.Errorf("url: %w", err)
 	}
-	hook := &webhook{name: config.Name, target: target, source: deps.Source}
+	to := &receiver{target: target}
 	for i, secret := range config.Secrets {
 		signer, err := standardwebhooks.NewWebhook(string(secret))
 		if err != nil {
 			return nil, fmt.Errorf("secrets[%d]: not base64", i)
 		}
-		hook.signer = append(hook.signer, signer)
+		to.signer = append(to.signer, signer)
 	}
+	choose, err := parseProxy(string(config.Proxy))
+	if err != nil {
+		return nil, fmt.Errorf("proxy: %w", err)
+	}
+	proxy, err := choose(target)
+	if err != nil {
+		return nil, fmt.Errorf("proxy: %w", err)
+	}
+	to.client = newWebhookClient(proxy, config.AllowPrivate, deps)
+	return to, nil
+}
+
+// newWebhookClient checks the address that is dialled, unless that is a proxy's: the proxy goes wherever it is sent, and
+// is the one who has to check.
+func newWebhookClient(proxy *url.URL, allowPrivate bool, deps Dependencies) *http.Client {
 	dialer := &net.Dialer{Timeout: webhookDialTimeout, Resolver: deps.Resolver}
-	if !config.AllowPrivate {
+	if !allowPrivate && proxy == nil {
 		dialer.Control = refusePrivate
 	}
-	hook.client = &http.Client{
+	return &http.Client{
 		// A redirect would lead to an address that nobody configured.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
-			// No proxy, also not from the environment: it would be the proxy's address
-			// that is checked, and the proxy would go wherever it is sent.
-			Proxy:                  nil,
+			Proxy:                  func(*http.Request) (*url.URL, error) { return proxy, nil },
+			OnProxyConnectResponse: connected,
 			DialContext:            dialer.DialContext,
 			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: deps.RootCAs},
 			TLSHandshakeTimeout:    webhookDialTimeout,
@@ -75,25 +109,36 @@ func newWebhook(config SinkConfig, deps Dependencies) (*webhook, error) {
 			DisableCompression:     true,
 		},
 	}
-	return hook, nil
 }
 
 func (w *webhook) Name() string { return w.name }
 
 func (w *webhook) Close() error {
-	w.client.CloseIdleConnections()
+	if used := w.used.Load(); used != nil {
+		used.client.CloseIdleConnections()
+	}
 	return nil
+}
+
+// receiver is the one of now; connections to the one before are closed.
+func (w *webhook) receiver() *receiver {
+	now := w.settings.Get()
+	if before := w.used.Swap(now); before != nil && before != now {
+		before.client.CloseIdleConnections()
+	}
+	return now
 }
 
 func (w *webhook) Deliver(ctx context.Context, job Job) error {
 	// The body's time is bounded apart, and cancelling is the only way to do that.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	request, err := w.request(ctx, job)
+	to := w.receiver()
+	request, err := w.request(ctx, job, to)
 	if err != nil {
 		return err
 	}
-	answer, err := w.client.Do(request)
+	answer, err := to.client.Do(request)
 	if err != nil {
 		return sendError(ctx, err)
 	}
@@ -105,20 +150,20 @@ func (w *webhook) Deliver(ctx context.Context, job Job) error {
 	return judge(answer, time.Now())
 }
 
-func (w *webhook) request(ctx context.Context, job Job) (*http.Request, error) {
+func (w *webhook) request(ctx context.Context, job Job, to *receiver) (*http.Request, error) {
 	body, err := newCloudEvent(job, w.source)
 	if err != nil {
 		return nil, err
 	}
 	id, now := job.EventID.String(), time.Now()
-	signatures := make([]string, len(w.signer))
-	for i, signer := range w.signer {
+	signatures := make([]string, len(to.signer))
+	for i, signer := range to.signer {
 		signatures[i], err = signer.Sign(id, now, body)
 		if err != nil {
 			return nil, fmt.Errorf("signing: %w", err)
 		}
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, w.target.String(), bytes.NewReader(body))
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, to.target.String(), bytes.NewReader(body))
 	if err != nil {
 		return nil, errors.New("making the request: the URL cannot be used")
 	}
@@ -142,23 +187,10 @@ func judge(answer *http.Response, now time.Time) error {
 	case status == http.StatusGone:
 		return goneError{failure}
 	case status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable:
-		return laterError{cause: failure, after: retryAfter(answer.Header.Get("Retry-After"), now)}
+		return laterError{cause: failure, after: retryafter.Parse(answer.Header, now, maxRetryAfter)}
 	default:
 		return failure
 	}
-}
-
-// retryAfter reads seconds or a date. It is 0 for what it cannot read.
-func retryAfter(text string, now time.Time) time.Duration {
-	seconds, err := strconv.ParseUint(text, 10, 32)
-	if err == nil {
-		return min(time.Duration(seconds)*time.Second, maxRetryAfter)
-	}
-	date, err := http.ParseTime(text)
-	if err != nil {
-		return 0
-	}
-	return min(max(0, date.Sub(now)), maxRetryAfter)
 }
 
 // sendError says why no answer came. The HTTP library's own errors repeat the URL
@@ -170,12 +202,15 @@ func sendError(ctx context.Context, err error) error {
 		certificate *tls.CertificateVerificationError
 		notTLS      tls.RecordHeaderError
 		invalid     x509.CertificateInvalidError
+		proxy       errProxy
 	)
 	switch {
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return errors.New("no answer within the timeout")
 	case errors.Is(err, errPrivate):
 		return fmt.Errorf("connecting: %w", errPrivate)
+	case errors.As(err, &proxy):
+		return fmt.Errorf("connecting: %w", proxy)
 	case errors.As(err, &name):
 		return fmt.Errorf("connecting: %w", name)
 	case errors.As(err, &network):

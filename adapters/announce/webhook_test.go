@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	cloudevents "github.com/cloudevents/sdk-go/v2/event"
 	"github.com/google/uuid"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
@@ -81,16 +82,23 @@ func requireAsDocumented(t *testing.T, header http.Header, body string) {
 }
 
 // requireCloudEvent checks what the specification demands of any event: section
-// "Context Attributes" of CloudEvents 1.0.2 and its JSON format.
+// "Context Attributes" of CloudEvents 1.0.2 and its JSON format. The project's own
+// library reads it, too, and finds what is in it.
 func requireCloudEvent(t *testing.T, text string) {
 	t.Helper()
+	var read cloudevents.Event
+	require.NoError(t, json.Unmarshal([]byte(text), &read))
+	require.NoError(t, read.Validate())
+	again, err := json.Marshal(read)
+	require.NoError(t, err)
+	require.JSONEq(t, text, string(again))
 	var event map[string]any
 	require.NoError(t, json.Unmarshal([]byte(text), &event))
 	for _, required := range []string{"id", "source", "specversion", "type"} {
 		require.NotEmpty(t, event[required], required)
 	}
 	require.Equal(t, "1.0", event["specversion"])
-	_, err := time.Parse(time.RFC3339, event["time"].(string))
+	_, err = time.Parse(time.RFC3339, event["time"].(string))
 	require.NoError(t, err)
 	require.IsType(t, map[string]any{}, event["data"])
 	for name, value := range event {

@@ -7,8 +7,9 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"strconv"
 	"time"
+
+	"gatehouse/internal/retryafter"
 )
 
 const (
@@ -42,7 +43,7 @@ func judge(status int) verdict {
 	}
 }
 
-// newClient follows no redirect: an upload is not for whoever is named there.
+// newClient goes through the proxy of the environment, if there is one (HTTPS_PROXY, NO_PROXY), and follows no redirect: an upload is not for whoever is named there.
 func newClient() *http.Client {
 	return &http.Client{
 		Timeout:       postTimeout,
@@ -105,8 +106,8 @@ func (u *Uploader) post(ctx context.Context, body []byte) (status int, retryAfte
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("Content-Encoding", "gzip")
 	request.Header.Set("User-Agent", u.options.UserAgent)
-	if u.options.Token != "" {
-		request.Header.Set("Authorization", "Bearer "+u.options.Token)
+	if u.options.Token != nil {
+		request.Header.Set("Authorization", "Bearer "+u.options.Token())
 	}
 	response, err := u.client.Do(request)
 	if err != nil {
@@ -114,10 +115,7 @@ func (u *Uploader) post(ctx context.Context, body []byte) (status int, retryAfte
 	}
 	defer func() { _ = response.Body.Close() }()
 	_, _ = io.CopyN(io.Discard, response.Body, 64<<10) // so that the connection can be used again
-	if seconds, err := strconv.Atoi(response.Header.Get("Retry-After")); err == nil && seconds > 0 {
-		retryAfter = min(time.Duration(seconds)*time.Second, maxRetryAfter)
-	}
-	return response.StatusCode, retryAfter, nil
+	return response.StatusCode, retryafter.Parse(response.Header, time.Now(), maxRetryAfter), nil
 }
 
 // jittered is from half of d to all of it.

@@ -41,7 +41,7 @@ const (
 // UploadOptions say where events go. Zero values of those that have a default stand for it.
 type UploadOptions struct {
 	URL       string             // of the collector; events are posted to URL/logs, as OPA does
-	Token     string             // bearer token, "" for none
+	Token     func() string      // bearer token, asked for with each upload; nil for none
 	UserAgent string             // names the program
 	MaxBytes  int                // of a compressed upload; 32,768, which is OPA's own
 	Labels    map[string]string  // of every event

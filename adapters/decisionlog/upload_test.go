@@ -43,18 +43,21 @@ func eachStore(t *testing.T, test func(t *testing.T, open func() store)) {
 	t.Helper()
 	t.Run("sqlite", func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "gatehouse.db")
-		test(t, func() store {
-			s, err := sqlite.Open(t.Context(), sqlite.Options{Path: path, BusyTimeout: patience})
-			require.NoError(t, err)
-			t.Cleanup(func() { require.NoError(t, s.Close()) })
-			require.NoError(t, s.Migrate(t.Context()))
-			return s
-		})
+		test(t, func() store { return openSQLite(t, path) })
 	})
 	t.Run("postgres", func(t *testing.T) {
 		url := testenv.DatabaseURL(t, testenv.RegistryCurrent)
 		test(t, func() store { return openPostgres(t, postgres.Options{URL: url, MaxConns: 8}) })
 	})
+}
+
+func openSQLite(t *testing.T, path string) *sqlite.Store {
+	t.Helper()
+	s, err := sqlite.Open(t.Context(), sqlite.Options{Path: path, BusyTimeout: patience})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	require.NoError(t, s.Migrate(t.Context()))
+	return s
 }
 
 func openPostgres(t *testing.T, options postgres.Options) *postgres.Store {
@@ -77,7 +80,7 @@ func uploading(t *testing.T, s store, c *collector, change ...func(*decisionlog.
 	t.Helper()
 	r := &replica{results: make(chan decisionlog.UploadResult, 10000), log: &bytes.Buffer{}}
 	options := decisionlog.UploadOptions{
-		URL: c.URL + "/base", Token: c.token, Labels: map[string]string{"app": "gatehouse"},
+		URL: c.URL + "/base", Token: func() string { return c.token }, Labels: map[string]string{"app": "gatehouse"},
 		Logger: slog.New(slog.NewTextHandler(r.log, nil)), Observe: func(result decisionlog.UploadResult) { r.results <- result },
 		Linger: tick, Retry: time.Millisecond, Standby: tick,
 	}

@@ -12,7 +12,10 @@ import (
 // connectAside makes a connection beside the pool, for what holds one for long: reviews need those of the pool. A
 // statement on it does not outlive its context, for the connection does not either.
 func (s *Store) connectAside(ctx context.Context) (*pgx.Conn, error) {
-	config := s.pool.Config().ConnConfig
+	config, err := s.connConfig(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("connecting: %w", err)
+	}
 	// While waiting for what others do there is no statement to be cancelled, only the wait.
 	config.BuildContextWatcherHandler = func(c *pgconn.PgConn) ctxwatch.Handler {
 		return &pgconn.DeadlineContextWatcherHandler{Conn: c.Conn()}

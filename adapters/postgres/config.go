@@ -29,6 +29,7 @@ func poolConfig(options Options) (*pgxpool.Config, error) {
 		// The driver's message has the URL in it, without its password.
 		return nil, fmt.Errorf("reading the database URL: %w", err)
 	}
+	config.BeforeConnect = freshLogin(options.URL, options.Logger)
 	if options.MaxConns > 0 {
 		config.MaxConns = options.MaxConns
 	}

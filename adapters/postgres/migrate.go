@@ -30,12 +30,15 @@ const (
 // done it needs no right to change the schema.
 func (s *Store) Migrate(ctx context.Context) error {
 	// Not from the pool: a migration may take longer than a request's statement.
-	config := s.pool.Config().ConnConfig
+	config, err := s.connConfig(ctx)
+	if err != nil {
+		return fmt.Errorf("connecting: %w", err)
+	}
 	for _, timeout := range []string{"statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"} {
 		delete(config.RuntimeParams, timeout)
 	}
 	db := stdlib.OpenDB(*config)
-	err := s.migrate(ctx, db)
+	err = s.migrate(ctx, db)
 	return errors.Join(err, db.Close())
 }
 

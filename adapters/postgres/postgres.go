@@ -83,6 +83,9 @@ const (
 // Open makes a store. It does not connect: a server that is down now may be up when the first request comes,
 // and until then Ready says so.
 func Open(ctx context.Context, options Options) (*Store, error) {
+	if options.Logger == nil {
+		options.Logger = slog.New(slog.DiscardHandler)
+	}
 	config, err := poolConfig(options)
 	if err != nil {
 		return nil, err
@@ -106,9 +109,6 @@ func Open(ctx context.Context, options Options) (*Store, error) {
 	}
 	if s.factsQuery == defaultFactsQuery {
 		s.factsMany = factsManySQL
-	}
-	if s.logger == nil {
-		s.logger = slog.New(slog.DiscardHandler)
 	}
 	sharing := func(most int) groupcommit.Options {
 		return groupcommit.Options{Flushers: flushers, Overtake: overtake, MaxBatch: most, Hopeless: isOfTheDatabase}

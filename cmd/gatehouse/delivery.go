@@ -35,13 +35,13 @@ type delivery struct {
 // stop, because requests that finish after the signal to stop still announce.
 func startDelivery[TTx any](
 	ctx context.Context, queue *announce.Database[TTx], store eventStore, sinks announce.SinkConfigs,
-	tables *tables, registry *prometheus.Registry,
+	tables *tables, registry *prometheus.Registry, source string, reports settingReports,
 ) (*delivery, error) {
 	view, err := announce.NewAnnouncements(queue, sinks.Names())
 	if err != nil {
 		return nil, err
 	}
-	opened, err := announce.Open(sinks, announce.Dependencies{Workspaces: store, Log: tables.log})
+	opened, err := announce.Open(sinks, announce.Dependencies{Workspaces: store, Source: source, Log: tables.log, Report: reports})
 	if err != nil {
 		return nil, err
 	}

@@ -103,11 +103,12 @@ func (f *feed) keepRecalling(ctx context.Context) {
 }
 
 // startFeed makes the policies of the flags live, or gives why that cannot be.
-func (c *serveCommand) startFeed(ctx context.Context, engine *opa.Engine, logger *slog.Logger) (*feed, error) {
+func (c *serveCommand) startFeed(ctx context.Context, engine *opa.Engine, reports settingReports) (*feed, error) {
+	logger := reports.log
 	if c.isEmbedded() {
 		return &feed{engine: engine, log: logger}, engine.Load(ctx, embedded())
 	}
-	origin, err := c.origin(sources.Options{PollEvery: c.PoliciesPoll, LongPoll: c.PoliciesLongPoll})
+	origin, err := c.origin(sources.Options{PollEvery: c.PoliciesPoll, LongPoll: c.PoliciesLongPoll, Report: reports})
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 
 	"gatehouse/adapters/opa"
 	"gatehouse/adapters/opa/sources"
+	"gatehouse/internal/rereadfile"
 	"gatehouse/policies"
 )
 
@@ -64,7 +65,7 @@ func (f policyFlags) isDirectory() bool {
 
 // origin is where policies that are not embedded come from.
 func (f policyFlags) origin(options sources.Options) (sources.Origin, error) {
-	trust, err := f.trust()
+	trust, err := f.trust(options.Report)
 	if err != nil {
 		return nil, err
 	}
@@ -74,8 +75,8 @@ func (f policyFlags) origin(options sources.Options) (sources.Origin, error) {
 	return sources.Open(f.Policies, options)
 }
 
-func (f policyFlags) trust() (sources.Trust, error) {
-	keys, err := sources.ParseKeys(f.PoliciesKey)
+func (f policyFlags) trust(report rereadfile.Reporter) (sources.Trust, error) {
+	keys, err := sources.ReadKeys(f.PoliciesKey, report)
 	return sources.Trust{Limits: opa.Limits{Bytes: f.PoliciesMaxBytes, Files: f.PoliciesMaxFiles}, Keys: keys}, err
 }
 

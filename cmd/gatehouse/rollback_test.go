@@ -104,7 +104,7 @@ func TestSignedPoliciesWaitForAStoreThatIsAway(t *testing.T) {
 			c.PoliciesMaxBytes, c.PoliciesMaxFiles = 1<<20, 100
 			logger := slog.New(slog.DiscardHandler)
 			engine := opa.NewEngine(schema, time.Now, c.engineOptions(newJournal(logger))...)
-			policies, err := c.startFeed(t.Context(), engine, logger)
+			policies, err := c.startFeed(t.Context(), engine, testReports(logger))
 			require.NoError(t, err)
 			file, err := sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(t.TempDir(), "gatehouse.db")})
 			require.NoError(t, err)

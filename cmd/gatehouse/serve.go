@@ -40,7 +40,7 @@ type serveCommand struct {
 	Listen string `help:"Address and port. Beyond loopback only with caller authentication." default:"127.0.0.1:8181"`
 	Demo   bool   `help:"Put a handful of demo workspaces into the SQLite file."`
 
-	TokensFile    string `help:"YAML file of the callers' tokens (names, roles, SHA-256 hashes). Read again on SIGHUP." placeholder:"FILE" type:"existingfile"`
+	TokensFile    string `help:"YAML file of the callers' tokens (names, roles, SHA-256 hashes). Read again when it changes." placeholder:"FILE" type:"existingfile"`
 	RegistryToken string `help:"Token of the one registry that calls; a variable is the better place for it." placeholder:"TOKEN"`
 
 	FactsTimeout    time.Duration `help:"Deadline of the facts query." default:"500ms"`
@@ -71,13 +71,13 @@ func (c *serveCommand) Run(ctx context.Context, to streams) error {
 	}
 	logger, flush := c.logger(to)
 	defer flush()
-	tokens, err := c.tokens()
+	registry := prometheus.NewRegistry()
+	reports := settingReports{meter: metrics.NewSettings(registry), log: logger}
+	tokens, err := c.tokens(reports)
 	if err != nil {
 		return err
 	}
-	authenticator := &server.Authenticator{}
-	authenticator.Use(tokens)
-	listener, err := c.listen(ctx, authenticator, logger)
+	listener, err := c.listen(ctx, tokens.callers, logger)
 	if err != nil {
 		return err
 	}
@@ -94,8 +94,7 @@ func (c *serveCommand) Run(ctx context.Context, to streams) error {
 	}
 	records := newJournal(logger)
 	engine := opa.NewEngine(schema, time.Now, append(c.engineOptions(records), c.evaluatorOptions()...)...)
-	registry := prometheus.NewRegistry()
-	policies, store, err := c.loadAndOpen(ctx, engine, registry, logger, to)
+	policies, store, err := c.loadAndOpen(ctx, engine, registry, reports, to)
 	if err == nil {
 		defer store.close()
 	}
@@ -113,7 +112,7 @@ func (c *serveCommand) Run(ctx context.Context, to streams) error {
 	defer verifier.Close()
 
 	pruning := keeper{store: store.pruner, keep: c.Retention, now: time.Now, meter: metrics.NewRetention(registry), log: logger}
-	following := startBackground(ctx, policies.run, pruning.run,
+	following := startBackground(ctx, policies.run, tokens.run, pruning.run,
 		func(ctx context.Context) { records.run(ctx, store.activations) })
 	defer following.close()
 
@@ -126,7 +125,7 @@ func (c *serveCommand) Run(ctx context.Context, to streams) error {
 	stopAudits := c.startAudits(ctx, auditParts{engine: engine, store: store, candidates: candidates, reviews: reviews, failures: failures}, registry, logger)
 	defer stopAudits()
 
-	evidence, err := c.followDecisions(ctx, store.decisions, registry, logger)
+	evidence, err := c.followDecisions(ctx, store.decisions, registry, reports)
 	if err != nil {
 		return err
 	}
@@ -136,13 +135,13 @@ func (c *serveCommand) Run(ctx context.Context, to streams) error {
 	defer ready.Close()
 
 	service, err := c.service(parts{
-		engine: engine, live: live, store: store, candidates: candidates, verifier: verifier, callers: authenticator,
+		engine: engine, live: live, store: store, candidates: candidates, verifier: verifier, callers: tokens.callers,
 		reviews: reviews, failures: failures, evidence: evidence, ready: ready, registry: registry, log: logger,
 	})
 	if err != nil {
 		return err
 	}
-	go c.reloadOnSignal(ctx, hangups, policies, candidates, authenticator, logger)
+	go c.reloadOnSignal(ctx, hangups, policies, candidates, tokens)
 	source, revision := policies.named()
 	logger.Info("serving", "address", listener.Addr().String(), "store", store.kind, "policies", source,
 		"policy_revision", revision, "version", programVersion())
@@ -218,29 +217,6 @@ func readableDurations(_ []string, a slog.Attr) slog.Attr {
 		return slog.String(a.Key, a.Value.Duration().String())
 	}
 	return a
-}
-
-func (c *serveCommand) tokens() ([]server.Token, error) {
-	var tokens []server.Token
-	if c.RegistryToken != "" {
-		token, err := server.NewToken("registry", server.RoleRegistry, c.RegistryToken)
-		if err != nil {
-			return nil, fmt.Errorf("--registry-token: %w", err)
-		}
-		tokens = append(tokens, token)
-	}
-	if c.TokensFile == "" {
-		return tokens, nil
-	}
-	text, err := os.ReadFile(c.TokensFile)
-	if err != nil {
-		return nil, fmt.Errorf("--tokens-file: %w", err)
-	}
-	read, err := server.ParseTokens(c.TokensFile, text)
-	if err != nil {
-		return nil, fmt.Errorf("--tokens-file: %w", err)
-	}
-	return append(tokens, read...), nil
 }
 
 // listen refuses to be reached from other machines by whoever likes.
@@ -333,29 +309,18 @@ func (all observers) Reviewed(ctx context.Context, o admission.Outcome) {
 	}
 }
 
-// reloadOnSignal reads policies and tokens again on SIGHUP. What is refused leaves what there was.
+// reloadOnSignal looks at policies and tokens at once on SIGHUP. What is refused leaves what there was.
 func (c *serveCommand) reloadOnSignal(
-	ctx context.Context, hangups <-chan os.Signal, policies *feed, candidates *rollout,
-	callers *server.Authenticator, logger *slog.Logger,
+	ctx context.Context, hangups <-chan os.Signal, policies *feed, candidates *rollout, tokens *callerTokens,
 ) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-hangups:
-			c.reload(ctx, policies, callers, logger)
+			policies.reload(ctx)
+			tokens.reload()
 			candidates.load(ctx)
 		}
 	}
-}
-
-func (c *serveCommand) reload(ctx context.Context, policies *feed, callers *server.Authenticator, logger *slog.Logger) {
-	policies.reload(ctx)
-	tokens, err := c.tokens()
-	if err != nil {
-		logger.Error("tokens were refused; those that were known stay", "error", err)
-		return
-	}
-	callers.Use(tokens)
-	logger.Info("tokens are live", "tokens", len(tokens))
 }

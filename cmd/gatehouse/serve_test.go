@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"os/exec"
@@ -16,11 +17,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
+	"gatehouse/adapters/metrics"
 	"gatehouse/adapters/opa"
 	"gatehouse/internal/testenv"
-	"gatehouse/server"
 )
 
 const testToken = "a-token-of-a-registry-0123"
@@ -251,7 +253,6 @@ func TestServeStoresWhatTheRegistryTells(t *testing.T) {
 func TestReloadKeepsWhatWasThereWhenItRefuses(t *testing.T) {
 	schema, err := inputSchema()
 	require.NoError(t, err)
-	callers := &server.Authenticator{}
 	var log bytes.Buffer // to be read when nobody writes any more
 	c := &serveCommand{LogFormat: "json", LogLevel: "info"}
 	c.PoliciesPoll = time.Hour
@@ -264,36 +265,78 @@ func TestReloadKeepsWhatWasThereWhenItRefuses(t *testing.T) {
 	folder := policyFolder(t)
 	c.Policies = folder
 	c.TokensFile = file(t, "tokens.yaml", fmt.Sprintf("tokens: [{name: eu, role: registry, sha256: %s}]", hashed(testToken)))
-	policies, err := c.startFeed(t.Context(), engine, logger)
+	reports := testReports(logger)
+	policies, err := c.startFeed(t.Context(), engine, reports)
+	require.NoError(t, err)
+	tokens, err := c.tokens(reports)
 	require.NoError(t, err)
 	following := startBackground(t.Context(), policies.run)
 	defer following.close()
-	c.reload(t.Context(), policies, callers, logger)
 	first := live.PolicyStatus()
 	require.NoError(t, live.ready(t.Context(), false))
 	require.Equal(t, folder, first.Source)
 	require.True(t, live.HasCode("PLATFORM_AGENT_IDENTITY_GATE"))
-	require.False(t, callers.Open())
+	require.False(t, tokens.callers.Open())
 
 	require.NoError(t, os.WriteFile(filepath.Join(folder, "broken.rego"), []byte("package a\n\nb if c(1)"), 0o600))
 	require.NoError(t, os.WriteFile(c.TokensFile, []byte("tokens: []"), 0o600))
-	c.reload(t.Context(), policies, callers, logger)
+	policies.reload(t.Context())
+	tokens.reload()
 	require.Eventually(t, func() bool { return live.PolicyStatus().Refused != nil }, patience, 5*time.Millisecond)
 	second := live.PolicyStatus()
 	require.Equal(t, first.Revision, second.Revision)
 	require.True(t, second.Stale)
 	require.Contains(t, second.Refused.Reason, "broken.rego:3:")
 	require.GreaterOrEqual(t, live.PolicyState().Failures, int64(1))
-	require.False(t, callers.Open(), "a file without tokens must not open the door")
+	require.False(t, tokens.callers.Open(), "a file without tokens must not open the door")
 
 	require.NoError(t, os.WriteFile(filepath.Join(folder, "broken.rego"), []byte("package admission.lib\n\nunused := 1\n"), 0o600))
-	c.reload(t.Context(), policies, callers, logger)
+	policies.reload(t.Context())
+	tokens.reload()
 	require.Eventually(t, func() bool { return live.PolicyStatus().Refused == nil }, patience, 5*time.Millisecond)
 	require.NotEqual(t, first.Revision, live.PolicyStatus().Revision)
 
 	following.close()
 	require.Contains(t, log.String(), "policies were refused; those that were live stay")
-	require.Contains(t, log.String(), "tokens were refused; those that were known stay")
+	require.Contains(t, log.String(), `"msg":"a setting could not be read again; what was good stays in use","setting":"tokens-file"`)
+}
+
+func testReports(logger *slog.Logger) settingReports {
+	return settingReports{meter: metrics.NewSettings(prometheus.NewRegistry()), log: logger}
+}
+
+// A tokens file that changes is used without a signal; a bad one is told and counted, and leaves the callers as they were.
+func TestATokensFileThatChangesIsUsed(t *testing.T) {
+	const second = "another-token-0123456"
+	entry := func(token string) string {
+		return fmt.Sprintf("tokens: [{name: eu, role: viewer, sha256: %s}]", hashed(token))
+	}
+	path := file(t, "tokens.yaml", entry(testToken))
+	s := serveHere(t, "--tokens-file", path, "--database-url=sqlite:"+filepath.Join(t.TempDir(), "gatehouse.db"))
+	status := func(token string) int {
+		status, _ := s.send(http.MethodGet, "/v1/policies", "", token)
+		return status
+	}
+	failures := func() string {
+		_, exposed := fetch(t, s.url+"/metrics")
+		_, rest, _ := strings.Cut(exposed, "\ngatehouse_setting_reread_failures_total{setting=\"tokens-file\"} ")
+		count, _, _ := strings.Cut(rest, "\n")
+		return count
+	}
+	require.Equal(t, http.StatusOK, status(testToken))
+	require.Equal(t, http.StatusUnauthorized, status(second))
+	require.Equal(t, "0", failures())
+
+	require.NoError(t, os.WriteFile(path, nil, 0o600))
+	require.Eventually(t, func() bool { return failures() == "1" }, patience, 20*time.Millisecond)
+	require.Equal(t, http.StatusOK, status(testToken))
+
+	require.NoError(t, os.WriteFile(path, []byte(entry(second)), 0o600))
+	require.Eventually(t, func() bool { return status(second) == http.StatusOK }, patience, 20*time.Millisecond)
+	require.Equal(t, http.StatusUnauthorized, status(testToken))
+	require.Zero(t, s.stop())
+	require.Contains(t, s.log.String(), `"msg":"a setting was read again from its file","setting":"tokens-file"`)
+	require.NotContains(t, s.log.String(), hashed(second))
 }
 
 const somePublicKey = `-----BEGIN PUBLIC KEY-----

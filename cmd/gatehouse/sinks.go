@@ -42,8 +42,9 @@ func (s *sinkList) Decode(ctx *kong.DecodeContext) error {
 
 // sinkFlags say who hears of workspaces that are marked failed.
 type sinkFlags struct {
-	RedisURL string   `name:"redis-url" help:"The registry's Redis: it hears of every workspace marked failed, and loses its liveness keys." placeholder:"redis://…"`
-	Sinks    sinkList `help:"Where events go out to: a list, best kept in the configuration file. See docs/operations.md." placeholder:"YAML"`
+	RedisURL    string   `name:"redis-url" help:"The registry's Redis: it hears of every workspace marked failed, and loses its liveness keys." placeholder:"redis://…"`
+	EventSource string   `help:"The source that CloudEvents have: a URI reference, best another one for each deployment." default:"gatehouse" placeholder:"URI"`
+	Sinks       sinkList `help:"Where events go out to: a list, best kept in the configuration file. See docs/operations.md." placeholder:"YAML"`
 }
 
 // sinks are those of the list, and the registry's Redis where only its URL is given.
@@ -55,6 +56,10 @@ func (f sinkFlags) sinks() (announce.SinkConfigs, error) {
 	err := configs.Validate()
 	if err != nil {
 		return nil, err
+	}
+	err = announce.CheckSource(f.EventSource)
+	if err != nil {
+		return nil, fmt.Errorf("--event-source: %w", err)
 	}
 	return configs, nil
 }

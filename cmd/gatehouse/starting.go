@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,15 +15,15 @@ import (
 // then goes on serving. Only the store knows whether a signed bundle is older than the one that was live last. Policies
 // that are refused are what is told, whatever came of the store.
 func (c *serveCommand) loadAndOpen(
-	ctx context.Context, engine *opa.Engine, registry *prometheus.Registry, logger *slog.Logger, to streams,
+	ctx context.Context, engine *opa.Engine, registry *prometheus.Registry, reports settingReports, to streams,
 ) (*feed, *openStore, error) {
-	load := sync.OnceValues(func() (*feed, error) { return c.startFeed(ctx, engine, logger) })
+	load := sync.OnceValues(func() (*feed, error) { return c.startFeed(ctx, engine, reports) })
 	if c.isEmbedded() {
 		go func() { _, _ = load() }() // its result is fetched below
 	} else if _, err := load(); err != nil {
 		return nil, nil, refusedPolicies(ctx, to, err)
 	}
-	store, unopened := c.open(ctx, registry, logger)
+	store, unopened := c.open(ctx, registry, reports)
 	policies, refused := load()
 	if refused != nil {
 		if unopened == nil {

@@ -35,7 +35,7 @@ func TestEmbeddedPoliciesThatAreRefusedAreToldWhateverCameOfTheStore(t *testing.
 			require.NoError(t, err)
 			engine := opa.NewEngine([]byte("no schema"), time.Now)
 
-			_, _, err = all.Serve.loadAndOpen(t.Context(), engine, prometheus.NewRegistry(), slog.New(slog.DiscardHandler), streams{err: &said})
+			_, _, err = all.Serve.loadAndOpen(t.Context(), engine, prometheus.NewRegistry(), testReports(slog.New(slog.DiscardHandler)), streams{err: &said})
 			require.EqualError(t, err, "the policies were refused")
 			require.Contains(t, said.String(), "schema is invalid")
 		})

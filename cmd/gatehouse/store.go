@@ -66,7 +66,7 @@ type openStore struct {
 }
 
 // open opens the store, brings its tables up to date and starts delivering.
-func (c *serveCommand) open(ctx context.Context, registry *prometheus.Registry, logger *slog.Logger) (*openStore, error) {
+func (c *serveCommand) open(ctx context.Context, registry *prometheus.Registry, reports settingReports) (*openStore, error) {
 	err := c.checkURL()
 	if err != nil {
 		return nil, err
@@ -80,9 +80,9 @@ func (c *serveCommand) open(ctx context.Context, registry *prometheus.Registry, 
 		return nil, err
 	}
 	if path, isSQLite := c.sqlitePath(); isSQLite {
-		return c.openSQLite(ctx, path, factsQuery, sinks, registry, logger)
+		return c.openSQLite(ctx, path, factsQuery, sinks, registry, reports)
 	}
-	return c.openPostgres(ctx, factsQuery, sinks, registry, logger)
+	return c.openPostgres(ctx, factsQuery, sinks, registry, reports)
 }
 
 // factsFlags say what is known of workspaces.
@@ -104,8 +104,9 @@ func (f factsFlags) factsQuery() (string, error) {
 }
 
 func (c *serveCommand) openPostgres(
-	ctx context.Context, factsQuery string, sinks announce.SinkConfigs, registry *prometheus.Registry, logger *slog.Logger,
+	ctx context.Context, factsQuery string, sinks announce.SinkConfigs, registry *prometheus.Registry, reports settingReports,
 ) (*openStore, error) {
+	logger := reports.log
 	if c.Demo {
 		return nil, errors.New("--demo is for SQLite: it does not write into the registry's database")
 	}
@@ -123,7 +124,7 @@ func (c *serveCommand) openPostgres(
 	queue := announce.Postgres(store.Pool())
 	registry.MustRegister(metrics.NewPoolCollector(store.Pool()))
 	tables := &tables{migrate: func(ctx context.Context) error { return migrateAll(ctx, store, queue) }, retry: true, log: logger}
-	out, err := startDelivery(ctx, queue, store, sinks, tables, registry)
+	out, err := startDelivery(ctx, queue, store, sinks, tables, registry, c.EventSource, reports)
 	if err != nil {
 		store.Close()
 		return nil, err
@@ -147,8 +148,9 @@ func (c *serveCommand) openPostgres(
 }
 
 func (c *serveCommand) openSQLite(
-	ctx context.Context, path, factsQuery string, sinks announce.SinkConfigs, registry *prometheus.Registry, logger *slog.Logger,
+	ctx context.Context, path, factsQuery string, sinks announce.SinkConfigs, registry *prometheus.Registry, reports settingReports,
 ) (*openStore, error) {
+	logger := reports.log
 	outbox, err := announce.NewSQLiteOutbox(sinks)
 	if err != nil {
 		return nil, err
@@ -165,7 +167,7 @@ func (c *serveCommand) openSQLite(
 	}
 	queue := announce.SQLite(store.Writer())
 	tables := &tables{migrate: func(ctx context.Context) error { return migrateAll(ctx, store, queue) }, log: logger}
-	out, err := startDelivery(ctx, queue, store, sinks, tables, registry)
+	out, err := startDelivery(ctx, queue, store, sinks, tables, registry, c.EventSource, reports)
 	if err != nil {
 		closeStore()
 		return nil, err

@@ -146,7 +146,7 @@ func stormServer(t *testing.T, database string) (*opa.Engine, *httptest.Server) 
 // wired is what serve makes of an engine, without a listener. It ends with the test.
 func wired(t testing.TB, c *serveCommand, engine *opa.Engine, registry *prometheus.Registry, logger *slog.Logger) http.Handler {
 	t.Helper()
-	store, err := c.open(context.WithoutCancel(t.Context()), registry, logger)
+	store, err := c.open(context.WithoutCancel(t.Context()), registry, testReports(logger))
 	require.NoError(t, err)
 	t.Cleanup(store.close)
 	candidates := c.startRollout(t.Context(), engine, store.shadow, registry, logger)
@@ -156,7 +156,7 @@ func wired(t testing.TB, c *serveCommand, engine *opa.Engine, registry *promethe
 	failures := newFailureLog(store.ledger, reviews, logger)
 	keeping := startBackground(context.WithoutCancel(t.Context()), failures.run)
 	t.Cleanup(keeping.close)
-	evidence, err := c.followDecisions(t.Context(), store.decisions, registry, logger)
+	evidence, err := c.followDecisions(t.Context(), store.decisions, registry, testReports(logger))
 	require.NoError(t, err)
 	t.Cleanup(evidence.close)
 	ready := newReadiness(live, store, registry, logger)

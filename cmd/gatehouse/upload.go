@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
@@ -16,6 +14,7 @@ import (
 	"gatehouse/adapters/decisionlog"
 	"gatehouse/adapters/metrics"
 	"gatehouse/adapters/stream"
+	"gatehouse/internal/rereadfile"
 	"gatehouse/server/admission"
 )
 
@@ -40,15 +39,19 @@ func (f uploadFlags) collector() (string, error) {
 	return strings.TrimRight(parsed.String(), "/"), nil
 }
 
-func (f uploadFlags) token() (string, error) {
-	if f.DecisionLogTokenFile == "" {
-		return f.DecisionLogToken, nil
+// token gives the token as it is now, nil for none.
+func (f uploadFlags) token(reports rereadfile.Reporter) (func() string, error) {
+	switch {
+	case f.DecisionLogTokenFile != "":
+		file, err := rereadfile.OpenText("decision-log-token-file", reports, f.DecisionLogTokenFile)
+		if err != nil {
+			return nil, fmt.Errorf("--decision-log-token-file: %w", err)
+		}
+		return file.Get, nil
+	case f.DecisionLogToken != "":
+		return func() string { return f.DecisionLogToken }, nil
 	}
-	text, err := os.ReadFile(f.DecisionLogTokenFile)
-	if err != nil {
-		return "", fmt.Errorf("--decision-log-token-file: %w", err)
-	}
-	return strings.TrimSpace(string(text)), nil
+	return nil, nil
 }
 
 // decisionLabels are labels with those that every event has, unless they are set.
@@ -68,7 +71,7 @@ func (f uploadFlags) check() error {
 	}
 	_, err := f.collector()
 	if err == nil {
-		_, err = f.token()
+		_, err = f.token(nil)
 	}
 	return err
 }
@@ -82,8 +85,9 @@ type evidence struct {
 // followDecisions begins to upload. It ends with ctx or when it is closed; what is recorded later is uploaded after
 // the next start.
 func (f uploadFlags) followDecisions(
-	ctx context.Context, store decisionStore, registry *prometheus.Registry, logger *slog.Logger,
+	ctx context.Context, store decisionStore, registry *prometheus.Registry, reports settingReports,
 ) (*evidence, error) {
+	logger := reports.log
 	options := decisionStreamOptions()
 	options.Logger = logger
 	hub := stream.NewOnDemand(stream.Decisions(store), options, 0)
@@ -94,7 +98,7 @@ func (f uploadFlags) followDecisions(
 	if err != nil {
 		return nil, err
 	}
-	token, err := f.token()
+	token, err := f.token(reports)
 	if err != nil {
 		return nil, err
 	}

@@ -26,7 +26,7 @@ const (
 // Trust says which bundles are taken.
 type Trust struct {
 	Limits opa.Limits
-	Keys   []Key // none: signatures are not looked at
+	Keys   Keys // none: signatures are not looked at
 }
 
 // ReadBundle unpacks a bundle and checks all that can be checked without compiling it. The source that it
@@ -65,14 +65,14 @@ func (t Trust) examine(files map[string][]byte) (opa.BundleInfo, error) {
 	var info opa.BundleInfo
 	reader := bundle.NewCustomReader(loader.WithPathFormat(bundle.Passthrough)).
 		WithProcessAnnotations(true).WithRegoVersion(ast.RegoV1).WithSizeLimitBytes(t.Limits.Bytes)
-	if len(t.Keys) == 0 {
+	if t.Keys.None() {
 		reader.WithSkipBundleVerification(true)
 	} else {
 		signatures, err := readSignatures(files)
 		if err != nil {
 			return opa.BundleInfo{}, err
 		}
-		config, key, err := verification(signatures, t.Keys)
+		config, key, err := verification(signatures, t.Keys.Now())
 		if err != nil {
 			return opa.BundleInfo{}, err
 		}

@@ -2,6 +2,7 @@ package sources
 
 import (
 	"context"
+	"time"
 
 	"gatehouse/adapters/opa"
 )
@@ -29,3 +30,6 @@ func (k SigningKey) SignFiles(files map[string][]byte) ([]byte, error) { return 
 // Close lets go of what the origin holds.
 func (b *httpBundle) Close() { b.close() }
 func (b *ociBundle) Close()  { b.close() }
+
+// PauseAfter is how long Run waits after Check gave err.
+func (f *Follower) PauseAfter(err error) time.Duration { return f.pause(false, err) }

@@ -24,6 +24,7 @@ type Follower struct {
 	forced    bool
 	interrupt context.CancelFunc // of the Fetch under way
 
+	keys     string // that bundles were checked with last
 	tag      string // of what was fetched last
 	good     bool   // whether that is live
 	failures int    // to ask, in a row
@@ -113,8 +114,8 @@ func (f *Follower) Run(ctx context.Context) {
 // leastPause keeps a server that answers at once whatever it is asked from being asked in a loop.
 const leastPause = 50 * time.Millisecond
 
-// pause waits less than usual after a failure, and then longer and longer; and never quite as long as the other
-// replicas do.
+// pause waits less than usual after a failure, and then longer and longer, but at least for as long as the server asked
+// for; and never quite as long as the other replicas do.
 func (f *Follower) pause(again bool, err error) time.Duration {
 	usual := f.origin.Poll()
 	if again {
@@ -122,6 +123,11 @@ func (f *Follower) pause(again bool, err error) time.Duration {
 	}
 	if err != nil && f.failures > 0 {
 		usual = min(usual, time.Second<<min(f.failures-1, 10))
+		if remote, isRemote := f.origin.(interface{ later() time.Duration }); isRemote {
+			if later := remote.later(); later > usual*9/10 {
+				return later + rand.N(later/5+1) //nolint:gosec // a jitter is no secret
+			}
+		}
 	}
 	return usual*9/10 + rand.N(usual/5+1) //nolint:gosec // a jitter is no secret
 }
@@ -181,7 +187,7 @@ func (f *Follower) fetch(ctx context.Context) (Fetched, error) {
 	defer cancel()
 	f.mu.Lock()
 	tag := f.tag
-	if f.forced {
+	if f.forced || f.keysChanged() {
 		f.forced, tag = false, ""
 	}
 	f.interrupt = cancel
@@ -194,6 +200,18 @@ func (f *Follower) fetch(ctx context.Context) (Fetched, error) {
 		return Fetched{}, errInterrupted
 	}
 	return fetched, err
+}
+
+// keysChanged says whether bundles have to be checked again: what was refused may be signed by a key that is new, and
+// what is live by one that is gone.
+func (f *Follower) keysChanged() bool {
+	signed, isSigned := f.origin.(interface{ keys() Keys })
+	if !isSigned {
+		return false
+	}
+	before := f.keys
+	f.keys = signed.keys().fingerprints()
+	return before != "" && before != f.keys
 }
 
 // load remembers the tag of what is refused too: the same again is the same refusal.

@@ -185,11 +185,11 @@ func (k keyPair) signing(t testing.TB) *sources.SigningKey {
 	return &key
 }
 
-func (k keyPair) key(t testing.TB) sources.Key { return keysOf(t, k.public)[0] }
+func (k keyPair) key(t testing.TB) sources.Key { return keysOf(t, k.public).Now()[0] }
 
-func keysOf(t testing.TB, texts ...string) []sources.Key {
+func keysOf(t testing.TB, texts ...string) sources.Keys {
 	t.Helper()
-	keys, err := sources.ParseKeys(texts)
+	keys, err := sources.ReadKeys(texts, nil)
 	require.NoError(t, err)
 	return keys
 }

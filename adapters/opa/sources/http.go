@@ -2,15 +2,12 @@ package sources
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -51,58 +48,13 @@ func isLoopback(host string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// client gives a client with the configured certificates. A file that cannot be read is an error and never a
-// connection that is less safe.
-func (o Options) client() (*http.Client, error) {
-	config := &tls.Config{MinVersion: tls.VersionTLS12}
-	if o.CAFile != "" {
-		text, err := os.ReadFile(o.CAFile)
-		if err != nil {
-			return nil, err
-		}
-		config.RootCAs, err = x509.SystemCertPool()
-		if err != nil {
-			return nil, err
-		}
-		if !config.RootCAs.AppendCertsFromPEM(text) {
-			return nil, fmt.Errorf("%s holds no certificate", o.CAFile)
-		}
-	}
-	if (o.CertFile == "") != (o.KeyFile == "") {
-		return nil, errors.New("a client certificate needs both the certificate and its key")
-	}
-	if o.CertFile != "" {
-		certificate, err := tls.LoadX509KeyPair(o.CertFile, o.KeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("client certificate: %w", err)
-		}
-		config.Certificates = []tls.Certificate{certificate}
-	}
-	transport := &http.Transport{
-		Proxy: http.ProxyFromEnvironment, TLSClientConfig: config, ForceAttemptHTTP2: true,
-		DialContext:         (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
-		TLSHandshakeTimeout: 10 * time.Second, IdleConnTimeout: 90 * time.Second, MaxIdleConnsPerHost: 2,
-		DisableCompression: true, // a bundle is compressed, and its size is bounded before it is unpacked
-	}
-	return &http.Client{Transport: transport, CheckRedirect: noDowngrade}, nil
-}
-
-// noDowngrade follows a redirect, but not from https to http.
-func noDowngrade(next *http.Request, before []*http.Request) error {
-	if len(before) >= 10 {
-		return errors.New("too many redirects")
-	}
-	if next.URL.Scheme != "https" && before[0].URL.Scheme == "https" {
-		return errors.New("a redirect from https to " + next.URL.Scheme)
-	}
-	return nil
-}
-
 func (b *httpBundle) Name() string        { return b.name }
 func (b *httpBundle) Poll() time.Duration { return b.options.every(pollServers) }
 
 // close lets go of the connections.
-func (b *httpBundle) close() { b.client.CloseIdleConnections() }
+func (b *httpBundle) close()               { b.client.CloseIdleConnections() }
+func (b *httpBundle) later() time.Duration { return askedFor(b.client) }
+func (b *httpBundle) keys() Keys           { return b.options.Keys }
 
 // Fetch asks with the ETag that tag holds beside the content's digest: a server without ETags is asked in vain
 // but its answer is still known.

@@ -1,6 +1,7 @@
 package sources
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -13,11 +14,14 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
 
 	"github.com/open-policy-agent/opa/v1/bundle"
+
+	"gatehouse/internal/rereadfile"
 )
 
 // Key verifies bundles. It is known by a fingerprint, and not by the id that a bundle names: whoever makes a
@@ -28,43 +32,104 @@ type Key struct {
 	pem         string
 }
 
-// ParseKeys reads public keys or certificates, each given as PEM or as the name of a file of PEM blocks.
-func ParseKeys(texts []string) ([]Key, error) {
-	var keys []Key
+// Keys are the keys that bundles may be signed with: those that were given themselves, and those of files as they are now.
+type Keys struct {
+	sets []*rereadfile.File[[]Key]
+}
+
+// ReadKeys reads public keys or certificates, each given as PEM or as the name of a file of PEM blocks. report hears of
+// files that change, and may be nil.
+func ReadKeys(texts []string, report rereadfile.Reporter) (Keys, error) {
+	var keys Keys
 	for _, text := range texts {
-		blocks, err := readPEM(text)
+		var paths []string
+		if !isPEM(text) {
+			paths = append(paths, text)
+		}
+		set, err := rereadfile.Open("policies-key", report, func(contents [][]byte) ([]Key, error) {
+			if len(contents) == 0 {
+				return parseKeys([]byte(text))
+			}
+			return parseKeys(contents[0])
+		}, paths...)
+		if err != nil {
+			return Keys{}, notPEM(err)
+		}
+		keys.sets = append(keys.sets, set)
+	}
+	return keys, nil
+}
+
+// None says whether no keys are configured.
+func (k Keys) None() bool { return len(k.sets) == 0 }
+
+// Now gives the keys.
+func (k Keys) Now() []Key {
+	var keys []Key
+	for _, set := range k.sets {
+		keys = append(keys, set.Get()...)
+	}
+	return keys
+}
+
+// fingerprints tell one state of the keys from another.
+func (k Keys) fingerprints() string {
+	names := make([]string, 0, len(k.sets))
+	for _, key := range k.Now() {
+		names = append(names, key.Fingerprint)
+	}
+	return strings.Join(names, " ")
+}
+
+// parseKeys reads all of the blocks. What follows them is refused, as it may be a key that is half written.
+func parseKeys(content []byte) ([]Key, error) {
+	var keys []Key
+	for {
+		block, rest := pem.Decode(content)
+		if block == nil {
+			break
+		}
+		key, err := parsePublic(block)
 		if err != nil {
 			return nil, err
 		}
-		for len(blocks) > 0 {
-			var block *pem.Block
-			block, blocks = pem.Decode(blocks)
-			if block == nil {
-				break
-			}
-			key, err := parsePublic(block)
-			if err != nil {
-				return nil, err
-			}
-			keys = append(keys, key)
-		}
+		keys, content = append(keys, key), rest
+	}
+	switch {
+	case len(keys) == 0:
+		return nil, errNoPEM
+	case len(bytes.TrimSpace(content)) > 0:
+		return nil, errors.New("key: something that is no PEM follows the last key")
 	}
 	return keys, nil
+}
+
+func isPEM(text string) bool { return strings.HasPrefix(text, "-----BEGIN") }
+
+var errNoPEM = errors.New("key: no PEM in it; keys are RSA, ECDSA or Ed25519, and never a shared secret")
+
+// notPEM leaves out of an error the name of a file, which may be a shared secret that was taken for one.
+func notPEM(err error) error {
+	var unread *fs.PathError
+	if errors.As(err, &unread) {
+		return fmt.Errorf("key: neither PEM nor a file that can be read: %w", unread.Err)
+	}
+	return err
 }
 
 // readPEM refuses what holds no PEM, a shared secret above all: who can check an HMAC can forge it.
 func readPEM(text string) ([]byte, error) {
 	content := []byte(text)
-	if !strings.HasPrefix(text, "-----BEGIN") {
+	if !isPEM(text) {
 		read, err := os.ReadFile(text)
 		if err != nil {
-			return nil, fmt.Errorf("key: neither PEM nor a file that can be read: %w", errors.Unwrap(err))
+			return nil, notPEM(err)
 		}
 		content = read
 	}
 	block, _ := pem.Decode(content)
 	if block == nil {
-		return nil, errors.New("key: no PEM in it; keys are RSA, ECDSA or Ed25519, and never a shared secret")
+		return nil, errNoPEM
 	}
 	return content, nil
 }

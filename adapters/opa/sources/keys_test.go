@@ -47,7 +47,7 @@ func TestEveryKindOfKeySignsAndVerifies(t *testing.T) {
 
 			trust.Keys = keysOf(t, newKeyPair(t, kind).public)
 			_, err = trust.ReadBundle("x", archive)
-			require.ErrorContains(t, err, "the bundle's signature ("+kind+") is by none of the configured keys ("+trust.Keys[0].Fingerprint+")")
+			require.ErrorContains(t, err, "the bundle's signature ("+kind+") is by none of the configured keys ("+trust.Keys.Now()[0].Fingerprint+")")
 		})
 	}
 }
@@ -76,7 +76,7 @@ func TestWhatIsNoPublicKeyIsRefused(t *testing.T) {
 		asPEM("PUBLIC KEY", []byte("x")):  "key: ",
 		asPEM("CERTIFICATE", []byte("x")): "key: ",
 	} {
-		_, err := sources.ParseKeys([]string{text})
+		_, err := sources.ReadKeys([]string{text}, nil)
 		require.ErrorContains(t, err, says)
 		require.NotContains(t, err.Error(), "hunter2")
 	}

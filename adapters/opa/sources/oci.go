@@ -50,9 +50,11 @@ func (o Options) credential() auth.Credential {
 	return auth.Credential{AccessToken: o.Token}
 }
 
-func (b *ociBundle) Name() string        { return b.name }
-func (b *ociBundle) Poll() time.Duration { return b.options.every(pollServers) }
-func (b *ociBundle) close()              { b.client.CloseIdleConnections() }
+func (b *ociBundle) Name() string         { return b.name }
+func (b *ociBundle) Poll() time.Duration  { return b.options.every(pollServers) }
+func (b *ociBundle) close()               { b.client.CloseIdleConnections() }
+func (b *ociBundle) later() time.Duration { return askedFor(b.client) }
+func (b *ociBundle) keys() Keys           { return b.options.Keys }
 
 // Fetch asks for the manifest of the tag, and for the layer only when it is another one.
 func (b *ociBundle) Fetch(ctx context.Context, tag string) (Fetched, error) {

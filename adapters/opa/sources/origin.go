@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"gatehouse/adapters/opa"
+	"gatehouse/internal/rereadfile"
 )
 
 // Origin is a place that has policies, and may have others later.
@@ -45,6 +46,8 @@ type Options struct {
 	CAFile    string        // who signs the server's certificate, beside or instead of the system's
 	CertFile  string        // client certificate
 	KeyFile   string        // and its key
+
+	Report rereadfile.Reporter // hears of certificates that change; nil for nobody
 }
 
 const (
@@ -76,7 +79,7 @@ func Open(specification string, options Options) (Origin, error) {
 	if specification == "" {
 		return nil, errors.New("no source of policies is named")
 	}
-	if len(options.Keys) > 0 {
+	if !options.Keys.None() {
 		return nil, fmt.Errorf("policies from %s: a directory is not signed, and a key is configured; use a bundle", specification)
 	}
 	return &directory{path: specification, options: options}, nil
@@ -120,6 +123,7 @@ type bundleFile struct {
 
 func (f *bundleFile) Name() string        { return f.path }
 func (f *bundleFile) Poll() time.Duration { return f.options.every(pollFiles) }
+func (f *bundleFile) keys() Keys          { return f.options.Keys }
 
 func (f *bundleFile) Fetch(_ context.Context, tag string) (Fetched, error) {
 	info, err := os.Stat(f.path)
