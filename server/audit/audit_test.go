@@ -333,3 +333,17 @@ func TestAuditFailsWhereEvaluatorsDisagree(t *testing.T) {
 	require.Zero(t, run.Marked)
 	require.Equal(t, admission.CodePolicyError, m.findings[run.ID][0].Error)
 }
+
+// A removed workspace does not register again. Held to the rules it would be a violation in every audit, for ever.
+func TestAuditHoldsRemovedWorkspacesToNothing(t *testing.T) {
+	m := newMemory(
+		stored(t, 1, `{"kind": "workspace", "name": "nameless", "status": "removed"}`),
+		stored(t, 2, `{"kind": "workspace", "name": "nameless", "status": "paused"}`),
+	)
+	run, err := m.on(&rules{revision: "r1"}, func(o *audit.Options) { o.Gate = m.gate() }).Run(t.Context())
+	require.NoError(t, err)
+	require.EqualValues(t, 2, run.Evaluated)
+	require.EqualValues(t, 1, run.Denied)
+	require.Equal(t, map[string]int64{"NAMELESS": 1}, run.Violations)
+	require.Len(t, m.findings[run.ID], 1)
+}

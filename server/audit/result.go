@@ -31,6 +31,9 @@ func (r *run) look(ctx context.Context, w admission.StoredWorkspace) (result, er
 		return result{seen: true, failed: admission.CodeFactsUnavailable}, nil
 	}
 	found := result{seen: true}
+	if _, status := labels(w.Facts); status == "removed" { // it does not register again, and would be a violation for ever
+		return found, nil
+	}
 	asked := question(w.ID)
 	input := admission.NewInput(asked, w.Facts, r.audit.options.Deployment)
 	found.verdict, err = r.audit.options.Evaluator.Evaluate(ctx, r.rules, input, r.audit.options.Now())
