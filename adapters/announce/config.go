@@ -8,6 +8,8 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"gatehouse/internal/durations"
 )
 
 // SinkConfig is one sink as it is written in the configuration. Members that a
@@ -179,9 +181,9 @@ type Duration time.Duration
 
 // UnmarshalText reads a positive duration.
 func (d *Duration) UnmarshalText(text []byte) error {
-	read, err := time.ParseDuration(string(text))
+	read, err := durations.Parse(string(text))
 	if err != nil || read <= 0 {
-		return configError("want a positive duration such as 90s or 24h")
+		return configError("want a positive duration with a unit, such as 90s, 24h or 7d")
 	}
 	*d = Duration(read)
 	return nil

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strconv"
 	"time"
 
@@ -26,8 +27,7 @@ const (
 func poolConfig(options Options) (*pgxpool.Config, error) {
 	config, err := pgxpool.ParseConfig(options.URL)
 	if err != nil {
-		// The driver's message has the URL in it, without its password.
-		return nil, fmt.Errorf("reading the database URL: %w", err)
+		return nil, urlError(err)
 	}
 	config.BeforeConnect = freshLogin(options.URL, options.Logger)
 	if options.MaxConns > 0 {
@@ -91,4 +91,15 @@ func because(ctx context.Context, err error) error {
 		return err
 	}
 	return fmt.Errorf("%w: %w", ctx.Err(), err)
+}
+
+// urlError says what can be wrong with a URL and repeats nothing of it: where it is malformed, a password can be anywhere
+// in it. Files that it names and that cannot be read are named.
+func urlError(err error) error {
+	var file *fs.PathError
+	if errors.As(err, &file) {
+		return fmt.Errorf("reading a file that the database URL names: %w", file)
+	}
+	return errors.New("the database URL is not postgres://user:password@host:port/database?option=value " +
+		"(escape special characters in the password, such as % as %25)")
 }

@@ -28,10 +28,10 @@ type announcementsCommand struct {
 
 type listCommand struct {
 	databaseFlags
-	Sink   string `help:"Only those of this sink." placeholder:"NAME"`
-	State  string `help:"Only those in this state: pending, retrying, dead, delivered." enum:",pending,retrying,dead,delivered" default:""`
-	Limit  int    `help:"How many at most, up to 1000." default:"50"`
-	Cursor string `help:"Go on where a list ended." placeholder:"CURSOR"`
+	Sink   string `env:"-" help:"Only those of this sink." placeholder:"NAME"`
+	State  string `env:"-" help:"Only those in this state: pending, retrying, dead, delivered." enum:",pending,retrying,dead,delivered" default:""`
+	Limit  int    `env:"-" help:"How many at most, up to 1000." default:"50"`
+	Cursor string `env:"-" help:"Go on where a list ended." placeholder:"CURSOR"`
 	Output string `help:"Form of the answer." enum:"text,json" default:"text"`
 }
 
@@ -88,8 +88,8 @@ func writeAnnouncements(w io.Writer, page []announce.Announcement, next string, 
 type retryCommand struct {
 	databaseFlags
 	IDs  []int64 `arg:"" optional:"" name:"id" help:"Ids of announcements, as list prints them."`
-	Dead bool    `help:"All that are dead."`
-	Sink string  `help:"With --dead: only those of this sink." placeholder:"NAME"`
+	Dead bool    `env:"-" help:"All that are dead."`
+	Sink string  `env:"-" help:"With --dead: only those of this sink." placeholder:"NAME"`
 }
 
 // Run tries announcements again.
@@ -111,8 +111,8 @@ func (c *retryCommand) Run(ctx context.Context, to streams) error {
 type discardCommand struct {
 	databaseFlags
 	IDs   []int64 `arg:"" optional:"" name:"id" help:"Ids of announcements, as list prints them."`
-	State string  `help:"All in this state: dead, or pending and retrying for what waits for a sink that is gone." enum:",pending,retrying,dead" default:""`
-	Sink  string  `help:"With --state: only those of this sink; required but for dead ones." placeholder:"NAME"`
+	State string  `env:"-" help:"All in this state: dead, or pending and retrying for what waits for a sink that is gone." enum:",pending,retrying,dead" default:""`
+	Sink  string  `env:"-" help:"With --state: only those of this sink; required but for dead ones." placeholder:"NAME"`
 }
 
 // Run removes announcements.

@@ -29,12 +29,12 @@ type auditRunCommand struct {
 	factsFlags
 	sinkFlags
 
-	Enforce         bool   `help:"Deny: mark workspaces failed and announce them as a live deny does. Give the sinks that serve has."`
-	Fresh           bool   `help:"Begin anew, also where an audit was interrupted."`
-	Rate            int    `help:"Workspaces to look at in a second; 0 for as many as can be." default:"0"`
-	Parallel        int    `help:"Workspaces to look at at once; 0 for one for each core." default:"0"`
+	Enforce         bool   `env:"-" help:"Deny: mark workspaces failed and announce them as a live deny does. Give the sinks that serve has."`
+	Fresh           bool   `env:"-" help:"Begin anew, also where an audit was interrupted."`
+	Rate            int    `env:"-" help:"Workspaces to look at in a second; 0 for as many as can be." default:"0"`
+	Parallel        int    `env:"-" help:"Workspaces to look at at once; 0 for one for each core." default:"0"`
 	FailOnViolation bool   `help:"Exit with 1 if a workspace is denied or gives no verdict."`
-	Examples        int    `help:"How many workspaces to name for each code." default:"3"`
+	Examples        int    `env:"-" help:"How many workspaces to name for each code." default:"3"`
 	Output          string `help:"Form of the answer." enum:"text,json" default:"text"`
 }
 

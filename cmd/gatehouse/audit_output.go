@@ -143,9 +143,9 @@ func (c *auditListCommand) Run(ctx context.Context, to streams) error {
 type auditShowCommand struct {
 	databaseFlags
 	Audit  string `arg:"" optional:"" help:"Id of the audit, as list prints it; the last one if it is left out."`
-	Code   string `help:"Only workspaces with this code." placeholder:"CODE"`
-	Limit  int    `help:"How many workspaces at most, up to 1000." default:"50"`
-	Cursor string `help:"Go on where a list ended." placeholder:"CURSOR"`
+	Code   string `env:"-" help:"Only workspaces with this code." placeholder:"CODE"`
+	Limit  int    `env:"-" help:"How many workspaces at most, up to 1000." default:"50"`
+	Cursor string `env:"-" help:"Go on where a list ended." placeholder:"CURSOR"`
 	Output string `help:"Form of the answer." enum:"text,json" default:"text"`
 }
 

@@ -28,7 +28,7 @@ type bundleCommand struct {
 type bundleBuildCommand struct {
 	Policies   string `help:"Directory of policies, or embedded." placeholder:"DIR"`
 	OutputFile string `arg:"" help:"The bundle to write." placeholder:"FILE"`
-	Revision   string `help:"What the bundle calls itself; by default the revision that decisions name." placeholder:"TEXT"`
+	Revision   string `env:"-" help:"What the bundle calls itself; by default the revision that decisions name." placeholder:"TEXT"`
 	WithTests  bool   `help:"Put the tests in too: whoever loads the bundle then runs them first."`
 	SigningKey string `help:"Private key that signs it (file or PEM)." placeholder:"FILE"`
 }
@@ -123,7 +123,7 @@ func (c *bundleBuildCommand) files(flags policyFlags) (map[string][]byte, error)
 type bundleSignCommand struct {
 	Bundle     string `arg:"" help:"The bundle." type:"existingfile"`
 	SigningKey string `help:"Private key that signs it (file or PEM)." placeholder:"FILE" required:""`
-	OutputFile string `help:"Where the signed bundle is written; by default over the bundle." placeholder:"FILE"`
+	OutputFile string `env:"-" help:"Where the signed bundle is written; by default over the bundle." placeholder:"FILE"`
 }
 
 // Run signs.

@@ -15,9 +15,9 @@ import (
 )
 
 type checkCommand struct {
-	policyFlags
+	givenPolicies
 	Profile bool   `help:"Print what each rule costs, and which make decisions slow."`
-	Cases   string `help:"Directory of case files whose inputs --profile evaluates; by default the policies' own directory, or the embedded cases." placeholder:"DIR"`
+	Cases   string `env:"-" help:"Directory of case files whose inputs --profile evaluates; by default the policies' own directory, or the embedded cases." placeholder:"DIR"`
 	Output  string `help:"Form of the answer." enum:"text,json" default:"text"`
 }
 

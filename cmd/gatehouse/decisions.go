@@ -36,11 +36,11 @@ type decisionStore interface {
 
 // decisionFilterFlags select decisions.
 type decisionFilterFlags struct {
-	Hook      string `help:"Only those of this hook." placeholder:"HOOK"`
-	Verdict   string `help:"Only those that came out so: allow, deny, error." enum:",allow,deny,error" default:""`
-	Code      string `help:"Only those that were denied with this code, or answered with this error." placeholder:"CODE"`
-	Workspace string `help:"Only those of this workspace." placeholder:"ID"`
-	UID       string `name:"uid" help:"Only those of the request with this uid." placeholder:"UID"`
+	Hook      string `env:"-" help:"Only those of this hook." placeholder:"HOOK"`
+	Verdict   string `env:"-" help:"Only those that came out so: allow, deny, error." enum:",allow,deny,error" default:""`
+	Code      string `env:"-" help:"Only those that were denied with this code, or answered with this error." placeholder:"CODE"`
+	Workspace string `env:"-" help:"Only those of this workspace." placeholder:"ID"`
+	UID       string `env:"-" name:"uid" help:"Only those of the request with this uid." placeholder:"UID"`
 }
 
 func (f decisionFilterFlags) filter() (admission.DecisionFilter, error) {
@@ -64,8 +64,8 @@ func (f decisionFilterFlags) filter() (admission.DecisionFilter, error) {
 
 // timeFlags select a span of time.
 type timeFlags struct {
-	Since moment `help:"From then on: a time (RFC 3339) or how long ago, like 24h." placeholder:"WHEN"`
-	Until moment `help:"Up to then." placeholder:"WHEN"`
+	Since moment `env:"-" help:"From then on: a time (RFC 3339) or how long ago, like 24h." placeholder:"WHEN"`
+	Until moment `env:"-" help:"Up to then." placeholder:"WHEN"`
 }
 
 func (f timeFlags) apply(filter *admission.DecisionFilter, now time.Time) error {
@@ -85,9 +85,9 @@ type decisionsListCommand struct {
 	databaseFlags
 	decisionFilterFlags
 	timeFlags
-	Limit  int    `help:"How many at most, up to 1000." default:"50"`
-	Cursor string `help:"Go on where a list ended." placeholder:"CURSOR"`
-	Input  bool   `help:"With --output json: with what was evaluated."`
+	Limit  int    `env:"-" help:"How many at most, up to 1000." default:"50"`
+	Cursor string `env:"-" help:"Go on where a list ended." placeholder:"CURSOR"`
+	Input  bool   `env:"-" help:"With --output json: with what was evaluated."`
 	Output string `help:"Form of the answer." enum:"text,json" default:"text"`
 }
 

@@ -20,11 +20,11 @@ import (
 type decisionsExportCommand struct {
 	databaseFlags
 	decisionFilterFlags
-	Since      moment            `help:"From then on: a time (RFC 3339) or how long ago, like 24h. An export says where the next one begins." placeholder:"WHEN"`
-	Until      moment            `help:"Up to then; if it is left out, up to five minutes ago: what is later may not be recorded yet. 0s is now." placeholder:"WHEN"`
-	Format     string            `help:"opa: JSON lines of OPA's decision-log events; csv and parquet: one row for each decision." enum:"opa,csv,parquet" default:"opa"`
-	OutputFile string            `help:"File that is written, whole or not at all; - for standard output." placeholder:"FILE" default:"-"`
-	Labels     map[string]string `help:"With --format opa: labels of every event, besides app and version." placeholder:"NAME=VALUE"`
+	Since      moment            `env:"-" help:"From then on: a time (RFC 3339) or how long ago, like 24h. An export says where the next one begins." placeholder:"WHEN"`
+	Until      moment            `env:"-" help:"Up to then; if it is left out, up to five minutes ago: what is later may not be recorded yet. 0s is now." placeholder:"WHEN"`
+	Format     string            `env:"-" help:"opa: JSON lines of OPA's decision-log events; csv and parquet: one row for each decision." enum:"opa,csv,parquet" default:"opa"`
+	OutputFile string            `env:"-" help:"File that is written, whole or not at all; - for standard output." placeholder:"FILE" default:"-"`
+	Labels     map[string]string `env:"-" help:"With --format opa: labels of every event, besides app and version." placeholder:"NAME=VALUE"`
 }
 
 const (

@@ -19,8 +19,8 @@ import (
 type decisionsTailCommand struct {
 	databaseFlags
 	decisionFilterFlags
-	Lines  int    `short:"n" help:"How many of those that are there to begin with, up to 1000." default:"10"`
-	Input  bool   `help:"With --output json: with what was evaluated."`
+	Lines  int    `env:"-" short:"n" help:"How many of those that are there to begin with, up to 1000." default:"10"`
+	Input  bool   `env:"-" help:"With --output json: with what was evaluated."`
 	Output string `help:"Form of the answer: json has one line for each." enum:"text,json" default:"text"`
 }
 

@@ -22,12 +22,12 @@ import (
 type evalCommand struct {
 	policyFlags
 	Review    string `arg:"" help:"File with the body of POST /v1/admission/{hook}; - for standard input." default:"-"`
-	Hook      string `help:"Hook that is asked." default:"register"`
-	Facts     string `help:"File with the facts of the workspace: {exists, workspace, secret_keys, global_secret_keys}; without facts nothing is stored." placeholder:"FILE" xor:"facts"`
-	Workspace string `help:"Take the facts of this workspace from the database at --database-url, which is only read." placeholder:"ID" xor:"facts"`
+	Hook      string `env:"-" help:"Hook that is asked." default:"register"`
+	Facts     string `env:"-" help:"File with the facts of the workspace: {exists, workspace, secret_keys, global_secret_keys}; without facts nothing is stored." placeholder:"FILE" xor:"facts"`
+	Workspace string `env:"-" help:"Take the facts of this workspace from the database at --database-url, which is only read." placeholder:"ID" xor:"facts"`
 	SaaS      bool   `name:"saas" help:"Decide as in a SaaS deployment."`
-	Explain   bool   `help:"Say of every rule of the hook why it did not fire."`
-	Trace     string `help:"Print what the engine did in this rule." placeholder:"RULE"`
+	Explain   bool   `env:"-" help:"Say of every rule of the hook why it did not fire."`
+	Trace     string `env:"-" help:"Print what the engine did in this rule." placeholder:"RULE"`
 	Output    string `help:"Form of the answer." enum:"text,json" default:"text"`
 
 	storeFlags
@@ -35,7 +35,7 @@ type evalCommand struct {
 
 // storeFlags say where the facts of a live store are.
 type storeFlags struct {
-	DatabaseURL    string `name:"database-url" help:"postgres://… of the registry's database, or sqlite:PATH of a file of Gatehouse's own." default:"sqlite:data/gatehouse.db"`
+	DatabaseURL    string `type:"secret" name:"database-url" help:"postgres://… of the registry's database, or sqlite:PATH of a file of Gatehouse's own." default:"sqlite:data/gatehouse.db"`
 	FactsQueryFile string `help:"SQL that looks up the facts, instead of Gatehouse's own." placeholder:"FILE"`
 }
 
@@ -180,7 +180,7 @@ type evalAnswer struct {
 	PolicyRevision string                      `json:"policy_revision"`
 	Violations     []admission.Violation       `json:"violations"`
 	Rules          []admission.RuleExplanation `json:"rules,omitempty"`
-	Trace          []string                    `json:"trace,omitempty"`
+	Trace          []string                    `env:"-" json:"trace,omitempty"`
 }
 
 func (c *evalCommand) writeJSON(w io.Writer, explained opa.Explanation, facts admission.Facts) error {

@@ -23,7 +23,7 @@ type feedFlags struct {
 	PoliciesLongPoll time.Duration `help:"How long a bundle server may hold its answer back until there is something new; 0 to ask for none." default:"30s"`
 	PoliciesCache    string        `help:"Directory for the last good bundle of a server, to start from when the server is away; none to keep none. By default beside the SQLite file; with Postgres none." placeholder:"DIR"`
 	MaxPolicyAge     time.Duration `help:"Time after which policies whose source has not confirmed them make the server not ready; 0 for never." default:"0s"`
-	AllowRollback    bool          `help:"Accept a signed bundle that is older than the one that was live last."`
+	AllowRollback    bool          `env:"-" help:"Accept a signed bundle that is older than the one that was live last."`
 }
 
 func (f feedFlags) check() error {

@@ -14,8 +14,8 @@ import (
 
 type fmtCommand struct {
 	Paths []string `arg:"" name:"path" help:"Rego files, and directories of them." type:"path"`
-	Write bool     `help:"Write what is formatted into the files." short:"w" xor:"mode"`
-	List  bool     `help:"Name the files that are not formatted, and exit with 1 if there are any." short:"l" xor:"mode"`
+	Write bool     `env:"-" help:"Write what is formatted into the files." short:"w" xor:"mode"`
+	List  bool     `env:"-" help:"Name the files that are not formatted, and exit with 1 if there are any." short:"l" xor:"mode"`
 }
 
 // Run formats Rego with OPA's formatter. Without a flag it prints the formatted text and changes nothing.

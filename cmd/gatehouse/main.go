@@ -13,6 +13,8 @@ import (
 	"runtime/debug"
 
 	"github.com/alecthomas/kong"
+
+	"gatehouse/cmd/gatehouse/settings"
 )
 
 // Exit codes: exitFailed when the command ran and the answer is no (policies refused, tests failed, server
@@ -24,7 +26,8 @@ const (
 
 // commands are the subcommands. Flags are also GATEHOUSE_* variables and keys of the --config file.
 type commands struct {
-	Config kong.ConfigFlag `help:"YAML file of flags by their names; flags and variables come first." placeholder:"FILE" env:"GATEHOUSE_CONFIG"`
+	Config      string           `help:"YAML file of flags by their names; flags and variables come first." placeholder:"FILE"`
+	ShowVersion kong.VersionFlag `name:"version" env:"-" help:"Say which version this is."`
 
 	Serve         serveCommand         `cmd:"" help:"Answer registries."`
 	Check         checkCommand         `cmd:"" help:"Compile and type-check policies."`
@@ -41,6 +44,37 @@ type commands struct {
 	Announcements announcementsCommand `cmd:"" help:"Look at what goes out to sinks, retry and discard it."`
 	Migrate       migrateCommand       `cmd:"" help:"Bring the database's own tables up to date."`
 	Version       versionCommand       `cmd:"" help:"Say which version this is."`
+
+	warnings []string // of variables that have no effect
+}
+
+// BeforeReset comes before kong looks at variables.
+func (c *commands) BeforeReset(ctx *kong.Context) error {
+	settings.TakeVariables(ctx)
+	return nil
+}
+
+// BeforeResolve reads the configuration file and the variables, when kong knows which command is meant.
+func (c *commands) BeforeResolve(ctx *kong.Context) error {
+	read, err := settings.Read(ctx, os.Environ())
+	if err != nil {
+		return err
+	}
+	ctx.AddResolver(read)
+	c.warnings = read.Warnings(ctx.Model)
+	return nil
+}
+
+// AfterApply tells which variables have no effect: a server does in its log.
+func (c *commands) AfterApply(ctx *kong.Context) error {
+	for _, warning := range c.warnings {
+		if ctx.Command() == "serve" {
+			c.Serve.logger(streams{err: ctx.Stderr}).Warn(warning)
+		} else {
+			_, _ = fmt.Fprintln(ctx.Stderr, "gatehouse: warning:", warning)
+		}
+	}
+	return nil
 }
 
 // streams are what a command talks over, so that tests can listen.
@@ -92,12 +126,15 @@ func run(ctx context.Context, args []string, to streams) int {
 		_, _ = fmt.Fprintln(to.err, "gatehouse:", err)
 		return exitUsage
 	}
+	if len(args) > 0 && args[0] == "help" {
+		args = append(args[1:], "--help")
+	}
 	command, err := parser.Parse(args)
-	if exited >= 0 { // --help has been printed
+	if exited >= 0 { // --help or --version has been printed
 		return exited
 	}
 	if err != nil {
-		_, _ = fmt.Fprintln(to.err, "gatehouse:", err)
+		_, _ = fmt.Fprintln(to.err, "gatehouse:", settings.WithoutArguments(err, args))
 		return exitUsage
 	}
 	command.BindTo(ctx, (*context.Context)(nil))
@@ -120,13 +157,12 @@ func newParser(to streams, exit func(int)) (*kong.Kong, error) {
 }
 
 func newParserFor(into *commands, to streams, exit func(int)) (*kong.Kong, error) {
-	return kong.New(into,
+	return kong.New(into, append(settings.Options(),
 		kong.Name("gatehouse"),
 		kong.Description("Admission control for registries of AI-agent workspaces."),
 		kong.UsageOnError(),
-		kong.DefaultEnvars("GATEHOUSE"),
-		kong.Configuration(readConfig),
+		kong.Vars{"version": versionLine()},
 		kong.Writers(to.out, to.err),
 		kong.Exit(exit),
-	)
+	)...)
 }

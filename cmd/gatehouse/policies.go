@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io/fs"
 	"strings"
 	"time"
+
+	"github.com/alecthomas/kong"
 
 	"gatehouse/adapters/opa"
 	"gatehouse/adapters/opa/sources"
@@ -19,12 +22,32 @@ const embeddedName = "embedded"
 type policyFlags struct {
 	Policies           string   `help:"Where policies come from: a directory, an OPA bundle (PATH.tar.gz, https://… or oci://registry/repository:tag), or embedded. See docs/bundles.md." placeholder:"SOURCE"`
 	PoliciesKey        []string `help:"Public key or certificate (file or PEM) that bundles must be signed with; several while keys are changed." placeholder:"FILE"`
-	PoliciesToken      string   `help:"Bearer token of the bundle server; for a registry also user:password. A variable is the better place for it." placeholder:"TOKEN"`
+	PoliciesToken      string   `type:"secret" help:"Bearer token of the bundle server; for a registry also user:password. A variable is the better place for it." placeholder:"TOKEN"`
 	PoliciesCA         string   `name:"policies-ca" help:"Certificates that the bundle server's may be signed by, beside the system's." placeholder:"FILE" type:"existingfile"`
 	PoliciesClientCert string   `help:"Client certificate for the bundle server." placeholder:"FILE" type:"existingfile"`
 	PoliciesClientKey  string   `help:"Private key of the client certificate." placeholder:"FILE" type:"existingfile"`
 	PoliciesMaxBytes   int64    `help:"Most bytes of policies and data, unpacked." default:"33554432"`
 	PoliciesMaxFiles   int      `help:"Most files of policies and data." default:"10000"`
+}
+
+// givenPolicies are policies that can also be said without a flag: gatehouse check DIR.
+type givenPolicies struct {
+	policyFlags
+	Given string `arg:"" optional:"" name:"policies" help:"The policies, from where --policies may be."`
+}
+
+// AfterApply takes the argument before a variable or the file, and refuses it beside the flag.
+func (g *givenPolicies) AfterApply(ctx *kong.Context) error {
+	if g.Given == "" {
+		return nil
+	}
+	for _, path := range ctx.Path {
+		if path.Flag != nil && path.Flag.Name == "policies" && !path.Resolved {
+			return errors.New("the policies are said twice: as an argument and by --policies")
+		}
+	}
+	g.Policies = g.Given
+	return nil
 }
 
 func (f policyFlags) isEmbedded() bool { return f.Policies == "" || f.Policies == embeddedName }

@@ -25,9 +25,9 @@ type policiesDiffCommand struct {
 	databaseFlags
 	policyFlags
 	ShadowPolicies string `help:"Where the candidate comes from, as serve has it: how it holds less than --policies (by default the shipped ones) is listed too." placeholder:"SOURCE"`
-	Live           string `help:"Revision of the live policies; with --candidate. Without, the two that were compared last." placeholder:"REVISION"`
-	Candidate      string `help:"Revision of the candidate policies." placeholder:"REVISION"`
-	Examples       int    `help:"How many examples of each flip." default:"3"`
+	Live           string `env:"-" help:"Revision of the live policies; with --candidate. Without, the two that were compared last." placeholder:"REVISION"`
+	Candidate      string `env:"-" help:"Revision of the candidate policies." placeholder:"REVISION"`
+	Examples       int    `env:"-" help:"How many examples of each flip." default:"3"`
 	Output         string `help:"Form of the answer." enum:"text,json" default:"text"`
 }
 
@@ -167,9 +167,9 @@ func verdictLine(verdict admission.ShadowVerdict, failure string) string {
 
 // policiesPromoteCommand talks to servers: what is live is theirs, and no database knows it.
 type policiesPromoteCommand struct {
-	URL      []string `name:"url" help:"Servers to tell; every replica has to be." default:"http://127.0.0.1:8181"`
-	Token    string   `help:"Token of an author; a variable is the better place for it." placeholder:"TOKEN"`
-	Revision string   `help:"The candidate that is meant, as policies diff shows it; a server that has another refuses. Without it, whichever there is." placeholder:"REVISION"`
+	URL      []string `env:"-" name:"url" help:"Servers to tell; every replica has to be." default:"http://127.0.0.1:8181"`
+	Token    string   `type:"secret" help:"Token of an author; a variable is the better place for it." placeholder:"TOKEN"`
+	Revision string   `env:"-" help:"The candidate that is meant, as policies diff shows it; a server that has another refuses. Without it, whichever there is." placeholder:"REVISION"`
 }
 
 // Run makes the candidate of each server live. It tells all of them, and fails if one refused.

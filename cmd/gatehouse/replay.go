@@ -15,6 +15,8 @@ import (
 	"gatehouse/adapters/opa"
 	"gatehouse/adapters/postgres"
 	"gatehouse/adapters/sqlite"
+	"gatehouse/cmd/gatehouse/settings"
+	"gatehouse/internal/durations"
 	"gatehouse/server/admission"
 	"gatehouse/server/replay"
 )
@@ -25,14 +27,14 @@ type replayCommand struct {
 	policyFlags
 	databaseFlags
 
-	Since      moment     `help:"Decisions from then on: a time (RFC 3339) or how long ago." default:"168h" placeholder:"WHEN"`
-	Until      moment     `help:"Decisions from before then." placeholder:"WHEN"`
-	Hook       string     `help:"Only decisions of this hook." placeholder:"HOOK"`
-	Code       string     `help:"Only decisions of this code: that of the violation that denied." placeholder:"CODE"`
-	Workspace  string     `help:"Only decisions of this workspace." placeholder:"ID"`
-	Limit      int        `help:"How many decisions at most, the newest; 0 for all." default:"0"`
-	Parallel   int        `help:"Decisions to evaluate at once; 0 for one for each core." default:"0"`
-	Examples   int        `help:"How many decisions to show of each flip, the newest." default:"3"`
+	Since      moment     `env:"-" help:"Decisions from then on: a time (RFC 3339) or how long ago." default:"168h" placeholder:"WHEN"`
+	Until      moment     `env:"-" help:"Decisions from before then." placeholder:"WHEN"`
+	Hook       string     `env:"-" help:"Only decisions of this hook." placeholder:"HOOK"`
+	Code       string     `env:"-" help:"Only decisions of this code: that of the violation that denied." placeholder:"CODE"`
+	Workspace  string     `env:"-" help:"Only decisions of this workspace." placeholder:"ID"`
+	Limit      int        `env:"-" help:"How many decisions at most, the newest; 0 for all." default:"0"`
+	Parallel   int        `env:"-" help:"Decisions to evaluate at once; 0 for one for each core." default:"0"`
+	Examples   int        `env:"-" help:"How many decisions to show of each flip, the newest." default:"3"`
 	FailOnFlip failOnFlip `help:"Exit with 1 if a verdict flips or fails (any, also without a value), or if a deny becomes an allow (deny-to-allow)." placeholder:"any"`
 	Output     string     `help:"Form of the answer." enum:"text,json" default:"text"`
 }
@@ -44,12 +46,12 @@ func (m moment) at(now time.Time) (time.Time, error) {
 	if m == "" {
 		return time.Time{}, nil
 	}
-	if ago, err := time.ParseDuration(string(m)); err == nil {
+	if ago, err := durations.Parse(string(m)); err == nil {
 		return now.Add(-ago), nil
 	}
 	at, err := time.Parse(time.RFC3339, string(m))
 	if err != nil {
-		return time.Time{}, fmt.Errorf("%q is neither a time like 2026-01-31T15:00:00Z nor how long ago, like 168h", string(m))
+		return time.Time{}, errors.New("want a time like 2026-01-31T15:00:00Z, or how long ago, like 24h or 7d")
 	}
 	return at, nil
 }
@@ -79,7 +81,7 @@ func (f *failOnFlip) Decode(ctx *kong.DecodeContext) error {
 	case string(failOnAny), string(failOnDenyToAllow):
 		*f = failOnFlip(text)
 	default:
-		return fmt.Errorf("it is any or deny-to-allow, and not %q", text)
+		return settings.Safe{Problem: errors.New("want any or deny-to-allow")}
 	}
 	return nil
 }

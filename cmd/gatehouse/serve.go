@@ -41,7 +41,7 @@ type serveCommand struct {
 	Demo   bool   `help:"Put a handful of demo workspaces into the SQLite file."`
 
 	TokensFile    string `help:"YAML file of the callers' tokens (names, roles, SHA-256 hashes). Read again when it changes." placeholder:"FILE" type:"existingfile"`
-	RegistryToken string `help:"Token of the one registry that calls; a variable is the better place for it." placeholder:"TOKEN"`
+	RegistryToken string `type:"secret" help:"Token of the one registry that calls; a variable is the better place for it." placeholder:"TOKEN"`
 
 	FactsTimeout    time.Duration `help:"Deadline of the facts query." default:"500ms"`
 	PolicyTimeout   time.Duration `help:"Deadline of an evaluation." default:"250ms"`

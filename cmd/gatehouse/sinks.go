@@ -2,39 +2,39 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 
 	"github.com/alecthomas/kong"
-	"sigs.k8s.io/yaml"
 
 	"gatehouse/adapters/announce"
+	"gatehouse/cmd/gatehouse/settings"
+	"gatehouse/internal/yamlfile"
 	"gatehouse/server"
 )
 
 // sinkList is the flag of the sinks: a list in the configuration file, or YAML text in a flag or variable.
 type sinkList announce.SinkConfigs
 
-// Decode implements kong.MapperValue.
+// Decode implements kong.MapperValue. Its errors repeat no value.
 func (s *sinkList) Decode(ctx *kong.DecodeContext) error {
-	token := ctx.Scan.Pop()
-	text, isText := token.Value.(string)
-	if !isText {
-		// From the file, where it has been read already.
-		document, err := yaml.Marshal(token.Value)
+	value := ctx.Scan.Pop().Value
+	if text, isText := value.(string); isText {
+		var err error
+		value, err = yamlfile.Value("sinks", []byte(text))
 		if err != nil {
-			return errors.New("sinks: want a list of objects")
+			return settings.Safe{Problem: err}
 		}
-		text = string(document)
+	}
+	document, err := json.Marshal(value)
+	if err != nil {
+		return settings.Safe{Problem: errors.New("want a list of objects")}
 	}
 	var configs announce.SinkConfigs
-	document, err := yaml.YAMLToJSONStrict([]byte(text))
-	if err != nil {
-		return errors.New("sinks: not readable as YAML") // the library's error repeats the text, which may hold secrets
-	}
 	err = configs.UnmarshalJSON(document)
 	if err != nil {
-		return err
+		return settings.Safe{Problem: err}
 	}
 	*s = sinkList(configs)
 	return nil
@@ -42,7 +42,7 @@ func (s *sinkList) Decode(ctx *kong.DecodeContext) error {
 
 // sinkFlags say who hears of workspaces that are marked failed.
 type sinkFlags struct {
-	RedisURL    string   `name:"redis-url" help:"The registry's Redis: it hears of every workspace marked failed, and loses its liveness keys." placeholder:"redis://…"`
+	RedisURL    string   `type:"secret" name:"redis-url" help:"The registry's Redis: it hears of every workspace marked failed, and loses its liveness keys." placeholder:"redis://…"`
 	EventSource string   `help:"The source that CloudEvents have: a URI reference, best another one for each deployment." default:"gatehouse" placeholder:"URI"`
 	Sinks       sinkList `help:"Where events go out to: a list, best kept in the configuration file. See docs/operations.md." placeholder:"YAML"`
 }

@@ -24,7 +24,7 @@ import (
 
 // databaseFlags say where facts and decisions are kept.
 type databaseFlags struct {
-	DatabaseURL      string `name:"database-url" help:"postgres://… of the registry's database, or sqlite:PATH of a file of Gatehouse's own." default:"sqlite:data/gatehouse.db"`
+	DatabaseURL      string `type:"secret" name:"database-url" help:"postgres://… of the registry's database, or sqlite:PATH of a file of Gatehouse's own." default:"sqlite:data/gatehouse.db"`
 	DatabaseMaxConns int32  `help:"Connections to Postgres." default:"16"`
 }
 

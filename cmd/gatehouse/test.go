@@ -19,9 +19,9 @@ import (
 )
 
 type testCommand struct {
-	policyFlags
+	givenPolicies
 	Tests     string  `help:"Directory of Rego tests and case files; by default the policies' own directory, or the embedded tests." placeholder:"DIR"`
-	Filter    string  `name:"run" help:"Only tests whose package and name, and cases whose file and name, match." placeholder:"REGEX"`
+	Filter    string  `env:"-" name:"run" help:"Only tests whose package and name, and cases whose file and name, match." placeholder:"REGEX"`
 	Coverage  bool    `help:"Print the coverage of every file."`
 	Threshold float64 `help:"Least coverage of the policies, in percent of lines; with --run there is none." default:"95"`
 	Verbose   bool    `help:"Print what passes, too." short:"v"`

@@ -20,8 +20,8 @@ import (
 
 // uploadFlags say whether decisions are uploaded to a collector of OPA's decision logs.
 type uploadFlags struct {
-	DecisionLogURL       string            `name:"decision-log-url" help:"Collector of OPA's decision logs: recorded decisions are posted to URL/logs, at least once, from the oldest that is kept on." placeholder:"URL"`
-	DecisionLogToken     string            `help:"Bearer token for the collector; a variable is the better place for it." placeholder:"TOKEN" xor:"decision-log-token"`
+	DecisionLogURL       string            `type:"secret" name:"decision-log-url" help:"Collector of OPA's decision logs: recorded decisions are posted to URL/logs, at least once, from the oldest that is kept on." placeholder:"URL"`
+	DecisionLogToken     string            `type:"secret" help:"Bearer token for the collector; a variable is the better place for it." placeholder:"TOKEN" xor:"decision-log-token"`
 	DecisionLogTokenFile string            `help:"File with the bearer token for the collector." placeholder:"FILE" type:"existingfile" xor:"decision-log-token"`
 	DecisionLogMaxBytes  int               `help:"Largest upload, compressed; a single event that is larger goes alone." default:"32768"`
 	DecisionLogLabels    map[string]string `help:"Labels of every event, besides app and version." placeholder:"NAME=VALUE"`

@@ -13,8 +13,12 @@ type versionCommand struct{}
 
 // Run prints the version of the program and of what it was built with.
 func (versionCommand) Run(to streams) error {
-	_, err := fmt.Fprintf(to.out, "gatehouse %s, %s\n", programVersion(), runtime.Version())
+	_, err := fmt.Fprintln(to.out, versionLine())
 	return err
+}
+
+func versionLine() string {
+	return fmt.Sprintf("gatehouse %s, %s", programVersion(), runtime.Version())
 }
 
 func programVersion() string {
