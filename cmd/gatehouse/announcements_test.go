@@ -78,7 +78,7 @@ func TestSinksAreReadStrictly(t *testing.T) {
 		`[{name: ops, type: webhook, url: "https://x.example.com", secrets: ["planted-secret"]}]`:                `sink "ops"`,
 		`[{name: a, type: redis, url: "redis://:planted-secret@h"}, {name: a, type: redis, url: "redis://h"}]`:   "used twice",
 		`[{name: ops, type: webhook, url: "https://x.example.com", retry_for: soon, secrets: [planted-secret]}]`: "retry_for",
-		`[{`:  "sinks: not readable as YAML",
+		`[{`:  "sinks:2:1: ",
 		`ops`: "want a list",
 	} {
 		code, output := runOnce(t, "serve", "--sinks", text, "--database-url", fmt.Sprintf("sqlite:%s/x.db", t.TempDir()))

@@ -48,6 +48,8 @@ func sample(t *testing.T, flag *kong.Flag) (text string, value any) {
 		return "true", true
 	case int, int32, int64:
 		return "77000000", reflect.ValueOf(77000000).Convert(flag.Target.Type()).Interface()
+	case float64:
+		return "0.77", 0.77
 	case string:
 		if flag.Enum != "" {
 			enum := flag.EnumSlice()
@@ -194,7 +196,7 @@ func TestServeRefusesWhatWouldSwitchAPromiseOff(t *testing.T) {
 			values = []string{"-1", "0"}
 		}
 		switch flag.Name {
-		case "rate-limit", "policies-poll", "policies-long-poll", "max-policy-age", "retention", "audit-interval", "audit-rate": // 0 is for none
+		case "rate-limit", "policies-poll", "policies-long-poll", "max-policy-age", "retention", "shutdown-delay", "audit-interval", "audit-rate": // 0 is for none
 			values = values[:1]
 		}
 		for _, value := range values {

@@ -67,12 +67,16 @@ func (c *commands) BeforeResolve(ctx *kong.Context) error {
 
 // AfterApply tells which variables have no effect: a server does in its log.
 func (c *commands) AfterApply(ctx *kong.Context) error {
-	for _, warning := range c.warnings {
-		if ctx.Command() == "serve" {
-			c.Serve.logger(streams{err: ctx.Stderr}).Warn(warning)
-		} else {
-			_, _ = fmt.Fprintln(ctx.Stderr, "gatehouse: warning:", warning)
+	if ctx.Command() == "serve" {
+		logger, flush := c.Serve.logger(streams{err: ctx.Stderr})
+		defer flush()
+		for _, warning := range c.warnings {
+			logger.Warn(warning)
 		}
+		return nil
+	}
+	for _, warning := range c.warnings {
+		_, _ = fmt.Fprintln(ctx.Stderr, "gatehouse: warning:", warning)
 	}
 	return nil
 }
