@@ -79,7 +79,7 @@ func (m mapper) convert(text string) (string, error) {
 	enum := m.value.EnumSlice()
 	kind := m.value.Target.Kind()
 	switch {
-	case text == "" && !(m.value.Enum != "" && slices.Contains(enum, "")):
+	case text == "" && (m.value.Enum == "" || !slices.Contains(enum, "")):
 		return "", errEmpty
 	case m.value.Tag.Type == secretType:
 		return secret(text)
