@@ -49,7 +49,7 @@ type commands struct {
 }
 
 // BeforeReset comes before kong looks at variables.
-func (c *commands) BeforeReset(ctx *kong.Context) error {
+func (c *commands) BeforeReset(ctx *kong.Context) error { //nolint:unparam // kong asks for an error
 	settings.TakeVariables(ctx)
 	return nil
 }
