@@ -2,6 +2,7 @@ package opa
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"regexp"
@@ -95,7 +96,7 @@ func runRegoTests(
 ) ([]*tester.Result, error) {
 	modules := make(map[string]*ast.Module)
 	for _, files := range []map[string][]byte{loaded.files.Tests, tests} {
-		err := loadTests(files, modules)
+		err := errors.Join(check.Tests(files, loaded.modules, isLookedFor), loadTests(files, modules))
 		if err != nil {
 			return nil, err
 		}

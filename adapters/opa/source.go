@@ -93,12 +93,23 @@ func (s Source) load(capabilities *ast.Capabilities) (contents, error) {
 	if err != nil {
 		return contents{}, fmt.Errorf("policies from %s: %w", s.Name, err)
 	}
+	err = check.Tests(files.Tests, loaded.ParsedModules(), isLookedFor)
+	if err != nil {
+		return contents{}, fmt.Errorf("policies from %s: %w", s.Name, err)
+	}
 	revision, err := revisionOf(loaded)
 	if err != nil {
 		return contents{}, fmt.Errorf("policies from %s: %w", s.Name, err)
 	}
 	files.Aside = append(slices.Clone(s.Aside), files.Aside...)
 	return contents{modules: loaded.ParsedModules(), data: loaded.Documents, files: files, revision: revision}, nil
+}
+
+// isLookedFor says whether the engine itself looks for rules of this name.
+func isLookedFor(rule ast.Ref) bool {
+	last, isText := rule[len(rule)-1].Value.(ast.String)
+	isSet := isText && len(rule) == len(hooksRoot)+2 && rule.HasPrefix(hooksRoot) && slices.Contains(sets, string(last))
+	return isSet || rule.HasPrefix(logPackage)
 }
 
 // checkCaseFiles refuses YAML that has no cases: its author may take it for data.
