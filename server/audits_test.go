@@ -50,6 +50,7 @@ func auditsOf(d admission.Decision) *audited {
 				StartedAt: at, UpdatedAt: at, FinishedAt: &at, Worked: 1500 * time.Millisecond,
 				Evaluated: 7, Denied: 1, Warned: 1, Failed: 1, Marked: 1,
 				Violations: map[string]int64{identityGate.Code: 1, "TIER_INVALID": 2},
+				NotJudged:  []admission.NotJudged{{Rule: "has_a_card", Code: "CARD_MISSING", Reads: []string{"input.request.agent_card"}}},
 			},
 		},
 		findings: []admission.AuditFinding{
@@ -82,7 +83,7 @@ const auditReport = `{"id": "` + auditID + `", "hook": "register", "state": "fin
 	"candidate": true, "deployment": {"saas": true}, "facts_revision": "sha256:0013",
 	"started_at": "2026-04-01T12:00:00.000005Z", "updated_at": "2026-04-01T12:00:00.000005Z", "finished_at": "2026-04-01T12:00:00.000005Z",
 	"worked_seconds": 1.5, "evaluated": 7, "denied": 1, "warned": 1, "failed": 1, "marked": 1,
-	"violations": {"PLATFORM_AGENT_IDENTITY_GATE": 1, "TIER_INVALID": 2}}`
+	"violations": {"PLATFORM_AGENT_IDENTITY_GATE": 1, "TIER_INVALID": 2}, "not_judged": [{"rule": "has_a_card", "code": "CARD_MISSING", "reads": ["input.request.agent_card"]}]}`
 
 func TestAuditsAreListedAndShown(t *testing.T) {
 	s := serveAudits(t, someAudits(t))
@@ -90,7 +91,7 @@ func TestAuditsAreListedAndShown(t *testing.T) {
 	require.Equal(t, 200, got.status)
 	require.JSONEq(t, `{"audits": [{"id": "`+unknownID[:35]+`e", "hook": "register", "state": "running", "enforce": false,
 		"policy_revision": "sha256:0012", "candidate": false, "deployment": null, "facts_revision": "", "started_at": "2026-04-01T12:00:00.000005Z", "updated_at": "2026-04-01T12:00:00.000005Z",
-		"finished_at": null, "worked_seconds": 0, "evaluated": 0, "denied": 0, "warned": 0, "failed": 0, "marked": 0, "violations": {}}, `+
+		"finished_at": null, "worked_seconds": 0, "evaluated": 0, "denied": 0, "warned": 0, "failed": 0, "marked": 0, "violations": {}, "not_judged": []}, `+
 		auditReport+`]}`, got.body)
 	require.JSONEq(t, auditReport, s.send(http.MethodGet, "/v1/audits/"+auditID, "").body)
 	require.JSONEq(t, `{"audits": []}`, serveAudits(t, &audited{}).send(http.MethodGet, "/v1/audits", "").body)

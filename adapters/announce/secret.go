@@ -1,7 +1,9 @@
 package announce
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -43,12 +45,14 @@ func watchSettings[T any](
 	c SinkConfig, report rereadfile.Reporter, use func(resolved SinkConfig) (T, error),
 ) (*rereadfile.File[T], error) {
 	var paths []string
-	for _, secret := range append([]Secret{c.URL, c.Proxy}, c.Secrets...) {
+	settings := make(map[string]string) // by path
+	for i, secret := range append([]Secret{c.URL, c.Proxy}, c.Secrets...) {
 		if path, ok := strings.CutPrefix(string(secret), inFile); ok && !slices.Contains(paths, path) {
 			paths = append(paths, path)
+			settings[path] = settingAt(i)
 		}
 	}
-	return rereadfile.Open("sinks."+c.Name, report, func(contents [][]byte) (T, error) {
+	file, err := rereadfile.Open("sinks."+c.Name, report, func(contents [][]byte) (T, error) {
 		files := make(map[string][]byte, len(paths))
 		for i, path := range paths {
 			files[path] = contents[i]
@@ -60,6 +64,23 @@ func watchSettings[T any](
 		}
 		return use(resolved)
 	}, paths...)
+	var unreadable *fs.PathError
+	if errors.As(err, &unreadable) && settings[unreadable.Path] != "" {
+		err = fmt.Errorf("%s: %w", settings[unreadable.Path], err)
+	}
+	return file, err
+}
+
+// settingAt is the name of the setting at a place of url, proxy and secrets.
+func settingAt(i int) string {
+	switch i {
+	case 0:
+		return "url"
+	case 1:
+		return "proxy"
+	default:
+		return fmt.Sprintf("secrets[%d]", i-2)
+	}
 }
 
 // resolve replaces references by what they stand for, and checks that too.

@@ -33,6 +33,9 @@ type compilation struct {
 	hooks    []hook
 	data     *check.Data
 	remarks  []string
+
+	stored    *storedOnly // nil: no rule is left out
+	notJudged []admission.NotJudged
 }
 
 // hook is a package admission.<name> that defines deny.
@@ -56,7 +59,7 @@ func compile(ctx context.Context, from contents, schema []byte) (*compilation, e
 		return nil, errs
 	}
 	store := inmem.NewFromObjectWithOpts(from.data, inmem.OptReturnASTValuesOnRead(true))
-	result := &compilation{store: store, data: check.NewData(from.data, ownData...)}
+	result := &compilation{store: store, data: check.NewData(from.data, ownData...), stored: from.stored}
 	err = storage.Txn(ctx, store, storage.TransactionParams{}, func(txn storage.Transaction) error {
 		result.compiler = ast.NewCompiler().SetErrorLimit(0).
 			WithCapabilities(regoval.Capabilities()).WithDefaultRegoVersion(ast.RegoV1).
@@ -100,6 +103,9 @@ func (c *compilation) checkAndTag(compiler *ast.Compiler) *ast.Error {
 	if len(errs) > 0 {
 		compiler.Errors = append(compiler.Errors, errs[:len(errs)-1]...)
 		return errs[len(errs)-1]
+	}
+	if c.stored != nil {
+		c.notJudged = c.stored.leaveOut(compiler, c.hooks, rules, index)
 	}
 	addLive(compiler, c.hooks, index)
 	for rule, number := range index {

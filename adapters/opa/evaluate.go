@@ -64,6 +64,9 @@ func (c Checked) Evaluate(ctx context.Context, in admission.Input, at time.Time)
 	verdict, err := admission.Both{Fast: evaluableFunc(c.fast), Reference: c.Reference()}.Evaluate(ctx, in, at)
 	if errors.Is(err, admission.ErrEvaluatorsDisagree) {
 		c.byOPA.Store(true)
+		if c.origin != nil {
+			c.origin.byOPA.Store(true)
+		}
 	}
 	return verdict, err
 }

@@ -34,11 +34,11 @@ func addLive(compiler *ast.Compiler, hooks []hook, numbers map[*ast.Rule]int) {
 		node := below(root, ast.String(h.name))
 		module := &ast.Module{Package: &ast.Package{Path: liveRoot.Append(ast.StringTerm(h.name))}}
 		for _, set := range h.sets {
-			flat := flattening{compiler: compiler, module: module, set: set, numbers: numbers, seen: make(map[passedRule]bool)}
-			for _, rule := range compiler.GetRulesExact(setRef(h.name, set)) {
-				flat.add(rule, untagged)
+			var rules []*ast.Rule
+			for _, leaf := range leavesOf(compiler, h, set, numbers) {
+				rules = append(rules, leaf.flat(module, set))
 			}
-			below(node, ast.String(set)).Values = flat.rules
+			below(node, ast.String(set)).Values = rules
 		}
 	}
 }
@@ -60,14 +60,21 @@ func below(node *ast.TreeNode, name ast.Value) *ast.TreeNode {
 // untagged is the number of no rule.
 const untagged = -1
 
-// flattening collects the rules that a set comes to.
+// flattening looks for the rules that a set comes to.
 type flattening struct {
 	compiler *ast.Compiler
-	module   *ast.Module
-	set      string
 	numbers  map[*ast.Rule]int
 	seen     map[passedRule]bool
-	rules    []*ast.Rule
+	leaves   []passedRule
+}
+
+// leavesOf are the rules that make the entries of a set.
+func leavesOf(compiler *ast.Compiler, h hook, set string, numbers map[*ast.Rule]int) []passedRule {
+	flat := flattening{compiler: compiler, numbers: numbers, seen: make(map[passedRule]bool)}
+	for _, rule := range compiler.GetRulesExact(setRef(h.name, set)) {
+		flat.add(rule, untagged)
+	}
+	return flat.leaves
 }
 
 // passedRule is a rule and the number that its entries get: that of the first annotated rule on their way.
@@ -90,14 +97,20 @@ func (f *flattening) add(rule *ast.Rule, number int) {
 		}
 		return
 	}
+	f.leaves = append(f.leaves, passedRule{rule, number})
+}
+
+// flat is the rule as one of a set itself.
+func (p passedRule) flat(module *ast.Module, set string) *ast.Rule {
+	rule := p.rule
 	flat := &ast.Rule{
-		Location: rule.Location, Module: f.module, Body: slices.Clone(rule.Body), Else: rule.Else,
-		Head: &ast.Head{Name: ast.Var(f.set), Reference: ast.Ref{ast.VarTerm(f.set)}, Key: rule.Head.Key, Location: rule.Head.Location},
+		Location: rule.Location, Module: module, Body: slices.Clone(rule.Body), Else: rule.Else,
+		Head: &ast.Head{Name: ast.Var(set), Reference: ast.Ref{ast.VarTerm(set)}, Key: rule.Head.Key, Location: rule.Head.Location},
 	}
-	if number != untagged {
-		tag(flat, number)
+	if p.number != untagged {
+		tag(flat, p.number)
 	}
-	f.rules = append(f.rules, flat)
+	return flat
 }
 
 // passedBy gives the rules of the set whose entries a rule only passes on: r contains v if some v in set.

@@ -28,11 +28,18 @@ func (r reads) overlap(pointer string) bool {
 
 // readsOf collects what the rules of a hook's sets, and all that these depend on, say of the input.
 func readsOf(compiler *ast.Compiler, h hook) reads {
-	nodes := make(map[util.T]bool)
+	var rules []*ast.Rule
 	for _, set := range h.sets {
-		for _, rule := range compiler.GetRulesExact(setRef(h.name, set)) {
-			reach(compiler.Graph, rule, nodes)
-		}
+		rules = append(rules, compiler.GetRulesExact(setRef(h.name, set))...)
+	}
+	return readsOfRules(compiler, rules)
+}
+
+// readsOfRules are the places of the input that rules read, and those that they depend on.
+func readsOfRules(compiler *ast.Compiler, rules []*ast.Rule) reads {
+	nodes := make(map[util.T]bool)
+	for _, rule := range rules {
+		reach(compiler.Graph, rule, nodes)
 	}
 	r := reader{compiler: compiler, found: make(map[string]bool), params: make(map[ast.Var]constants), again: true}
 	for r.again { // a call that is seen later can pass a function what it was not passed before

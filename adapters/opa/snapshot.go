@@ -34,6 +34,10 @@ type Snapshot struct {
 	remarks     []string
 	byOPA       atomic.Bool // the fast path is off
 	never       bool        // and is so for good, because an operator says so
+	origin      *Snapshot   // what OfStored made it of; nil for policies as they are
+
+	loaded contents // for OfStored
+	schema []byte
 }
 
 // NewSnapshot loads and checks source. What passes has been evaluated once for every hook.
@@ -80,7 +84,7 @@ func newSnapshot(ctx context.Context, name string, loaded contents, schema []byt
 	snapshot := &Snapshot{
 		source: name, revision: loaded.revision, data: loaded.data, rules: compiled.rules, codes: codesOf(compiled.rules),
 		queries: make(map[string]func() (rego.PreparedEvalQuery, error), len(compiled.hooks)), compiled: compiled,
-		reads: make(map[string]reads, len(compiled.hooks)),
+		reads: make(map[string]reads, len(compiled.hooks)), loaded: loaded, schema: schema,
 	}
 	snapshot.remarks = compiled.remarks
 	for _, name := range loaded.files.Aside {

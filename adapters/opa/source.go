@@ -60,6 +60,7 @@ type contents struct {
 	data     map[string]any
 	files    check.Files // as they were read
 	revision string
+	stored   *storedOnly // nil: they judge requests
 }
 
 // maxSourceFiles bounds what a directory given by mistake can cost.

@@ -19,28 +19,30 @@ const (
 with run as (
     insert into gatehouse.audit_runs (
         id, hook, state, enforce, policy_revision, candidate, saas, facts_revision, started_at, updated_at, finished_at,
-        worked_us, cursor, evaluated, denied, warned, failed, marked, violations
-    ) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
+        worked_us, cursor, evaluated, denied, warned, failed, marked, violations,
+        not_judged
+    ) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
     on conflict (id) do update set
         hook = excluded.hook, state = excluded.state, enforce = excluded.enforce,
         policy_revision = excluded.policy_revision, candidate = excluded.candidate, saas = excluded.saas,
         facts_revision = excluded.facts_revision, started_at = excluded.started_at,
         updated_at = excluded.updated_at, finished_at = excluded.finished_at, worked_us = excluded.worked_us,
         cursor = excluded.cursor, evaluated = excluded.evaluated, denied = excluded.denied,
-        warned = excluded.warned, failed = excluded.failed, marked = excluded.marked, violations = excluded.violations
+        warned = excluded.warned, failed = excluded.failed, marked = excluded.marked, violations = excluded.violations,
+        not_judged = excluded.not_judged
 )
 insert into gatehouse.audit_findings (
     run_id, workspace_id, kind, status, denied, code, violations, error, marked, decision_id
 )
 select * from unnest(
-    $20::uuid[], $21::uuid[], $22::text[], $23::text[], $24::boolean[], $25::text[], $26::json[], $27::text[],
-    $28::boolean[], $29::uuid[]
+    $21::uuid[], $22::uuid[], $23::text[], $24::text[], $25::boolean[], $26::text[], $27::json[], $28::text[],
+    $29::boolean[], $30::uuid[]
 )
 on conflict (run_id, workspace_id) do nothing`
 
 	auditsSQL = `
 select id, hook, state, enforce, policy_revision, candidate, saas, facts_revision, started_at, updated_at, finished_at,
-    worked_us, cursor, evaluated, denied, warned, failed, marked, violations
+    worked_us, cursor, evaluated, denied, warned, failed, marked, violations, not_judged
 from gatehouse.audit_runs order by id desc limit $1`
 
 	auditFindingsSQL = `
@@ -70,6 +72,10 @@ func (s *Store) SaveAudit(ctx context.Context, run admission.AuditRun, findings 
 	if err != nil {
 		return fmt.Errorf("encoding the counts of an audit: %w", err)
 	}
+	notJudged, err := json.Marshal(run.NotJudged)
+	if err != nil {
+		return fmt.Errorf("encoding what an audit did not judge: %w", err)
+	}
 	var rows findingRows
 	for i := range findings {
 		err = rows.add(&findings[i])
@@ -84,7 +90,7 @@ func (s *Store) SaveAudit(ctx context.Context, run admission.AuditRun, findings 
 	arguments := []any{
 		[16]byte(run.ID), run.Hook, string(run.State), run.Enforce, run.Revision, run.Candidate, saas, run.FactsRevision,
 		run.StartedAt, run.UpdatedAt, run.FinishedAt, run.Worked.Microseconds(), [16]byte(run.Cursor), run.Evaluated,
-		run.Denied, run.Warned, run.Failed, run.Marked, counts,
+		run.Denied, run.Warned, run.Failed, run.Marked, counts, notJudged,
 	}
 	_, err = s.pool.Exec(ctx, saveAuditSQL, append(arguments, rows.arguments()...)...)
 	if err != nil {
@@ -141,17 +147,21 @@ func (s *Store) Audits(ctx context.Context, limit int) ([]admission.AuditRun, er
 func readAudit(row pgx.CollectableRow) (admission.AuditRun, error) {
 	var run admission.AuditRun
 	var workedMicros int64
-	var counts []byte
+	var counts, notJudged []byte
 	var saas *bool
 	err := row.Scan((*[16]byte)(&run.ID), &run.Hook, (*string)(&run.State), &run.Enforce, &run.Revision,
 		&run.Candidate, &saas, &run.FactsRevision, &run.StartedAt, &run.UpdatedAt, &run.FinishedAt, &workedMicros, (*[16]byte)(&run.Cursor),
-		&run.Evaluated, &run.Denied, &run.Warned, &run.Failed, &run.Marked, &counts)
+		&run.Evaluated, &run.Denied, &run.Warned, &run.Failed, &run.Marked, &counts, &notJudged)
 	if err != nil {
 		return run, err
 	}
 	err = json.Unmarshal(counts, &run.Violations)
 	if err != nil {
 		return run, fmt.Errorf("audit %s: reading its counts: %w", run.ID, err)
+	}
+	err = json.Unmarshal(notJudged, &run.NotJudged)
+	if err != nil {
+		return run, fmt.Errorf("audit %s: reading what it did not judge: %w", run.ID, err)
 	}
 	if saas != nil {
 		run.Deployment = &admission.Deployment{SaaS: *saas}

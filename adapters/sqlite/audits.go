@@ -16,15 +16,16 @@ import (
 const (
 	saveRunSQL = `
 insert into audit_runs (id, hook, state, enforce, policy_revision, candidate, saas, facts_revision, started_at,
-                        updated_at, finished_at, worked_us, cursor, evaluated, denied, warned, failed, marked, violations)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
+                        updated_at, finished_at, worked_us, cursor, evaluated, denied, warned, failed, marked, violations,
+                        not_judged)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
 on conflict (id) do update set
     hook = excluded.hook, state = excluded.state, enforce = excluded.enforce,
     policy_revision = excluded.policy_revision, candidate = excluded.candidate, saas = excluded.saas,
     facts_revision = excluded.facts_revision, started_at = excluded.started_at, updated_at = excluded.updated_at,
     finished_at = excluded.finished_at, worked_us = excluded.worked_us, cursor = excluded.cursor,
     evaluated = excluded.evaluated, denied = excluded.denied, warned = excluded.warned, failed = excluded.failed,
-    marked = excluded.marked, violations = excluded.violations`
+    marked = excluded.marked, violations = excluded.violations, not_judged = excluded.not_judged`
 
 	saveFindingSQL = `
 insert into audit_findings (run_id, workspace_id, kind, workspace_status, denied, code, violations, error_code, marked,
@@ -35,7 +36,7 @@ on conflict (run_id, workspace_id) do nothing`
 	// UUIDs of version 7 are ordered by time.
 	runsSQL = `
 select id, hook, state, enforce, policy_revision, candidate, saas, facts_revision, started_at, updated_at,
-       finished_at, worked_us, cursor, evaluated, denied, warned, failed, marked, violations
+       finished_at, worked_us, cursor, evaluated, denied, warned, failed, marked, violations, not_judged
 from audit_runs order by id desc limit $1`
 
 	findingsSQL = `
@@ -82,6 +83,10 @@ func saveRun(ctx context.Context, tx *sql.Tx, r admission.AuditRun) error {
 	if err != nil {
 		return err
 	}
+	notJudged, err := json.Marshal(r.NotJudged)
+	if err != nil {
+		return err
+	}
 	var finished any
 	if r.FinishedAt != nil {
 		finished = timeText(*r.FinishedAt)
@@ -92,7 +97,7 @@ func saveRun(ctx context.Context, tx *sql.Tx, r admission.AuditRun) error {
 	}
 	_, err = tx.ExecContext(ctx, saveRunSQL, r.ID.String(), r.Hook, string(r.State), r.Enforce, r.Revision,
 		r.Candidate, saas, r.FactsRevision, timeText(r.StartedAt), timeText(r.UpdatedAt), finished,
-		r.Worked.Microseconds(), r.Cursor.String(), r.Evaluated, r.Denied, r.Warned, r.Failed, r.Marked, string(violations))
+		r.Worked.Microseconds(), r.Cursor.String(), r.Evaluated, r.Denied, r.Warned, r.Failed, r.Marked, string(violations), string(notJudged))
 	return err
 }
 
@@ -150,9 +155,9 @@ func scanRun(rows *sql.Rows) (r admission.AuditRun, err error) {
 	var finished sql.Null[string]
 	var workedUS int64
 	var saas sql.Null[bool]
-	var violations sql.RawBytes
+	var violations, notJudged sql.RawBytes
 	err = rows.Scan(&r.ID, &r.Hook, &r.State, &r.Enforce, &r.Revision, &r.Candidate, &saas, &r.FactsRevision,
-		&started, &updated, &finished, &workedUS, &r.Cursor, &r.Evaluated, &r.Denied, &r.Warned, &r.Failed, &r.Marked, &violations)
+		&started, &updated, &finished, &workedUS, &r.Cursor, &r.Evaluated, &r.Denied, &r.Warned, &r.Failed, &r.Marked, &violations, &notJudged)
 	if err != nil {
 		return r, err
 	}
@@ -171,7 +176,7 @@ func scanRun(rows *sql.Rows) (r admission.AuditRun, err error) {
 			return r, err
 		}
 	}
-	err = json.Unmarshal(violations, &r.Violations)
+	err = errors.Join(json.Unmarshal(violations, &r.Violations), json.Unmarshal(notJudged, &r.NotJudged))
 	return r, err
 }
 

@@ -118,6 +118,7 @@ func auditRun(t testing.TB) admission.AuditRun {
 	return admission.AuditRun{
 		ID: id, Hook: hook, State: admission.AuditRunning, Enforce: true, Revision: revision,
 		StartedAt: now, UpdatedAt: now, Violations: map[string]int64{},
+		NotJudged: []admission.NotJudged{{Rule: "has_a_card", Code: "CARD_MISSING", Reads: []string{"input.request.agent_card"}}},
 	}
 }
 

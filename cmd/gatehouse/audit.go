@@ -89,7 +89,7 @@ func (c *auditRunCommand) audit(
 	}
 	bar := newProgress(to.err, total, "workspaces")
 	options := audit.Options{
-		Workspaces: store, Runs: store, Lock: store, Policies: func() audit.Ruleset { return snapshot.Checked() },
+		Workspaces: store, Runs: store, Lock: store, Policies: func() audit.Ruleset { return rulesOf(snapshot) },
 		Candidate: snapshot.Revision() != live, Setting: c.auditSetting(store), Evaluator: admission.Evaluator{Timeout: auditPolicyTimeout},
 		Parallel: c.Parallel, Rate: c.Rate, Fresh: c.Fresh, Logger: logger,
 		Progress: func(run admission.AuditRun) { _ = bar.Set64(min(run.Evaluated, bar.GetMax64())) }, // it is an estimate

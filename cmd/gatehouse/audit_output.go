@@ -57,6 +57,9 @@ func writeAuditReport(w io.Writer, form string, report auditReport) error {
 	}
 	_, err := fmt.Fprintf(w, "%d workspaces: %s, %d warned of, %d without a verdict\n",
 		run.Evaluated, deniedWord(run.AuditRun), run.Warned, run.Failed)
+	for _, rule := range run.NotJudged {
+		_, err = fmt.Fprintf(w, "not judged: %s (%s) reads %s\n", rule.Rule, rule.Code, strings.Join(rule.Reads, ", "))
+	}
 	if err != nil || len(run.Violations) == 0 {
 		return err
 	}

@@ -448,3 +448,27 @@ func TestAnAuditOfCandidatesIsNotTheServersOwn(t *testing.T) {
 	require.Eventually(t, func() bool { return gate.metric(`gatehouse_audit_runs_total{result="finished"}`) == "1" }, patience, tick)
 	require.Len(t, listed(t, database), 2)
 }
+
+// A rule that asks for what only a request has would hold for every stored workspace. An audit says that it does not judge
+// it, and does not mark the whole registry failed; a rule that stands beside it is enforced.
+func TestAnAuditDoesNotEnforceWhatItCannotJudge(t *testing.T) {
+	database := demoFile(t)
+	folder := policyFolder(t, "register/has_a_card.rego", `package admission.register
+
+# METADATA
+# title: A workspace has a card
+# description: A workspace without a card is found by nobody.
+# custom: {code: CARD_MISSING, severity: high, status: 400, mark_failed: true}
+deny contains {"reason": "card_missing", "message": "There is no card."} if not input.request.agent_card
+`)
+	report := audited(t, database, "--enforce", "--sinks", awaySink, "--policies", folder)
+	require.EqualValues(t, 5, report.Audit.Evaluated)
+	require.EqualValues(t, 1, report.Audit.Marked, "the platform agent without its MODEL")
+	require.NotContains(t, report.Audit.Violations, "CARD_MISSING")
+	require.Contains(t, report.Audit.NotJudged, admission.NotJudged{Rule: "has_a_card", Code: "CARD_MISSING", Reads: []string{"input.request.agent_card"}})
+
+	got := command(t, "", "audit", "--database-url", database, "--policies", folder)
+	require.Contains(t, got.out, "not judged: has_a_card (CARD_MISSING) reads input.request.agent_card\n")
+	got = command(t, "", "audit", "--database-url", database)
+	require.Regexp(t, `(?m)^not judged: `, got.out)
+}

@@ -86,7 +86,19 @@ func rulesOf(snapshot *opa.Snapshot) audit.Ruleset {
 	if snapshot == nil {
 		return nil
 	}
-	return snapshot.Checked()
+	return auditRules{snapshot.Checked()}
+}
+
+// auditRules are policies for an audit, which has the time to decide by both evaluators.
+type auditRules struct{ opa.Checked }
+
+// OfStored implements audit.Ruleset.
+func (r auditRules) OfStored(ctx context.Context, hook string, known []string) (audit.Stored, error) {
+	rules, read, notJudged, err := r.Snapshot.OfStored(ctx, hook, known)
+	if err != nil {
+		return audit.Stored{}, err
+	}
+	return audit.Stored{Rules: rules.Checked(), Read: read, NotJudged: notJudged}, nil
 }
 
 // auditSetting is what verdicts depend on in a process with these flags.

@@ -24,6 +24,14 @@ const (
 	AuditAbandoned AuditState = "abandoned" // what its verdicts depend on changed before it could go on
 )
 
+// NotJudged is a rule that an audit cannot hold a stored workspace to, at least in part: it reads members that only
+// a request has, and that nobody sent says nothing.
+type NotJudged struct {
+	Rule  string   `json:"rule"`
+	Code  string   `json:"code"`
+	Reads []string `json:"reads"` // such as input.request.agent_card
+}
+
 // AuditRun is one look at every stored workspace with one revision of the policies, one deployment and one query for
 // facts.
 type AuditRun struct {
@@ -46,6 +54,7 @@ type AuditRun struct {
 	Failed        int64            `json:"failed"`     // gave no verdict, or could not be denied
 	Marked        int64            `json:"marked"`     // failed, by this run
 	Violations    map[string]int64 `json:"violations"` // workspaces by code, of violations of all enforcements
+	NotJudged     []NotJudged      `json:"not_judged"` // rules that were left out, and never enforced
 }
 
 // FactsRevision names a query for facts by what it says.

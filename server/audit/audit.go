@@ -60,6 +60,16 @@ type Lock interface {
 type Ruleset interface {
 	admission.Ruleset
 	Revision() string
+	// OfStored gives the same policies without the rules of a hook that read other members of a request than the known
+	// ones, which of these the hook reads, and what was left out.
+	OfStored(ctx context.Context, hook string, known []string) (Stored, error)
+}
+
+// Stored are policies as they judge stored workspaces.
+type Stored struct {
+	Rules     admission.Ruleset
+	Read      []string // members of the request
+	NotJudged []admission.NotJudged
 }
 
 // Meter counts what became of runs that this process worked on.

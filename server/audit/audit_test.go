@@ -319,6 +319,10 @@ func (d disagreeing) Evaluate(ctx context.Context, in admission.Input, at time.T
 	return verdict, err
 }
 
+func (d disagreeing) OfStored(context.Context, string, []string) (audit.Stored, error) {
+	return audit.Stored{Rules: d}, nil
+}
+
 // Where the fast path and OPA disagree, an audit has no verdict, enforces nothing, goes on with the others, and fails.
 func TestAuditFailsWhereEvaluatorsDisagree(t *testing.T) {
 	m := newMemory(named(t, "a", "nameless", "c")...)

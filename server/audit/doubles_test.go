@@ -194,6 +194,10 @@ type rules struct {
 func (r *rules) Revision() string         { return r.revision }
 func (r *rules) HasHook(hook string) bool { return hook == audit.Hook }
 
+func (r *rules) OfStored(context.Context, string, []string) (audit.Stored, error) {
+	return audit.Stored{Rules: r}, nil
+}
+
 func (r *rules) Mask(_ context.Context, _ admission.Decision, in admission.Input) (admission.RecordedInput, error) {
 	text, err := in.JSON()
 	return admission.RecordedInput{JSON: text, Revision: r.revision}, err

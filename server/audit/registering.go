@@ -3,6 +3,7 @@ package audit
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -12,17 +13,8 @@ import (
 	"gatehouse/server/admission"
 )
 
-// request is what a workspace sends when it registers, as far as its stored row says.
-type request struct {
-	ID  jsontext.Value `json:"id"`
-	row `json:",inline"`
-}
-
-type row struct {
-	URL          jsontext.Value `json:"url,omitzero"`
-	Kind         jsontext.Value `json:"kind,omitzero"`
-	DeliveryMode jsontext.Value `json:"delivery_mode,omitzero"`
-}
+// sentMembers are those of a request that every workspace is taken to send: its id, and what its row says of the others.
+var sentMembers = []string{"id", "url", "kind", "delivery_mode"}
 
 // question asks about a stored workspace. It says no more than its id: the rest is read from the facts that are
 // evaluated, which may be newer than those that were listed.
@@ -36,13 +28,30 @@ func question(id uuid.UUID) admission.Review {
 // registering are policies that are asked whether a workspace may register with what is stored of it, whichever
 // facts are read of it, also once more under its lock.
 type registering struct {
-	Ruleset
+	admission.Ruleset
+	revision string
+	members  []string // of the row that make the request; null is as if it were not sent
+}
+
+// registeringAs prepares policies for rows with these columns. A member of the request that the policies read is taken from
+// the row, if the row has one of that name.
+func registeringAs(ctx context.Context, rules Ruleset, columns []string) (registering, []admission.NotJudged, error) {
+	known := slices.Concat(sentMembers, columns)
+	slices.Sort(known)
+	stored, err := rules.OfStored(ctx, Hook, slices.Compact(known))
+	if err != nil {
+		return registering{}, nil, err
+	}
+	members := slices.Concat(sentMembers, stored.Read)
+	slices.Sort(members)
+	members = slices.DeleteFunc(slices.Compact(members), func(name string) bool { return name == "id" })
+	return registering{stored.Rules, rules.Revision(), members}, stored.NotJudged, nil
 }
 
 func (r registering) Current() admission.Ruleset { return r }
 
 func (r registering) Evaluate(ctx context.Context, in admission.Input, at time.Time) (admission.Verdict, error) {
-	in, err := asStored(in)
+	in, err := r.asStored(in)
 	if err != nil {
 		return admission.Verdict{}, err
 	}
@@ -51,30 +60,30 @@ func (r registering) Evaluate(ctx context.Context, in admission.Input, at time.T
 
 // Mask keeps the input that was evaluated.
 func (r registering) Mask(ctx context.Context, d admission.Decision, in admission.Input) (admission.RecordedInput, error) {
-	in, err := asStored(in)
+	in, err := r.asStored(in)
 	if err != nil {
-		return admission.RecordedInput{Revision: r.Revision()}, err
+		return admission.RecordedInput{Revision: r.revision}, err
 	}
 	return r.Ruleset.Mask(ctx, d, in)
 }
 
 // asStored fills a question in. A row that could not have come as a request is an error, as that request is.
-func asStored(in admission.Input) (admission.Input, error) {
-	var asked request
+func (r registering) asStored(in admission.Input) (admission.Input, error) {
+	var asked, row map[string]jsontext.Value
 	err := json.Unmarshal(in.Request, &asked)
 	if err != nil {
 		return in, fmt.Errorf("reading the id of a stored workspace: %w", err)
 	}
-	err = json.Unmarshal(in.Facts.Workspace, &asked.row)
+	err = json.Unmarshal(in.Facts.Workspace, &row)
 	if err != nil {
 		return in, fmt.Errorf("reading a stored workspace: %w", err)
 	}
-	for _, member := range []*jsontext.Value{&asked.URL, &asked.Kind, &asked.DeliveryMode} {
-		if member.Kind() == jsontext.KindNull {
-			*member = nil
+	for _, member := range r.members {
+		if value, found := row[member]; found && value.Kind() != jsontext.KindNull {
+			asked[member] = value
 		}
 	}
-	text, err := json.Marshal(asked)
+	text, err := json.Marshal(asked, json.Deterministic(true))
 	if err != nil {
 		return in, fmt.Errorf("putting a stored workspace as a request: %w", err)
 	}

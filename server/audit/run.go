@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
@@ -28,7 +32,8 @@ const (
 type run struct {
 	audit *Audit
 	state admission.AuditRun
-	rules registering
+	given Ruleset
+	rules *registering    // nil until the columns of a row are known
 	gate  *admission.Gate // nil: nothing is enforced
 	pace  *rate.Limiter
 	page  int // workspaces
@@ -41,7 +46,7 @@ type run struct {
 
 func (a *Audit) newWork(state admission.AuditRun, rules Ruleset) *run {
 	r := &run{
-		audit: a, state: state, rules: registering{rules}, pace: rate.NewLimiter(rate.Inf, 0), page: maxPage,
+		audit: a, state: state, given: rules, pace: rate.NewLimiter(rate.Inf, 0), page: maxPage,
 		since: a.options.Now(), spent: state.Worked,
 	}
 	if perSecond := a.options.Rate; perSecond > 0 {
@@ -51,12 +56,34 @@ func (a *Audit) newWork(state admission.AuditRun, rules Ruleset) *run {
 	if r.state.Violations == nil {
 		r.state.Violations = make(map[string]int64)
 	}
-	if a.options.Gate != nil {
-		gate := *a.options.Gate
+	return r
+}
+
+// prepare makes policies for the columns that rows have. All have the same.
+func (r *run) prepare(ctx context.Context, page []admission.StoredWorkspace) error {
+	at := slices.IndexFunc(page, func(w admission.StoredWorkspace) bool { return w.Facts.Exists })
+	if r.rules != nil || at < 0 {
+		return nil
+	}
+	var row map[string]jsontext.Value
+	err := json.Unmarshal(page[at].Facts.Workspace, &row)
+	if err != nil {
+		return fmt.Errorf("reading the columns of a stored workspace: %w", err)
+	}
+	rules, notJudged, err := registeringAs(ctx, r.given, slices.Collect(maps.Keys(row)))
+	if err != nil {
+		return err
+	}
+	r.rules, r.state.NotJudged = &rules, notJudged
+	if r.audit.options.Gate != nil {
+		gate := *r.audit.options.Gate
 		gate.Policy = r.rules
 		r.gate = &gate
 	}
-	return r
+	for _, rule := range notJudged {
+		r.audit.options.Logger.Info("a rule is not judged in audits", "audit_id", r.state.ID, "rule", rule.Rule, "code", rule.Code, "reads", rule.Reads)
+	}
+	return nil
 }
 
 // listed is a page of workspaces, or why there is none.
@@ -89,7 +116,11 @@ func (r *run) pages(ctx context.Context) error {
 			return nil
 		}
 		ahead = read(next.page[len(next.page)-1].ID)
-		err := r.lookAt(ctx, next.page)
+		err := r.prepare(ctx, next.page)
+		if err != nil {
+			return err
+		}
+		err = r.lookAt(ctx, next.page)
 		if err != nil {
 			return err
 		}
