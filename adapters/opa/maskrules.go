@@ -88,6 +88,9 @@ func checkLogRules(compiler *ast.Compiler, mask ast.Ref) ast.Errors {
 		if isLog(module) && len(module.Rules) == 0 {
 			errs = append(errs, ast.NewError(ast.TypeErr, module.Package.Location, "system.log has no rule mask"))
 		}
+		if isLog(module) {
+			errs = append(errs, checkLogReads(module)...)
+		}
 		for _, rule := range module.Rules {
 			if !isLog(module) || reached[rule] {
 				continue
@@ -100,6 +103,39 @@ func checkLogRules(compiler *ast.Compiler, mask ast.Ref) ast.Errors {
 			errs = append(errs, ast.NewError(ast.TypeErr, rule.Location, "unknown rule of system.log: %s%s", name, hint))
 		}
 	}
+	return errs
+}
+
+// eventMembers are those of what the rule sees, by the place that they are members of.
+var eventMembers = map[string][]string{
+	"input":        {"decision_id", "path", "input", "result", "error", "requested_by", "timestamp"},
+	"input.input":  {"hook", "dry_run", "caller_proof", "request", "facts", "url", "deployment"},
+	"input.result": {"allowed", "violations"},
+	"input.error":  {"code", "detail"},
+}
+
+// checkLogReads refuses misspelt members of the event: a mask that reads one never masks anything.
+func checkLogReads(module *ast.Module) ast.Errors {
+	var errs ast.Errors
+	ast.WalkTerms(module, func(term *ast.Term) bool {
+		ref, isRef := term.Value.(ast.Ref)
+		if !isRef || !ref[0].Equal(ast.InputRootDocument) {
+			return false
+		}
+		for i := 1; i < len(ref); i++ {
+			members, known := eventMembers[ref[:i].String()]
+			name, isText := ref[i].Value.(ast.String)
+			if !known || !isText {
+				break
+			}
+			if !slices.Contains(members, string(name)) {
+				errs = append(errs, ast.NewError(ast.TypeErr, term.Location, "a log event has no %s%s",
+					ref[:i+1], suggest.DidYouMean(string(name), members)))
+				break
+			}
+		}
+		return false
+	})
 	return errs
 }
 

@@ -22,6 +22,8 @@ func TestMisspeltAndReservedNamesAreRefused(t *testing.T) {
 		"an unknown function in a log":            {in("log.rego", log+"masks contains x if x := nowhere(1)\n"), []string{"undefined function nowhere"}},
 		"an empty system.log":                     {in("log.rego", log), []string{"log.rego"}},
 		"a misspelt datum in a log":               {in("log.rego", log+"mask contains data.masc[_]\n"), []string{`undefined data data.masc, did you mean "mask"?`}},
+		"a misspelt member of an event":           {in("log.rego", log+"mask contains \"/input/request/token\" if input.inputs.hook == \"register\"\n"), []string{"log.rego:3:", `a log event has no input.inputs, did you mean "input"?`}},
+		"a member of the logged input":            {in("log.rego", log+"mask contains \"/input/request/token\" if input.input.hok == \"register\"\n"), []string{`a log event has no input.input.hok, did you mean "hook"?`}},
 		"another package of system":               {in("log.rego", "package system.authz\n\nallow := true\n"), []string{"package system.authz has no meaning here"}},
 		"a package below system.log":              {in("log.rego", "package system.log.more\n\nmask contains 1\n"), []string{"package system.log.more has no meaning here"}},
 		"a misspelt set":                          {in("register/x.rego", "package admission.register\n\ndenny contains 1 if input.request.never\n"), []string{"register/x.rego:3:", `nothing uses denny, did you mean "deny"?`}},
