@@ -308,3 +308,22 @@ weaker than shipped:
 	require.Len(t, answer.Weaker, 2)
 	require.Len(t, answer.Remarks, 1)
 }
+
+// policies diff ends with how the candidate holds less than what is live, before anybody promotes it.
+func TestPoliciesDiffEndsWithHowTheCandidateIsWeaker(t *testing.T) {
+	candidate := candidateFolder(t, "{URL_UNSAFE: audit, "+identityGateCode+": warn}")
+	diff := []string{"policies", "diff", "--database-url", demoFile(t), "--shadow-policies", candidate}
+	got := command(t, "", diff...)
+	require.Zero(t, got.code, got.err)
+	require.True(t, strings.HasSuffix(got.out, `the candidate is weaker than what is live:
+  PLATFORM_AGENT_IDENTITY_GATE: is warn, not deny (hook heartbeat, register)
+  URL_UNSAFE: is audit, not deny (hook heartbeat, register)
+`), got.out)
+	var answer diffAnswer
+	require.NoError(t, json.Unmarshal([]byte(command(t, "", append(diff, "--output", "json")...).out), &answer))
+	require.Len(t, answer.Weaker, 2)
+
+	got = command(t, "", append(diff, "--policies", candidate)...)
+	require.Zero(t, got.code, got.err)
+	require.NotContains(t, got.out, "weaker")
+}
