@@ -45,6 +45,7 @@ type part struct {
 	trying  *trial        // the probe that is under way, nil if none is
 	tried   time.Duration // when the last one was done, 0 before the first
 	result  error         // of that one
+	wary    bool          // a review had failed before that one began
 	down    bool          // what was logged last
 	because string        // and why
 }
@@ -114,8 +115,8 @@ func (p *part) isFresh(now time.Duration) bool {
 		return false
 	case p.result != nil:
 		return age < freshFailure
-	case p.failed.Load() > int64(p.tried):
-		return age < freshDoubted
+	case p.failed.Load() > int64(p.tried): // what was found before a first failure says nothing of it
+		return p.wary && age < freshDoubted
 	default:
 		return age < freshSuccess
 	}
@@ -130,6 +131,7 @@ func (p *part) try(r *Readiness, now time.Duration) {
 	under := &trial{began: now, done: make(chan struct{})}
 	p.trying = under
 	suspicious := p.isSuspected(now)
+	p.wary = suspicious
 	r.probes.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
 		defer cancel()

@@ -223,7 +223,9 @@ func TestWorkersAddUp(t *testing.T) {
 			report.Candidate = replay.Candidate{}
 			reports[i] = report
 			if len(history) > 0 {
-				require.Equal(rt, replay.Progress{Read: int64(len(history)), Reached: start}, *last.Load())
+				require.Equal(rt, replay.Progress{
+					Read: int64(len(history)), Newest: history[len(history)-1].At, Reached: start, Oldest: start,
+				}, *last.Load())
 			}
 		}
 		require.Equal(rt, reports[0], reports[1])
