@@ -4,12 +4,16 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"gatehouse/internal/durations"
+	"gatehouse/internal/suggest"
+	"gatehouse/internal/yamlfile"
 )
 
 // SinkConfig is one sink as it is written in the configuration. Members that a
@@ -144,7 +148,12 @@ func withoutValue(err error) error {
 	var said configError
 	switch {
 	case errors.Is(err, json.ErrUnknownName):
-		return fmt.Errorf("%s is not a member of a sink", where)
+		known := yamlfile.FieldsOf(reflect.TypeFor[SinkConfig]())
+		meant := suggest.DidYouMean(where[strings.LastIndexByte(where, '/')+1:], known)
+		if meant == "" { // a secret may stand where a name belongs
+			return fmt.Errorf("a member is none of a sink's, which are %s", strings.Join(known, ", "))
+		}
+		return fmt.Errorf("%s is not a member of a sink%s", where, meant)
 	case errors.As(err, &said):
 		return fmt.Errorf("%s: %w", where, said)
 	case where == "":

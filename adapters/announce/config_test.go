@@ -57,15 +57,16 @@ sinks:
 func TestWrongSinkIsRefusedWithItsNameItsMemberAndNoSecret(t *testing.T) {
 	const hook = `name: ops, type: webhook, url: "https://u:hunter2@h.example/hunter2?t=hunter2", secrets: ["` + testSecret + `"]`
 	for text, want := range map[string]string{
-		`{` + hook + `, retryfor: 1h}`:                                                   `sink "ops": retryfor is not a member of a sink`,
+		`{` + hook + `, retryfor: 1h}`:                                                   `sink "ops": retryfor is not a member of a sink, did you mean "retry_for"?`,
 		`{` + hook + `, retry_for: 24}`:                                                  `sink "ops": retry_for: wrong type of value`,
-		`{` + hook + `, retry_for: hunter2}`:                                             `sink "ops": retry_for: want a positive duration such as 90s or 24h`,
+		`{` + hook + `, retry_for: hunter2}`:                                             `sink "ops": retry_for: want a positive duration with a unit, such as 90s, 24h or 7d`,
 		`{` + hook + `, timeout: 1m}`:                                                    `sink "ops": timeout: at most 20s`,
 		`{` + hook + `, channel: c}`:                                                     `sink "ops": channel: only for sinks of type redis`,
 		`{` + hook + `, liveness_keys: true}`:                                            `sink "ops": liveness_keys: only for sinks of type redis`,
 		`{` + hook + `, subject: s}`:                                                     `sink "ops": subject: only for sinks of type nats`,
 		`{` + hook + `, events: [WORKSPACE_FAILED]}`:                                     `sink "ops": events: there is no event "WORKSPACE_FAILED"`,
 		`{` + hook + `, codes: [""]}`:                                                    `sink "ops": codes: an empty code`,
+		`{` + hook + `, whsec_hunter2: 1}`:                                               `sink "ops": a member is none of a sink's, which are`,
 		`{name: ops, type: email, url: x}`:                                               `sink "ops": type: want webhook, redis or nats`,
 		`{name: ops, type: webhook, secrets: ["env:X"]}`:                                 `sink "ops": url: missing`,
 		`{name: ops, type: webhook, url: "https://h"}`:                                   `sink "ops": secrets: a webhook needs at least one`,

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"gatehouse/internal/suggest"
 	"gatehouse/server/admission"
 )
 
@@ -36,10 +38,17 @@ func readMaskPath(text string) (path []string, inRecord bool, err error) {
 	}
 	path = elements[2:]
 	for i, element := range path {
+		if element == "*" || strings.TrimSpace(element) != element {
+			return nil, false, fmt.Errorf("mask path %q: there are no wildcards, and a blank is written %%20", text)
+		}
 		path[i], err = url.PathUnescape(element)
 		if err != nil {
 			return nil, false, fmt.Errorf("mask path %q: %w", text, err)
 		}
+	}
+	members := eventMembers["input.input"]
+	if len(path) > 0 && !slices.Contains(members, path[0]) { // it would never mask anything
+		return nil, false, fmt.Errorf("mask path %q: the input has no %s%s", text, path[0], suggest.DidYouMean(path[0], members))
 	}
 	return path, true, nil
 }

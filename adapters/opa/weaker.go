@@ -2,6 +2,7 @@ package opa
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -50,6 +51,7 @@ func (s *Snapshot) WeakerThan(base *Snapshot) []admission.Weakness {
 		}
 	}
 	found = append(found, s.dataWeakerThan(base)...)
+	found = append(found, admitsMore(base.data, s.data, "data")...)
 	slices.SortFunc(found, func(a, b admission.Weakness) int {
 		return cmp.Or(cmp.Compare(a.Code, b.Code), cmp.Compare(a.How, b.How))
 	})
@@ -118,7 +120,7 @@ func restricting(value any, at string, restricts bool, into map[string][]string)
 	switch value := value.(type) {
 	case map[string]any:
 		for name, below := range value {
-			isOne := strings.HasPrefix(name, "required_") || strings.HasPrefix(name, "refused_") || at == "data" && name == "mask"
+			isOne := isRestricting(name) || at == "data" && name == "mask"
 			restricting(below, at+"."+name, restricts || isOne, into)
 		}
 	case []any:
@@ -128,4 +130,61 @@ func restricting(value any, at string, restricts bool, into map[string][]string)
 			}
 		}
 	}
+}
+
+func isRestricting(name string) bool {
+	return strings.HasPrefix(name, "required_") || strings.HasPrefix(name, "refused_") || strings.HasPrefix(name, "system_")
+}
+
+// admitsMore compares the other values that base has: lists of what is admitted, greatest and least numbers, and switches.
+// What their names do not tell is said to be another.
+func admitsMore(base, now any, at string) []admission.Weakness {
+	var found []admission.Weakness
+	add := func(format string, args ...any) {
+		found = append(found, admission.Weakness{How: at + " " + fmt.Sprintf(format, args...)})
+	}
+	switch base := base.(type) {
+	case map[string]any:
+		members, _ := now.(map[string]any)
+		for _, name := range sortedKeys(base) {
+			if isRestricting(name) || at == "data" && slices.Contains(ownData, name) {
+				continue
+			}
+			found = append(found, admitsMore(base[name], members[name], at+"."+name)...)
+		}
+	case []any:
+		for _, element := range asList(now) {
+			if !slices.Contains(base, element) {
+				add("admits %v too", element)
+			}
+		}
+	default:
+		if now == base || tightens(at, base, now) {
+			return nil
+		}
+		add("is %v, not %v", now, base)
+	}
+	return found
+}
+
+// tightens says whether a number was changed in the direction that admits less.
+func tightens(at string, base, now any) bool {
+	before, isNumber := number(base)
+	after, isStill := number(now)
+	name := at[strings.LastIndex(at, ".")+1:]
+	return isNumber && isStill && (strings.HasPrefix(name, "max") && after < before || strings.HasPrefix(name, "min") && after > before)
+}
+
+func number(value any) (float64, bool) {
+	text, isNumber := value.(json.Number)
+	if !isNumber {
+		return 0, false
+	}
+	read, err := text.Float64()
+	return read, err == nil
+}
+
+func asList(value any) []any {
+	list, _ := value.([]any)
+	return list
 }

@@ -45,6 +45,16 @@ func (s *Store) LedgerReady(ctx context.Context, suspected bool) error {
 	return nil
 }
 
+// FactsReady says why facts cannot be read, nil if they can: connections that are open go on reading a file that is gone,
+// and new ones cannot.
+func (s *Store) FactsReady(ctx context.Context) error {
+	err := s.checkPlace()
+	if err != nil {
+		return explainLedger(ctx, err)
+	}
+	return s.CheckFacts(ctx)
+}
+
 // touch writes the version that the file has already, which nobody reads: the smallest change that a commit has to put on
 // the disk.
 func (c *connection) touch(ctx context.Context) error {

@@ -327,3 +327,28 @@ func TestPoliciesDiffEndsWithHowTheCandidateIsWeaker(t *testing.T) {
 	require.Zero(t, got.code, got.err)
 	require.NotContains(t, got.out, "weaker")
 }
+
+// An argument that is an unset variable of a script must not check the embedded policies instead.
+func TestAnEmptyArgumentIsNotTheEmbeddedPolicies(t *testing.T) {
+	for _, name := range []string{"check", "test", "fmt"} {
+		got := command(t, "", name, "")
+		require.NotZero(t, got.code, name)
+		require.Empty(t, got.out, name)
+	}
+	require.Contains(t, command(t, "", "check", "").err, "the argument is empty")
+}
+
+// Credentials in the address of policies or of a server are wrong, and are not printed.
+func TestAddressesAreShownWithoutCredentials(t *testing.T) {
+	for _, args := range [][]string{
+		{"check", "oci://user:hunter2@reg.example.com/pol:v1"}, {"check", "oci://reg.example.com/pol?token=hunter2"},
+		{"check", "https://u:hunter2@h.example/p.tar.gz"}, {"check", "http://u:hunter2@h.example/p.tar.gz"}, {"check", "ftp://u:hunter2@h/p"},
+		{"check", "HTTPS://u:hunter2@h/p.tar.gz"}, {"check", "https:/u:hunter2@h/p"}, {"check", "https://u:hunter2@h:x/p.tar.gz"},
+		{"check", "https://h.example/p.tar.gz?token=hunter2"},
+		{"policies", "promote", "--url", "http://u:hunter2@127.0.0.1:1", "--revision", "sha256:0123456789abcdef"},
+	} {
+		got := command(t, "", args...)
+		require.NotZero(t, got.code, args)
+		require.NotContains(t, got.out+got.err, "hunter2", args)
+	}
+}

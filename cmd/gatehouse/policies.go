@@ -38,6 +38,11 @@ type givenPolicies struct {
 
 // AfterApply takes the argument before a variable or the file, and refuses it beside the flag.
 func (g *givenPolicies) AfterApply(ctx *kong.Context) error {
+	for _, path := range ctx.Path {
+		if path.Positional != nil && path.Positional.Name == "policies" && g.Given == "" { // an unset variable of a script
+			return errors.New("policies: the argument is empty: leave it out, or write one")
+		}
+	}
 	if g.Given == "" {
 		return nil
 	}
@@ -63,13 +68,15 @@ func (f policyFlags) source() opa.Source {
 		return embedded()
 	}
 	if f.isDirectory() {
-		return opa.Directory(f.Policies)
+		directory := opa.Directory(f.Policies)
+		directory.Name = sources.Shown(f.Policies)
+		return directory
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), fetchTimeout)
 	defer cancel()
 	origin, err := f.origin(sources.Options{})
 	if err != nil {
-		return opa.Source{Name: f.Policies, FS: unreadable{err}}
+		return opa.Source{Name: sources.Shown(f.Policies), FS: unreadable{err}}
 	}
 	fetched, err := origin.Fetch(ctx, "")
 	if err == nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"gatehouse/adapters/opa"
+	"gatehouse/adapters/opa/sources"
 	"gatehouse/adapters/postgres"
 	"gatehouse/adapters/sqlite"
 	"gatehouse/server"
@@ -178,10 +179,10 @@ func (c *policiesPromoteCommand) Run(ctx context.Context, to streams) error {
 	for _, url := range c.URL {
 		promotion, err := c.promote(ctx, url)
 		if err != nil {
-			failed = errors.Join(failed, fmt.Errorf("%s: %w", url, err))
+			failed = errors.Join(failed, fmt.Errorf("%s: %w", sources.Shown(url), err))
 			continue
 		}
-		_, _ = fmt.Fprintf(to.out, "%s: %s is live in place of %s\n", url, promotion.Revision, promotion.Previous)
+		_, _ = fmt.Fprintf(to.out, "%s: %s is live in place of %s\n", sources.Shown(url), promotion.Revision, promotion.Previous)
 	}
 	if failed != nil {
 		return failed

@@ -183,7 +183,7 @@ func (c *serveCommand) openSQLite(
 	writer := workspaceStore{store}
 	return &openStore{
 		delivery: out, kind: "sqlite", facts: store, ledger: store, shadow: store, audits: store, decisions: store, pruner: store, activations: store, workspaces: writer, secretKeys: writer,
-		factsReady:  func(ctx context.Context, _ bool) error { return store.CheckFacts(ctx) },
+		factsReady:  func(ctx context.Context, _ bool) error { return store.FactsReady(ctx) },
 		ledgerReady: store.LedgerReady,
 		outboxReady: outboxProbe(sinks, queue.Ready),
 		close: func() {

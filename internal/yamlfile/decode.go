@@ -46,7 +46,7 @@ func Problem(err error) (jsontext.Pointer, error) {
 	var said ValueError
 	switch {
 	case errors.Is(err, json.ErrUnknownName):
-		return where, UnknownName(name, fieldsOf(semantic.GoType))
+		return where, UnknownName(name, FieldsOf(semantic.GoType))
 	case errors.As(err, &said):
 		return where, fmt.Errorf("%s: %w", shown(name), said)
 	case semantic.GoType == nil || name == "":
@@ -56,13 +56,24 @@ func Problem(err error) (jsontext.Pointer, error) {
 	}
 }
 
-// UnknownName is the error of a name that is none of the known ones.
+// UnknownName is the error of a name that is none of the known ones. It repeats a name only if it is like one of these: in a
+// line that lacks its name, a secret stands where the name belongs.
 func UnknownName(name string, known []string) error {
-	return fmt.Errorf("unknown name %s%s", shown(name), suggest.DidYouMean(name, known))
+	meant := suggest.DidYouMean(name, known)
+	if meant != "" {
+		return fmt.Errorf("unknown name %s%s", shown(name), meant)
+	}
+	if len(known) > mostNames {
+		return errors.New("unknown name")
+	}
+	return fmt.Errorf("unknown name; known are %s", strings.Join(slices.Sorted(slices.Values(known)), ", "))
 }
 
-// fieldsOf are the names by which JSON knows the fields of a struct.
-func fieldsOf(of reflect.Type) []string {
+// mostNames is how many known names a message lists.
+const mostNames = 12
+
+// FieldsOf are the names by which JSON knows the fields of a struct.
+func FieldsOf(of reflect.Type) []string {
 	for of != nil && of.Kind() == reflect.Pointer {
 		of = of.Elem()
 	}

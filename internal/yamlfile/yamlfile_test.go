@@ -176,7 +176,7 @@ func TestDecodeRefusesUnknownNamesAndWrongKinds(t *testing.T) {
 		"name: a\nnumbr: 1\n": `f.yaml:2:1: unknown name "numbr", did you mean "number"?`,
 		"Name: a\n":           `f.yaml:1:1: unknown name "Name", did you mean "name"?`,
 		"list:\n  - switch: true\n  - swich: true\n": `f.yaml:3:5: unknown name "swich", did you mean "switch"?`,
-		"else: 1\n":                   `f.yaml:1:1: unknown name "else"`,
+		"else: 1\n":                   `f.yaml:1:1: unknown name; known are any, list, name, number`,
 		"number: hunter2\n":           `f.yaml:1:1: "number": want a whole number`,
 		"number: 1.5\n":               `f.yaml:1:1: "number": want a whole number`,
 		"list: hunter2\n":             `f.yaml:1:1: "list": want a list`,

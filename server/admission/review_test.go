@@ -324,3 +324,14 @@ func TestARawPayloadIsTheWorkspace(t *testing.T) {
 	_, err = admission.DecodePayload("register", []byte(body), "", admission.DefaultMaxDepth)
 	malformed(t, err)
 }
+
+// Facts with a row and without exists would be decided as those of an unknown workspace: an allow for the worst case.
+func TestGivenFactsWithARowSayThatItExists(t *testing.T) {
+	const review = `{"hook": "register", "review": {"workspace": {"id": "00000000-0000-4000-8000-000000000001"}}, "facts": `
+	_, _, err := admission.DecodeWhatIf([]byte(review+`{"workspace": {"kind": "platform"}, "secret_keys": []}}`), admission.DefaultMaxDepth)
+	require.ErrorContains(t, err, "a workspace is given, so exists must be true")
+	for _, facts := range []string{`{"exists": false}`, `{"exists": false, "workspace": {}}`, `{"exists": true, "workspace": {"kind": "platform"}}`} {
+		_, _, err = admission.DecodeWhatIf([]byte(review+facts+`}`), admission.DefaultMaxDepth)
+		require.NoError(t, err, facts)
+	}
+}

@@ -76,6 +76,9 @@ func (w whatIf) on(hook string) (WhatIf, error) {
 	if err != nil || w.Facts == nil {
 		return WhatIf{Review: review}, err
 	}
+	if !w.Facts.Exists && len(w.Facts.Workspace) > 0 && string(w.Facts.Workspace) != "{}" {
+		return WhatIf{}, Malformed("facts: a workspace is given, so exists must be true")
+	}
 	if w.Facts.Exists && w.Facts.Workspace.Kind() == '{' {
 		stored, err := namedOf(w.Facts.Workspace)
 		if err != nil {

@@ -35,7 +35,7 @@ func (e *Refused) Error() string { return e.File + ": " + e.Why }
 // Read reads into memory all that counts below fsys. It reads a link's target, if that is below fsys too. Whatever would
 // otherwise be left out in silence is refused by name; the error joins a Refused for each.
 func Read(fsys fs.FS, limits Limits) (Files, error) {
-	w := walker{fsys: fsys, limits: limits, files: Files{
+	w := walker{fsys: fsys, limits: limits, seen: make(map[string]string), files: Files{
 		Policies: make(map[string][]byte), Data: make(map[string][]byte),
 		Tests: make(map[string][]byte), Cases: make(map[string][]byte),
 	}}
@@ -67,6 +67,7 @@ type walker struct {
 	files   Files
 	refused []error
 	read    int
+	seen    map[string]string // names of files, by where they lie
 	bytes   int64
 	folders int
 }
@@ -135,10 +136,14 @@ func (w *walker) file(name, real string, mode fs.FileMode) error {
 	case !mode.IsRegular():
 		w.refuse(name, "is no regular file")
 		return nil
+	case w.seen[real] != "":
+		w.refuse(name, "is the same file as %s, by a link: it would count twice", w.seen[real])
+		return nil
 	case w.limits.Files > 0 && w.read == w.limits.Files:
 		return fmt.Errorf("more than %d files", w.limits.Files)
 	}
 	w.read++
+	w.seen[real] = name
 	info, err := fs.Stat(w.fsys, real)
 	if err != nil {
 		return err

@@ -114,14 +114,22 @@ func TestLinksInsideAreFollowed(t *testing.T) {
 		"lib":                                "->..data/lib",
 		"register":                           "->..data/register",
 		"data.yaml":                          "->..data/data.yaml",
-		"shared/y.rego":                      "package y",
-		"deep/er/shared":                     "->../../shared",
+		".gatehouse/shared/y.rego":           "package y",
+		"deep/er/shared":                     "->../../.gatehouse/shared",
 	})
 	files, err := check.Read(os.DirFS(place), check.Limits{})
 	require.NoError(t, err)
-	require.Equal(t, []string{"data.yaml", "deep/er/shared/y.rego", "lib/x.rego", "register/rule.rego", "shared/y.rego"}, names(files))
+	require.Equal(t, []string{"data.yaml", "deep/er/shared/y.rego", "lib/x.rego", "register/rule.rego"}, names(files))
 	require.Equal(t, "package x", string(files.Policies["lib/x.rego"]))
 	require.Empty(t, files.Aside)
+}
+
+// A folder that is there by its name and by a link would be loaded twice, with every violation twice.
+func TestALinkToWhatIsThereAlreadyIsRefused(t *testing.T) {
+	place := saved(t, map[string]string{"heartbeat/x.rego": "package x", "sub": "->heartbeat", "y.rego": "->heartbeat/x.rego"})
+	_, err := check.Read(os.DirFS(place), check.Limits{})
+	require.ErrorContains(t, err, "sub/x.rego: is the same file as heartbeat/x.rego, by a link: it would count twice")
+	require.ErrorContains(t, err, "y.rego: is the same file as heartbeat/x.rego")
 }
 
 // A link that cannot be followed, or that leads out of the folder, is refused by name, whatever it is called.

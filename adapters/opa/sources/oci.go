@@ -22,6 +22,9 @@ type ociBundle struct {
 }
 
 func newOCI(specification, reference string, options Options) (Origin, error) {
+	if registry, _, _ := strings.Cut(reference, "/"); strings.Contains(registry, "@") || strings.Contains(reference, "?") {
+		return nil, fmt.Errorf("policies from %s: credentials do not belong into an address; use --policies-token", Shown(specification))
+	}
 	repository, err := remote.NewRepository(reference)
 	if err != nil {
 		return nil, fmt.Errorf("policies from %s: %w", specification, err)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"regexp"
 	"strings"
 	"time"
 
@@ -147,6 +148,15 @@ func (f *bundleFile) Fetch(_ context.Context, tag string) (Fetched, error) {
 func (f *bundleFile) tooLarge(info os.FileInfo) Fetched {
 	tag := fmt.Sprintf("size:%d:%d", info.Size(), info.ModTime().UnixNano())
 	return Fetched{Tag: tag, Refused: tooLarge(f.options.Limits)}
+}
+
+// secretParts are what may be secret in where policies come from, whatever else is wrong with it: all before an @, and a
+// query.
+var secretParts = regexp.MustCompile(`(/|^)[^/@]*@|\?.*$`)
+
+// Shown is where policies come from as messages and logs may say it.
+func Shown(specification string) string {
+	return secretParts.ReplaceAllString(specification, "$1")
 }
 
 // redacted leaves out of an address what may be secret.
