@@ -73,7 +73,7 @@ func TestAnnouncementsWantToBeNamed(t *testing.T) {
 func TestSinksAreReadStrictly(t *testing.T) {
 	for text, says := range map[string]string{
 		`[{name: ops, type: pigeon, url: "https://x.example.com"}]`:                                              `sink "ops"`,
-		`[{name: ops, type: webhook, url: "https://x.example.com", colour: blue}]`:                               "colour is not a member of a sink",
+		`[{name: ops, type: webhook, url: "https://x.example.com", colour: blue}]`:                               "a member is none of a sink's, which are allow_private",
 		`[{name: ops, type: webhook, url: "http://x.example.com"}]`:                                              `sink "ops"`,
 		`[{name: ops, type: webhook, url: "https://x.example.com", secrets: ["planted-secret"]}]`:                `sink "ops"`,
 		`[{name: a, type: redis, url: "redis://:planted-secret@h"}, {name: a, type: redis, url: "redis://h"}]`:   "used twice",

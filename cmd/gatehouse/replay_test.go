@@ -118,7 +118,7 @@ func TestReplayTakesPartsOfTheRecord(t *testing.T) {
 func TestWhatReplayCannotDoItSays(t *testing.T) {
 	databaseURL, _ := recordedTraffic(t)
 	for args, says := range map[string]string{
-		"--since yesterday":                      `--since: "yesterday" is neither a time`,
+		"--since yesterday":                      `--since: want a time like`,
 		"--until 5":                              "--until",
 		"--limit=-1":                             "must not be negative",
 		"--workspace x":                          "--workspace",
