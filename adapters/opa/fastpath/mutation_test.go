@@ -35,7 +35,6 @@ var mutations = map[string]mutation{
 	"a scalar is left to OPA":         {"ops.go", "		return nil, fails\n	default:\n		return nil, unknown\n	}\n}\n\nfunc termAt", "		return nil, unknown\n	default:\n		return nil, unknown\n	}\n}\n\nfunc termAt"},
 	"a scalar has members":            {"ops.go", "		return nil, fails\n	default:\n		return nil, unknown\n	}\n}\n\nfunc termAt", "		return collection, holds\n	default:\n		return nil, unknown\n	}\n}\n\nfunc termAt"},
 	"data have no texts for places":   {"ops.go", "isArray {\n			return nil, unknown", "isArray {\n			return nil, fails"},
-	"data have no numbers for names":  {"ops.go", "			key = ast.String(name)\n", "			return nil, when(name == \"\")\n"},
 	"data are looked up like values":  {"ops.go", "		of = storedMember\n", "		of = member\n"},
 	"data end at the first name":      {"ops.go", "		data = below\n", "		return below, holds\n"},
 	"data that are missing hold":      {"compile.go", "		return []step{never}\n", "		return nil\n"},

@@ -78,14 +78,14 @@ func termAt(found *ast.Term) (ast.Value, outcome) {
 // storedMember is member where OPA makes the whole reference a path of its store. A path is of texts: there 1 finds the
 // member "1" of an object, and "0" finds the first of an array, which is left to OPA. Nothing is at other keys.
 func storedMember(collection, key ast.Value) (ast.Value, outcome) {
-	switch name := key.(type) {
+	switch key.(type) {
 	case ast.String:
 		if _, isArray := collection.(*ast.Array); isArray {
 			return nil, unknown
 		}
 	case ast.Number:
 		if _, isObject := collection.(ast.Object); isObject {
-			key = ast.String(name)
+			return nil, unknown // a rule index of OPA's can take it for no member, where its store finds one
 		}
 	case ast.Null, ast.Boolean, *ast.Array, ast.Object, ast.Set:
 		return nil, fails
