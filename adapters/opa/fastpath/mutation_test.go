@@ -92,7 +92,7 @@ var mutations = map[string]mutation{
 }
 
 // sampled are the mutations that "make test" tries; "make soak" tries all.
-var sampled = []string{"every holds over a scalar", "data have no numbers for names"}
+var sampled = []string{"every holds over a scalar", "data have no texts for places"}
 
 // The proofs are worth what they find: for every fault that is put into this package one of them fails. A mutation that
 // survives shows a step that nothing proves. "make test" tries two, "make soak" all: GATEHOUSE_SOAK=1 go test -run Mutations .
