@@ -121,16 +121,20 @@ func ShouldMark(status, lastError string, cause *Violation) bool {
 
 // WouldMark says whether a review with this verdict would mark the stored workspace failed, if it has effects.
 func (f Facts) WouldMark(v Verdict) bool {
+	cause := v.Marking()
+	if cause == nil || !f.Exists { // as for nearly all: the row need not be read
+		return false
+	}
 	var row struct {
 		Status    any `json:"status"`
 		LastError any `json:"last_sample_error"`
 	}
-	if !f.Exists || json.Unmarshal(f.Workspace, &row) != nil {
+	if json.Unmarshal(f.Workspace, &row) != nil {
 		return false
 	}
 	status, _ := row.Status.(string)
 	lastError, _ := row.LastError.(string)
-	return ShouldMark(status, lastError, v.Marking())
+	return ShouldMark(status, lastError, cause)
 }
 
 // KindLabel bounds the kind of a workspace for metrics and records. A request that claims platform counts as
