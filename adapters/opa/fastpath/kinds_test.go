@@ -118,6 +118,8 @@ func TestStepsMeetValuesOfEveryKind(t *testing.T) {
 		"data that are a scalar":        {`data.scalar[input.x]`, false},
 		"data that are null":            {`not data.nothing[input.x]`, false},
 		"data that are not there":       {`not data.missing[input.x]`, true},
+		"data by name, and no more":     {`data.object[input.x]`, false},
+		"data by a number":              {`data.object[1] == "one"`, false},
 		"data by a text for a place":    {`input.x; data.list["0"] == "a"`, false},
 		"data iterated":                 {`data.nested[k][_] == input.x; k == input.y`, false},
 		"a set of values":               {`s[input.x]`, true},

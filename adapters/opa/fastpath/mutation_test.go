@@ -34,7 +34,9 @@ var mutations = map[string]mutation{
 	"an object has no members":        {"ops.go", "	case ast.Object:\n		return termAt(of.Get(ast.NewTerm(key)))", "	case ast.Object:\n		return nil, fails"},
 	"a scalar is left to OPA":         {"ops.go", "		return nil, fails\n	default:\n		return nil, unknown\n	}\n}\n\nfunc termAt", "		return nil, unknown\n	default:\n		return nil, unknown\n	}\n}\n\nfunc termAt"},
 	"a scalar has members":            {"ops.go", "		return nil, fails\n	default:\n		return nil, unknown\n	}\n}\n\nfunc termAt", "		return collection, holds\n	default:\n		return nil, unknown\n	}\n}\n\nfunc termAt"},
+	"bare data are of any name":       {"ops.go", "	if l.stored && l.to.isBare() && isNumberOf(collection, key) {\n		return unknown\n	}\n", ""},
 	"data have no texts for places":   {"ops.go", "isArray {\n			return nil, unknown", "isArray {\n			return nil, fails"},
+	"data have no numbers for names":  {"ops.go", "			key = ast.String(name)\n", "			return nil, when(name == \"\")\n"},
 	"data are looked up like values":  {"ops.go", "		of = storedMember\n", "		of = member\n"},
 	"data end at the first name":      {"ops.go", "		data = below\n", "		return below, holds\n"},
 	"data that are missing hold":      {"compile.go", "		return []step{never}\n", "		return nil\n"},
@@ -92,7 +94,7 @@ var mutations = map[string]mutation{
 }
 
 // sampled are the mutations that "make test" tries; "make soak" tries all.
-var sampled = []string{"every holds over a scalar", "data have no texts for places"}
+var sampled = []string{"every holds over a scalar", "data have no numbers for names"}
 
 // The proofs are worth what they find: for every fault that is put into this package one of them fails. A mutation that
 // survives shows a step that nothing proves. "make test" tries two, "make soak" all: GATEHOUSE_SOAK=1 go test -run Mutations .

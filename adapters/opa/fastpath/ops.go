@@ -45,11 +45,23 @@ func (l lookup) try(s *search, base int, rest []step) outcome {
 	if l.stored {
 		of = storedMember
 	}
-	value, found := of(s.value(l.collection, base), s.value(l.key, base))
+	collection, key := s.value(l.collection, base), s.value(l.key, base)
+	if l.stored && l.to.isBare() && isNumberOf(collection, key) {
+		return unknown
+	}
+	value, found := of(collection, key)
 	if found != holds {
 		return found
 	}
 	return s.then(l.to, value, base, rest)
+}
+
+// isNumberOf says whether a number is looked up among names. For an expression that is no more than data.x[input.y] the rule
+// index of OPA takes the keys of data.x for all that input.y may be, and 1 for none of them, where its store finds "1".
+func isNumberOf(collection, key ast.Value) bool {
+	_, isObject := collection.(ast.Object)
+	_, isNumber := key.(ast.Number)
+	return isObject && isNumber
 }
 
 // member is what OPA finds at a key: nothing in a scalar, and in an array at anything but a number.
@@ -78,14 +90,14 @@ func termAt(found *ast.Term) (ast.Value, outcome) {
 // storedMember is member where OPA makes the whole reference a path of its store. A path is of texts: there 1 finds the
 // member "1" of an object, and "0" finds the first of an array, which is left to OPA. Nothing is at other keys.
 func storedMember(collection, key ast.Value) (ast.Value, outcome) {
-	switch key.(type) {
+	switch name := key.(type) {
 	case ast.String:
 		if _, isArray := collection.(*ast.Array); isArray {
 			return nil, unknown
 		}
 	case ast.Number:
 		if _, isObject := collection.(ast.Object); isObject {
-			return nil, unknown // a rule index of OPA's can take it for no member, where its store finds one
+			key = ast.String(name)
 		}
 	case ast.Null, ast.Boolean, *ast.Array, ast.Object, ast.Set:
 		return nil, fails

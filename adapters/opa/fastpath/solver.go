@@ -187,6 +187,9 @@ type target struct {
 	operand operand // its slot, or what to compare with
 }
 
+// isBare says that nothing becomes of the value: it only has to be there and not false.
+func (t target) isBare() bool { return !t.bind && !t.compare }
+
 // meet binds or compares a value as OPA's unification does.
 func (s *search) meet(t target, value ast.Value, base int) outcome {
 	switch {
