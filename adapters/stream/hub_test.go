@@ -431,6 +431,7 @@ func TestAHubSurvivesALedgerThatIsAwayAndSaysSoOnce(t *testing.T) {
 		m.failing(nil)
 		next, err := h.Subscribe(t.Context(), FromNow)
 		require.NoError(t, err)
+		synctest.Wait() // the hub has read to the end, and has said that it goes on
 		m.failing(errAway)
 		m.write(workspace(1), 1)
 		synctest.Wait()
