@@ -56,7 +56,7 @@ func (s *scope) keeping(steps []step, term *ast.Term) []step {
 	if !ok { // or the steps end before it is bound
 		return append(slices.Clip(steps), opaque{})
 	}
-	return append(slices.Clip(steps), keep{value})
+	return append(slices.Clip(steps), &keep{value})
 }
 
 // scope is the variables of one body that are bound: where each is on the stack.
@@ -94,7 +94,7 @@ func (s *scope) step(expr *ast.Expr) []step {
 		return []step{opaque{}}
 	}
 	if expr.Negated {
-		return s.inner(func() []step { return []step{negation{s.step(expr.Complement())}} })
+		return s.inner(func() []step { return []step{&negation{s.step(expr.Complement())}} })
 	}
 	switch terms := expr.Terms.(type) {
 	case *ast.Term:
@@ -148,7 +148,7 @@ func (s *scope) operand(term *ast.Term) (operand, bool) {
 		return operand{}, false
 	}
 	if ast.IsConstant(term.Value) {
-		return operand{constant: term.Value}, true
+		return operand{constant: term.Value, plain: isPlain(term.Value)}, true
 	}
 	switch value := term.Value.(type) {
 	case *ast.Array:
@@ -207,7 +207,7 @@ func (s *scope) equal(term *ast.Term, to func() (target, bool)) []step {
 	if ok {
 		target, ok := to()
 		if ok {
-			return []step{read{from, target}}
+			return []step{&read{from, target}}
 		}
 	}
 	return []step{opaque{}}
@@ -221,7 +221,7 @@ func (s *scope) comprehension(whole *ast.Term, body ast.Body, term *ast.Term, to
 	}
 	_, set := whole.Value.(*ast.SetComprehension)
 	gather := s.inner(func() []step { return s.keeping(s.steps(body), term) })
-	return s.meeting(to, func(to target) step { return comprehension{gather, set, to} })
+	return s.meeting(to, func(to target) step { return &comprehension{gather, set, to} })
 }
 
 func (s *scope) reference(ref ast.Ref, to func() (target, bool)) []step {
@@ -232,10 +232,10 @@ func (s *scope) reference(ref ast.Ref, to func() (target, bool)) []step {
 	switch {
 	case ref[0].Equal(ast.InputRootDocument):
 		if len(prefix) == len(ref) {
-			return s.meeting(to, func(to target) step { return resolve{ref, to} })
+			return s.meeting(to, func(to target) step { return &resolve{ref, to} })
 		}
 		slot := s.free()
-		whole := resolve{prefix, target{bind: true, operand: operand{slot: slot}}}
+		whole := &resolve{prefix, target{bind: true, operand: operand{slot: slot}}}
 		return append([]step{whole}, s.member(operand{slot: slot}, false, ref[len(prefix):], to)...)
 	case ref[0].Equal(ast.DefaultRootDocument):
 		return s.data(ref, to)
@@ -265,13 +265,13 @@ func (s *scope) member(collection operand, stored bool, path ast.Ref, to func() 
 	if s.isFree(path[0]) {
 		key := s.free()
 		s.slots[path[0].Value.(ast.Var)] = key
-		return s.meeting(to, func(to target) step { return iterate{collection, key, to} })
+		return s.meeting(to, func(to target) step { return &iterate{collection, key, to} })
 	}
 	key, ok := s.operand(path[0])
 	if !ok {
 		return []step{opaque{}}
 	}
-	return s.meeting(to, func(to target) step { return lookup{collection, key, stored, to} })
+	return s.meeting(to, func(to target) step { return &lookup{collection, key, stored, to} })
 }
 
 // data makes target = data.a.b, which is a rule or a value of the snapshot's data.
@@ -293,7 +293,7 @@ func (s *scope) data(ref ast.Ref, to func() (target, bool)) []step {
 }
 
 // never holds.
-var never = read{from: operand{constant: ast.Boolean(false)}}
+var never = &read{from: operand{constant: ast.Boolean(false)}}
 
 // base makes target = data.a.b of the snapshot's data.
 func (s *scope) base(ref ast.Ref, to func() (target, bool)) []step {
@@ -305,7 +305,7 @@ func (s *scope) base(ref ast.Ref, to func() (target, bool)) []step {
 	case found == fails:
 		return []step{never}
 	case len(prefix) == len(ref):
-		return s.meeting(to, func(to target) step { return read{operand{constant: value}, to} })
+		return s.meeting(to, func(to target) step { return &read{operand{constant: value}, to} })
 	}
 	return s.member(operand{constant: value}, true, ref[len(prefix):], to)
 }
@@ -316,10 +316,10 @@ func (s *scope) rules(node *ast.TreeNode, path ast.Ref, to func() (target, bool)
 	case document.opaque || document.function:
 		return []step{opaque{}}
 	case len(path) == 0:
-		return s.meeting(to, func(to target) step { return ask{document, to} })
+		return s.meeting(to, func(to target) step { return &ask{document, to} })
 	}
 	slot := s.free()
-	return append([]step{ask{document, target{bind: true, operand: operand{slot: slot}}}}, s.member(operand{slot: slot}, false, path, to)...)
+	return append([]step{&ask{document, target{bind: true, operand: operand{slot: slot}}}}, s.member(operand{slot: slot}, false, path, to)...)
 }
 
 func (s *scope) call(expr *ast.Expr) []step {
@@ -335,7 +335,7 @@ func (s *scope) call(expr *ast.Expr) []step {
 		return []step{opaque{}}
 	}
 	function := topdown.GetBuiltin(builtin.Name)
-	return s.meeting(s.output(terms[arity:]), func(to target) step { return call{function, operands, to} })
+	return s.meeting(s.output(terms[arity:]), func(to target) step { return &call{function, operands, to} })
 }
 
 // output is what becomes of a call's value: the term after its operands, if there is one.
@@ -359,7 +359,7 @@ func (s *scope) function(name ast.Ref, terms []*ast.Term) []step {
 	if !ok || function.opaque || !function.function {
 		return []step{opaque{}}
 	}
-	return s.meeting(s.output(terms[arity:]), func(to target) step { return apply{function, operands, to} })
+	return s.meeting(s.output(terms[arity:]), func(to target) step { return &apply{function, operands, to} })
 }
 
 func (s *scope) every(terms *ast.Every) []step {
@@ -374,6 +374,6 @@ func (s *scope) every(terms *ast.Every) []step {
 		}
 		s.slots[terms.Value.Value.(ast.Var)] = value
 		counterexample := iterate{domain, key, target{bind: true, operand: operand{slot: value}}}
-		return []step{every{counterexample, []step{negation{s.steps(terms.Body)}}}}
+		return []step{&every{counterexample, []step{&negation{s.steps(terms.Body)}}}}
 	})
 }

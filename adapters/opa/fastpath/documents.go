@@ -77,13 +77,13 @@ func (g *guards) definition(rule *ast.Rule) (definition, bool) {
 	}
 	value, ok := s.operand(rule.Head.Value)
 	made.value, made.many = value, slices.ContainsFunc(made.steps, isIteration)
-	made.gather = append(slices.Clip(made.steps), keep{value})
+	made.gather = append(slices.Clip(made.steps), &keep{value})
 	return made, ok
 }
 
 // isIteration says whether a body can hold in several ways.
 func isIteration(one step) bool {
-	_, found := one.(iterate)
+	_, found := one.(*iterate)
 	return found
 }
 
@@ -93,13 +93,13 @@ type ask struct {
 	to       target
 }
 
-func (a ask) try(s *search, base int, rest []step) outcome {
+func (a *ask) try(s *search, base int, rest []step) outcome {
 	known := s.tell(a.document)
 	switch {
 	case known.outcome != holds:
 		return known.outcome
 	}
-	return s.then(a.to, known.value, base, rest)
+	return s.then(&a.to, known.value, base, rest)
 }
 
 // tell evaluates a document once in each look-up.
@@ -163,7 +163,7 @@ func (s *search) valueOf(d *document, body *definition, base int) (ast.Value, ou
 		if outcome != holds {
 			return nil, outcome
 		}
-		return s.value(body.value, base), holds
+		return s.value(&body.value, base), holds
 	}
 	values, all := s.gather(body.gather, base)
 	if !all {
@@ -200,9 +200,9 @@ type apply struct {
 
 // try calls no function with numbers that are spelt oddly: OPA answers 1.0 with what it found for 1, if it was asked for
 // that before.
-func (a apply) try(s *search, base int, rest []step) outcome {
-	for _, o := range a.operands {
-		if !isPlain(s.value(o, base)) {
+func (a *apply) try(s *search, base int, rest []step) outcome {
+	for i := range a.operands {
+		if !a.operands[i].plain && !isPlain(s.value(&a.operands[i], base)) {
 			return unknown
 		}
 	}
@@ -222,14 +222,14 @@ func (a apply) try(s *search, base int, rest []step) outcome {
 	if value == nil {
 		return fails
 	}
-	return s.then(a.to, value, base, rest)
+	return s.then(&a.to, value, base, rest)
 }
 
-func (a apply) body(s *search, base int, body *definition) (ast.Value, outcome) {
+func (a *apply) body(s *search, base int, body *definition) (ast.Value, outcome) {
 	inner := s.enter(&body.guard)
 	defer s.leave(inner)
-	for i, argument := range body.arguments {
-		met := s.meet(argument, s.value(a.operands[i], base), inner)
+	for i := range body.arguments {
+		met := s.meet(&body.arguments[i], s.value(&a.operands[i], base), inner)
 		if met != holds {
 			return nil, met
 		}

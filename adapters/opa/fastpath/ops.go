@@ -11,8 +11,8 @@ type read struct {
 	to   target
 }
 
-func (r read) try(s *search, base int, rest []step) outcome {
-	return s.then(r.to, s.value(r.from, base), base, rest)
+func (r *read) try(s *search, base int, rest []step) outcome {
+	return s.then(&r.to, s.value(&r.from, base), base, rest)
 }
 
 // resolve is target = input.a.b
@@ -21,7 +21,7 @@ type resolve struct {
 	to  target
 }
 
-func (r resolve) try(s *search, base int, rest []step) outcome {
+func (r *resolve) try(s *search, base int, rest []step) outcome {
 	value, err := s.resolver.Resolve(r.ref)
 	switch {
 	case err != nil:
@@ -29,7 +29,7 @@ func (r resolve) try(s *search, base int, rest []step) outcome {
 	case value == nil:
 		return fails
 	}
-	return s.then(r.to, value, base, rest)
+	return s.then(&r.to, value, base, rest)
 }
 
 // lookup is target = collection[key].
@@ -40,12 +40,12 @@ type lookup struct {
 	to         target
 }
 
-func (l lookup) try(s *search, base int, rest []step) outcome {
+func (l *lookup) try(s *search, base int, rest []step) outcome {
 	of := member
 	if l.stored {
 		of = storedMember
 	}
-	collection, key := s.value(l.collection, base), s.value(l.key, base)
+	collection, key := s.value(&l.collection, base), s.value(&l.key, base)
 	if l.stored && l.to.isBare() && isNumberOf(collection, key) {
 		return unknown
 	}
@@ -53,7 +53,7 @@ func (l lookup) try(s *search, base int, rest []step) outcome {
 	if found != holds {
 		return found
 	}
-	return s.then(l.to, value, base, rest)
+	return s.then(&l.to, value, base, rest)
 }
 
 // isNumberOf says whether a number is looked up among names. For an expression that is no more than data.x[input.y] the rule
@@ -127,8 +127,8 @@ type iterate struct {
 }
 
 // try finds nothing in a scalar.
-func (it iterate) try(s *search, base int, rest []step) outcome {
-	switch collection := s.value(it.collection, base).(type) {
+func (it *iterate) try(s *search, base int, rest []step) outcome {
+	switch collection := s.value(&it.collection, base).(type) {
 	case *ast.Array:
 		for i := range collection.Len() {
 			result := it.member(s, base, rest, ast.InternedTerm(i), collection.Elem(i))
@@ -153,7 +153,7 @@ func (it iterate) try(s *search, base int, rest []step) outcome {
 	return fails
 }
 
-func (it iterate) members(s *search, base int, rest []step, of ast.Object) outcome {
+func (it *iterate) members(s *search, base int, rest []step, of ast.Object) outcome {
 	result := fails
 	of.Until(func(key, value *ast.Term) bool {
 		result = it.member(s, base, rest, key, value)
@@ -162,9 +162,9 @@ func (it iterate) members(s *search, base int, rest []step, of ast.Object) outco
 	return result
 }
 
-func (it iterate) member(s *search, base int, rest []step, key, value *ast.Term) outcome {
+func (it *iterate) member(s *search, base int, rest []step, key, value *ast.Term) outcome {
 	s.stack[base+it.key] = key.Value
-	return s.then(it.to, value.Value, base, rest)
+	return s.then(&it.to, value.Value, base, rest)
 }
 
 // call is target = builtin(operands).
@@ -174,10 +174,10 @@ type call struct {
 	to       target
 }
 
-func (c call) try(s *search, base int, rest []step) outcome {
+func (c *call) try(s *search, base int, rest []step) outcome {
 	work := 1
-	for i, o := range c.operands {
-		s.operands[i].Value = s.value(o, base)
+	for i := range c.operands {
+		s.operands[i].Value = s.value(&c.operands[i], base)
 		work *= effort(s.operands[i].Value)
 	}
 	s.left -= work
@@ -192,13 +192,13 @@ func (c call) try(s *search, base int, rest []step) outcome {
 	if err != nil || s.result == nil {
 		return unknown // OPA makes an error of the evaluation of it
 	}
-	return s.then(c.to, s.result, base, rest)
+	return s.then(&c.to, s.result, base, rest)
 }
 
 // negation is not, and binds nothing.
 type negation struct{ steps []step }
 
-func (n negation) try(s *search, base int, rest []step) outcome {
+func (n *negation) try(s *search, base int, rest []step) outcome {
 	switch s.run(n.steps, base) {
 	case holds:
 		return fails
@@ -220,8 +220,8 @@ type every struct {
 	negated        []step // of the body
 }
 
-func (e every) try(s *search, base int, rest []step) outcome {
-	switch s.value(e.counterexample.collection, base).(type) {
+func (e *every) try(s *search, base int, rest []step) outcome {
+	switch s.value(&e.counterexample.collection, base).(type) {
 	case *ast.Array, ast.Object, ast.Set:
 	case ast.Null, ast.Boolean, ast.Number, ast.String:
 		return fails
@@ -241,8 +241,8 @@ func (e every) try(s *search, base int, rest []step) outcome {
 // keep is the end of a search that gathers: it goes back for the next way.
 type keep struct{ value operand }
 
-func (k keep) try(s *search, base int, _ []step) outcome {
-	s.kept = append(s.kept, ast.NewTerm(s.value(k.value, base)))
+func (k *keep) try(s *search, base int, _ []step) outcome {
+	s.kept = append(s.kept, ast.NewTerm(s.value(&k.value, base)))
 	return fails
 }
 
@@ -253,7 +253,7 @@ type comprehension struct {
 	to     target
 }
 
-func (c comprehension) try(s *search, base int, rest []step) outcome {
+func (c *comprehension) try(s *search, base int, rest []step) outcome {
 	values, all := s.gather(c.gather, base)
 	if !all {
 		return unknown
@@ -262,5 +262,5 @@ func (c comprehension) try(s *search, base int, rest []step) outcome {
 	if c.set {
 		value = ast.NewSet(values...)
 	}
-	return s.then(c.to, value, base, rest)
+	return s.then(&c.to, value, base, rest)
 }

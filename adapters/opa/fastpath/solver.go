@@ -149,6 +149,7 @@ func (s *search) run(steps []step, base int) outcome {
 // operand is what an expression works with: a constant, a variable that is bound, or an array or object of such.
 type operand struct {
 	constant ast.Value
+	plain    bool // the numbers of the constant are spelt as usual
 	slot     int
 	array    []operand
 	object   []field
@@ -159,20 +160,20 @@ type field struct {
 	value operand
 }
 
-func (s *search) value(o operand, base int) ast.Value {
+func (s *search) value(o *operand, base int) ast.Value {
 	switch {
 	case o.constant != nil:
 		return o.constant
 	case o.array != nil:
 		elements := make([]*ast.Term, len(o.array))
-		for i, element := range o.array {
-			elements[i] = ast.NewTerm(s.value(element, base))
+		for i := range o.array {
+			elements[i] = ast.NewTerm(s.value(&o.array[i], base))
 		}
 		return ast.NewArray(elements...)
 	case o.object != nil:
 		object := ast.NewObjectWithCapacity(len(o.object))
-		for _, field := range o.object {
-			object.Insert(field.key, ast.NewTerm(s.value(field.value, base)))
+		for i := range o.object {
+			object.Insert(o.object[i].key, ast.NewTerm(s.value(&o.object[i].value, base)))
 		}
 		return object
 	default:
@@ -188,16 +189,16 @@ type target struct {
 }
 
 // isBare says that nothing becomes of the value: it only has to be there and not false.
-func (t target) isBare() bool { return !t.bind && !t.compare }
+func (t *target) isBare() bool { return !t.bind && !t.compare }
 
 // meet binds or compares a value as OPA's unification does.
-func (s *search) meet(t target, value ast.Value, base int) outcome {
+func (s *search) meet(t *target, value ast.Value, base int) outcome {
 	switch {
 	case t.bind:
 		s.stack[base+t.operand.slot] = value
 		return holds
 	case t.compare:
-		return same(s.value(t.operand, base), value)
+		return same(s.value(&t.operand, base), value)
 	default:
 		return when(value != ast.Boolean(false))
 	}
@@ -211,7 +212,7 @@ func when(condition bool) outcome {
 }
 
 // then goes on with the rest of a body when the value meets its target.
-func (s *search) then(t target, value ast.Value, base int, rest []step) outcome {
+func (s *search) then(t *target, value ast.Value, base int, rest []step) outcome {
 	met := s.meet(t, value, base)
 	if met != holds {
 		return met
