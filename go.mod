@@ -1,4 +1,4 @@
-module gatehouse
+module github.com/molecule-ai/gatehouse
 
 go 1.26.0
 

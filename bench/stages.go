@@ -15,12 +15,12 @@ import (
 
 	"github.com/google/uuid"
 
-	"gatehouse/adapters/groupcommit"
-	"gatehouse/adapters/opa"
-	"gatehouse/adapters/sqlite"
-	"gatehouse/policies"
-	"gatehouse/server"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/adapters/groupcommit"
+	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/sqlite"
+	"github.com/molecule-ai/gatehouse/policies"
+	"github.com/molecule-ai/gatehouse/server"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // Stage is a part of a review's way. Run does it once, for the nth time.

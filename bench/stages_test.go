@@ -5,7 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/bench"
+	"github.com/molecule-ai/gatehouse/bench"
 )
 
 // BenchmarkStage times the stages of a review one by one; benchstat compares two runs by their names.

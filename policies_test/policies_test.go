@@ -6,9 +6,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/adapters/opa"
-	"gatehouse/policies"
-	policiestest "gatehouse/policies_test"
+	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/policies"
+	policiestest "github.com/molecule-ai/gatehouse/policies_test"
 )
 
 var embedded = opa.Source{Name: "embedded", FS: policies.FS}

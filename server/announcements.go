@@ -5,7 +5,7 @@ import (
 	"errors"
 	"net/http"
 
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // AnnouncementFilter selects announcements; zero values select all. Cursor is the next of the page before.

@@ -3,7 +3,7 @@ package server
 import (
 	"github.com/google/uuid"
 
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // answer is a decision on the wire.

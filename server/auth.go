@@ -15,8 +15,8 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"gatehouse/internal/yamlfile"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/internal/yamlfile"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // Role is what a caller may do.

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // bodyDeadline gives every body the request's timeout to arrive: a client that sends slowly must not hold a

@@ -5,7 +5,7 @@ import (
 	"net/http"
 	"time"
 
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // readyTimeout is shorter than the second that probes usually wait.

@@ -3,7 +3,7 @@ package server
 import (
 	"net/http"
 
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // bounded refuses what comes while max requests are being answered: a queue would only move their deadlines

@@ -8,8 +8,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/server"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 func TestWhatComesWhileAllPlacesAreTakenIsRefused(t *testing.T) {

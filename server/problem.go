@@ -9,7 +9,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // statusAbandoned is nginx's, which proxies and dashboards know. HTTP has none, because nobody hears it.

@@ -10,8 +10,8 @@ import (
 
 	"github.com/google/uuid"
 
-	"gatehouse/server/admission"
-	"gatehouse/server/replay"
+	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/replay"
 )
 
 // Replay is one replay on the wire.

@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"time"
 
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // ShadowCandidate is a set of policies that runs beside the live ones.

@@ -9,7 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // ErrUnknownWorkspace says that a workspace to be changed is not stored.

@@ -1,4 +1,4 @@
-module gatehouse/tools
+module github.com/molecule-ai/gatehouse/tools
 
 go 1.26.0
 

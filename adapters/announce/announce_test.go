@@ -12,9 +12,9 @@ import (
 	"github.com/gomodule/redigo/redis"
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/adapters/announce"
-	"gatehouse/internal/testenv"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/adapters/announce"
+	"github.com/molecule-ai/gatehouse/internal/testenv"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 func TestCommittedEventIsPublishedAndItsWorkspaceLosesItsLivenessKeys(t *testing.T) {

@@ -11,9 +11,9 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
-	"gatehouse/internal/durations"
-	"gatehouse/internal/suggest"
-	"gatehouse/internal/yamlfile"
+	"github.com/molecule-ai/gatehouse/internal/durations"
+	"github.com/molecule-ai/gatehouse/internal/suggest"
+	"github.com/molecule-ai/gatehouse/internal/yamlfile"
 )
 
 // SinkConfig is one sink as it is written in the configuration. Members that a

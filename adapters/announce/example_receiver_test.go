@@ -12,7 +12,7 @@ import (
 	"github.com/google/uuid"
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
-	"gatehouse/adapters/announce"
+	"github.com/molecule-ai/gatehouse/adapters/announce"
 )
 
 // A receiver of webhooks verifies the signature with the public library, drops what

@@ -11,8 +11,8 @@ import (
 
 	"github.com/google/uuid"
 
-	"gatehouse/adapters/announce"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/adapters/announce"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // console is a sink that prints, after a first attempt that fails.

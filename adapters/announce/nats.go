@@ -12,7 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"gatehouse/internal/rereadfile"
+	"github.com/molecule-ai/gatehouse/internal/rereadfile"
 )
 
 const (

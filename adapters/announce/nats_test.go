@@ -12,8 +12,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/adapters/announce"
-	"gatehouse/internal/testenv"
+	"github.com/molecule-ai/gatehouse/adapters/announce"
+	"github.com/molecule-ai/gatehouse/internal/testenv"
 )
 
 // natsServer is a real server with JetStream in this process, that can be stopped

@@ -10,7 +10,7 @@ import (
 	"slices"
 	"time"
 
-	"gatehouse/internal/rereadfile"
+	"github.com/molecule-ai/gatehouse/internal/rereadfile"
 )
 
 // Dependencies are what sinks need besides their configuration.

@@ -15,8 +15,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/adapters/announce"
-	"gatehouse/internal/testenv"
+	"github.com/molecule-ai/gatehouse/adapters/announce"
+	"github.com/molecule-ai/gatehouse/internal/testenv"
 )
 
 func TestTwoRelaysShareTheWork(t *testing.T) {

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/net/dns/dnsmessage"
 
-	"gatehouse/adapters/announce"
+	"github.com/molecule-ai/gatehouse/adapters/announce"
 )
 
 func TestPrivateAddressIsRefusedAfterItsNameWasLookedUp(t *testing.T) {

@@ -17,8 +17,8 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/adapters/announce"
-	"gatehouse/internal/testenv"
+	"github.com/molecule-ai/gatehouse/adapters/announce"
+	"github.com/molecule-ai/gatehouse/internal/testenv"
 )
 
 // secretFile is a file, and how a configuration refers to it.

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"gatehouse/internal/rereadfile"
+	"github.com/molecule-ai/gatehouse/internal/rereadfile"
 )
 
 const (

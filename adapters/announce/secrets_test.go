@@ -8,8 +8,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/adapters/announce"
-	"gatehouse/internal/testenv"
+	"github.com/molecule-ai/gatehouse/adapters/announce"
+	"github.com/molecule-ai/gatehouse/internal/testenv"
 )
 
 const password = "hunter2"

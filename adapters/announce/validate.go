@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // maxTimeout is well below rescueAfter: a job that is still tried must not be

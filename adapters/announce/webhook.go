@@ -18,8 +18,8 @@ import (
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
-	"gatehouse/internal/rereadfile"
-	"gatehouse/internal/retryafter"
+	"github.com/molecule-ai/gatehouse/internal/rereadfile"
+	"github.com/molecule-ai/gatehouse/internal/retryafter"
 )
 
 const (

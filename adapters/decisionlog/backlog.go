@@ -9,7 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // maxTarget bounds what is held in memory, whatever compression makes of it.

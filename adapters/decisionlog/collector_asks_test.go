@@ -11,8 +11,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/adapters/decisionlog"
-	"gatehouse/internal/rereadfile"
+	"github.com/molecule-ai/gatehouse/adapters/decisionlog"
+	"github.com/molecule-ai/gatehouse/internal/rereadfile"
 )
 
 // moodyCollector refuses what comes before it wants to be asked again, and takes the rest.

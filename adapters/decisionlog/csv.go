@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 type csvColumn struct {

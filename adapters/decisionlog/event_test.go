@@ -11,8 +11,8 @@ import (
 	"github.com/open-policy-agent/opa/v1/plugins/logs"
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/adapters/decisionlog"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/adapters/decisionlog"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // opaEvent is OPA's own type, but for the error, which is an interface there that only OPA itself can write.

@@ -8,8 +8,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/internal/testenv"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/internal/testenv"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 func TestMain(m *testing.M) { os.Exit(testenv.Main(m)) }

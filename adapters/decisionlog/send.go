@@ -9,7 +9,7 @@ import (
 	"net/http"
 	"time"
 
-	"gatehouse/internal/retryafter"
+	"github.com/molecule-ai/gatehouse/internal/retryafter"
 )
 
 const (

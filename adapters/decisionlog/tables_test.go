@@ -9,8 +9,8 @@ import (
 	"github.com/parquet-go/parquet-go"
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/adapters/decisionlog"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/adapters/decisionlog"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 type writer interface {

@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/adapters/metrics"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/adapters/metrics"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 func TestTheLastAuditIsShown(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/adapters/metrics"
+	"github.com/molecule-ai/gatehouse/adapters/metrics"
 )
 
 func TestTheUploadOfDecisionsIsCountedAndItsBacklogShown(t *testing.T) {

@@ -6,8 +6,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/adapters/metrics"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/adapters/metrics"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 func TestTheShadowIsCounted(t *testing.T) {

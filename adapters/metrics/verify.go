@@ -3,7 +3,7 @@ package metrics
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
-	"gatehouse/adapters/opa/verify"
+	"github.com/molecule-ai/gatehouse/adapters/opa/verify"
 )
 
 // Verify counts live decisions that OPA made again. It implements verify.Meter.

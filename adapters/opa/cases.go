@@ -16,10 +16,10 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/open-policy-agent/opa/v1/rego"
 
-	"gatehouse/adapters/opa/check"
-	"gatehouse/adapters/opa/regoval"
-	"gatehouse/internal/yamlfile"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/adapters/opa/check"
+	"github.com/molecule-ai/gatehouse/adapters/opa/regoval"
+	"github.com/molecule-ai/gatehouse/internal/yamlfile"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // Case is one entry of a case file: a review and facts, and what the policies must say of them.

@@ -11,9 +11,9 @@ import (
 	"github.com/open-policy-agent/opa/v1/storage/inmem"
 	"github.com/open-policy-agent/opa/v1/util"
 
-	"gatehouse/adapters/opa/check"
-	"gatehouse/adapters/opa/regoval"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/adapters/opa/check"
+	"github.com/molecule-ai/gatehouse/adapters/opa/regoval"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // ownData are the members of the data that the engine reads itself.

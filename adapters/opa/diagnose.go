@@ -11,8 +11,8 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/loader"
 
-	"gatehouse/adapters/opa/check"
-	"gatehouse/internal/yamlfile"
+	"github.com/molecule-ai/gatehouse/adapters/opa/check"
+	"github.com/molecule-ai/gatehouse/internal/yamlfile"
 )
 
 // Problem is one thing that is wrong with policies, and where. What is in no file has no File, and what is in

@@ -7,7 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa"
 )
 
 func TestProblemsAreInTheOrderOfTheSource(t *testing.T) {

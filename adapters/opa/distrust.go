@@ -7,7 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // Distrusted says why the fast path is off for policies: OPA decided a review again, and differently.

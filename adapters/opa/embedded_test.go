@@ -9,9 +9,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/adapters/opa"
-	"gatehouse/policies"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/policies"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 func schema(t testing.TB) []byte {

@@ -8,8 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"gatehouse/adapters/opa/regoval"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/adapters/opa/regoval"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // Engine holds the live snapshot. Without one every review is refused as not ready. It is safe for concurrent

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // IdentityGate is the code of the rule that Gatehouse exists for: a platform agent without its MODEL secret never

@@ -12,9 +12,9 @@ import (
 	"github.com/open-policy-agent/opa/v1/storage"
 	"github.com/open-policy-agent/opa/v1/topdown"
 
-	"gatehouse/adapters/opa/fastpath"
-	"gatehouse/adapters/opa/regoval"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/adapters/opa/fastpath"
+	"github.com/molecule-ai/gatehouse/adapters/opa/regoval"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // liveRoot holds the sets of hooks a second time, in the form in which reviews are decided: without the rules

@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
-	"gatehouse/adapters/opa"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // memberValues are what members of a request or a row may be: right, nearly right, and of every wrong type.

@@ -9,8 +9,8 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"gatehouse/adapters/opa/check"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/adapters/opa/check"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // masking is what a snapshot says of how records keep inputs.

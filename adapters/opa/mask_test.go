@@ -11,9 +11,9 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/adapters/opa"
-	"gatehouse/policies"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/policies"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 const secretCard = `{"name": "Scout", "url": "https:\/\/a.example", "token": "hunter2", "skills": [1.0, 1e30]}`

@@ -10,8 +10,8 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"gatehouse/internal/suggest"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/internal/suggest"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // maskOp is one change to a recorded input, as masks of OPA's decision logs say it: a value is removed, or is put in

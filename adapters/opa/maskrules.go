@@ -16,10 +16,10 @@ import (
 	"github.com/open-policy-agent/opa/v1/storage/inmem"
 	"github.com/open-policy-agent/opa/v1/util"
 
-	"gatehouse/adapters/opa/check"
-	"gatehouse/adapters/opa/regoval"
-	"gatehouse/internal/suggest"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/adapters/opa/check"
+	"github.com/molecule-ai/gatehouse/adapters/opa/regoval"
+	"github.com/molecule-ai/gatehouse/internal/suggest"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // maskRules is the rule mask of package system.log, which OPA's own decision logs know too.

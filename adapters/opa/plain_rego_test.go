@@ -13,10 +13,10 @@ import (
 	"github.com/stretchr/testify/require"
 	"sigs.k8s.io/yaml"
 
-	"gatehouse/adapters/opa"
-	"gatehouse/policies"
-	policytests "gatehouse/policies_test"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/policies"
+	policytests "github.com/molecule-ai/gatehouse/policies_test"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // said is what an entry says, whatever carries it.

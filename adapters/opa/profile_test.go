@@ -6,9 +6,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/adapters/opa"
-	policytests "gatehouse/policies_test"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/adapters/opa"
+	policytests "github.com/molecule-ai/gatehouse/policies_test"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 func TestAProfileNamesTheRuleThatMakesEveryDecisionSlow(t *testing.T) {

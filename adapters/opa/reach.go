@@ -7,7 +7,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/util"
 
-	"gatehouse/adapters/opa/check"
+	"github.com/molecule-ai/gatehouse/adapters/opa/check"
 )
 
 // checkReach refuses rules that look as if they denied and never would: an annotated rule, or a deny or warn

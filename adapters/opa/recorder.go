@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // Record is one set of policies that became live, or was refused.

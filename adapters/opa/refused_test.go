@@ -8,7 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa"
 )
 
 type refusal struct {

@@ -10,8 +10,8 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/rego"
 
-	"gatehouse/adapters/opa/regoval"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/adapters/opa/regoval"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // Snapshot is one checked and compiled set of policies and data. It is safe for concurrent use. Its verdicts never change:

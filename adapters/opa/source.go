@@ -15,8 +15,8 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/loader"
 
-	"gatehouse/adapters/opa/check"
-	"gatehouse/internal/yamlfile"
+	"github.com/molecule-ai/gatehouse/adapters/opa/check"
+	"github.com/molecule-ai/gatehouse/internal/yamlfile"
 )
 
 // Source is where policies come from: Rego modules and files named data.yaml or data.json, whose folder is

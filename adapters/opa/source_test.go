@@ -10,7 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa"
 )
 
 func someFiles(changed map[string]string) map[string]string {

@@ -6,8 +6,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/adapters/opa"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // cardRules deny whoever sends no card, who has no name of any kind, and who sends more than five members. The first two

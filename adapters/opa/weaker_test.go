@@ -6,7 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa"
 )
 
 func weaknesses(snapshot, base *opa.Snapshot) []string {

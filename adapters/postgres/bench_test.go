@@ -16,8 +16,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/internal/testenv"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/internal/testenv"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // BenchmarkRecord is the ledger's own share of a review: one decision made durable, alone and with others.

@@ -10,11 +10,11 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/adapters/postgres"
-	"gatehouse/adapters/postgres/postgrestest"
-	"gatehouse/adapters/storetest"
-	"gatehouse/internal/testenv"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/adapters/postgres"
+	"github.com/molecule-ai/gatehouse/adapters/postgres/postgrestest"
+	"github.com/molecule-ai/gatehouse/adapters/storetest"
+	"github.com/molecule-ai/gatehouse/internal/testenv"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // oldEvents are rows of version 1, as they are: the event of a decision, and one whose decision is gone.

@@ -5,7 +5,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // RecordBatch is what the group commit calls, for benchmarks of batches of a given size.

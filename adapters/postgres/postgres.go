@@ -17,8 +17,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"gatehouse/adapters/groupcommit"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/adapters/groupcommit"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // Outbox takes events along in the transaction that makes them, so that they are announced if and only if the

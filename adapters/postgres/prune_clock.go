@@ -8,7 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"gatehouse/server/retention"
+	"github.com/molecule-ai/gatehouse/server/retention"
 )
 
 const setPruneClockSQL = `

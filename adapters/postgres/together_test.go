@@ -15,9 +15,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/adapters/postgres"
-	"gatehouse/internal/testenv"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/adapters/postgres"
+	"github.com/molecule-ai/gatehouse/internal/testenv"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // Marks that come at the same time share transactions, and must not share anything else. These tests bring many

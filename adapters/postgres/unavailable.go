@@ -12,7 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // SQLSTATE codes and classes of a database that takes no writes, whatever is in them.

@@ -14,9 +14,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/adapters/postgres"
-	"gatehouse/internal/testenv"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/adapters/postgres"
+	"github.com/molecule-ai/gatehouse/internal/testenv"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // Those who shared a commit of which nobody heard are tried again, each alone. What the first attempt recorded is

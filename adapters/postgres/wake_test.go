@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/internal/testenv"
+	"github.com/molecule-ai/gatehouse/internal/testenv"
 )
 
 // heard counts the notifications of events until the test ends.

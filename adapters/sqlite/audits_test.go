@@ -6,7 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/adapters/sqlite"
+	"github.com/molecule-ai/gatehouse/adapters/sqlite"
 )
 
 // Of an audit of before its deployment and its facts were kept, nothing is claimed.

@@ -12,8 +12,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/adapters/sqlite"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/adapters/sqlite"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 const (

@@ -12,9 +12,9 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/adapters/sqlite"
-	"gatehouse/adapters/storetest"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/adapters/sqlite"
+	"github.com/molecule-ai/gatehouse/adapters/storetest"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 func TestConformance(t *testing.T) {

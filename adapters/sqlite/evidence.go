@@ -7,7 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // Decision gives the one of an id, or admission.ErrNoDecision. It lacks the digest of its review, which is for

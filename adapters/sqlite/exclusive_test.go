@@ -7,7 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/adapters/sqlite"
+	"github.com/molecule-ai/gatehouse/adapters/sqlite"
 )
 
 func TestAProcessThatIsKilledGivesUpItsRight(t *testing.T) {

@@ -7,7 +7,7 @@ import (
 	"errors"
 	"fmt"
 
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 var _ admission.Ledger = (*Store)(nil)

@@ -9,7 +9,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // TestPagesAreReadInOrderFromWhereTheyBegin looks at SQLite's plans: each page is a search by the index that it names,

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/adapters/sqlite"
+	"github.com/molecule-ai/gatehouse/adapters/sqlite"
 )
 
 // TestKill kills a recording process at random moments. Every decision whose Record had returned is there

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 const (

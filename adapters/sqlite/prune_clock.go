@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"time"
 
-	"gatehouse/server/retention"
+	"github.com/molecule-ai/gatehouse/server/retention"
 )
 
 // PruneClock is the zero Clock before the first was kept.

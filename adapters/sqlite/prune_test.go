@@ -8,8 +8,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/adapters/sqlite"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/adapters/sqlite"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 func TestOldDecisionsAreDeletedInManyBatches(t *testing.T) {

@@ -8,7 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // LedgerReady says why no decision can be recorded, nil if one can: the tables are up to date, and a commit is written

@@ -22,8 +22,8 @@ import (
 	"runtime"
 	"time"
 
-	"gatehouse/adapters/groupcommit"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/adapters/groupcommit"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // Outbox hands events on. Announce is called inside the transaction that writes the event, and what it keeps

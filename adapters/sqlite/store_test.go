@@ -9,8 +9,8 @@ import (
 	"github.com/pressly/goose/v3"
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/adapters/groupcommit"
-	"gatehouse/adapters/sqlite"
+	"github.com/molecule-ai/gatehouse/adapters/groupcommit"
+	"github.com/molecule-ai/gatehouse/adapters/sqlite"
 )
 
 func TestFilesAreForTheirOwnerAlone(t *testing.T) {

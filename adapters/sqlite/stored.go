@@ -7,7 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 const idsAfterSQL = `select id from workspaces where id > $1 order by id limit $2`

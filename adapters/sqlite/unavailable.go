@@ -7,7 +7,7 @@ import (
 
 	codes "modernc.org/sqlite/lib"
 
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // errMoved says that what is written now would be written into a file that nobody finds again.

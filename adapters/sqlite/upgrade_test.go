@@ -13,8 +13,8 @@ import (
 	"github.com/pressly/goose/v3"
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/adapters/sqlite"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/adapters/sqlite"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // statements of the version before decisions had a seq, as that version wrote them.

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 var decisionsTests = map[string]func(*testing.T, Harness){

@@ -9,8 +9,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/server/admission"
-	"gatehouse/server/retention"
+	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/retention"
 )
 
 const day = 24 * time.Hour

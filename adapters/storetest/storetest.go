@@ -11,8 +11,8 @@ import (
 
 	"github.com/google/uuid"
 
-	"gatehouse/server/admission"
-	"gatehouse/server/retention"
+	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/retention"
 )
 
 // Store is what is tested.

@@ -3,7 +3,7 @@ package stream
 import (
 	"context"
 
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // Entry is an item at its place in a ledger.

@@ -11,8 +11,8 @@ import (
 
 	"github.com/google/uuid"
 
-	"gatehouse/internal/testenv"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/internal/testenv"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 func TestMain(m *testing.M) { os.Exit(testenv.Main(m)) }

@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // defaultLinger is longer than the time after which a client that was disconnected comes back.

@@ -3,7 +3,7 @@ package stream
 import (
 	"context"
 
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // Subscribe makes a reader of what is after a position that was streamed before, by any Hub on the ledger, or of

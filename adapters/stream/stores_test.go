@@ -13,9 +13,9 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
-	"gatehouse/adapters/sqlite"
-	"gatehouse/adapters/stream"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/adapters/sqlite"
+	"github.com/molecule-ai/gatehouse/adapters/stream"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // patience is how long a test waits for what must happen; only a test that fails spends it.

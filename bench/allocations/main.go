@@ -14,7 +14,7 @@ import (
 	"strings"
 	"testing"
 
-	"gatehouse/bench"
+	"github.com/molecule-ai/gatehouse/bench"
 )
 
 func main() {

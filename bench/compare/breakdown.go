@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"gatehouse/bench/rig"
+	"github.com/molecule-ai/gatehouse/bench/rig"
 )
 
 // breakdown is where the time of a request goes, in the mean: parts that add up to what its caller waits.

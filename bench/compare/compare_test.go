@@ -11,10 +11,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/adapters/opa"
-	"gatehouse/bench/rig"
-	"gatehouse/policies"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/bench/rig"
+	"github.com/molecule-ai/gatehouse/policies"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 func policySnapshot(t *testing.T) *opa.Snapshot {

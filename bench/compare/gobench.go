@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"strings"
 
-	"gatehouse/bench/rig"
+	"github.com/molecule-ai/gatehouse/bench/rig"
 )
 
 // goBenchmark is the median of one Go benchmark.

@@ -17,7 +17,7 @@ import (
 	"strings"
 	"syscall"
 
-	"gatehouse/bench/rig"
+	"github.com/molecule-ai/gatehouse/bench/rig"
 )
 
 func main() {

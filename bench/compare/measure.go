@@ -6,7 +6,7 @@ import (
 	"context"
 	"time"
 
-	"gatehouse/bench/rig"
+	"github.com/molecule-ai/gatehouse/bench/rig"
 )
 
 // sample is one run against one server.

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"gatehouse/bench/rig"
+	"github.com/molecule-ai/gatehouse/bench/rig"
 )
 
 // report is all that one run has measured.

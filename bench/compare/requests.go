@@ -7,7 +7,7 @@ import (
 
 	"strings"
 
-	"gatehouse/bench/rig"
+	"github.com/molecule-ai/gatehouse/bench/rig"
 )
 
 // facts is what the facts query gives of a workspace.

@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"os"
 
-	"gatehouse/bench/rig"
+	"github.com/molecule-ai/gatehouse/bench/rig"
 )
 
 // subject is one line of the table of servers.

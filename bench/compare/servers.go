@@ -13,7 +13,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"gatehouse/bench/rig"
+	"github.com/molecule-ai/gatehouse/bench/rig"
 )
 
 // programs are what is compared. All paths are absolute.

@@ -19,7 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
-	"gatehouse/bench/load"
+	"github.com/molecule-ai/gatehouse/bench/load"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

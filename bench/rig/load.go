@@ -14,7 +14,7 @@ import (
 	"os/exec"
 	"time"
 
-	"gatehouse/bench/load"
+	"github.com/molecule-ai/gatehouse/bench/load"
 )
 
 // Load is what a server is put under, and how it is told that it did what it should.

@@ -16,7 +16,7 @@ import (
 	"path/filepath"
 	"syscall"
 
-	"gatehouse/bench/rig"
+	"github.com/molecule-ai/gatehouse/bench/rig"
 )
 
 func main() {

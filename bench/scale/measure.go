@@ -8,7 +8,7 @@ import (
 	"fmt"
 	"time"
 
-	"gatehouse/bench/rig"
+	"github.com/molecule-ai/gatehouse/bench/rig"
 )
 
 // sample is one run of one setup. All but the first three are of one review.

@@ -6,7 +6,7 @@ import (
 	"math"
 	"time"
 
-	"gatehouse/bench/rig"
+	"github.com/molecule-ai/gatehouse/bench/rig"
 )
 
 // constants are what one review costs. Times are in seconds of processor time.

@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"gatehouse/bench/rig"
+	"github.com/molecule-ai/gatehouse/bench/rig"
 )
 
 // pool are replicas behind one address of nginx.

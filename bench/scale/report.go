@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"gatehouse/bench/rig"
+	"github.com/molecule-ai/gatehouse/bench/rig"
 )
 
 func (m measurement) markdown() string {

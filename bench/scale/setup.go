@@ -7,7 +7,7 @@ import (
 	"errors"
 	"fmt"
 
-	"gatehouse/bench/rig"
+	"github.com/molecule-ai/gatehouse/bench/rig"
 )
 
 // cluster is all that is measured: replicas on one Postgres, and nginx in front of them.

@@ -11,9 +11,9 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
-	"gatehouse/adapters/announce"
-	"gatehouse/adapters/postgres"
-	"gatehouse/adapters/sqlite"
+	"github.com/molecule-ai/gatehouse/adapters/announce"
+	"github.com/molecule-ai/gatehouse/adapters/postgres"
+	"github.com/molecule-ai/gatehouse/adapters/sqlite"
 )
 
 // announcementsCommand is the operators' view of what goes out, on the database itself: it works while the

@@ -8,12 +8,12 @@ import (
 	"runtime"
 	"time"
 
-	"gatehouse/adapters/announce"
-	"gatehouse/adapters/opa"
-	"gatehouse/adapters/postgres"
-	"gatehouse/adapters/sqlite"
-	"gatehouse/server/admission"
-	"gatehouse/server/audit"
+	"github.com/molecule-ai/gatehouse/adapters/announce"
+	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/postgres"
+	"github.com/molecule-ai/gatehouse/adapters/sqlite"
+	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/audit"
 )
 
 // auditCommand is about what is stored. It works on the database itself, beside servers and without.

@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/internal/testenv"
+	"github.com/molecule-ai/gatehouse/internal/testenv"
 )
 
 // fillRegistry puts so many ordinary workspaces with a secret each into a registry's database. One in a hundred has

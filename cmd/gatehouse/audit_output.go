@@ -14,11 +14,11 @@ import (
 
 	"github.com/google/uuid"
 
-	"gatehouse/adapters/postgres"
-	"gatehouse/adapters/sqlite"
-	"gatehouse/server"
-	"gatehouse/server/admission"
-	"gatehouse/server/audit"
+	"github.com/molecule-ai/gatehouse/adapters/postgres"
+	"github.com/molecule-ai/gatehouse/adapters/sqlite"
+	"github.com/molecule-ai/gatehouse/server"
+	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/audit"
 )
 
 // auditReport is what an audit found, with examples of workspaces that a code is the first thing to say of.

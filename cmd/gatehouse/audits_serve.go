@@ -8,11 +8,11 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"gatehouse/adapters/metrics"
-	"gatehouse/adapters/opa"
-	"gatehouse/server"
-	"gatehouse/server/admission"
-	"gatehouse/server/audit"
+	"github.com/molecule-ai/gatehouse/adapters/metrics"
+	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/server"
+	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/audit"
 )
 
 // auditFlags say when serve audits the stored workspaces.

@@ -16,8 +16,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/adapters/opa"
-	"gatehouse/internal/testenv"
+	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/internal/testenv"
 )
 
 // BenchmarkReview is one review through the handler: decoded, facts read, evaluated, recorded durably, answered.

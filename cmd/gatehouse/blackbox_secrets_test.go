@@ -17,7 +17,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/internal/testenv"
+	"github.com/molecule-ai/gatehouse/internal/testenv"
 )
 
 // plantedSent begins every secret that a caller of these tests sends, and the name of where it sends it ends it.

@@ -11,10 +11,10 @@ import (
 	"strings"
 	"time"
 
-	"gatehouse/adapters/opa"
-	"gatehouse/adapters/opa/check"
-	"gatehouse/adapters/opa/sources"
-	policytests "gatehouse/policies_test"
+	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa/check"
+	"github.com/molecule-ai/gatehouse/adapters/opa/sources"
+	policytests "github.com/molecule-ai/gatehouse/policies_test"
 )
 
 // bundleCommand makes OPA bundles and looks into them.

@@ -20,7 +20,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/server"
+	"github.com/molecule-ai/gatehouse/server"
 )
 
 // keyFiles are a private key and its public half, as files.

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"gatehouse/adapters/opa"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // policiesCommand is what there is to do with policies as a whole.

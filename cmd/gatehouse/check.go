@@ -10,8 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 
-	"gatehouse/adapters/opa"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 type checkCommand struct {

@@ -9,9 +9,9 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"gatehouse/adapters/opa"
-	policytests "gatehouse/policies_test"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/adapters/opa"
+	policytests "github.com/molecule-ai/gatehouse/policies_test"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // profile evaluates the inputs of the case files, and without any the least that hooks are asked.

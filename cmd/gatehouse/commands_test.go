@@ -12,8 +12,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/policies"
-	policytests "gatehouse/policies_test"
+	"github.com/molecule-ai/gatehouse/policies"
+	policytests "github.com/molecule-ai/gatehouse/policies_test"
 )
 
 // said is what a command came to, run in this process.

@@ -11,7 +11,7 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/adapters/announce"
+	"github.com/molecule-ai/gatehouse/adapters/announce"
 )
 
 // parse gives the commands as these arguments, the environment and the file that they name make them.

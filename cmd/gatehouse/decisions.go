@@ -13,10 +13,10 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/uuid"
 
-	"gatehouse/adapters/decisionlog"
-	"gatehouse/adapters/stream"
-	"gatehouse/server"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/adapters/decisionlog"
+	"github.com/molecule-ai/gatehouse/adapters/stream"
+	"github.com/molecule-ai/gatehouse/server"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // decisionsCommand shows what was decided. It reads the database itself, and so works while the server is down.

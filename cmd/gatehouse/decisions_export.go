@@ -13,8 +13,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/schollz/progressbar/v3"
 
-	"gatehouse/adapters/decisionlog"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/adapters/decisionlog"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 type decisionsExportCommand struct {

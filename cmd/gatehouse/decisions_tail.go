@@ -11,9 +11,9 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/google/uuid"
 
-	"gatehouse/adapters/stream"
-	"gatehouse/server"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/adapters/stream"
+	"github.com/molecule-ai/gatehouse/server"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 type decisionsTailCommand struct {

@@ -19,8 +19,8 @@ import (
 	"github.com/parquet-go/parquet-go"
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/adapters/decisionlog"
-	"gatehouse/internal/testenv"
+	"github.com/molecule-ai/gatehouse/adapters/decisionlog"
+	"github.com/molecule-ai/gatehouse/internal/testenv"
 )
 
 // onBothStores runs a test with a server on each store, and gives a workspace that is allowed and a platform

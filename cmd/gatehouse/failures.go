@@ -5,7 +5,7 @@ import (
 	"log/slog"
 	"time"
 
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // failureMeter counts what becomes of the records of reviews that failed.

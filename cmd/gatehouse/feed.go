@@ -12,9 +12,9 @@ import (
 
 	"github.com/google/uuid"
 
-	"gatehouse/adapters/opa"
-	"gatehouse/adapters/opa/sources"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa/sources"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // feedFlags say how serve keeps its policies those of their source.

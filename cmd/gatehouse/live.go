@@ -5,10 +5,10 @@ import (
 	"context"
 	"time"
 
-	"gatehouse/adapters/metrics"
-	"gatehouse/adapters/opa"
-	"gatehouse/server"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/adapters/metrics"
+	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/server"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // livePolicies shows the engine to the server and to the metrics.

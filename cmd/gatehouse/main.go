@@ -14,7 +14,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"gatehouse/cmd/gatehouse/settings"
+	"github.com/molecule-ai/gatehouse/cmd/gatehouse/settings"
 )
 
 // Exit codes: exitFailed when the command ran and the answer is no (policies refused, tests failed, server

@@ -5,7 +5,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"gatehouse/internal/testenv"
+	"github.com/molecule-ai/gatehouse/internal/testenv"
 )
 
 func TestMain(m *testing.M) {

@@ -9,10 +9,10 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"gatehouse/adapters/opa"
-	"gatehouse/adapters/opa/sources"
-	"gatehouse/internal/rereadfile"
-	"gatehouse/policies"
+	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa/sources"
+	"github.com/molecule-ai/gatehouse/internal/rereadfile"
+	"github.com/molecule-ai/gatehouse/policies"
 )
 
 // embeddedName is how the policies of the binary are called in answers, metrics and messages.

@@ -13,12 +13,12 @@ import (
 
 	"github.com/go-json-experiment/json"
 
-	"gatehouse/adapters/opa"
-	"gatehouse/adapters/opa/sources"
-	"gatehouse/adapters/postgres"
-	"gatehouse/adapters/sqlite"
-	"gatehouse/server"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa/sources"
+	"github.com/molecule-ai/gatehouse/adapters/postgres"
+	"github.com/molecule-ai/gatehouse/adapters/sqlite"
+	"github.com/molecule-ai/gatehouse/server"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // policiesDiffCommand is on the database itself: it sees what all servers found, and works while none runs.

@@ -6,8 +6,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"gatehouse/adapters/metrics"
-	"gatehouse/server/readiness"
+	"github.com/molecule-ai/gatehouse/adapters/metrics"
+	"github.com/molecule-ai/gatehouse/server/readiness"
 )
 
 // newReadiness watches what reviews need, and shows it to the metrics.

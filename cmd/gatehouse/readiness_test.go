@@ -16,8 +16,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/adapters/sqlite"
-	"gatehouse/internal/testenv"
+	"github.com/molecule-ai/gatehouse/adapters/sqlite"
+	"github.com/molecule-ai/gatehouse/internal/testenv"
 )
 
 // problemIs checks an error answer and gives its detail.

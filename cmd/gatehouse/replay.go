@@ -12,13 +12,13 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/schollz/progressbar/v3"
 
-	"gatehouse/adapters/opa"
-	"gatehouse/adapters/postgres"
-	"gatehouse/adapters/sqlite"
-	"gatehouse/cmd/gatehouse/settings"
-	"gatehouse/internal/durations"
-	"gatehouse/server/admission"
-	"gatehouse/server/replay"
+	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/postgres"
+	"github.com/molecule-ai/gatehouse/adapters/sqlite"
+	"github.com/molecule-ai/gatehouse/cmd/gatehouse/settings"
+	"github.com/molecule-ai/gatehouse/internal/durations"
+	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/replay"
 )
 
 // replayCommand shows policies what was recorded. It works on the database itself, which it only reads, and its

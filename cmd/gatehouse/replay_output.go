@@ -5,8 +5,8 @@ import (
 	"io"
 	"time"
 
-	"gatehouse/server/admission"
-	"gatehouse/server/replay"
+	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/replay"
 )
 
 // writeReplay prints a report for people: what was compared, what was not and why, and what flips.

@@ -12,13 +12,13 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
-	"gatehouse/adapters/opa"
-	"gatehouse/adapters/postgres"
-	"gatehouse/adapters/sqlite"
-	"gatehouse/internal/testenv"
-	"gatehouse/server"
-	"gatehouse/server/admission"
-	"gatehouse/server/replay"
+	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/postgres"
+	"github.com/molecule-ai/gatehouse/adapters/sqlite"
+	"github.com/molecule-ai/gatehouse/internal/testenv"
+	"github.com/molecule-ai/gatehouse/server"
+	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/replay"
 )
 
 // tried are sets of policies of a history: what they read and what they keep out of records differs.

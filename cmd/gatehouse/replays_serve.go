@@ -3,9 +3,9 @@ package main
 import (
 	"context"
 
-	"gatehouse/adapters/opa"
-	"gatehouse/server/admission"
-	"gatehouse/server/replay"
+	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/replay"
 )
 
 // replayPolicies gives the server's replays their candidates.

@@ -6,8 +6,8 @@ import (
 	"log/slog"
 	"time"
 
-	"gatehouse/server/admission"
-	"gatehouse/server/retention"
+	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/retention"
 )
 
 // retentionFlags say how long decisions are kept.

@@ -1,7 +1,7 @@
 package main
 
 import (
-	"gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa"
 )
 
 type schemaCommand struct {

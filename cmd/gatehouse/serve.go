@@ -15,13 +15,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"gatehouse/adapters/metrics"
-	"gatehouse/adapters/opa"
-	"gatehouse/adapters/opa/verify"
-	"gatehouse/internal/lograte"
-	"gatehouse/server"
-	"gatehouse/server/admission"
-	"gatehouse/server/readiness"
+	"github.com/molecule-ai/gatehouse/adapters/metrics"
+	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa/verify"
+	"github.com/molecule-ai/gatehouse/internal/lograte"
+	"github.com/molecule-ai/gatehouse/server"
+	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/readiness"
 )
 
 type serveCommand struct {

@@ -20,9 +20,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/adapters/metrics"
-	"gatehouse/adapters/opa"
-	"gatehouse/internal/testenv"
+	"github.com/molecule-ai/gatehouse/adapters/metrics"
+	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/internal/testenv"
 )
 
 const testToken = "a-token-of-a-registry-0123"

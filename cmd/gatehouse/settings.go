@@ -3,7 +3,7 @@ package main
 import (
 	"log/slog"
 
-	"gatehouse/adapters/metrics"
+	"github.com/molecule-ai/gatehouse/adapters/metrics"
 )
 
 // settingReports tells what becomes of settings in files that change: in the log and in the metrics.

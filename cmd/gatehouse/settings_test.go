@@ -13,7 +13,7 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/cmd/gatehouse/settings"
+	"github.com/molecule-ai/gatehouse/cmd/gatehouse/settings"
 )
 
 // variableOf is what a flag's variable is called, whether it has one or not.

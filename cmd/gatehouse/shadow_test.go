@@ -15,9 +15,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/internal/testenv"
-	"gatehouse/server"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/internal/testenv"
+	"github.com/molecule-ai/gatehouse/server"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 const identityGateCode = "PLATFORM_AGENT_IDENTITY_GATE"

@@ -8,10 +8,10 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"gatehouse/adapters/announce"
-	"gatehouse/cmd/gatehouse/settings"
-	"gatehouse/internal/yamlfile"
-	"gatehouse/server"
+	"github.com/molecule-ai/gatehouse/adapters/announce"
+	"github.com/molecule-ai/gatehouse/cmd/gatehouse/settings"
+	"github.com/molecule-ai/gatehouse/internal/yamlfile"
+	"github.com/molecule-ai/gatehouse/server"
 )
 
 // sinkList is the flag of the sinks: a list in the configuration file, or YAML text in a flag or variable.

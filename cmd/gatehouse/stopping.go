@@ -12,8 +12,8 @@ import (
 	"syscall"
 	"time"
 
-	"gatehouse/server"
-	"gatehouse/server/readiness"
+	"github.com/molecule-ai/gatehouse/server"
+	"github.com/molecule-ai/gatehouse/server/readiness"
 )
 
 // told is the cause of a context that a signal has ended.

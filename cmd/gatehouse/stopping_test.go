@@ -11,7 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/adapters/sqlite"
+	"github.com/molecule-ai/gatehouse/adapters/sqlite"
 )
 
 // waitLogged waits until the program has logged something.

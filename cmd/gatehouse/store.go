@@ -13,13 +13,13 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"gatehouse/adapters/announce"
-	"gatehouse/adapters/metrics"
-	"gatehouse/adapters/postgres"
-	"gatehouse/adapters/sqlite"
-	"gatehouse/server"
-	"gatehouse/server/admission"
-	"gatehouse/server/readiness"
+	"github.com/molecule-ai/gatehouse/adapters/announce"
+	"github.com/molecule-ai/gatehouse/adapters/metrics"
+	"github.com/molecule-ai/gatehouse/adapters/postgres"
+	"github.com/molecule-ai/gatehouse/adapters/sqlite"
+	"github.com/molecule-ai/gatehouse/server"
+	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/readiness"
 )
 
 // databaseFlags say where facts and decisions are kept.

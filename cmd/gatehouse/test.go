@@ -14,8 +14,8 @@ import (
 	"github.com/open-policy-agent/opa/v1/tester"
 	"github.com/open-policy-agent/opa/v1/topdown"
 
-	"gatehouse/adapters/opa"
-	policytests "gatehouse/policies_test"
+	"github.com/molecule-ai/gatehouse/adapters/opa"
+	policytests "github.com/molecule-ai/gatehouse/policies_test"
 )
 
 type testCommand struct {

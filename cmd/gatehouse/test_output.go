@@ -6,8 +6,8 @@ import (
 	"io"
 	"time"
 
-	"gatehouse/adapters/opa"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // testAnswer is what test prints as JSON.

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"time"
 
-	"gatehouse/internal/rereadfile"
-	"gatehouse/server"
+	"github.com/molecule-ai/gatehouse/internal/rereadfile"
+	"github.com/molecule-ai/gatehouse/server"
 )
 
 // callerTokens keep the callers those of --registry-token and --tokens-file.

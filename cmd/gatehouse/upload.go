@@ -11,11 +11,11 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"gatehouse/adapters/decisionlog"
-	"gatehouse/adapters/metrics"
-	"gatehouse/adapters/stream"
-	"gatehouse/internal/rereadfile"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/adapters/decisionlog"
+	"github.com/molecule-ai/gatehouse/adapters/metrics"
+	"github.com/molecule-ai/gatehouse/adapters/stream"
+	"github.com/molecule-ai/gatehouse/internal/rereadfile"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // uploadFlags say whether decisions are uploaded to a collector of OPA's decision logs.

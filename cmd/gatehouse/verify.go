@@ -6,9 +6,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"gatehouse/adapters/metrics"
-	"gatehouse/adapters/opa"
-	"gatehouse/adapters/opa/verify"
+	"github.com/molecule-ai/gatehouse/adapters/metrics"
+	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa/verify"
 )
 
 // evaluatorFlags say by what policies are evaluated.

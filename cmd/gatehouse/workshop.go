@@ -8,11 +8,11 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
-	"gatehouse/adapters/opa"
-	"gatehouse/adapters/opa/check"
-	"gatehouse/adapters/opa/sources"
-	"gatehouse/server"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa/check"
+	"github.com/molecule-ai/gatehouse/adapters/opa/sources"
+	"github.com/molecule-ai/gatehouse/server"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // workshop gives the server policies to try.

@@ -6,7 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/internal/durations"
+	"github.com/molecule-ai/gatehouse/internal/durations"
 )
 
 func TestParse(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/internal/lograte"
+	"github.com/molecule-ai/gatehouse/internal/lograte"
 )
 
 // book is where a test's lines go.

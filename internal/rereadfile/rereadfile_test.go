@@ -13,7 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/internal/rereadfile"
+	"github.com/molecule-ai/gatehouse/internal/rereadfile"
 )
 
 // heard keeps what is reported.

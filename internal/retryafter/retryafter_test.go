@@ -7,7 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/internal/retryafter"
+	"github.com/molecule-ai/gatehouse/internal/retryafter"
 )
 
 // Retry-After is heard as seconds and as each of HTTP's three forms of a date, within bounds.

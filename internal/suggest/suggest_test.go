@@ -5,7 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/internal/suggest"
+	"github.com/molecule-ai/gatehouse/internal/suggest"
 )
 
 func TestNearest(t *testing.T) {

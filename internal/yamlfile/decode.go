@@ -13,7 +13,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
-	"gatehouse/internal/suggest"
+	"github.com/molecule-ai/gatehouse/internal/suggest"
 )
 
 // ValueError marks an error of an unmarshaler, or of whatever else reads a value, whose message repeats no value. Only

@@ -11,7 +11,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/loader"
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/internal/yamlfile"
+	"github.com/molecule-ai/gatehouse/internal/yamlfile"
 )
 
 // opaReads is what OPA's loader takes a data file for.

@@ -10,7 +10,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/internal/yamlfile"
+	"github.com/molecule-ai/gatehouse/internal/yamlfile"
 )
 
 func TestASecondDocumentIsRefused(t *testing.T) {

@@ -9,8 +9,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/server/admission"
-	"gatehouse/server/audit"
+	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/audit"
 )
 
 func TestAWorkspaceIsAskedAboutAsIfItRegisteredWithWhatIsStored(t *testing.T) {

@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
-	"gatehouse/server/admission"
-	"gatehouse/server/audit"
+	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/audit"
 )
 
 func (m *memory) enforcing(r *rules) *audit.Audit {

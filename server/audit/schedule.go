@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // maxPause is the longest time in which a schedule does not look whether the audit of another process came to

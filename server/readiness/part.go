@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 const (

@@ -13,7 +13,7 @@ import (
 	"sync"
 	"time"
 
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // Component names a part that every review needs.

@@ -14,8 +14,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/server/admission"
-	"gatehouse/server/readiness"
+	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/readiness"
 )
 
 // world is a set of components that a test breaks.

@@ -3,7 +3,7 @@ package replay
 import (
 	"sync"
 
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // progress adds up what workers have done.

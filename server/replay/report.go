@@ -4,7 +4,7 @@ import (
 	"slices"
 	"time"
 
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // Report is what came of a run.

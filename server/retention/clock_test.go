@@ -6,7 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/server/retention"
+	"github.com/molecule-ai/gatehouse/server/retention"
 )
 
 const day = 24 * time.Hour

@@ -1,4 +1,4 @@
-module gatehouse/tools/opa
+module github.com/molecule-ai/gatehouse/tools/opa
 
 go 1.26.0
 

@@ -1,4 +1,4 @@
-module gatehouse/tools/regal
+module github.com/molecule-ai/gatehouse/tools/regal
 
 go 1.26.0
 

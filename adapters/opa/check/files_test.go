@@ -10,7 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/adapters/opa/check"
+	"github.com/molecule-ai/gatehouse/adapters/opa/check"
 )
 
 func folder(names ...string) fstest.MapFS {

@@ -9,7 +9,7 @@ import (
 
 	"github.com/open-policy-agent/opa/v1/ast"
 
-	"gatehouse/internal/suggest"
+	"github.com/molecule-ai/gatehouse/internal/suggest"
 )
 
 // Data holds what rules name of the data document, and what of it is not there. To Rego a name that is not there is

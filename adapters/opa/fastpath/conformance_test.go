@@ -15,7 +15,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/test/cases"
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/adapters/opa/regoval"
+	"github.com/molecule-ai/gatehouse/adapters/opa/regoval"
 )
 
 // conformanceCases are those that OPA's own evaluation has to pass, in both versions of Rego.

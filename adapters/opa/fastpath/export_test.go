@@ -3,7 +3,7 @@ package fastpath
 import (
 	"github.com/open-policy-agent/opa/v1/ast"
 
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // Seen is what the view of an input says is at ref; nil when nothing is.

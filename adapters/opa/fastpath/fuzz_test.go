@@ -8,7 +8,7 @@ import (
 
 	"github.com/open-policy-agent/opa/v1/ast"
 
-	"gatehouse/adapters/opa/regoval"
+	"github.com/molecule-ai/gatehouse/adapters/opa/regoval"
 )
 
 // FuzzFastPath compares the fast path with OPA on policies and inputs that the fuzzer changes. Its corpus is in

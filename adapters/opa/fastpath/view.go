@@ -7,8 +7,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/open-policy-agent/opa/v1/ast"
 
-	"gatehouse/adapters/opa/regoval"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/adapters/opa/regoval"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // names are the members that policies mention of what is open in the input, each with its place in a view.

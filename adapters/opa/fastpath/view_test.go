@@ -8,12 +8,12 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/adapters/opa"
-	"gatehouse/adapters/opa/fastpath"
-	"gatehouse/adapters/opa/regoval"
-	"gatehouse/policies"
-	policytests "gatehouse/policies_test"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa/fastpath"
+	"github.com/molecule-ai/gatehouse/adapters/opa/regoval"
+	"github.com/molecule-ai/gatehouse/policies"
+	policytests "github.com/molecule-ai/gatehouse/policies_test"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // embedded is an evaluator of the embedded policies, which knows the names that they mention.

@@ -17,8 +17,8 @@ import (
 	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
 
-	"gatehouse/adapters/groupcommit"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/adapters/groupcommit"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // Store keeps divergences and counts.

@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
-	"gatehouse/adapters/opa/shadow"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/adapters/opa/shadow"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -13,7 +13,7 @@ import (
 
 	"github.com/open-policy-agent/opa/v1/bundle"
 
-	"gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa"
 )
 
 // DefaultLimits are far beyond what policies need.

@@ -13,8 +13,8 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/bundle"
 
-	"gatehouse/adapters/opa"
-	"gatehouse/adapters/opa/check"
+	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa/check"
 )
 
 // The names that OPA gives to what a bundle holds beside policies and data.

@@ -16,8 +16,8 @@ import (
 
 	"github.com/fsnotify/fsnotify"
 
-	"gatehouse/adapters/opa"
-	"gatehouse/adapters/opa/check"
+	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa/check"
 )
 
 // directory is a folder of policies.

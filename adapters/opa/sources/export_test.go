@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa"
 )
 
 // Check asks the origin once, as Run does.

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa"
 )
 
 // Follower keeps the engine's policies those of an origin. Start, and then Run in one goroutine; Reload may be

@@ -26,10 +26,10 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
-	"gatehouse/adapters/opa"
-	"gatehouse/adapters/opa/sources"
-	"gatehouse/policies"
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa/sources"
+	"github.com/molecule-ai/gatehouse/policies"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -21,7 +21,7 @@ import (
 
 	"github.com/open-policy-agent/opa/v1/bundle"
 
-	"gatehouse/internal/rereadfile"
+	"github.com/molecule-ai/gatehouse/internal/rereadfile"
 )
 
 // Key verifies bundles. It is known by a fingerprint, and not by the id that a bundle names: whoever makes a

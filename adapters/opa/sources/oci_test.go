@@ -21,7 +21,7 @@ import (
 	"oras.land/oras-go/v2/registry/remote"
 	"oras.land/oras-go/v2/registry/remote/auth"
 
-	"gatehouse/adapters/opa/sources"
+	"github.com/molecule-ai/gatehouse/adapters/opa/sources"
 )
 
 // ociRegistry is a real registry, which may want to know its callers. It keeps what it was asked.

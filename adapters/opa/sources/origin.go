@@ -12,8 +12,8 @@ import (
 	"strings"
 	"time"
 
-	"gatehouse/adapters/opa"
-	"gatehouse/internal/rereadfile"
+	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/internal/rereadfile"
 )
 
 // Origin is a place that has policies, and may have others later.

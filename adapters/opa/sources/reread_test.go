@@ -21,7 +21,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/adapters/opa/sources"
+	"github.com/molecule-ai/gatehouse/adapters/opa/sources"
 )
 
 // identity is a certificate that vouches for itself, as PEM and as TLS uses it.

@@ -8,8 +8,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"gatehouse/adapters/opa"
-	"gatehouse/adapters/opa/sources"
+	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa/sources"
 )
 
 // Of a signed bundle every rule and every datum is what was signed. Whichever bit of a file, or of a file's name, is

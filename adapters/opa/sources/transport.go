@@ -10,8 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"gatehouse/internal/rereadfile"
-	"gatehouse/internal/retryafter"
+	"github.com/molecule-ai/gatehouse/internal/rereadfile"
+	"github.com/molecule-ai/gatehouse/internal/retryafter"
 )
 
 // client gives a client with the configured certificates, as their files are with each request, which goes through the

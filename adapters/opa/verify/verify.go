@@ -16,7 +16,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // Policies are those that are live.

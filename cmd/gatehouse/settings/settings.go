@@ -16,7 +16,7 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/go-json-experiment/json/jsontext"
 
-	"gatehouse/internal/yamlfile"
+	"github.com/molecule-ai/gatehouse/internal/yamlfile"
 )
 
 // Prefix is what the names of variables begin with.

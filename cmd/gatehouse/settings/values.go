@@ -13,7 +13,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"gatehouse/internal/durations"
+	"github.com/molecule-ai/gatehouse/internal/durations"
 )
 
 // secretType is the tag type of flags that hold a secret: type:"secret".

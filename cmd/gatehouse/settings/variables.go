@@ -9,7 +9,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"gatehouse/internal/suggest"
+	"github.com/molecule-ai/gatehouse/internal/suggest"
 )
 
 func variablesOf(environ []string) map[string]string {

@@ -18,7 +18,7 @@ import (
 	"os/signal"
 	"syscall"
 
-	"gatehouse/internal/testenv"
+	"github.com/molecule-ai/gatehouse/internal/testenv"
 )
 
 func main() {
