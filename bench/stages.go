@@ -15,12 +15,12 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/molecule-ai/gatehouse/adapters/groupcommit"
 	"github.com/molecule-ai/gatehouse/adapters/opa"
 	"github.com/molecule-ai/gatehouse/adapters/sqlite"
+	"github.com/molecule-ai/gatehouse/internal/groupcommit"
 	"github.com/molecule-ai/gatehouse/policies"
-	"github.com/molecule-ai/gatehouse/server"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/httpapi"
 )
 
 // Stage is a part of a review's way. Run does it once, for the nth time.
@@ -154,12 +154,12 @@ func record(ctx context.Context, store *sqlite.Store, decision admission.Decisio
 
 // newService is the HTTP service with real policies and a reviewer that has decided.
 func newService(snapshot *opa.Snapshot, decision admission.Decision) http.Handler {
-	return server.New(server.Options{
-		Reviewer: decided{decision}, Authenticator: &server.Authenticator{}, Observer: nobody{}, Metrics: http.NotFoundHandler(),
+	return httpapi.New(httpapi.Options{
+		Reviewer: decided{decision}, Authenticator: &httpapi.Authenticator{}, Observer: nobody{}, Metrics: http.NotFoundHandler(),
 		Logger:         slog.New(slog.DiscardHandler),
 		RequestTimeout: time.Minute, MaxBodyBytes: 1 << 20, MaxBatchBytes: 1 << 20, MaxDepth: admission.DefaultMaxDepth,
 		MaxInFlight: 1, BatchParallel: 1,
-		WhatIf: server.WhatIfOptions{Policies: live{snapshot}, Evaluator: admission.Evaluator{Timeout: time.Minute}},
+		WhatIf: httpapi.WhatIfOptions{Policies: live{snapshot}, Evaluator: admission.Evaluator{Timeout: time.Minute}},
 	})
 }
 
@@ -176,9 +176,9 @@ func (nobody) Served(string, string, int, time.Duration) {}
 // live gives one snapshot to what-ifs, and takes no candidates.
 type live struct{ *opa.Snapshot }
 
-func (l live) Live() server.TriedRules { return l }
+func (l live) Live() httpapi.TriedRules { return l }
 
-func (live) Candidate(context.Context, map[string]string) (server.TriedRules, error) {
+func (live) Candidate(context.Context, map[string]string) (httpapi.TriedRules, error) {
 	return nil, errors.New("no candidates here")
 }
 

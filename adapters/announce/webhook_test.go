@@ -60,7 +60,7 @@ func TestWebhookIsACloudEventSignedAsStandardWebhooks(t *testing.T) {
 func requireAsDocumented(t *testing.T, header http.Header, body string) {
 	t.Helper()
 	const at = "openapi.json#/webhooks/event/post"
-	text, err := os.ReadFile("../../server/openapi.json")
+	text, err := os.ReadFile("../../server/httpapi/openapi.json")
 	require.NoError(t, err)
 	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
 	require.NoError(t, err)

@@ -10,8 +10,8 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/molecule-ai/gatehouse/adapters/stream"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/stream"
 )
 
 // Source gives decisions as they are recorded: all of them, also those that are committed late.

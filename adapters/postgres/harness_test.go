@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/molecule-ai/gatehouse/adapters/postgres"
-	"github.com/molecule-ai/gatehouse/adapters/storetest"
+	"github.com/molecule-ai/gatehouse/internal/storetest"
 	"github.com/molecule-ai/gatehouse/internal/testenv"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/molecule-ai/gatehouse/adapters/sqlite"
-	"github.com/molecule-ai/gatehouse/adapters/storetest"
+	"github.com/molecule-ai/gatehouse/internal/storetest"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 

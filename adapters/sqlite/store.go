@@ -22,7 +22,7 @@ import (
 	"runtime"
 	"time"
 
-	"github.com/molecule-ai/gatehouse/adapters/groupcommit"
+	"github.com/molecule-ai/gatehouse/internal/groupcommit"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 

@@ -16,20 +16,20 @@ import (
 
 	"github.com/molecule-ai/gatehouse/adapters/postgres"
 	"github.com/molecule-ai/gatehouse/adapters/sqlite"
-	"github.com/molecule-ai/gatehouse/server"
 	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/audit"
+	"github.com/molecule-ai/gatehouse/server/httpapi"
 )
 
 // auditReport is what an audit found, with examples of workspaces that a code is the first thing to say of.
 type auditReport struct {
-	Audit    server.AuditReport                  `json:"audit"`
+	Audit    httpapi.AuditReport                 `json:"audit"`
 	Examples map[string][]admission.AuditFinding `json:"examples"`
 }
 
 // newAuditReport reads the first workspaces of each code.
-func newAuditReport(ctx context.Context, store server.AuditReader, run admission.AuditRun, examples int) (auditReport, error) {
-	report := auditReport{Audit: server.NewAuditReport(run), Examples: make(map[string][]admission.AuditFinding)}
+func newAuditReport(ctx context.Context, store httpapi.AuditReader, run admission.AuditRun, examples int) (auditReport, error) {
+	report := auditReport{Audit: httpapi.NewAuditReport(run), Examples: make(map[string][]admission.AuditFinding)}
 	if examples == 0 {
 		return report, nil
 	}
@@ -120,15 +120,15 @@ type auditListCommand struct {
 
 // Run lists the audits that are kept.
 func (c *auditListCommand) Run(ctx context.Context, to streams) error {
-	return withAudits(ctx, c.databaseFlags, func(store server.AuditReader) error {
+	return withAudits(ctx, c.databaseFlags, func(store httpapi.AuditReader) error {
 		runs, err := store.Audits(ctx, audit.Most)
 		if err != nil {
 			return err
 		}
 		if c.Output == "json" {
-			list := server.AuditList{Audits: make([]server.AuditReport, len(runs))}
+			list := httpapi.AuditList{Audits: make([]httpapi.AuditReport, len(runs))}
 			for i, run := range runs {
-				list.Audits[i] = server.NewAuditReport(run)
+				list.Audits[i] = httpapi.NewAuditReport(run)
 			}
 			return writeJSON(to.out, list)
 		}
@@ -154,8 +154,8 @@ type auditShowCommand struct {
 
 // Run shows an audit and a page of what it found.
 func (c *auditShowCommand) Run(ctx context.Context, to streams) error {
-	if c.Limit < 1 || c.Limit > server.MaxPage {
-		return fmt.Errorf("--limit is not a number from 1 to %d", server.MaxPage)
+	if c.Limit < 1 || c.Limit > httpapi.MaxPage {
+		return fmt.Errorf("--limit is not a number from 1 to %d", httpapi.MaxPage)
 	}
 	after := uuid.Nil
 	if c.Cursor != "" {
@@ -165,17 +165,17 @@ func (c *auditShowCommand) Run(ctx context.Context, to streams) error {
 			return errors.New("--cursor is not one that a page gave")
 		}
 	}
-	return withAudits(ctx, c.databaseFlags, func(store server.AuditReader) error {
+	return withAudits(ctx, c.databaseFlags, func(store httpapi.AuditReader) error {
 		run, err := c.find(ctx, store)
 		if err != nil {
 			return err
 		}
-		page, err := server.ReadAuditFindings(ctx, store, admission.AuditQuery{RunID: run.ID, Code: c.Code, After: after, Limit: c.Limit})
+		page, err := httpapi.ReadAuditFindings(ctx, store, admission.AuditQuery{RunID: run.ID, Code: c.Code, After: after, Limit: c.Limit})
 		if err != nil {
 			return err
 		}
 		if c.Output == "json" {
-			return writeJSON(to.out, auditPage{server.NewAuditReport(run), page})
+			return writeJSON(to.out, auditPage{httpapi.NewAuditReport(run), page})
 		}
 		return writeAuditPage(to.out, run, page)
 	})
@@ -183,11 +183,11 @@ func (c *auditShowCommand) Run(ctx context.Context, to streams) error {
 
 // auditPage is what show prints as JSON.
 type auditPage struct {
-	Audit                   server.AuditReport `json:"audit"`
-	server.AuditFindingPage `json:",inline"`
+	Audit                    httpapi.AuditReport `json:"audit"`
+	httpapi.AuditFindingPage `json:",inline"`
 }
 
-func (c *auditShowCommand) find(ctx context.Context, store server.AuditReader) (admission.AuditRun, error) {
+func (c *auditShowCommand) find(ctx context.Context, store httpapi.AuditReader) (admission.AuditRun, error) {
 	runs, err := store.Audits(ctx, audit.Most)
 	if err != nil {
 		return admission.AuditRun{}, err
@@ -205,8 +205,8 @@ func (c *auditShowCommand) find(ctx context.Context, store server.AuditReader) (
 	return runs[at], nil
 }
 
-func writeAuditPage(w io.Writer, run admission.AuditRun, page server.AuditFindingPage) error {
-	err := writeAuditReport(w, "text", auditReport{Audit: server.NewAuditReport(run)})
+func writeAuditPage(w io.Writer, run admission.AuditRun, page httpapi.AuditFindingPage) error {
+	err := writeAuditReport(w, "text", auditReport{Audit: httpapi.NewAuditReport(run)})
 	if err != nil || len(page.Findings) == 0 {
 		return err
 	}
@@ -234,7 +234,7 @@ func reasons(f admission.AuditFinding) string {
 }
 
 // withAudits opens the store of the database that the flags name.
-func withAudits(ctx context.Context, flags databaseFlags, do func(server.AuditReader) error) error {
+func withAudits(ctx context.Context, flags databaseFlags, do func(httpapi.AuditReader) error) error {
 	err := flags.checkURL()
 	if err != nil {
 		return err

@@ -18,8 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/molecule-ai/gatehouse/internal/testenv"
-	"github.com/molecule-ai/gatehouse/server"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/httpapi"
 )
 
 const awaySink = `[{name: ops, type: webhook, url: "http://127.0.0.1:9/", allow_private: true, secrets: ["` + webhookSecret + `"]}]`
@@ -79,7 +79,7 @@ func TestAuditsAreListedAndShownWithoutAServer(t *testing.T) {
 	second := audited(t, database)
 
 	got = command(t, "", "audit", "list", "--database-url", database, "--output", "json")
-	var list server.AuditList
+	var list httpapi.AuditList
 	require.NoError(t, json.Unmarshal([]byte(got.out), &list))
 	require.Equal(t, []uuid.UUID{second.Audit.ID, first.Audit.ID}, []uuid.UUID{list.Audits[0].ID, list.Audits[1].ID})
 	require.Regexp(t, `(?m)^`+first.Audit.ID.String()+` +\S+ +finished +no +5 +2 +0 +0 +0 `,
@@ -247,7 +247,7 @@ func TestAServerAuditsOnScheduleAndEveryReplicaShowsIt(t *testing.T) {
 
 			status, text := gate.get("/v1/audits")
 			require.Equal(t, 200, status)
-			var list server.AuditList
+			var list httpapi.AuditList
 			require.NoError(t, json.Unmarshal([]byte(text), &list))
 			require.Len(t, list.Audits, 1)
 			require.EqualValues(t, 1, list.Audits[0].Marked)

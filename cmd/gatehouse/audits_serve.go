@@ -10,9 +10,9 @@ import (
 
 	"github.com/molecule-ai/gatehouse/adapters/metrics"
 	"github.com/molecule-ai/gatehouse/adapters/opa"
-	"github.com/molecule-ai/gatehouse/server"
 	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/audit"
+	"github.com/molecule-ai/gatehouse/server/httpapi"
 )
 
 // auditFlags say when serve audits the stored workspaces.
@@ -40,7 +40,7 @@ type auditStore interface {
 	audit.Workspaces
 	audit.Runs
 	audit.Lock
-	server.AuditReader
+	httpapi.AuditReader
 	CountWorkspaces(ctx context.Context) (int64, error)
 	FactsRevision() string
 	LiveRevision(ctx context.Context) (string, error)
@@ -72,7 +72,7 @@ func (c *serveCommand) startAudits(ctx context.Context, p auditParts, registry *
 	if c.AuditEnforce {
 		options.Gate = &admission.Gate{
 			Facts: p.store.facts, Ledger: p.store.ledger, Failures: p.failures,
-			Observer:   observers{p.reviews, server.ReviewLog{Logger: logger}}, // and not the shadow, which is shown live traffic
+			Observer:   observers{p.reviews, httpapi.ReviewLog{Logger: logger}}, // and not the shadow, which is shown live traffic
 			Limits:     admission.Limits{Facts: c.FactsTimeout, Policy: c.PolicyTimeout, Request: c.RequestTimeout},
 			Deployment: setting.Deployment, Now: time.Now, Turns: admission.Holding{Weighted: p.candidates.turns},
 		}

@@ -16,8 +16,8 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"github.com/molecule-ai/gatehouse/adapters/opa"
-	"github.com/molecule-ai/gatehouse/server"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/httpapi"
 )
 
 type benchCommand struct {
@@ -75,8 +75,8 @@ func (c *benchCommand) check() error {
 		return errors.New("--url is not like http://127.0.0.1:8181")
 	case c.Decisions == (len(c.Cases) > 0):
 		return errors.New("say what to ask: either --cases or --decisions")
-	case c.Limit < 1 || c.Limit > server.MaxPage:
-		return fmt.Errorf("--limit is a number from 1 to %d", server.MaxPage)
+	case c.Limit < 1 || c.Limit > httpapi.MaxPage:
+		return fmt.Errorf("--limit is a number from 1 to %d", httpapi.MaxPage)
 	case c.Rate < 0 || c.Duration <= 0 || c.Connections < 1:
 		return errors.New("--rate must not be negative, and --duration and --connections must be more than 0")
 	}

@@ -20,7 +20,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/molecule-ai/gatehouse/server"
+	"github.com/molecule-ai/gatehouse/server/httpapi"
 )
 
 // keyFiles are a private key and its public half, as files.
@@ -131,11 +131,11 @@ func (s *shelf) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	_, _ = w.Write(s.archive)
 }
 
-func policyStatus(t *testing.T, url string) server.PolicyStatus {
+func policyStatus(t *testing.T, url string) httpapi.PolicyStatus {
 	t.Helper()
 	status, body := fetch(t, url+"/v1/policies")
 	require.Equal(t, http.StatusOK, status, body)
-	var shown server.PolicyStatus
+	var shown httpapi.PolicyStatus
 	require.NoError(t, json.Unmarshal([]byte(body), &shown))
 	return shown
 }

@@ -14,9 +14,9 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/molecule-ai/gatehouse/adapters/decisionlog"
-	"github.com/molecule-ai/gatehouse/adapters/stream"
-	"github.com/molecule-ai/gatehouse/server"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/httpapi"
+	"github.com/molecule-ai/gatehouse/server/stream"
 )
 
 // decisionsCommand shows what was decided. It reads the database itself, and so works while the server is down.
@@ -29,7 +29,7 @@ type decisionsCommand struct {
 
 // decisionStore is what commands and the server need of a store to show, stream and upload decisions.
 type decisionStore interface {
-	server.DecisionReader
+	httpapi.DecisionReader
 	stream.DecisionStore
 	decisionlog.Positions
 }
@@ -100,18 +100,18 @@ func (c *decisionsListCommand) Run(ctx context.Context, to streams) error {
 	if err != nil {
 		return err
 	}
-	if c.Limit < 1 || c.Limit > server.MaxPage {
-		return fmt.Errorf("--limit is a number from 1 to %d", server.MaxPage)
+	if c.Limit < 1 || c.Limit > httpapi.MaxPage {
+		return fmt.Errorf("--limit is a number from 1 to %d", httpapi.MaxPage)
 	}
 	query := admission.DecisionQuery{DecisionFilter: filter, Limit: c.Limit}
 	if c.Cursor != "" {
-		query.After, err = server.ParseDecisionID(c.Cursor)
+		query.After, err = httpapi.ParseDecisionID(c.Cursor)
 		if err != nil {
 			return errors.New("--cursor is not one that a list gave")
 		}
 	}
 	return c.withDecisions(ctx, func(store decisionStore) error {
-		page, err := server.ReadDecisionPage(ctx, store, query, c.Input)
+		page, err := httpapi.ReadDecisionPage(ctx, store, query, c.Input)
 		if err != nil {
 			return err
 		}
@@ -134,7 +134,7 @@ func (f databaseFlags) withDecisions(ctx context.Context, do func(decisionStore)
 // A line of the table is written at once, because tail has no last one.
 const decisionLine = "%-27s  %-9s  %-7s  %-32s  %-9s  %-36s  %s\n"
 
-func writeDecisions(w io.Writer, page server.DecisionPage) error {
+func writeDecisions(w io.Writer, page httpapi.DecisionPage) error {
 	_, err := fmt.Fprintf(w, decisionLine, "TIME", "HOOK", "VERDICT", "CODE", "KIND", "WORKSPACE", "ID")
 	for i := range page.Decisions {
 		if err == nil {
@@ -147,13 +147,13 @@ func writeDecisions(w io.Writer, page server.DecisionPage) error {
 	return err
 }
 
-func writeDecision(w io.Writer, d server.DecisionRecord) error {
+func writeDecision(w io.Writer, d httpapi.DecisionRecord) error {
 	_, err := fmt.Fprintf(w, decisionLine, d.Time.Format("2006-01-02T15:04:05.000000Z07:00"), printable(d.Hook),
 		verdictOf(d), printable(cmp.Or(d.Code, "-")), d.Kind, d.WorkspaceID, d.ID)
 	return err
 }
 
-func verdictOf(d server.DecisionRecord) string {
+func verdictOf(d httpapi.DecisionRecord) string {
 	switch {
 	case d.Error != nil:
 		return "error"
@@ -182,7 +182,7 @@ type decisionsShowCommand struct {
 
 // Run prints one decision.
 func (c *decisionsShowCommand) Run(ctx context.Context, to streams) error {
-	id, err := server.ParseDecisionID(c.ID)
+	id, err := httpapi.ParseDecisionID(c.ID)
 	if err != nil {
 		return fmt.Errorf("%s is no id of a decision", printable(c.ID))
 	}
@@ -191,12 +191,12 @@ func (c *decisionsShowCommand) Run(ctx context.Context, to streams) error {
 	})
 }
 
-func showDecision(ctx context.Context, w io.Writer, store server.DecisionReader, id uuid.UUID, output string) error {
+func showDecision(ctx context.Context, w io.Writer, store httpapi.DecisionReader, id uuid.UUID, output string) error {
 	found, err := store.Decision(ctx, id)
 	if err != nil {
 		return err
 	}
-	record := server.NewDecisionRecord(&found.Decision, true)
+	record := httpapi.NewDecisionRecord(&found.Decision, true)
 	if output == "json" {
 		return writeJSON(w, record)
 	}
@@ -210,7 +210,7 @@ func showDecision(ctx context.Context, w io.Writer, store server.DecisionReader,
 	return err
 }
 
-func describeDecision(w *strings.Builder, d server.DecisionRecord) {
+func describeDecision(w *strings.Builder, d httpapi.DecisionRecord) {
 	line := func(name, format string, values ...any) {
 		fmt.Fprintf(w, "%-10s %s\n", name, printable(fmt.Sprintf(format, values...)))
 	}
@@ -253,7 +253,7 @@ func describeDecision(w *strings.Builder, d server.DecisionRecord) {
 	}
 }
 
-func describeInput(w *strings.Builder, d server.DecisionRecord) error {
+func describeInput(w *strings.Builder, d httpapi.DecisionRecord) error {
 	input := d.Input.Clone()
 	err := input.Indent(jsontext.WithIndent("  "), jsontext.EscapeForJS(true))
 	if err != nil {

@@ -11,9 +11,9 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/google/uuid"
 
-	"github.com/molecule-ai/gatehouse/adapters/stream"
-	"github.com/molecule-ai/gatehouse/server"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/httpapi"
+	"github.com/molecule-ai/gatehouse/server/stream"
 )
 
 type decisionsTailCommand struct {
@@ -30,8 +30,8 @@ func (c *decisionsTailCommand) Run(ctx context.Context, to streams) error {
 	if err != nil {
 		return err
 	}
-	if c.Lines < 0 || c.Lines > server.MaxPage {
-		return fmt.Errorf("--lines is a number from 0 to %d", server.MaxPage)
+	if c.Lines < 0 || c.Lines > httpapi.MaxPage {
+		return fmt.Errorf("--lines is a number from 0 to %d", httpapi.MaxPage)
 	}
 	return c.withDecisions(ctx, func(store decisionStore) error {
 		hub := stream.New(stream.Decisions(store), decisionStreamOptions())
@@ -56,7 +56,7 @@ type tail struct {
 	shown    map[uuid.UUID]bool // of those that were there, which can come again
 }
 
-func (t *tail) run(ctx context.Context, store server.DecisionReader) error {
+func (t *tail) run(ctx context.Context, store httpapi.DecisionReader) error {
 	next, err := t.hub.Subscribe(ctx, stream.FromNow) // before the list is read: nothing is between them
 	if err != nil {
 		return err
@@ -72,14 +72,14 @@ func (t *tail) run(ctx context.Context, store server.DecisionReader) error {
 		for i := 0; i < len(items) && err == nil; i++ {
 			t.position = items[i].Position
 			if d := items[i].Item; d != nil && t.filter.Passes(d) && !t.shown[d.ID] {
-				err = t.show(server.NewDecisionRecord(d, t.command.Input))
+				err = t.show(httpapi.NewDecisionRecord(d, t.command.Input))
 			}
 		}
 	}
 	return err
 }
 
-func (t *tail) begin(ctx context.Context, store server.DecisionReader) error {
+func (t *tail) begin(ctx context.Context, store httpapi.DecisionReader) error {
 	if t.command.Output == "text" {
 		_, err := fmt.Fprintf(t.out, decisionLine, "TIME", "HOOK", "VERDICT", "CODE", "KIND", "WORKSPACE", "ID")
 		if err != nil {
@@ -89,7 +89,7 @@ func (t *tail) begin(ctx context.Context, store server.DecisionReader) error {
 	if t.command.Lines == 0 {
 		return nil
 	}
-	page, err := server.ReadDecisionPage(ctx, store, admission.DecisionQuery{DecisionFilter: t.filter, Limit: t.command.Lines}, t.command.Input)
+	page, err := httpapi.ReadDecisionPage(ctx, store, admission.DecisionQuery{DecisionFilter: t.filter, Limit: t.command.Lines}, t.command.Input)
 	for _, d := range slices.Backward(page.Decisions) {
 		if err == nil {
 			t.shown[d.ID] = true
@@ -99,7 +99,7 @@ func (t *tail) begin(ctx context.Context, store server.DecisionReader) error {
 	return err
 }
 
-func (t *tail) show(d server.DecisionRecord) error {
+func (t *tail) show(d httpapi.DecisionRecord) error {
 	if t.command.Output == "text" {
 		return writeDecision(t.out, d)
 	}

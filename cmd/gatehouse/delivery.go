@@ -9,9 +9,9 @@ import (
 
 	"github.com/molecule-ai/gatehouse/adapters/announce"
 	"github.com/molecule-ai/gatehouse/adapters/metrics"
-	"github.com/molecule-ai/gatehouse/adapters/stream"
-	"github.com/molecule-ai/gatehouse/server"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/httpapi"
+	"github.com/molecule-ai/gatehouse/server/stream"
 )
 
 // stopPatience is how long the relay may take to end deliveries under way.
@@ -26,8 +26,8 @@ type eventStore interface {
 
 // delivery is how events go out: sinks with the relay that works their queues, and the hub of the live stream.
 type delivery struct {
-	announcements server.AnnouncementLister
-	events        server.Source[admission.Event]
+	announcements httpapi.AnnouncementLister
+	events        httpapi.Source[admission.Event]
 	stop          func()
 }
 

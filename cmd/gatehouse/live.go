@@ -7,8 +7,8 @@ import (
 
 	"github.com/molecule-ai/gatehouse/adapters/metrics"
 	"github.com/molecule-ai/gatehouse/adapters/opa"
-	"github.com/molecule-ai/gatehouse/server"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/httpapi"
 )
 
 // livePolicies shows the engine to the server and to the metrics.
@@ -74,12 +74,12 @@ func isStale(status opa.Status) bool {
 	return status.Snapshot != nil && (status.Unreached != nil || status.Refused != nil)
 }
 
-func (p livePolicies) PolicyStatus() server.PolicyStatus {
+func (p livePolicies) PolicyStatus() httpapi.PolicyStatus {
 	status := p.engine.Status()
 	if status.Snapshot == nil {
-		return server.PolicyStatus{}
+		return httpapi.PolicyStatus{}
 	}
-	return server.PolicyStatus{
+	return httpapi.PolicyStatus{
 		Revision: status.Snapshot.Revision(), Source: status.Snapshot.Source(),
 		Since: status.Since.UTC(), AgeSeconds: int64(time.Since(status.Since).Seconds()),
 		Hooks: status.Snapshot.Hooks(), Rules: status.Snapshot.Rules(), Bundle: bundleOf(status.Snapshot),
@@ -97,26 +97,26 @@ func evaluatorOf(status opa.Status) string {
 	return "fast-path"
 }
 
-func disagreementOf(found *opa.Distrusted) *server.PolicyDisagreement {
+func disagreementOf(found *opa.Distrusted) *httpapi.PolicyDisagreement {
 	if found == nil {
 		return nil
 	}
-	return &server.PolicyDisagreement{At: found.At.UTC(), DecisionID: found.DecisionID, Rules: append([]string{}, found.Rules...)}
+	return &httpapi.PolicyDisagreement{At: found.At.UTC(), DecisionID: found.DecisionID, Rules: append([]string{}, found.Rules...)}
 }
 
-func refusalOf(refusal *opa.Refusal) *server.PolicyRefusal {
+func refusalOf(refusal *opa.Refusal) *httpapi.PolicyRefusal {
 	if refusal == nil {
 		return nil
 	}
-	return &server.PolicyRefusal{Source: refusal.Source, At: refusal.At.UTC(), Reason: refusal.Err.Error()}
+	return &httpapi.PolicyRefusal{Source: refusal.Source, At: refusal.At.UTC(), Reason: refusal.Err.Error()}
 }
 
-func bundleOf(snapshot *opa.Snapshot) *server.PolicyBundle {
+func bundleOf(snapshot *opa.Snapshot) *httpapi.PolicyBundle {
 	info := snapshot.Bundle()
 	if info == nil {
 		return nil
 	}
-	shown := &server.PolicyBundle{Revision: info.Revision, SignedBy: info.Key}
+	shown := &httpapi.PolicyBundle{Revision: info.Revision, SignedBy: info.Key}
 	if !info.BuiltAt.IsZero() {
 		at := info.BuiltAt.UTC()
 		shown.BuiltAt = &at

@@ -17,8 +17,8 @@ import (
 	"github.com/molecule-ai/gatehouse/adapters/opa/sources"
 	"github.com/molecule-ai/gatehouse/adapters/postgres"
 	"github.com/molecule-ai/gatehouse/adapters/sqlite"
-	"github.com/molecule-ai/gatehouse/server"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/httpapi"
 )
 
 // policiesDiffCommand is on the database itself: it sees what all servers found, and works while none runs.
@@ -196,16 +196,16 @@ const (
 	maxAnswer      = 1 << 20
 )
 
-func (c *policiesPromoteCommand) promote(ctx context.Context, url string) (server.Promotion, error) {
+func (c *policiesPromoteCommand) promote(ctx context.Context, url string) (httpapi.Promotion, error) {
 	body, err := json.Marshal(map[string]string{"revision": c.Revision})
 	if err != nil {
-		return server.Promotion{}, err
+		return httpapi.Promotion{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, promoteTimeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(url, "/")+"/v1/policies/promote", bytes.NewReader(body))
 	if err != nil {
-		return server.Promotion{}, err
+		return httpapi.Promotion{}, err
 	}
 	request.Header.Set("Content-Type", "application/json")
 	if c.Token != "" {
@@ -213,22 +213,22 @@ func (c *policiesPromoteCommand) promote(ctx context.Context, url string) (serve
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return server.Promotion{}, err
+		return httpapi.Promotion{}, err
 	}
 	defer func() { _ = response.Body.Close() }()
 	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
 	if err != nil {
-		return server.Promotion{}, err
+		return httpapi.Promotion{}, err
 	}
 	if response.StatusCode != http.StatusOK {
 		var problem struct{ Code, Detail string }
 		err = json.Unmarshal(text, &problem, json.MatchCaseInsensitiveNames(true))
 		if err != nil || problem.Code == "" {
-			return server.Promotion{}, fmt.Errorf("the server answers %s", response.Status)
+			return httpapi.Promotion{}, fmt.Errorf("the server answers %s", response.Status)
 		}
-		return server.Promotion{}, fmt.Errorf("%s: %s", problem.Code, problem.Detail)
+		return httpapi.Promotion{}, fmt.Errorf("%s: %s", problem.Code, problem.Detail)
 	}
-	var promotion server.Promotion
+	var promotion httpapi.Promotion
 	err = json.Unmarshal(text, &promotion)
 	return promotion, err
 }

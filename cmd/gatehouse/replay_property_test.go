@@ -16,8 +16,8 @@ import (
 	"github.com/molecule-ai/gatehouse/adapters/postgres"
 	"github.com/molecule-ai/gatehouse/adapters/sqlite"
 	"github.com/molecule-ai/gatehouse/internal/testenv"
-	"github.com/molecule-ai/gatehouse/server"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/httpapi"
 	"github.com/molecule-ai/gatehouse/server/replay"
 )
 
@@ -63,7 +63,7 @@ func tried(t *testing.T) []*opa.Snapshot {
 type recordingStore struct {
 	admission.FactsReader
 	admission.Ledger
-	server.DecisionReader
+	httpapi.DecisionReader
 	workspaces []uuid.UUID
 }
 

@@ -19,8 +19,8 @@ import (
 	"github.com/molecule-ai/gatehouse/adapters/opa"
 	"github.com/molecule-ai/gatehouse/adapters/opa/verify"
 	"github.com/molecule-ai/gatehouse/internal/lograte"
-	"github.com/molecule-ai/gatehouse/server"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/httpapi"
 	"github.com/molecule-ai/gatehouse/server/readiness"
 )
 
@@ -220,7 +220,7 @@ func readableDurations(_ []string, a slog.Attr) slog.Attr {
 }
 
 // listen refuses to be reached from other machines by whoever likes.
-func (c *serveCommand) listen(ctx context.Context, callers *server.Authenticator, logger *slog.Logger) (net.Listener, error) {
+func (c *serveCommand) listen(ctx context.Context, callers *httpapi.Authenticator, logger *slog.Logger) (net.Listener, error) {
 	address, err := net.ResolveTCPAddr("tcp", c.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("--listen: %w", err)
@@ -247,7 +247,7 @@ type parts struct {
 	store      *openStore
 	candidates *rollout
 	verifier   *verify.Verifier
-	callers    *server.Authenticator
+	callers    *httpapi.Authenticator
 	reviews    *metrics.Admission
 	failures   *failureLog
 	evidence   *evidence
@@ -257,7 +257,7 @@ type parts struct {
 }
 
 // service wires the gate and the HTTP service.
-func (c *serveCommand) service(p parts) (*server.Server, error) {
+func (c *serveCommand) service(p parts) (*httpapi.Server, error) {
 	p.registry.MustRegister(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		metrics.NewBuildInfo(programVersion()), metrics.NewPolicyCollector(p.live),
@@ -265,21 +265,21 @@ func (c *serveCommand) service(p parts) (*server.Server, error) {
 	store := p.store
 	gate := &admission.Gate{
 		Facts: store.facts, Policy: p.engine, Ledger: store.ledger, Failures: p.failures,
-		Observer:   observers{p.reviews, server.ReviewLog{Logger: p.log}, p.candidates, p.verifier, p.ready},
+		Observer:   observers{p.reviews, httpapi.ReviewLog{Logger: p.log}, p.candidates, p.verifier, p.ready},
 		Limits:     admission.Limits{Facts: c.FactsTimeout, Policy: c.PolicyTimeout, Request: c.RequestTimeout},
 		Deployment: admission.Deployment{SaaS: c.SaaS},
 		Now:        time.Now, DryRun: c.DryRun, Turns: admission.Holding{Weighted: p.candidates.turns},
 	}
 	bench := newWorkshop(p.engine)
 	requests := metrics.NewHTTP(p.registry)
-	service := server.New(server.Options{
+	service := httpapi.New(httpapi.Options{
 		Reviewer: gate, Policies: p.live, Workspaces: store.workspaces, SecretKeys: store.secretKeys,
 		Authenticator: p.callers, Shadow: p.candidates, DryRun: c.DryRun,
-		WhatIf: server.WhatIfOptions{
+		WhatIf: httpapi.WhatIfOptions{
 			Policies: bench, Facts: store.facts, Timeout: c.FactsTimeout, Deployment: gate.Deployment,
 			Evaluator: admission.Evaluator{Turns: gate.Turns, Timeout: c.PolicyTimeout},
 		},
-		Replays: server.ReplayOptions{
+		Replays: httpapi.ReplayOptions{
 			Records: store.decisions, Policies: replayPolicies{bench, p.candidates},
 			Evaluator: p.candidates.background(c.PolicyTimeout), Now: time.Now,
 		},

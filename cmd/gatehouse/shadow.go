@@ -13,10 +13,10 @@ import (
 
 	"github.com/molecule-ai/gatehouse/adapters/metrics"
 	"github.com/molecule-ai/gatehouse/adapters/opa"
-	"github.com/molecule-ai/gatehouse/adapters/opa/shadow"
 	"github.com/molecule-ai/gatehouse/adapters/opa/sources"
-	"github.com/molecule-ai/gatehouse/server"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/httpapi"
+	"github.com/molecule-ai/gatehouse/server/shadow"
 )
 
 // rolloutFlags are for policies that are to be watched before they decide.
@@ -42,7 +42,7 @@ type rollout struct {
 	meter  *metrics.Shadow
 	log    *slog.Logger
 
-	refused atomic.Pointer[server.PolicyRefusal]
+	refused atomic.Pointer[httpapi.PolicyRefusal]
 	loading sync.Mutex // one load at a time
 	loads   sync.WaitGroup
 }
@@ -84,7 +84,7 @@ func (r *rollout) load(ctx context.Context) {
 		snapshot, err := r.check(ctx)
 		if err != nil {
 			r.Use(nil)
-			r.refused.Store(&server.PolicyRefusal{Source: r.source.Policies, At: time.Now().UTC(), Reason: err.Error()})
+			r.refused.Store(&httpapi.PolicyRefusal{Source: r.source.Policies, At: time.Now().UTC(), Reason: err.Error()})
 			r.log.Error("the candidate policies were refused; there is no shadow", "source", r.source.Policies, "error", err)
 			return
 		}
@@ -136,29 +136,29 @@ func (r *rollout) close() {
 	r.Close()
 }
 
-// ShadowStatus implements server.Shadow.
-func (r *rollout) ShadowStatus(ctx context.Context, examples int) (server.ShadowStatus, error) {
-	status := server.ShadowStatus{Refused: r.refused.Load(), Queued: r.Queued()}
+// ShadowStatus implements httpapi.Shadow.
+func (r *rollout) ShadowStatus(ctx context.Context, examples int) (httpapi.ShadowStatus, error) {
+	status := httpapi.ShadowStatus{Refused: r.refused.Load(), Queued: r.Queued()}
 	candidate := r.Candidate()
 	if candidate == nil {
 		return status, nil
 	}
-	status.Candidate = &server.ShadowCandidate{Revision: candidate.Revision, Source: candidate.Source, Since: candidate.Since}
+	status.Candidate = &httpapi.ShadowCandidate{Revision: candidate.Revision, Source: candidate.Source, Since: candidate.Since}
 	summary, err := r.store.ShadowSummary(ctx, admission.ShadowPair{Live: r.live(), Candidate: candidate.Revision}, examples)
 	status.Summary = &summary
 	return status, err
 }
 
-// Promote implements server.Shadow.
-func (r *rollout) Promote(ctx context.Context, revision, caller string) (server.Promotion, error) {
-	var done server.Promotion
+// Promote implements httpapi.Shadow.
+func (r *rollout) Promote(ctx context.Context, revision, caller string) (httpapi.Promotion, error) {
+	var done httpapi.Promotion
 	err := r.Shadow.Promote(revision, func(c *shadow.Candidate) error {
 		snapshot, _ := c.Rules.(*opa.Snapshot) // load gave it one
 		previous, err := r.engine.Promote(context.WithoutCancel(ctx), snapshot)
 		if err != nil {
 			return &admission.Error{Code: admission.CodeCandidateChanged, Detail: err.Error()}
 		}
-		done = server.Promotion{Revision: c.Revision, Source: c.Source, Previous: previous, At: time.Now().UTC()}
+		done = httpapi.Promotion{Revision: c.Revision, Source: c.Source, Previous: previous, At: time.Now().UTC()}
 		return nil
 	})
 	if err == nil {

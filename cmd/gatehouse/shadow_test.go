@@ -16,8 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/molecule-ai/gatehouse/internal/testenv"
-	"github.com/molecule-ai/gatehouse/server"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/httpapi"
 )
 
 const identityGateCode = "PLATFORM_AGENT_IDENTITY_GATE"
@@ -56,20 +56,20 @@ func (s *served) register(n int, members ...string) registered {
 }
 
 // shadowed waits until the shadow is as wanted.
-func (s *served) shadowed(wanted func(server.ShadowStatus) bool) server.ShadowStatus {
+func (s *served) shadowed(wanted func(httpapi.ShadowStatus) bool) httpapi.ShadowStatus {
 	s.t.Helper()
-	var status server.ShadowStatus
+	var status httpapi.ShadowStatus
 	var body string
 	require.Eventually(s.t, func() bool {
 		var code int
 		code, body = s.send(http.MethodGet, "/v1/policies/shadow", "", "")
-		status = server.ShadowStatus{}
+		status = httpapi.ShadowStatus{}
 		return code == http.StatusOK && json.Unmarshal([]byte(body), &status) == nil && wanted(status)
 	}, patience, 10*time.Millisecond, "%s", &body)
 	return status
 }
 
-func hasCandidate(status server.ShadowStatus) bool { return status.Candidate != nil }
+func hasCandidate(status httpapi.ShadowStatus) bool { return status.Candidate != nil }
 
 // query reads one row of an SQLite file that no server has open.
 func query(t *testing.T, path, statement string, into ...any) {
@@ -137,7 +137,7 @@ func TestACandidateIsWatchedComparedAndPromoted(t *testing.T) {
 	denied := s.register(2)
 	require.False(t, denied.Allowed, "a candidate decides nothing")
 
-	status := s.shadowed(func(status server.ShadowStatus) bool {
+	status := s.shadowed(func(status httpapi.ShadowStatus) bool {
 		return status.Summary.Evaluated == 2 && len(status.Summary.Flips) == 1
 	})
 	require.Equal(t, admission.ShadowPair{Live: live, Candidate: candidate}, status.Summary.ShadowPair)
@@ -177,7 +177,7 @@ func TestACandidateIsWatchedComparedAndPromoted(t *testing.T) {
 	after := s.register(2)
 	require.True(t, after.Allowed)
 	require.Equal(t, candidate, after.PolicyRevision)
-	s.shadowed(func(status server.ShadowStatus) bool { return status.Candidate == nil && status.Summary == nil })
+	s.shadowed(func(status httpapi.ShadowStatus) bool { return status.Candidate == nil && status.Summary == nil })
 	refused = command(t, "", "policies", "promote", "--url", s.url)
 	require.Equal(t, exitFailed, refused.code)
 	require.Contains(t, refused.err, "no_candidate: ")
@@ -189,7 +189,7 @@ func TestABadCandidateHurtsNobody(t *testing.T) {
 	s := serveHere(t, "--demo", "--database-url", "sqlite:"+filepath.Join(t.TempDir(), "gatehouse.db"),
 		"--shadow-policies", policyFolder(t, "broken.rego", "package a\n\nb if c(1)"))
 	s.waitReady()
-	status := s.shadowed(func(status server.ShadowStatus) bool { return status.Refused != nil })
+	status := s.shadowed(func(status httpapi.ShadowStatus) bool { return status.Refused != nil })
 	require.Contains(t, status.Refused.Reason, "broken.rego:3:")
 	require.Nil(t, status.Candidate)
 	require.True(t, s.register(1).Allowed)
@@ -285,7 +285,7 @@ func TestACandidateIsComparedOnPostgres(t *testing.T) {
 	s.shadowed(hasCandidate)
 	status, body := s.send(http.MethodPost, "/v1/admission/register", `{"workspace": {"id": "01890a5d-ac96-774b-bcce-b302099a8057", "url": "http://169.254.169.254/"}}`, "")
 	require.Equal(t, 200, status, body)
-	s.shadowed(func(status server.ShadowStatus) bool {
+	s.shadowed(func(status httpapi.ShadowStatus) bool {
 		return status.Summary.Diverged == 1 && len(status.Summary.Flips) == 1
 	})
 	diff := command(t, "", "policies", "diff", "--database-url", database)
@@ -302,7 +302,7 @@ func TestEveryReviewFromReadyOnIsShownToTheCandidateOrCountedAsDropped(t *testin
 	for range reviews {
 		s.register(1)
 	}
-	s.shadowed(func(status server.ShadowStatus) bool {
+	s.shadowed(func(status httpapi.ShadowStatus) bool {
 		return status.Summary != nil && status.Summary.Evaluated+status.Summary.Dropped == reviews
 	})
 }

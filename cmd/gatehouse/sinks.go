@@ -11,7 +11,7 @@ import (
 	"github.com/molecule-ai/gatehouse/adapters/announce"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/settings"
 	"github.com/molecule-ai/gatehouse/internal/yamlfile"
-	"github.com/molecule-ai/gatehouse/server"
+	"github.com/molecule-ai/gatehouse/server/httpapi"
 )
 
 // sinkList is the flag of the sinks: a list in the configuration file, or YAML text in a flag or variable.
@@ -69,23 +69,23 @@ type announcementView struct {
 	announcements *announce.Announcements
 }
 
-func (v announcementView) ListAnnouncements(ctx context.Context, filter server.AnnouncementFilter) (server.AnnouncementPage, error) {
+func (v announcementView) ListAnnouncements(ctx context.Context, filter httpapi.AnnouncementFilter) (httpapi.AnnouncementPage, error) {
 	state := announce.State(filter.State)
 	switch state {
 	case "", announce.StatePending, announce.StateRetrying, announce.StateDead, announce.StateDelivered:
 	default:
-		return server.AnnouncementPage{}, server.ErrBadFilter
+		return httpapi.AnnouncementPage{}, httpapi.ErrBadFilter
 	}
 	page, next, err := v.announcements.List(ctx, announce.Filter{Sink: filter.Sink, State: state, After: filter.Cursor, Limit: filter.Limit})
 	if errors.Is(err, announce.ErrBadCursor) {
-		return server.AnnouncementPage{}, server.ErrBadFilter
+		return httpapi.AnnouncementPage{}, httpapi.ErrBadFilter
 	}
 	if err != nil {
-		return server.AnnouncementPage{}, err
+		return httpapi.AnnouncementPage{}, err
 	}
 	sinks, err := v.announcements.Sinks(ctx)
 	if err != nil {
-		return server.AnnouncementPage{}, fmt.Errorf("reading the state of the sinks: %w", err)
+		return httpapi.AnnouncementPage{}, fmt.Errorf("reading the state of the sinks: %w", err)
 	}
-	return server.AnnouncementPage{Announcements: page, Next: next, Sinks: sinks}, nil
+	return httpapi.AnnouncementPage{Announcements: page, Next: next, Sinks: sinks}, nil
 }

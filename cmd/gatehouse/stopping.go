@@ -12,7 +12,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/molecule-ai/gatehouse/server"
+	"github.com/molecule-ai/gatehouse/server/httpapi"
 	"github.com/molecule-ai/gatehouse/server/readiness"
 )
 
@@ -47,7 +47,7 @@ const idleTimeout = 2 * time.Minute
 // serveUntilTold serves until ctx ends. Then it leaves, so that load balancers stop sending, goes on answering for a while,
 // and lets requests under way finish.
 func (c *serveCommand) serveUntilTold(
-	ctx context.Context, listener net.Listener, service *server.Server, ready *readiness.Readiness, logger *slog.Logger,
+	ctx context.Context, listener net.Listener, service *httpapi.Server, ready *readiness.Readiness, logger *slog.Logger,
 ) error {
 	httpServer := &http.Server{
 		Handler: service, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: idleTimeout, MaxHeaderBytes: 32 << 10,

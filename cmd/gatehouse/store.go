@@ -17,8 +17,8 @@ import (
 	"github.com/molecule-ai/gatehouse/adapters/metrics"
 	"github.com/molecule-ai/gatehouse/adapters/postgres"
 	"github.com/molecule-ai/gatehouse/adapters/sqlite"
-	"github.com/molecule-ai/gatehouse/server"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/httpapi"
 	"github.com/molecule-ai/gatehouse/server/readiness"
 )
 
@@ -48,8 +48,8 @@ type openStore struct {
 	kind       string
 	facts      admission.FactsReader
 	ledger     admission.Ledger
-	workspaces server.WorkspaceStore
-	secretKeys server.SecretKeyStore
+	workspaces httpapi.WorkspaceStore
+	secretKeys httpapi.SecretKeyStore
 	shadow     shadowStore
 	audits     auditStore
 	decisions  decisionStore
@@ -240,7 +240,7 @@ func (w workspaceStore) DeleteSecretKey(ctx context.Context, id uuid.UUID, key s
 func serverError(err error) error {
 	switch {
 	case errors.Is(err, sqlite.ErrUnknownWorkspace):
-		return server.ErrUnknownWorkspace
+		return httpapi.ErrUnknownWorkspace
 	case errors.Is(err, sqlite.ErrInvalid):
 		return admission.Malformed("the workspace or the secret's name cannot be stored like this")
 	default:

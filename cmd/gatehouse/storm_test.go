@@ -24,7 +24,7 @@ import (
 
 	"github.com/molecule-ai/gatehouse/adapters/metrics"
 	"github.com/molecule-ai/gatehouse/adapters/opa"
-	"github.com/molecule-ai/gatehouse/server"
+	"github.com/molecule-ai/gatehouse/server/httpapi"
 )
 
 // gatelessData says that policies go without the platform agent's rule on purpose.
@@ -166,7 +166,7 @@ func wired(t testing.TB, c *serveCommand, engine *opa.Engine, registry *promethe
 	verifier := c.startVerifying(engine, candidates, registry, logger)
 	t.Cleanup(verifier.Close)
 	service, err := c.service(parts{
-		engine: engine, live: live, store: store, candidates: candidates, verifier: verifier, callers: &server.Authenticator{},
+		engine: engine, live: live, store: store, candidates: candidates, verifier: verifier, callers: &httpapi.Authenticator{},
 		reviews: reviews, failures: failures, evidence: evidence, ready: ready, registry: registry, log: logger,
 	})
 	require.NoError(t, err)

@@ -6,13 +6,13 @@ import (
 	"time"
 
 	"github.com/molecule-ai/gatehouse/internal/rereadfile"
-	"github.com/molecule-ai/gatehouse/server"
+	"github.com/molecule-ai/gatehouse/server/httpapi"
 )
 
 // callerTokens keep the callers those of --registry-token and --tokens-file.
 type callerTokens struct {
-	file    *rereadfile.File[[]server.Token]
-	callers *server.Authenticator
+	file    *rereadfile.File[[]httpapi.Token]
+	callers *httpapi.Authenticator
 }
 
 // lookForTokens is how often the file is looked at. Requests do not look themselves: they are answered in microseconds.
@@ -20,9 +20,9 @@ const lookForTokens = time.Second
 
 // tokens reads who may call.
 func (c *serveCommand) tokens(reports rereadfile.Reporter) (*callerTokens, error) {
-	var registry []server.Token
+	var registry []httpapi.Token
 	if c.RegistryToken != "" {
-		token, err := server.NewToken("registry", server.RoleRegistry, c.RegistryToken)
+		token, err := httpapi.NewToken("registry", httpapi.RoleRegistry, c.RegistryToken)
 		if err != nil {
 			return nil, fmt.Errorf("--registry-token: %w", err)
 		}
@@ -32,10 +32,10 @@ func (c *serveCommand) tokens(reports rereadfile.Reporter) (*callerTokens, error
 	if c.TokensFile != "" {
 		paths = append(paths, c.TokensFile)
 	}
-	file, err := rereadfile.Open("tokens-file", reports, func(contents [][]byte) ([]server.Token, error) {
+	file, err := rereadfile.Open("tokens-file", reports, func(contents [][]byte) ([]httpapi.Token, error) {
 		tokens := registry
 		for _, text := range contents {
-			read, err := server.ParseTokens(c.TokensFile, text)
+			read, err := httpapi.ParseTokens(c.TokensFile, text)
 			if err != nil {
 				return nil, err
 			}
@@ -46,7 +46,7 @@ func (c *serveCommand) tokens(reports rereadfile.Reporter) (*callerTokens, error
 	if err != nil {
 		return nil, fmt.Errorf("--tokens-file: %w", err)
 	}
-	callers := &server.Authenticator{}
+	callers := &httpapi.Authenticator{}
 	callers.Use(file.Get())
 	return &callerTokens{file: file, callers: callers}, nil
 }

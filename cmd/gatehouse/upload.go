@@ -13,9 +13,9 @@ import (
 
 	"github.com/molecule-ai/gatehouse/adapters/decisionlog"
 	"github.com/molecule-ai/gatehouse/adapters/metrics"
-	"github.com/molecule-ai/gatehouse/adapters/stream"
 	"github.com/molecule-ai/gatehouse/internal/rereadfile"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/stream"
 )
 
 // uploadFlags say whether decisions are uploaded to a collector of OPA's decision logs.

@@ -11,8 +11,8 @@ import (
 	"github.com/molecule-ai/gatehouse/adapters/opa"
 	"github.com/molecule-ai/gatehouse/adapters/opa/check"
 	"github.com/molecule-ai/gatehouse/adapters/opa/sources"
-	"github.com/molecule-ai/gatehouse/server"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/httpapi"
 )
 
 // workshop gives the server policies to try.
@@ -27,8 +27,8 @@ func newWorkshop(engine *opa.Engine) workshop {
 	return workshop{engine: engine, checking: semaphore.NewWeighted(1)}
 }
 
-// Live implements server.Workshop.
-func (w workshop) Live() server.TriedRules {
+// Live implements httpapi.Workshop.
+func (w workshop) Live() httpapi.TriedRules {
 	live, _ := w.engine.Current().(*opa.Snapshot)
 	if live == nil {
 		return nil
@@ -36,8 +36,8 @@ func (w workshop) Live() server.TriedRules {
 	return triedRules{live}
 }
 
-// Candidate implements server.Workshop.
-func (w workshop) Candidate(ctx context.Context, files map[string]string) (server.TriedRules, error) {
+// Candidate implements httpapi.Workshop.
+func (w workshop) Candidate(ctx context.Context, files map[string]string) (httpapi.TriedRules, error) {
 	fsys := make(fstest.MapFS, len(files))
 	for name, text := range files {
 		fsys[name] = &fstest.MapFile{Data: []byte(text), Mode: 0o444}
@@ -69,7 +69,7 @@ func refusedCandidate(err error) error {
 
 type triedRules struct{ *opa.Snapshot }
 
-// Explanation implements server.TriedRules.
+// Explanation implements httpapi.TriedRules.
 func (t triedRules) Explanation(ctx context.Context, in admission.Input, at time.Time) (admission.Explanation, error) {
 	explained, err := t.Explain(ctx, in, at)
 	return explained.Explanation, err

@@ -1,0 +1,62 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/molecule-ai/gatehouse/server/admission"
+)
+
+// AnnouncementFilter selects announcements; zero values select all. Cursor is the next of the page before.
+type AnnouncementFilter struct {
+	Sink   string
+	State  string
+	Cursor string
+	Limit  int // up to MaxPage
+}
+
+// MaxPage is the most that one page of a list holds.
+const MaxPage = 1000
+
+const defaultPage = 100
+
+// AnnouncementPage is a page of announcements, newest first, with the state of the sinks.
+type AnnouncementPage struct {
+	Announcements any    `json:"announcements"`
+	Next          string `json:"next"` // cursor of the next page, "" on the last
+	Sinks         any    `json:"sinks"`
+}
+
+// ErrBadFilter says that a list was asked for in a way that it cannot be.
+var ErrBadFilter = errors.New("bad filter")
+
+// AnnouncementLister lists what goes out to sinks.
+type AnnouncementLister interface {
+	ListAnnouncements(ctx context.Context, filter AnnouncementFilter) (AnnouncementPage, error)
+}
+
+// announcements serves GET /v1/announcements?sink=&state=&cursor=&limit=.
+func (s *Server) announcements(w http.ResponseWriter, r *http.Request) error {
+	filter, err := announcementFilter(r)
+	if err != nil {
+		return err
+	}
+	page, err := s.options.Announcements.ListAnnouncements(r.Context(), filter)
+	switch {
+	case errors.Is(err, ErrBadFilter):
+		return admission.Malformed("state is not pending, retrying, dead or delivered, or cursor is not one that a page gave")
+	case err != nil:
+		return &admission.Error{Code: admission.CodeRecordFailed, Detail: "the announcements cannot be read", Err: err}
+	}
+	s.write(w, r, http.StatusOK, page)
+	return nil
+}
+
+func announcementFilter(r *http.Request) (AnnouncementFilter, error) {
+	query := r.URL.Query()
+	limit, err := pageLimit(query)
+	return AnnouncementFilter{
+		Sink: query.Get("sink"), State: query.Get("state"), Cursor: query.Get("cursor"), Limit: limit,
+	}, err
+}

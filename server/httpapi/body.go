@@ -1,0 +1,108 @@
+package httpapi
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"mime"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/molecule-ai/gatehouse/server/admission"
+)
+
+// bodyDeadline gives every body the request's timeout to arrive: a client that sends slowly must not hold a
+// place longer than one that is decided slowly. It holds for refused requests too, because net/http reads what
+// is left of their bodies before it sends the answer.
+func (s *Server) bodyDeadline(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 {
+			err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.options.RequestTimeout))
+			if err != nil {
+				s.writeProblem(w, r, fmt.Errorf("setting the read deadline: %w", err))
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+const jsonType = "application/json"
+
+// checkContentType takes JSON in UTF-8, which JSON is in unless it is said otherwise.
+func checkContentType(contentType string) error {
+	if contentType == jsonType {
+		return nil
+	}
+	media, parameters, err := mime.ParseMediaType(contentType)
+	if err != nil || media != jsonType {
+		return &admission.Error{Code: admission.CodeUnsupportedMediaType, Detail: "the Content-Type is not application/json"}
+	}
+	charset, given := parameters["charset"]
+	if given && !strings.EqualFold(charset, "utf-8") && !strings.EqualFold(charset, "utf8") {
+		return &admission.Error{Code: admission.CodeUnsupportedMediaType, Detail: "the charset of the Content-Type is not utf-8"}
+	}
+	return nil
+}
+
+// mostKept is how much space a body gets because it says that it is long, and how much is kept for the next one.
+const mostKept = 64 << 10
+
+// withBuffer lends a buffer to use, which must keep no part of it.
+func (s *Server) withBuffer(use func(buffer *bytes.Buffer) error) error {
+	buffer, _ := s.buffers.Get().(*bytes.Buffer)
+	buffer.Reset()
+	err := use(buffer)
+	if buffer.Cap() <= mostKept { // one large body must not take its space for good
+		s.buffers.Put(buffer)
+	}
+	return err
+}
+
+// decodeBody hands a JSON body to decode, which must keep no part of it.
+func (s *Server) decodeBody(w http.ResponseWriter, r *http.Request, limit int64, decode func(body []byte) error) error {
+	return s.withBuffer(func(buffer *bytes.Buffer) error {
+		err := s.readInto(buffer, w, r, limit)
+		if err != nil {
+			return err
+		}
+		return decode(buffer.Bytes())
+	})
+}
+
+// readBody reads a JSON body that is to be kept.
+func (s *Server) readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+	var buffer bytes.Buffer
+	err := s.readInto(&buffer, w, r, limit)
+	return buffer.Bytes(), err
+}
+
+// readInto reads a JSON body of up to limit bytes. It lifts the read deadline, because net/http goes on reading
+// to notice a client that hangs up, and would take the deadline for that.
+func (s *Server) readInto(buffer *bytes.Buffer, w http.ResponseWriter, r *http.Request, limit int64) error {
+	err := checkContentType(r.Header.Get("Content-Type"))
+	if err != nil {
+		return err
+	}
+	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
+		return &admission.Error{Code: admission.CodeUnsupportedMediaType, Detail: "the body has a Content-Encoding"}
+	}
+	buffer.Grow(int(max(0, min(r.ContentLength, mostKept))) + bytes.MinRead)
+	_, err = buffer.ReadFrom(http.MaxBytesReader(w, r.Body, limit))
+	if err == nil {
+		err = http.NewResponseController(w).SetReadDeadline(time.Time{})
+	}
+	var tooLarge *http.MaxBytesError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &tooLarge):
+		return &admission.Error{Code: admission.CodeRequestTooLarge, Detail: fmt.Sprintf("the body is larger than %d bytes", limit)}
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return &admission.Error{Code: admission.CodeDeadlineExceeded, Detail: "the body did not arrive in time", Err: err}
+	default:
+		return &admission.Error{Code: admission.CodeMalformedRequest, Detail: "the body could not be read", Err: err}
+	}
+}

@@ -1,0 +1,172 @@
+package httpapi
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/google/uuid"
+
+	"github.com/molecule-ai/gatehouse/server/admission"
+)
+
+// DecisionReader reads recorded decisions.
+type DecisionReader interface {
+	// Decision gives one by its id, or admission.ErrNoDecision.
+	Decision(ctx context.Context, id uuid.UUID) (admission.LedgerDecision, error)
+	// Decisions gives one page in order of ids.
+	Decisions(ctx context.Context, query admission.DecisionQuery) ([]admission.LedgerDecision, error)
+}
+
+// DecisionPage is a page of decisions, newest first.
+type DecisionPage struct {
+	Decisions []DecisionRecord `json:"decisions"`
+	Next      string           `json:"next"` // cursor of the next page, "" on the last
+}
+
+// ReadDecisionPage reads a page, newest first. Inputs are left out unless they are asked for: a page of a thousand
+// could be many megabytes.
+func ReadDecisionPage(
+	ctx context.Context, reader DecisionReader, query admission.DecisionQuery, withInput bool,
+) (DecisionPage, error) {
+	limit := query.Limit
+	query.Limit++ // whether there is one more says whether there is a next page
+	found, err := reader.Decisions(ctx, query)
+	if err != nil {
+		return DecisionPage{}, err
+	}
+	page := DecisionPage{Decisions: make([]DecisionRecord, 0, len(found))}
+	if len(found) > limit {
+		found = found[:limit]
+		page.Next = found[limit-1].Decision.ID.String()
+	}
+	for i := range found {
+		page.Decisions = append(page.Decisions, NewDecisionRecord(&found[i].Decision, withInput))
+	}
+	return page, nil
+}
+
+// decisions serves GET /v1/decisions.
+func (s *Server) decisions(w http.ResponseWriter, r *http.Request) error {
+	values := r.URL.Query()
+	filter, err := decisionFilter(values)
+	if err != nil {
+		return err
+	}
+	limit, err := pageLimit(values)
+	if err != nil {
+		return err
+	}
+	query := admission.DecisionQuery{DecisionFilter: filter, Limit: limit}
+	if text := values.Get("cursor"); text != "" {
+		query.After, err = ParseDecisionID(text)
+		if err != nil {
+			return admission.Malformed("cursor is not one that a page gave")
+		}
+	}
+	withInput, err := flag(values, "input")
+	if err != nil {
+		return err
+	}
+	page, err := ReadDecisionPage(r.Context(), s.options.Decisions, query, withInput != nil && *withInput)
+	if err != nil {
+		return decisionsUnreadable(err)
+	}
+	s.write(w, r, http.StatusOK, page)
+	return nil
+}
+
+// decision serves GET /v1/decisions/{id}.
+func (s *Server) decision(w http.ResponseWriter, r *http.Request) error {
+	id, err := ParseDecisionID(chi.URLParam(r, "id"))
+	if err != nil {
+		return admission.Malformed("the id of the decision is not a UUID")
+	}
+	found, err := s.options.Decisions.Decision(r.Context(), id)
+	switch {
+	case errors.Is(err, admission.ErrNoDecision):
+		return &admission.Error{Code: admission.CodeNotFound, Detail: "no decision has this id, or it is no longer kept"}
+	case err != nil:
+		return decisionsUnreadable(err)
+	}
+	s.write(w, r, http.StatusOK, NewDecisionRecord(&found.Decision, true))
+	return nil
+}
+
+func decisionsUnreadable(err error) error {
+	return &admission.Error{Code: admission.CodeRecordFailed, Detail: "the decisions cannot be read", Err: err}
+}
+
+// streamDecisions serves GET /v1/decisions/stream.
+func (s *Server) streamDecisions(w http.ResponseWriter, r *http.Request) error {
+	values := r.URL.Query()
+	filter, err := decisionFilter(values)
+	if err != nil {
+		return err
+	}
+	withInput, err := flag(values, "input")
+	if err != nil {
+		return err
+	}
+	return serveStream(s, w, r, streamOf[admission.Decision]{
+		source: s.options.DecisionStream, passes: filter.Passes,
+		show: func(d *admission.Decision) (string, any) {
+			return "decision", NewDecisionRecord(d, withInput != nil && *withInput)
+		},
+	})
+}
+
+func decisionFilter(values url.Values) (admission.DecisionFilter, error) {
+	filter := admission.DecisionFilter{Hook: values.Get("hook"), Code: values.Get("code"), UID: values.Get("uid")}
+	var errs [5]error
+	filter.Allowed, errs[0] = flag(values, "allowed")
+	filter.Failed, errs[1] = flag(values, "failed")
+	filter.Since, errs[2] = moment(values, "since")
+	filter.Until, errs[3] = moment(values, "until")
+	if values.Has("workspace_id") {
+		filter.WorkspaceID, errs[4] = admission.ParseWorkspaceID(values.Get("workspace_id"))
+		if errs[4] != nil {
+			errs[4] = admission.Malformed("workspace_id is not a UUID")
+		}
+	}
+	return filter, cmp.Or(errs[:]...)
+}
+
+// ParseDecisionID reads an id as it is written everywhere.
+func ParseDecisionID(text string) (uuid.UUID, error) {
+	id, err := uuid.Parse(text)
+	if err == nil && id.String() != text {
+		err = errors.New("not as ids are written")
+	}
+	return id, err
+}
+
+// flag gives nil for what is not in the query.
+func flag(values url.Values, name string) (*bool, error) {
+	if !values.Has(name) {
+		return nil, nil
+	}
+	switch values.Get(name) {
+	case "true":
+		return new(true), nil
+	case "false":
+		return new(false), nil
+	default:
+		return nil, admission.Malformed(name + " is neither true nor false")
+	}
+}
+
+func moment(values url.Values, name string) (time.Time, error) {
+	if !values.Has(name) {
+		return time.Time{}, nil
+	}
+	at, err := time.Parse(time.RFC3339, values.Get(name))
+	if err != nil {
+		return time.Time{}, admission.Malformed(name + " is not a time as 2026-04-01T12:00:00Z")
+	}
+	return at, nil
+}

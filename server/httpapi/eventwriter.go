@@ -1,0 +1,90 @@
+package httpapi
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// farewell is how long a stream may take to write its end when the server stops.
+const farewell = time.Second
+
+// eventWriter gives every write a deadline of its own.
+type eventWriter struct {
+	response   http.ResponseWriter
+	controller *http.ResponseController
+	timeout    time.Duration
+
+	mu      sync.Mutex
+	hurried bool
+	closed  bool
+}
+
+func newEventWriter(w http.ResponseWriter, timeout time.Duration) *eventWriter {
+	// The wrapper that counts for metrics swallows the error of a flush.
+	inner := w
+	for {
+		wrapper, wraps := inner.(interface{ Unwrap() http.ResponseWriter })
+		if !wraps {
+			break
+		}
+		inner = wrapper.Unwrap()
+	}
+	return &eventWriter{response: w, controller: http.NewResponseController(inner), timeout: timeout}
+}
+
+// header ends the connection with the stream, because the deadlines would outlast it, and tells proxies not to
+// wait for more.
+func (w *eventWriter) header() {
+	header := w.response.Header()
+	header.Set("Content-Type", "text/event-stream")
+	header.Set("Cache-Control", "no-store")
+	header.Set("Connection", "close")
+	header.Set("X-Accel-Buffering", "no")
+	w.response.WriteHeader(http.StatusOK)
+}
+
+func (w *eventWriter) write(buffer *bytes.Buffer) error {
+	if buffer.Len() == 0 {
+		return nil
+	}
+	err := w.extend()
+	if err == nil {
+		_, err = buffer.WriteTo(w.response)
+	}
+	if err == nil {
+		err = w.controller.Flush()
+	}
+	if err != nil {
+		return fmt.Errorf("writing to the client: %w", err)
+	}
+	return nil
+}
+
+func (w *eventWriter) extend() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.hurried {
+		return nil
+	}
+	return w.controller.SetWriteDeadline(time.Now().Add(w.timeout))
+}
+
+// hurry cuts a write short that a client holds up, from another goroutine.
+func (w *eventWriter) hurry() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.hurried = true
+	if !w.closed {
+		_ = w.controller.SetWriteDeadline(time.Now().Add(min(farewell, w.timeout))) // if it fails the connection is gone
+	}
+}
+
+// close is called before the handler returns: after that the response is not to be touched.
+func (w *eventWriter) close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.closed = true
+}

@@ -1,0 +1,96 @@
+package httpapi
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/go-chi/chi/v5"
+
+	"github.com/molecule-ai/gatehouse/server/admission"
+)
+
+// byDecodedPath makes the router see every path in one spelling, because a client may escape any character:
+// "/v1/admission/%72egister" is the hook register. An escaped slash stays escaped, so that it separates nothing.
+func byDecodedPath(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		chi.RouteContext(r.Context()).RoutePath = canonicalPath(r.URL)
+		next.ServeHTTP(w, r)
+	})
+}
+
+// canonicalPath escapes each segment of a path in the same way. pathValue undoes it.
+func canonicalPath(u *url.URL) string {
+	if u.RawPath == "" && !strings.Contains(u.Path, "%") {
+		return u.Path
+	}
+	segments := strings.Split(u.EscapedPath(), "/")
+	for i, segment := range segments {
+		text, err := url.PathUnescape(segment)
+		if err == nil { // net/http refuses a path with an escape that is none
+			segments[i] = url.PathEscape(text)
+		}
+	}
+	return strings.Join(segments, "/")
+}
+
+// routePath is the path that the router has matched, or has found no route for.
+func routePath(r *http.Request) string { return chi.RouteContext(r.Context()).RoutePath }
+
+// pathValue is a path segment as text; an escaped byte may be anything.
+func pathValue(r *http.Request, name string) (string, error) {
+	text := chi.URLParam(r, name)
+	if strings.Contains(text, "%") {
+		var err error
+		text, err = url.PathUnescape(text)
+		if err != nil {
+			return "", err
+		}
+	}
+	if !utf8.ValidString(text) || strings.ContainsRune(text, 0) {
+		return "", errors.New("not text")
+	}
+	return text, nil
+}
+
+// hookOf is the hook that the path names. One that is not text is one that no policy defines.
+func hookOf(r *http.Request) (string, error) {
+	hook, err := pathValue(r, "hook")
+	if err != nil {
+		return "", &admission.Error{Code: admission.CodeUnknownHook, Detail: "no policy defines this hook", Err: err}
+	}
+	return hook, nil
+}
+
+// allowed are the methods that a path has. What has GET has HEAD.
+func allowed(routes chi.Routes, path string) []string {
+	var methods []string
+	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete} {
+		if !routes.Match(chi.NewRouteContext(), method, path) {
+			continue
+		}
+		methods = append(methods, method)
+		if method == http.MethodGet {
+			methods = append(methods, http.MethodHead)
+		}
+	}
+	return methods
+}
+
+func noSuchPath(http.ResponseWriter, *http.Request) error {
+	return &admission.Error{Code: admission.CodeNotFound, Detail: "no such path"}
+}
+
+// noSuchMethod also answers methods that the router does not know, whatever their path.
+func noSuchMethod(routes chi.Routes) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		methods := allowed(routes, routePath(r))
+		if len(methods) == 0 {
+			return noSuchPath(w, r)
+		}
+		w.Header().Set("Allow", strings.Join(methods, ", "))
+		return &admission.Error{Code: admission.CodeMethodNotAllowed, Detail: "this path has no such method"}
+	}
+}

@@ -1,0 +1,165 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/google/uuid"
+
+	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/replay"
+)
+
+// ReplayOptions are what replays need. They run beside live reviews, one at a time and one evaluation at a time.
+type ReplayOptions struct {
+	Records   replay.Source // nil: there are no replays
+	Policies  ReplayPolicies
+	Evaluator admission.Evaluator
+	Now       func() time.Time
+}
+
+// ReplayPolicies gives candidates. Errors that a caller can mend are *admission.Error.
+type ReplayPolicies interface {
+	ReplayLive() (replay.Candidate, error)
+	ReplayShadow() (replay.Candidate, error)
+	ReplayFiles(ctx context.Context, files map[string]string) (replay.Candidate, error)
+}
+
+// replayRequest is the body of POST /v1/replays.
+type replayRequest struct {
+	Candidate struct {
+		Live   bool              `json:"live"`
+		Shadow bool              `json:"shadow"`
+		Files  map[string]string `json:"files"`
+	} `json:"candidate"`
+	Since       *time.Time `json:"since"`
+	Until       *time.Time `json:"until"`
+	Hook        string     `json:"hook"`
+	Code        string     `json:"code"`
+	WorkspaceID string     `json:"workspace_id"`
+	Limit       int        `json:"limit"`
+	Examples    *int       `json:"examples"`
+}
+
+// replaySpan is how far back a replay goes that does not say.
+const replaySpan = 7 * 24 * time.Hour
+
+// startReplay serves POST /v1/replays.
+func (s *Server) startReplay(w http.ResponseWriter, r *http.Request) error {
+	body, err := s.readBody(w, r, s.options.MaxBatchBytes)
+	if err != nil {
+		return err
+	}
+	var sent replayRequest
+	err = admission.DecodeStrict(body, &sent, s.options.MaxDepth)
+	if err != nil {
+		return err
+	}
+	options, err := sent.options(s.options.Replays.Now())
+	if err != nil {
+		return err
+	}
+	err = s.replays.vacant() // before a candidate is compiled in vain
+	if err != nil {
+		return err
+	}
+	candidate, err := s.replayCandidate(r.Context(), sent)
+	if err != nil {
+		return err
+	}
+	started, err := s.replays.start(candidate, options, callerOf(r.Context()).Name)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Location", "/v1/replays/"+started.ID.String())
+	s.write(w, r, http.StatusAccepted, started)
+	return nil
+}
+
+func (sent replayRequest) options(now time.Time) (replay.Options, error) {
+	filter := admission.DecisionFilter{Hook: sent.Hook, Code: sent.Code, Since: now.Add(-replaySpan)}
+	if sent.Since != nil {
+		filter.Since = *sent.Since
+	}
+	if sent.Until != nil {
+		filter.Until = *sent.Until
+	}
+	if sent.WorkspaceID != "" {
+		var err error
+		filter.WorkspaceID, err = admission.ParseWorkspaceID(sent.WorkspaceID)
+		if err != nil {
+			return replay.Options{}, admission.Malformed("workspace_id: " + err.Error())
+		}
+	}
+	options := replay.Options{Filter: filter, Limit: sent.Limit, Examples: defaultExamples, Parallel: 1}
+	if sent.Examples != nil {
+		options.Examples = *sent.Examples
+	}
+	if options.Limit < 0 || options.Examples < 0 || options.Examples > maxExamples {
+		return replay.Options{}, admission.Malformed("limit must not be negative, and examples is from 0 to 100")
+	}
+	return options, nil
+}
+
+func (s *Server) replayCandidate(ctx context.Context, sent replayRequest) (candidate replay.Candidate, err error) {
+	from := sent.Candidate
+	switch policies := s.options.Replays.Policies; {
+	case from.Live && !from.Shadow && from.Files == nil:
+		candidate, err = policies.ReplayLive()
+	case from.Shadow && !from.Live && from.Files == nil:
+		candidate, err = policies.ReplayShadow()
+	case from.Files != nil && !from.Live && !from.Shadow:
+		candidate, err = policies.ReplayFiles(ctx, from.Files)
+	default:
+		return candidate, admission.Malformed(`candidate is one of {"files": {…}}, {"shadow": true} and {"live": true}`)
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = &admission.Error{Code: admission.CodeDeadlineExceeded, Detail: "the candidate could not be checked in time", Err: err}
+	}
+	return candidate, err
+}
+
+// listReplays serves GET /v1/replays.
+func (s *Server) listReplays(w http.ResponseWriter, r *http.Request) error {
+	s.write(w, r, http.StatusOK, ReplayList{Replays: s.replays.list()})
+	return nil
+}
+
+// showReplay serves GET /v1/replays/{id}.
+func (s *Server) showReplay(w http.ResponseWriter, r *http.Request) error {
+	run, err := s.replayOf(r)
+	if err != nil {
+		return err
+	}
+	s.write(w, r, http.StatusOK, run.now(true))
+	return nil
+}
+
+// cancelReplay serves DELETE /v1/replays/{id}. What is done already stays as it is.
+func (s *Server) cancelReplay(w http.ResponseWriter, r *http.Request) error {
+	run, err := s.replayOf(r)
+	if err != nil {
+		return err
+	}
+	run.cancel()
+	select {
+	case <-run.done:
+	case <-r.Context().Done():
+		return &admission.Error{Code: admission.CodeDeadlineExceeded, Detail: "the replay is told to end and has not yet", Err: r.Context().Err()}
+	}
+	s.write(w, r, http.StatusOK, run.now(true))
+	return nil
+}
+
+func (s *Server) replayOf(r *http.Request) (*replayRun, error) {
+	id, err := uuid.Parse(chi.URLParam(r, "id"))
+	if err == nil {
+		if run := s.replays.find(id); run != nil {
+			return run, nil
+		}
+	}
+	return nil, &admission.Error{Code: admission.CodeNotFound, Detail: "this server has no replay of this id"}
+}

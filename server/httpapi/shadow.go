@@ -1,0 +1,94 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/molecule-ai/gatehouse/server/admission"
+)
+
+// ShadowCandidate is a set of policies that runs beside the live ones.
+type ShadowCandidate struct {
+	Revision string    `json:"revision"`
+	Source   string    `json:"source"`
+	Since    time.Time `json:"since"`
+}
+
+// ShadowStatus is the candidate of this server and what came of comparing it with the live policies, by all
+// servers on the same store.
+type ShadowStatus struct {
+	Candidate *ShadowCandidate         `json:"candidate"` // nil: none
+	Refused   *PolicyRefusal           `json:"refused"`   // the candidate that was configured and is none
+	Queued    int                      `json:"queued"`    // reviews that wait for this server's candidate
+	Summary   *admission.ShadowSummary `json:"summary"`   // nil without a candidate
+}
+
+// Promotion says which policies went live in place of which.
+type Promotion struct {
+	Revision string    `json:"revision"`
+	Source   string    `json:"source"`
+	Previous string    `json:"previous_revision"`
+	At       time.Time `json:"at"`
+}
+
+// Shadow compares candidate policies with the live ones. Errors of Promote that a caller can mend are
+// *admission.Error: no_candidate, or candidate_changed if there is another than the given revision, "" for any.
+type Shadow interface {
+	ShadowStatus(ctx context.Context, examples int) (ShadowStatus, error)
+	Promote(ctx context.Context, revision, caller string) (Promotion, error)
+}
+
+const (
+	defaultExamples = 5
+	maxExamples     = 100
+)
+
+// shadow serves GET /v1/policies/shadow?examples=.
+func (s *Server) shadow(w http.ResponseWriter, r *http.Request) error {
+	examples := defaultExamples
+	if text := r.URL.Query().Get("examples"); text != "" {
+		var err error
+		examples, err = strconv.Atoi(text)
+		if err != nil || examples < 0 || examples > maxExamples {
+			return admission.Malformed("examples is not a number from 0 to " + strconv.Itoa(maxExamples))
+		}
+	}
+	if s.options.Shadow == nil {
+		s.write(w, r, http.StatusOK, ShadowStatus{})
+		return nil
+	}
+	status, err := s.options.Shadow.ShadowStatus(r.Context(), examples)
+	if err != nil {
+		return &admission.Error{Code: admission.CodeRecordFailed, Detail: "the divergences cannot be read", Err: err}
+	}
+	s.write(w, r, http.StatusOK, status)
+	return nil
+}
+
+// promote serves POST /v1/policies/promote. A body is optional; it names the revision that the caller means.
+func (s *Server) promote(w http.ResponseWriter, r *http.Request) error {
+	var wanted struct {
+		Revision string `json:"revision"`
+	}
+	if r.ContentLength != 0 {
+		body, err := s.readBody(w, r, s.options.MaxBodyBytes)
+		if err != nil {
+			return err
+		}
+		err = admission.DecodeStrict(body, &wanted, s.options.MaxDepth)
+		if err != nil {
+			return err
+		}
+	}
+	if s.options.Shadow == nil {
+		return &admission.Error{Code: admission.CodeNoCandidate, Detail: "this server has no candidate policies"}
+	}
+	promotion, err := s.options.Shadow.Promote(r.Context(), wanted.Revision, callerOf(r.Context()).Name)
+	if err != nil {
+		return err
+	}
+	s.write(w, r, http.StatusOK, promotion)
+	return nil
+}

@@ -1,0 +1,52 @@
+package httpapi
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"maps"
+	"slices"
+	"strconv"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/molecule-ai/gatehouse/server/admission"
+)
+
+func TestEveryCodeHasAStatus(t *testing.T) {
+	declared := declaredCodes(t)
+	require.NotEmpty(t, declared)
+	require.ElementsMatch(t, declared, slices.Collect(maps.Keys(statuses)))
+	for code, status := range statuses {
+		require.GreaterOrEqual(t, status, 400, code)
+		require.Equal(t, status >= 500, code.IsFault(), code)
+	}
+}
+
+// declaredCodes reads the constants of type Code out of the source, so that a new one cannot be forgotten here.
+func declaredCodes(t *testing.T) []admission.Code {
+	file, err := parser.ParseFile(token.NewFileSet(), "../admission/errors.go", nil, 0)
+	require.NoError(t, err)
+	var codes []admission.Code
+	ast.Inspect(file, func(node ast.Node) bool {
+		spec, isValue := node.(*ast.ValueSpec)
+		if !isValue {
+			return true
+		}
+		if kind, isName := spec.Type.(*ast.Ident); !isName || kind.Name != "Code" {
+			return true
+		}
+		for _, value := range spec.Values {
+			text, err := strconv.Unquote(value.(*ast.BasicLit).Value)
+			require.NoError(t, err)
+			codes = append(codes, admission.Code(text))
+		}
+		return true
+	})
+	return codes
+}
+
+func TestACodeWithoutAStatusIsAnInternalError(t *testing.T) {
+	require.Equal(t, 500, newProblem(&admission.Error{Code: "never_heard_of"}).Status)
+}

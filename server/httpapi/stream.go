@@ -1,0 +1,246 @@
+package httpapi
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/molecule-ai/gatehouse/server/admission"
+)
+
+// Source is a ledger as it grows, the same on every replica.
+type Source[T any] interface {
+	// Subscribe makes a reader of what is after a position, or of what comes from now on if that is negative. The
+	// reader lasts until ctx ends. next waits for something to read. When its ctx ends it may be called again and
+	// goes on; after any other error the reader is at its end. Errors of Subscribe that a caller can mend are
+	// *admission.Error.
+	Subscribe(ctx context.Context, after int64) (next func(ctx context.Context) ([]admission.Streamed[T], error), err error)
+}
+
+// StreamOptions are of all streams. Zero values stand for the defaults.
+type StreamOptions struct {
+	MaxStreams   int           // open at once; 256
+	Heartbeat    time.Duration // between signs of life of a silent stream; 15 s
+	WriteTimeout time.Duration // after which a reader that does not read is given up; 10 s
+}
+
+const (
+	defaultMaxStreams   = 256
+	defaultHeartbeat    = 15 * time.Second
+	defaultWriteTimeout = 10 * time.Second
+
+	// fromNow is the position of who names none.
+	fromNow = -1
+
+	// A reader comes back after reconnectAfter and up to as long again, lest all of them come at once when a
+	// replica ends.
+	reconnectAfter = time.Second
+)
+
+// streams are the open streams of a Server.
+type streams struct {
+	options StreamOptions
+	places  chan struct{}
+	ended   context.Context // when the server drains
+	end     context.CancelFunc
+}
+
+func newStreams(options StreamOptions) *streams {
+	options.Heartbeat = cmp.Or(options.Heartbeat, defaultHeartbeat)
+	options.WriteTimeout = cmp.Or(options.WriteTimeout, defaultWriteTimeout)
+	s := &streams{options: options, places: make(chan struct{}, cmp.Or(options.MaxStreams, defaultMaxStreams))}
+	s.ended, s.end = context.WithCancel(context.Background())
+	return s
+}
+
+// streamOf is what one client gets of a ledger.
+type streamOf[T any] struct {
+	source Source[T]
+	passes func(item *T) bool                     // whether the client wants to see it
+	show   func(item *T) (event string, data any) // the event's type and what is told of it
+}
+
+// serveStream serves server-sent events. It lasts until the client goes, the server drains, or the client does not
+// read; a client resumes with the last id that it has seen.
+func serveStream[T any](s *Server, w http.ResponseWriter, r *http.Request, of streamOf[T]) error {
+	if r.ContentLength != 0 {
+		return admission.Malformed("this request takes no body") // whose deadline would end the stream
+	}
+	after, err := lastEventID(r)
+	if err != nil {
+		return err
+	}
+	if s.streams.ended.Err() != nil {
+		return &admission.Error{Code: admission.CodeNotReady, Detail: "shutting down"}
+	}
+	select {
+	case s.streams.places <- struct{}{}:
+		defer func() { <-s.streams.places }()
+	default:
+		return &admission.Error{Code: admission.CodeOverloaded, Detail: "too many streams are open"}
+	}
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	defer context.AfterFunc(s.streams.ended, cancel)()
+	next, err := of.source.Subscribe(ctx, after)
+	if err != nil {
+		return err
+	}
+
+	writer := newEventWriter(w, s.streams.options.WriteTimeout)
+	if r.Method == http.MethodHead {
+		writer.header()
+		return nil
+	}
+	stream := &openStream[T]{streamOf: of, server: s, request: r, next: next, told: after, writer: writer}
+	defer context.AfterFunc(s.streams.ended, stream.writer.hurry)()
+	defer stream.writer.close()
+	start := time.Now()
+	err = stream.run(ctx)
+	s.options.Logger.LogAttrs(r.Context(), slog.LevelInfo, "stream ended", appendTrace([]slog.Attr{
+		slog.String("caller", callerOf(r.Context()).Name), slog.Int("events", stream.sent),
+		milliseconds("took_ms", time.Since(start)), slog.String("cause", s.causeOfEnd(r, err)),
+	}, traceOf(r))...)
+	return nil
+}
+
+func (s *Server) causeOfEnd(r *http.Request, err error) string {
+	switch {
+	case s.streams.ended.Err() != nil:
+		return "shutting down"
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return "the client does not read"
+	case r.Context().Err() != nil:
+		return "the client has gone"
+	default:
+		return err.Error()
+	}
+}
+
+// lastEventID is where the client wants to resume. The header comes from clients that come back by themselves,
+// and counts before the query of the first request, which they repeat.
+func lastEventID(r *http.Request) (int64, error) {
+	text := cmp.Or(r.Header.Get("Last-Event-ID"), r.URL.Query().Get("last_event_id"))
+	if text == "" {
+		return fromNow, nil
+	}
+	after, err := strconv.ParseUint(text, 10, 63)
+	if err != nil {
+		return 0, admission.Malformed("the last event id is not one that this stream has given")
+	}
+	return int64(after), nil
+}
+
+// openStream is one open stream.
+type openStream[T any] struct {
+	streamOf[T]
+	server  *Server
+	request *http.Request
+	next    func(ctx context.Context) ([]admission.Streamed[T], error)
+	writer  *eventWriter
+
+	buffer   bytes.Buffer
+	position int64 // reached
+	told     int64 // to the client
+	sent     int   // events
+}
+
+func (e *openStream[T]) run(ctx context.Context) error {
+	heartbeat := e.server.streams.options.Heartbeat
+	e.position = e.told
+	checked := time.Now()
+	e.writer.header()
+	fmt.Fprintf(&e.buffer, "retry: %d\n\n", (reconnectAfter + rand.N(reconnectAfter)).Milliseconds())
+	for {
+		err := e.writer.write(&e.buffer)
+		if err != nil {
+			return err
+		}
+		waiting, cancel := context.WithTimeout(ctx, heartbeat)
+		items, err := e.next(waiting)
+		silent := waiting.Err() != nil
+		cancel()
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err == nil:
+			err = e.put(items)
+		case silent:
+			e.beat()
+			err = nil
+		}
+		if err == nil && time.Since(checked) >= heartbeat {
+			checked = time.Now()
+			err = e.server.mayStillRead(e.request)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// put writes items into the buffer as events. A client without a position is told the first there is, so that it
+// resumes even if it has seen no event.
+func (e *openStream[T]) put(items []admission.Streamed[T]) error {
+	for _, streamed := range items {
+		e.position = streamed.Position
+		if streamed.Item == nil || !e.passes(streamed.Item) {
+			continue
+		}
+		event, told := e.show(streamed.Item)
+		data, err := json.Marshal(told)
+		if err != nil {
+			return fmt.Errorf("encoding an event: %w", err)
+		}
+		fmt.Fprintf(&e.buffer, "id: %d\nevent: %s\ndata: %s\n\n", e.position, event, data)
+		e.told = e.position
+		e.sent++
+	}
+	if e.told == fromNow {
+		e.tell()
+	}
+	return nil
+}
+
+// beat is a sign of life. It tells a client how far a stream has come of which it sees little or nothing.
+func (e *openStream[T]) beat() {
+	if e.position != e.told {
+		e.tell()
+		return
+	}
+	e.buffer.WriteString(": still here\n\n")
+}
+
+// tell is no event for a client, which keeps the id all the same.
+func (e *openStream[T]) tell() {
+	fmt.Fprintf(&e.buffer, "id: %d\n\n", e.position)
+	e.told = e.position
+}
+
+var errTokenTakenBack = errors.New("the caller's token is no longer known")
+
+// mayStillRead is asked from time to time: a stream outlives the request that was let in, and a token that was
+// taken back must not read on.
+func (s *Server) mayStillRead(r *http.Request) error {
+	callers := s.options.Authenticator
+	if callers.Open() || callers.knows(callerOf(r.Context())) {
+		return nil
+	}
+	return errTokenTakenBack
+}
+
+func (a *Authenticator) knows(caller Token) bool {
+	tokens := a.tokens.Load()
+	return tokens != nil && slices.Contains(*tokens, caller)
+}

@@ -1,0 +1,116 @@
+package httpapi
+
+import (
+	"log/slog"
+	"net/http"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/molecule-ai/gatehouse/server/admission"
+)
+
+const (
+	requestIDHeader   = "X-Request-Id"
+	traceParentHeader = "Traceparent"
+
+	// maxRequestIDLength is in bytes.
+	maxRequestIDLength = 128
+)
+
+// traced finds out by which names the caller knows a request, so that it can find it again in answers, logs and
+// records. A request without an id gets one. What is not well formed is treated as if it were not there: it goes into
+// logs and headers. Behind it, the request's own headers have what counts, where traceOf reads it.
+func traced(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		sent := r.Header[requestIDHeader]
+		if len(sent) != 1 || !isRequestID(sent[0]) {
+			sent = newRequestID()
+			r.Header[requestIDHeader] = sent
+		}
+		w.Header()[requestIDHeader] = sent
+		if parent := traceParent(r.Header[traceParentHeader]); parent == "" {
+			r.Header.Del(traceParentHeader)
+		} else {
+			r.Header.Set(traceParentHeader, parent)
+			w.Header().Set(traceParentHeader, parent)
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// newRequestID is ordered by time, as ids of decisions are.
+func newRequestID() []string {
+	id, err := uuid.NewV7()
+	if err != nil { // there is no randomness, and the request can be answered all the same
+		return nil
+	}
+	return []string{id.String()}
+}
+
+// traceOf is the trace of a request that came through traced.
+func traceOf(r *http.Request) admission.Trace {
+	return admission.Trace{RequestID: r.Header.Get(requestIDHeader), Parent: r.Header.Get(traceParentHeader)}
+}
+
+// appendTrace adds what there is of a trace to a log line.
+func appendTrace(attributes []slog.Attr, trace admission.Trace) []slog.Attr {
+	if trace.RequestID != "" {
+		attributes = append(attributes, slog.String("request_id", trace.RequestID))
+	}
+	if trace.Parent != "" {
+		attributes = append(attributes, slog.String("traceparent", trace.Parent))
+	}
+	return attributes
+}
+
+// isRequestID takes what ids of requests are made of: UUIDs, base64, the "Root=1-…" of AWS.
+func isRequestID(text string) bool {
+	if text == "" || len(text) > maxRequestIDLength {
+		return false
+	}
+	for _, c := range []byte(text) {
+		isWord := '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
+		if !isWord && !strings.ContainsRune("-_.:/+=~@", rune(c)) {
+			return false
+		}
+	}
+	return true
+}
+
+// traceParent is the caller's traceparent as W3C's Trace Context has it, "" if there is none that is valid. Of a version
+// to come it keeps what version 00 has, as the specification wants it.
+func traceParent(sent []string) string {
+	const length, version, traceEnd, parentEnd = 55, 2, 35, 52
+	if len(sent) != 1 || len(sent[0]) < length {
+		return ""
+	}
+	text, rest := sent[0][:length], sent[0][length:]
+	isSeparated := text[version] == '-' && text[traceEnd] == '-' && text[parentEnd] == '-'
+	if !isSeparated || !isLowerHex(text[:version]) || !isLowerHex(text[version+1:traceEnd]) ||
+		!isLowerHex(text[traceEnd+1:parentEnd]) || !isLowerHex(text[parentEnd+1:]) {
+		return ""
+	}
+	isKnown := text[:version] == "00"
+	switch {
+	case text[:version] == "ff", isZero(text[version+1 : traceEnd]), isZero(text[traceEnd+1 : parentEnd]):
+		return ""
+	case isKnown && rest != "", !isKnown && rest != "" && rest[0] != '-':
+		return ""
+	case isKnown:
+		return text
+	default:
+		return "00" + text[version:]
+	}
+}
+
+func isLowerHex(text string) bool {
+	for _, c := range []byte(text) {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
+}
+
+func isZero(text string) bool { return strings.Trim(text, "0") == "" }
