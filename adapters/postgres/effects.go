@@ -42,7 +42,7 @@ func (r *effectRows) add(event *admission.Event) error {
 }
 
 // queueEffects queues what marks workspaces failed, and says so.
-func queueEffects(last *lastTrip, events []admission.Event) error {
+func queueEffects(last *commitBatch, events []admission.Event) error {
 	rows := new(effectRows)
 	for i := range events {
 		err := rows.add(&events[i])

@@ -336,7 +336,7 @@ func (s *Store) writeAndCommit(ctx context.Context, tx pgx.Tx, decisions []*admi
 			events = append(events, *d.Event)
 		}
 	}
-	last := &lastTrip{Tx: tx}
+	last := &commitBatch{Tx: tx}
 	defer last.abandon()
 	err := queueDecisions(last, records)
 	if err == nil && len(events) > 0 {
@@ -355,7 +355,7 @@ func (s *Store) writeAndCommit(ctx context.Context, tx pgx.Tx, decisions []*admi
 }
 
 // queueDecisions queues what writes decisions, or fails if the uid of any was answered before.
-func queueDecisions(last *lastTrip, decisions []admission.Decision) error {
+func queueDecisions(last *commitBatch, decisions []admission.Decision) error {
 	given, err := newDecisionRows(decisions)
 	if err != nil {
 		return err

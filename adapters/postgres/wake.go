@@ -91,7 +91,7 @@ func (w *wakeUp) notify(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	last := &lastTrip{Tx: tx}
+	last := &commitBatch{Tx: tx}
 	defer last.abandon()
 	last.queue("notifying", wakeSQL)
 	if w.store.outbox != nil {

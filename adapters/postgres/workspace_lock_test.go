@@ -11,9 +11,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestAKeyedLockIsHeldByOneAtATimeAndForgotten(t *testing.T) {
+func TestWorkspaceLockIsHeldByOneAtATimeAndForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var k keyedLock
+		var k workspaceLock
 		id := uuid.New()
 		inside, most := 0, 0
 		var running sync.WaitGroup
@@ -38,8 +38,8 @@ func TestAKeyedLockIsHeldByOneAtATimeAndForgotten(t *testing.T) {
 	})
 }
 
-func TestAKeyedLockHoldsNobodyOfAnotherKeyUp(t *testing.T) {
-	var k keyedLock
+func TestWorkspaceLockHoldsUpNoOtherWorkspace(t *testing.T) {
+	var k workspaceLock
 	unlock, err := k.lock(t.Context(), uuid.New())
 	require.NoError(t, err)
 	defer unlock()
@@ -50,9 +50,9 @@ func TestAKeyedLockHoldsNobodyOfAnotherKeyUp(t *testing.T) {
 	other()
 }
 
-func TestWhoeverGivesUpWaitingForAKeyedLockLeavesTheQueue(t *testing.T) {
+func TestWorkspaceLockLeavesTheQueueWhenItsContextEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var k keyedLock
+		var k workspaceLock
 		id := uuid.New()
 		unlock, err := k.lock(t.Context(), id)
 		require.NoError(t, err)

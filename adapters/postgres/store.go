@@ -58,7 +58,7 @@ type Store struct {
 	lookups    *groupcommit.Group[uuid.UUID, lookup]
 	uids       *groupcommit.Group[admission.RequestKey, bool]
 	marks      *groupcommit.Group[*marking, marked]
-	marking    keyedLock
+	marking    workspaceLock
 	wakeUp     *wakeUp
 	cutter     cutter
 }

@@ -9,30 +9,30 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// lastTrip is the last round trip of a transaction: what it still has to write, what the outbox adds, and the commit.
+// commitBatch is the last round trip of a transaction: what it still has to write, what the outbox adds, and the commit.
 //
 // It is the transaction that the outbox gets. The outbox's one statement takes everything along to the server; without
 // one, commit does. As the commit leaves before anything is known of what it commits, every statement before it must
 // raise an error on the server unless it did what it was to do: the server then skips the commit.
-type lastTrip struct {
+type commitBatch struct {
 	pgx.Tx
 	batch   pgx.Batch
 	doing   []string // what each statement of the batch does
 	results pgx.BatchResults
 }
 
-// errLastTrip is given to an outbox that has more than one statement.
-var errLastTrip = errors.New("the outbox may put one statement into the transaction")
+// errOneStatement is given to an outbox that has more than one statement.
+var errOneStatement = errors.New("the outbox may put one statement into the transaction")
 
-func (t *lastTrip) queue(doing, sql string, arguments ...any) {
+func (t *commitBatch) queue(doing, sql string, arguments ...any) {
 	t.doing = append(t.doing, doing)
 	t.batch.Queue(sql, arguments...)
 }
 
 // send sends everything, and hears of all that was queued before.
-func (t *lastTrip) send(ctx context.Context, more func()) error {
+func (t *commitBatch) send(ctx context.Context, more func()) error {
 	if t.results != nil {
-		return errLastTrip
+		return errOneStatement
 	}
 	more()
 	t.batch.Queue("commit")
@@ -47,7 +47,7 @@ func (t *lastTrip) send(ctx context.Context, more func()) error {
 	return nil
 }
 
-func (t *lastTrip) Query(ctx context.Context, sql string, arguments ...any) (pgx.Rows, error) {
+func (t *commitBatch) Query(ctx context.Context, sql string, arguments ...any) (pgx.Rows, error) {
 	err := t.send(ctx, func() { t.batch.Queue(sql, arguments...) })
 	if err != nil {
 		return nil, err
@@ -55,7 +55,7 @@ func (t *lastTrip) Query(ctx context.Context, sql string, arguments ...any) (pgx
 	return t.results.Query()
 }
 
-func (t *lastTrip) Exec(ctx context.Context, sql string, arguments ...any) (pgconn.CommandTag, error) {
+func (t *commitBatch) Exec(ctx context.Context, sql string, arguments ...any) (pgconn.CommandTag, error) {
 	err := t.send(ctx, func() { t.batch.Queue(sql, arguments...) })
 	if err != nil {
 		return pgconn.CommandTag{}, err
@@ -64,14 +64,14 @@ func (t *lastTrip) Exec(ctx context.Context, sql string, arguments ...any) (pgco
 }
 
 // abandon gives the connection back to its owner in the middle of what was sent. After commit it does nothing.
-func (t *lastTrip) abandon() {
+func (t *commitBatch) abandon() {
 	if t.results != nil {
 		_ = t.results.Close() // whoever abandons it has heard why
 	}
 }
 
 // commit gives nil if the transaction is committed. If the connection breaks, it may be, all the same.
-func (t *lastTrip) commit(ctx context.Context) error {
+func (t *commitBatch) commit(ctx context.Context) error {
 	if t.results == nil {
 		err := t.send(ctx, func() {})
 		if err != nil {

@@ -7,10 +7,10 @@ import (
 	"github.com/google/uuid"
 )
 
-// keyedLock is one lock per workspace. Requests of one workspace queue here, holding nothing, and not in the
+// workspaceLock is one lock per workspace. Requests of one workspace queue here, holding nothing, and not in the
 // database, where each would hold a connection: 50 of them would leave none for the others. The zero value is
 // ready.
-type keyedLock struct {
+type workspaceLock struct {
 	mu   sync.Mutex
 	held map[uuid.UUID]*queue
 }
@@ -22,7 +22,7 @@ type queue struct {
 }
 
 // lock waits for its turn, or until ctx ends. The func it returns gives the lock back.
-func (k *keyedLock) lock(ctx context.Context, id uuid.UUID) (func(), error) {
+func (k *workspaceLock) lock(ctx context.Context, id uuid.UUID) (func(), error) {
 	q := k.join(id)
 	select {
 	case q.turn <- struct{}{}:
@@ -36,7 +36,7 @@ func (k *keyedLock) lock(ctx context.Context, id uuid.UUID) (func(), error) {
 	}
 }
 
-func (k *keyedLock) join(id uuid.UUID) *queue {
+func (k *workspaceLock) join(id uuid.UUID) *queue {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.held == nil {
@@ -51,7 +51,7 @@ func (k *keyedLock) join(id uuid.UUID) *queue {
 	return q
 }
 
-func (k *keyedLock) leave(id uuid.UUID, q *queue) {
+func (k *workspaceLock) leave(id uuid.UUID, q *queue) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	q.members--
