@@ -5,6 +5,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/molecule-ai/gatehouse/adapters/postgres/history"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
@@ -16,7 +17,7 @@ func (s *Store) RecordBatch(ctx context.Context, batch []admission.Decision) err
 
 // StatementsOnOwnTables are those that are asked for each batch, by what they do.
 func StatementsOnOwnTables() map[string]string {
-	return map[string]string{"last events": lastEventsSQL, "uids": answeredSQL, "events": eventsAfterSQL}
+	return map[string]string{"last events": lastEventsSQL, "uids": answeredSQL, "events": history.EventsAfterSQL}
 }
 
 // ForgetWorkspaces makes the look-up of many workspaces give none of those whose names are forgotten.

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/molecule-ai/gatehouse/adapters/postgres/connection"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
@@ -32,7 +33,7 @@ cross join lateral (` + strings.Replace(defaultFactsQuery, "$1::uuid", "each.id"
 func (s *Store) Facts(ctx context.Context, workspaceID uuid.UUID) (admission.Facts, error) {
 	read, err := s.lookups.Do(ctx, workspaceID)
 	if err != nil {
-		return admission.Facts{}, because(ctx, fmt.Errorf("asking for facts: %w", err))
+		return admission.Facts{}, connection.Explain(ctx, fmt.Errorf("asking for facts: %w", err))
 	}
 	return read.facts, read.err
 }
@@ -211,7 +212,7 @@ func (s *Store) CheckFacts(ctx context.Context) error {
 	case errors.As(err, &refused) && refused.Code != queryCanceled:
 		return fmt.Errorf("the database refuses the facts query: %w", err)
 	case err != nil:
-		return because(ctx, fmt.Errorf("checking the facts query: %w", err))
+		return connection.Explain(ctx, fmt.Errorf("checking the facts query: %w", err))
 	}
 
 	if len(description.ParamOIDs) != 1 || description.ParamOIDs[0] != pgtype.UUIDOID {

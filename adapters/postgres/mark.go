@@ -10,6 +10,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/molecule-ai/gatehouse/adapters/postgres/connection"
+	"github.com/molecule-ai/gatehouse/adapters/postgres/history"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
@@ -103,7 +105,7 @@ type marked struct {
 func (s *Store) RecordAndMark(
 	ctx context.Context, d admission.Decision, seen admission.Facts, judge admission.Judge,
 ) (admission.Judged, error) {
-	ctx, cancel := beforeDeadline(ctx)
+	ctx, cancel := connection.BeforeDeadline(ctx)
 	defer cancel()
 	unlock, err := s.marking.lock(ctx, d.WorkspaceID)
 	if err != nil {
@@ -123,11 +125,11 @@ func (s *Store) RecordAndMark(
 	switch {
 	case errors.Is(err, errUIDTaken):
 		recorded, err := s.recorded(ctx, d.RequestKey())
-		return admission.Judged{Decision: recorded}, explainLedger(ctx, err)
+		return admission.Judged{Decision: recorded}, connection.ExplainLedger(ctx, err)
 	case err != nil:
-		return admission.Judged{}, explainLedger(ctx, err)
+		return admission.Judged{}, connection.ExplainLedger(ctx, err)
 	case result.err != nil:
-		return result.Judged, explainLedger(ctx, result.err)
+		return result.Judged, connection.ExplainLedger(ctx, result.err)
 	}
 	return result.Judged, nil
 }
@@ -304,10 +306,10 @@ func queueRecorded(batch *pgx.Batch, of []*marking, rows map[uuid.UUID]*lockedRo
 		if !one.decided {
 			continue
 		}
-		batch.Queue(selectDecisions+"where d.id = $1", [16]byte(one.decision.ID)).Query(func(found pgx.Rows) error {
-			var row decisionRow
-			_, err := pgx.ForEachRow(found, row.targets(), func() error {
-				read, err := row.decision()
+		batch.Queue(history.SelectDecisions+"where d.id = $1", [16]byte(one.decision.ID)).Query(func(found pgx.Rows) error {
+			var row history.DecisionRow
+			_, err := pgx.ForEachRow(found, row.Targets(), func() error {
+				read, err := row.Decision()
 				if err != nil {
 					return err
 				}

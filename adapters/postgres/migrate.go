@@ -13,6 +13,8 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
+
+	"github.com/molecule-ai/gatehouse/adapters/postgres/connection"
 )
 
 //go:embed migrations/*.sql
@@ -30,7 +32,7 @@ const (
 // done it needs no right to change the schema.
 func (s *Store) Migrate(ctx context.Context) error {
 	// Not from the pool: a migration may take longer than a request's statement.
-	config, err := s.connConfig(ctx)
+	config, err := s.pool.ConnConfig(ctx)
 	if err != nil {
 		return fmt.Errorf("connecting: %w", err)
 	}
@@ -106,7 +108,7 @@ func (s *Store) Pending(ctx context.Context) ([]int64, error) {
 	var begun bool
 	err = s.pool.QueryRow(ctx, "select to_regclass($1) is not null", versionTable).Scan(&begun)
 	if err != nil {
-		return nil, because(ctx, fmt.Errorf("looking for the table of migrations: %w", err))
+		return nil, connection.Explain(ctx, fmt.Errorf("looking for the table of migrations: %w", err))
 	}
 	if !begun {
 		return wanted, nil
@@ -114,11 +116,11 @@ func (s *Store) Pending(ctx context.Context) ([]int64, error) {
 
 	rows, err := s.pool.Query(ctx, "select version_id from "+versionTable+" where is_applied")
 	if err != nil {
-		return nil, because(ctx, fmt.Errorf("reading the table of migrations: %w", err))
+		return nil, connection.Explain(ctx, fmt.Errorf("reading the table of migrations: %w", err))
 	}
 	applied, err := pgx.CollectRows(rows, pgx.RowTo[int64])
 	if err != nil {
-		return nil, because(ctx, fmt.Errorf("reading the table of migrations: %w", err))
+		return nil, connection.Explain(ctx, fmt.Errorf("reading the table of migrations: %w", err))
 	}
 	return slices.DeleteFunc(wanted, func(v int64) bool { return slices.Contains(applied, v) }), nil
 }

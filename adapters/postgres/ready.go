@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/molecule-ai/gatehouse/adapters/postgres/connection"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
@@ -50,7 +51,7 @@ const probeLockTimeout = "set local lock_timeout = '300ms'"
 func (s *Store) LedgerReady(ctx context.Context, suspected bool) error {
 	pending, err := s.Pending(ctx)
 	if err != nil {
-		return explainLedger(ctx, err)
+		return connection.ExplainLedger(ctx, err)
 	}
 	if len(pending) > 0 {
 		return admission.LedgerUnavailable("the tables are not migrated",
@@ -59,7 +60,7 @@ func (s *Store) LedgerReady(ctx context.Context, suspected bool) error {
 	if suspected {
 		err = s.tryToRecord(ctx)
 		if err != nil {
-			return explainLedger(ctx, fmt.Errorf("trying to record a decision: %w", err))
+			return connection.ExplainLedger(ctx, fmt.Errorf("trying to record a decision: %w", err))
 		}
 	}
 	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
@@ -71,7 +72,7 @@ func (s *Store) LedgerReady(ctx context.Context, suspected bool) error {
 		return err
 	})
 	if err != nil {
-		return explainLedger(ctx, fmt.Errorf("trying to write: %w", err))
+		return connection.ExplainLedger(ctx, fmt.Errorf("trying to write: %w", err))
 	}
 	return nil
 }
@@ -108,7 +109,7 @@ func (s *Store) StillFailed(ctx context.Context, workspaceID uuid.UUID) (bool, e
 		return false, nil
 	}
 	if err != nil {
-		return false, because(ctx, fmt.Errorf("reading the status of a workspace: %w", err))
+		return false, connection.Explain(ctx, fmt.Errorf("reading the status of a workspace: %w", err))
 	}
 	return failed, nil
 }

@@ -11,6 +11,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/molecule-ai/gatehouse/adapters/postgres/connection"
+	"github.com/molecule-ai/gatehouse/adapters/postgres/history"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
@@ -24,7 +26,7 @@ var recordUnclaimedSQL string
 const refusedSQL = " select id from refused"
 
 const recordedSQL = `
-select u.digest, ` + decisionColumns + `
+select u.digest, ` + history.DecisionColumns + `
 from gatehouse.request_uids u
 join gatehouse.decisions d on d.id = u.decision_id
 where u.uid = $1 and u.caller = $2`
@@ -37,14 +39,14 @@ func (s *Store) Recorded(ctx context.Context, of admission.RequestKey) (admissio
 	answered, err := s.uids.Do(ctx, of)
 	switch {
 	case err != nil:
-		return admission.Decision{}, explainLedger(ctx, fmt.Errorf("looking for the decision of a uid: %w", err))
+		return admission.Decision{}, connection.ExplainLedger(ctx, fmt.Errorf("looking for the decision of a uid: %w", err))
 	case !answered:
 		return admission.Decision{}, admission.ErrNotRecorded
 	}
-	ctx, cancel := beforeDeadline(ctx)
+	ctx, cancel := connection.BeforeDeadline(ctx)
 	defer cancel()
 	d, err := s.recorded(ctx, of)
-	return d, explainLedger(ctx, err)
+	return d, connection.ExplainLedger(ctx, err)
 }
 
 // answeredBatch is the flush of the group of uids.
@@ -71,27 +73,27 @@ func (s *Store) answeredBatch(ctx context.Context, asked []admission.RequestKey)
 func (s *Store) recorded(ctx context.Context, of admission.RequestKey) (admission.Decision, error) {
 	rows, err := s.pool.Query(ctx, recordedSQL, of.UID, of.Caller)
 	if err != nil {
-		return admission.Decision{}, because(ctx, fmt.Errorf("looking for the decision of a uid: %w", err))
+		return admission.Decision{}, connection.Explain(ctx, fmt.Errorf("looking for the decision of a uid: %w", err))
 	}
 	d, err := pgx.CollectExactlyOneRow(rows, readRecorded)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return admission.Decision{}, admission.ErrNotRecorded
 	}
 	if err != nil {
-		return admission.Decision{}, because(ctx, fmt.Errorf("looking for the decision of a uid: %w", err))
+		return admission.Decision{}, connection.Explain(ctx, fmt.Errorf("looking for the decision of a uid: %w", err))
 	}
 	return d, nil
 }
 
 // readRecorded reads a row of recordedSQL.
 func readRecorded(rows pgx.CollectableRow) (admission.Decision, error) {
-	var row decisionRow
+	var row history.DecisionRow
 	var digest []byte
-	err := rows.Scan(append([]any{&digest}, row.targets()...)...)
+	err := rows.Scan(append([]any{&digest}, row.Targets()...)...)
 	if err != nil {
 		return admission.Decision{}, err
 	}
-	read, err := row.decision()
+	read, err := row.Decision()
 	if err != nil {
 		return admission.Decision{}, err
 	}
@@ -106,7 +108,7 @@ func readRecorded(rows pgx.CollectableRow) (admission.Decision, error) {
 func (s *Store) Record(ctx context.Context, d admission.Decision) (admission.Decision, error) {
 	d, err := s.records.Do(ctx, d)
 	if err != nil {
-		return admission.Decision{}, explainLedger(ctx, fmt.Errorf("recording a decision: %w", err))
+		return admission.Decision{}, connection.ExplainLedger(ctx, fmt.Errorf("recording a decision: %w", err))
 	}
 	return d, nil
 }
@@ -132,17 +134,17 @@ func (s *Store) recordBatch(ctx context.Context, batch []admission.Decision) ([]
 	if !given.claiming {
 		_, err = s.pool.Exec(ctx, recordUnclaimedSQL, given.unclaimed()...)
 		if err != nil && (len(batch) > 1 || !s.isThere(ctx, batch[0].ID, err)) {
-			return nil, because(ctx, fmt.Errorf("writing %d decisions: %w", len(batch), err))
+			return nil, connection.Explain(ctx, fmt.Errorf("writing %d decisions: %w", len(batch), err))
 		}
 		return batch, nil
 	}
 	rows, err := s.pool.Query(ctx, claimAndRecordSQL+refusedSQL, given.arguments()...)
 	if err != nil {
-		return nil, because(ctx, fmt.Errorf("writing %d decisions: %w", len(batch), err))
+		return nil, connection.Explain(ctx, fmt.Errorf("writing %d decisions: %w", len(batch), err))
 	}
-	refused, err := uuids(rows)
+	refused, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
 	if err != nil {
-		return nil, because(ctx, fmt.Errorf("writing %d decisions: %w", len(batch), err))
+		return nil, connection.Explain(ctx, fmt.Errorf("writing %d decisions: %w", len(batch), err))
 	}
 
 	if len(refused) == 0 {

@@ -6,9 +6,8 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
-	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 
+	"github.com/molecule-ai/gatehouse/adapters/postgres/history"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
@@ -44,7 +43,7 @@ func newDecisionRows(decisions []admission.Decision) (*decisionRows, error) {
 }
 
 func (r *decisionRows) add(d *admission.Decision) error {
-	violations, err := encodeViolations(d.Verdict.Violations)
+	violations, err := history.EncodeViolations(d.Verdict.Violations)
 	if err != nil {
 		return err
 	}
@@ -60,7 +59,7 @@ func (r *decisionRows) add(d *admission.Decision) error {
 	r.claiming = r.claiming || d.UID != "" && d.Failed == nil
 	r.ids = append(r.ids, d.ID)
 	r.times = append(r.times, d.At)
-	r.uids = append(r.uids, orNull(d.UID))
+	r.uids = append(r.uids, history.OrNull(d.UID))
 	r.digests = append(r.digests, d.Digest[:])
 	r.hooks = append(r.hooks, d.Hook)
 	r.callers = append(r.callers, d.Caller)
@@ -83,8 +82,8 @@ func (r *decisionRows) add(d *admission.Decision) error {
 	r.policyMicros = append(r.policyMicros, d.Timings.Policy.Microseconds())
 	r.dry = append(r.dry, d.DryRun)
 	r.redactions = append(r.redactions, redaction)
-	r.requestIDs = append(r.requestIDs, orNull(d.Trace.RequestID))
-	r.traceParents = append(r.traceParents, orNull(d.Trace.Parent))
+	r.requestIDs = append(r.requestIDs, history.OrNull(d.Trace.RequestID))
+	r.traceParents = append(r.traceParents, history.OrNull(d.Trace.Parent))
 	return nil
 }
 
@@ -104,14 +103,6 @@ func (r *decisionRows) unclaimed() []any {
 		r.eventIDs, r.events, r.inputs, r.factsMicros, r.policyMicros, r.dry,
 		r.errorCodes, r.errorDetails, r.redactions, r.requestIDs, r.traceParents,
 	}
-}
-
-func encodeViolations(violations []admission.Violation) ([]byte, error) {
-	text, err := json.Marshal(violations)
-	if err != nil {
-		return nil, fmt.Errorf("encoding the violations: %w", err)
-	}
-	return text, nil
 }
 
 // encodeEvent gives nil, which is NULL, for no event.
@@ -163,24 +154,4 @@ func outcomeOf(d *admission.Decision) outcome {
 		return outcome{allowed: new(true)}
 	}
 	return outcome{allowed: new(false), code: &denying.Code, reason: &denying.Reason}
-}
-
-func orNull(text string) *string {
-	if text == "" {
-		return nil
-	}
-	return &text
-}
-
-// uuids makes ids of a column.
-func uuids(rows pgx.Rows) ([]uuid.UUID, error) {
-	ids, err := pgx.CollectRows(rows, pgx.RowTo[[16]byte])
-	if err != nil {
-		return nil, err
-	}
-	named := make([]uuid.UUID, len(ids))
-	for i, id := range ids {
-		named[i] = id
-	}
-	return named, nil
 }

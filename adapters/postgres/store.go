@@ -9,7 +9,6 @@ package postgres
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"log/slog"
 	"time"
 
@@ -17,6 +16,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/molecule-ai/gatehouse/adapters/postgres/connection"
+	"github.com/molecule-ai/gatehouse/adapters/postgres/history"
 	"github.com/molecule-ai/gatehouse/internal/groupcommit"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
@@ -44,12 +45,12 @@ type Options struct {
 	Logger  *slog.Logger // nil for none
 }
 
-const defaultTimeout = 2 * time.Second
-
 // Store is the facts reader and the ledger on one pool of connections. It is safe for concurrent use, and
 // finds its way back by itself when the database was away.
 type Store struct {
-	pool       *pgxpool.Pool
+	history.History
+
+	pool       *connection.Pool
 	factsQuery string
 	factsMany  string // the same for many workspaces; "" if an operator's own query has to be asked for one at a time
 	outbox     Outbox
@@ -60,7 +61,6 @@ type Store struct {
 	marks      *groupcommit.Group[*marking, marked]
 	marking    workspaceLock
 	wakeUp     *wakeUp
-	cutter     cutter
 }
 
 var (
@@ -86,32 +86,24 @@ func Open(ctx context.Context, options Options) (*Store, error) {
 	if options.Logger == nil {
 		options.Logger = slog.New(slog.DiscardHandler)
 	}
-	config, err := poolConfig(options)
+	pool, err := connection.Open(ctx, connection.Options{
+		URL: options.URL, MaxConns: options.MaxConns, Timeout: options.Timeout, Logger: options.Logger,
+	})
 	if err != nil {
 		return nil, err
 	}
-	renewed := &renewal{}
-	renewed.watch(&config.ConnConfig.Config)
-	cutter := newCutter()
-	cutter.watch(&config.ConnConfig.Config)
-	pool, err := pgxpool.NewWithConfig(ctx, config)
-	if err != nil {
-		return nil, fmt.Errorf("making the pool of database connections: %w", err)
-	}
-	renewed.pool.Store(pool)
-
 	s := &Store{
+		History:    history.New(pool),
 		pool:       pool,
 		factsQuery: cmp.Or(options.FactsQuery, defaultFactsQuery),
 		outbox:     options.Outbox,
 		logger:     options.Logger,
-		cutter:     cutter,
 	}
 	if s.factsQuery == defaultFactsQuery {
 		s.factsMany = factsManySQL
 	}
 	sharing := func(most int) groupcommit.Options {
-		return groupcommit.Options{Flushers: flushers, Overtake: overtake, MaxBatch: most, Hopeless: isOfTheDatabase}
+		return groupcommit.Options{Flushers: flushers, Overtake: overtake, MaxBatch: most, Hopeless: connection.IsOfTheDatabase}
 	}
 	s.records = groupcommit.New(sharing(maxRecords), s.recordBatch)
 	s.lookups = groupcommit.New(sharing(maxLookups), s.factsBatch)
@@ -122,7 +114,22 @@ func Open(ctx context.Context, options Options) (*Store, error) {
 }
 
 // Pool is for others who work on the same database, and for metrics. Close closes it.
-func (s *Store) Pool() *pgxpool.Pool { return s.pool }
+func (s *Store) Pool() *pgxpool.Pool { return s.pool.Pool }
+
+// Exclusive gives the one right to do what name says, of all processes on this database, or held false if another
+// has it. The right hangs on a connection of its own: lost is closed when that connection is lost, and with it the
+// right. ctx is for getting it alone.
+func (s *Store) Exclusive(ctx context.Context, name string) (release func(), lost <-chan struct{}, held bool, err error) {
+	return s.pool.Exclusive(ctx, name)
+}
+
+// FactsRevision names the query that gives the facts.
+func (s *Store) FactsRevision() string { return admission.FactsRevision(s.factsQuery) }
+
+// ListenEvents calls wake whenever events may have been committed, by whatever process, until ctx ends. wake must not block.
+func (s *Store) ListenEvents(ctx context.Context, wake func()) {
+	s.pool.Listen(ctx, eventsChannel, wake)
+}
 
 // Close writes the records that are queued, and closes the pool once all of its connections are given back.
 func (s *Store) Close() {
@@ -131,5 +138,5 @@ func (s *Store) Close() {
 	s.marks.Close()
 	s.wakeUp.close()
 	s.records.Close()
-	s.cutter.close(s.pool)
+	s.pool.Close()
 }

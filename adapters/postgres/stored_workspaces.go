@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/molecule-ai/gatehouse/adapters/postgres/connection"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
@@ -28,7 +29,7 @@ const fewWorkspaces = 10_000
 func (s *Store) WorkspacesAfter(ctx context.Context, after uuid.UUID, limit int) ([]admission.StoredWorkspace, error) {
 	found, err := s.listWorkspaces(ctx, after, limit)
 	if err != nil {
-		return nil, because(ctx, fmt.Errorf("listing workspaces: %w", err))
+		return nil, connection.Explain(ctx, fmt.Errorf("listing workspaces: %w", err))
 	}
 	return found, nil
 }
@@ -89,7 +90,7 @@ func (s *Store) CountWorkspaces(ctx context.Context) (int64, error) {
 		err = s.pool.QueryRow(ctx, "select count(*) from workspaces").Scan(&n)
 	}
 	if err != nil {
-		return 0, because(ctx, fmt.Errorf("counting workspaces: %w", err))
+		return 0, connection.Explain(ctx, fmt.Errorf("counting workspaces: %w", err))
 	}
 	return n, nil
 }

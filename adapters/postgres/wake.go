@@ -9,6 +9,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+// eventsChannel is where it is said that events were committed.
+const eventsChannel = "gatehouse_events"
+
 const (
 	// beginWakeSQL begins a transaction that nobody needs to survive a crash: who is not woken polls.
 	beginWakeSQL = `begin; set local synchronous_commit = off`

@@ -1,4 +1,4 @@
-package postgres
+package connection
 
 import (
 	"cmp"
@@ -74,9 +74,9 @@ func setDurability(config *pgconn.Config) {
 	}
 }
 
-// beforeDeadline ends a little before ctx does, so that what has to be cancelled is cancelled, and the error
+// BeforeDeadline ends a little before ctx does, so that what has to be cancelled is cancelled, and the error
 // returned, within the caller's deadline.
-func beforeDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
+func BeforeDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
 	deadline, limited := ctx.Deadline()
 	if !limited {
 		return context.WithCancel(ctx)
@@ -84,9 +84,9 @@ func beforeDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithDeadline(ctx, deadline.Add(-min(giveUpBefore, time.Until(deadline)/5)))
 }
 
-// because adds to err that the context ended, if so: the server's own answer to a cancel request is an error
+// Explain adds to err that the context ended, if so: the server's own answer to a cancel request is an error
 // of a statement, in which nobody would recognise a deadline.
-func because(ctx context.Context, err error) error {
+func Explain(ctx context.Context, err error) error {
 	if ctx.Err() == nil || errors.Is(err, ctx.Err()) {
 		return err
 	}

@@ -1,4 +1,4 @@
-package postgres
+package connection
 
 import (
 	"context"
@@ -26,8 +26,8 @@ func freshLogin(url string, logger *slog.Logger) func(context.Context, *pgx.Conn
 	}
 }
 
-// connConfig is that of a connection beside the pool.
-func (s *Store) connConfig(ctx context.Context) (*pgx.ConnConfig, error) {
-	config := s.pool.Config()
+// ConnConfig is that of a connection beside the pool.
+func (p *Pool) ConnConfig(ctx context.Context) (*pgx.ConnConfig, error) {
+	config := p.Pool.Config()
 	return config.ConnConfig, config.BeforeConnect(ctx, config.ConnConfig)
 }

@@ -1,4 +1,4 @@
-package postgres
+package history
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/molecule-ai/gatehouse/adapters/postgres/connection"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
@@ -32,6 +33,9 @@ on conflict (id) do nothing`
 
 	activationsSQL = `select ` + activationColumns + ` from gatehouse.policy_activations order by id desc limit $1`
 
+	liveRevisionSQL = `
+select revision from gatehouse.policy_activations where result = 'activated' order by id desc limit 1`
+
 	lastSignedSQL = `
 select ` + activationColumns + ` from gatehouse.policy_activations
 where result = 'activated' and signed_by <> '' order by id desc limit 1`
@@ -40,8 +44,11 @@ where result = 'activated' and signed_by <> '' order by id desc limit 1`
 // maxActivations is for years of changes; only a source that is broken again and again reaches it.
 const maxActivations = 10_000
 
+// ActivationStore keeps which policies became live, and which were refused.
+type ActivationStore struct{ pool *connection.Pool }
+
 // RecordActivation records that policies became live or were refused. Recording it again changes nothing.
-func (s *Store) RecordActivation(ctx context.Context, a admission.PolicyActivation) error {
+func (s ActivationStore) RecordActivation(ctx context.Context, a admission.PolicyActivation) error {
 	result := "refused"
 	if a.Activated {
 		result = "activated"
@@ -57,38 +64,48 @@ func (s *Store) RecordActivation(ctx context.Context, a admission.PolicyActivati
 	_, err := s.pool.Exec(ctx, recordActivationSQL, [16]byte(a.ID), a.At, a.Source, a.Revision, result, a.Reason,
 		revision, builtAt, signedBy, maxActivations)
 	if err != nil {
-		return because(ctx, fmt.Errorf("recording an activation of policies: %w", err))
+		return connection.Explain(ctx, fmt.Errorf("recording an activation of policies: %w", err))
 	}
 	return nil
 }
 
 // Activations are the last so many, newest first.
-func (s *Store) Activations(ctx context.Context, limit int) ([]admission.PolicyActivation, error) {
+func (s ActivationStore) Activations(ctx context.Context, limit int) ([]admission.PolicyActivation, error) {
 	rows, err := s.pool.Query(ctx, activationsSQL, limit)
 	if err != nil {
-		return nil, because(ctx, fmt.Errorf("reading activations of policies: %w", err))
+		return nil, connection.Explain(ctx, fmt.Errorf("reading activations of policies: %w", err))
 	}
 	found, err := pgx.CollectRows(rows, scanActivation)
 	if err != nil {
-		return nil, because(ctx, fmt.Errorf("reading activations of policies: %w", err))
+		return nil, connection.Explain(ctx, fmt.Errorf("reading activations of policies: %w", err))
 	}
 	return found, nil
 }
 
 // LastSigned is the signed bundle that a server on this database made live last, nil if none has.
-func (s *Store) LastSigned(ctx context.Context) (*admission.ActivatedBundle, error) {
+func (s ActivationStore) LastSigned(ctx context.Context) (*admission.ActivatedBundle, error) {
 	rows, err := s.pool.Query(ctx, lastSignedSQL)
 	if err != nil {
-		return nil, because(ctx, fmt.Errorf("reading which signed policies were live last: %w", err))
+		return nil, connection.Explain(ctx, fmt.Errorf("reading which signed policies were live last: %w", err))
 	}
 	last, err := pgx.CollectExactlyOneRow(rows, scanActivation)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, because(ctx, fmt.Errorf("reading which signed policies were live last: %w", err))
+		return nil, connection.Explain(ctx, fmt.Errorf("reading which signed policies were live last: %w", err))
 	}
 	return last.Bundle, nil
+}
+
+// LiveRevision is that of the policies that a server on this database made live last, "" if none has.
+func (s ActivationStore) LiveRevision(ctx context.Context) (string, error) {
+	var revision string
+	err := s.pool.QueryRow(ctx, liveRevisionSQL).Scan(&revision)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return "", connection.Explain(ctx, fmt.Errorf("reading which policies are live: %w", err))
+	}
+	return revision, nil
 }
 
 func scanActivation(row pgx.CollectableRow) (admission.PolicyActivation, error) {

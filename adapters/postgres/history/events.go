@@ -1,4 +1,4 @@
-package postgres
+package history
 
 import (
 	"context"
@@ -7,12 +7,13 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/molecule-ai/gatehouse/adapters/postgres/connection"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 const (
-	// (select $1): see mark.go.
-	eventsAfterSQL = `
+	// EventsAfterSQL reads on from a seq. (select $1): see package postgres, mark.go.
+	EventsAfterSQL = `
 select seq, id, workspace_seq, decision_id, hook, message
 from gatehouse.events where seq > (select $1::bigint) order by seq limit (select $2::bigint)`
 
@@ -24,6 +25,9 @@ where locktype = 'relation' and relation = 'gatehouse.events'::regclass and mode
     and database = (select oid from pg_database where datname = current_database())`
 )
 
+// EventReader reads the ledger of outgoing events.
+type EventReader struct{ pool *connection.Pool }
+
 // EventsAfter gives up to limit events of the ledger whose seq is greater than after, in the order of seq, as of
 // one snapshot.
 //
@@ -31,14 +35,14 @@ where locktype = 'relation' and relation = 'gatehouse.events'::regclass and mode
 // hold what an earlier one passed over: with 17 and 18 being written side by side, 18 can be there first. Who
 // reads on from 18 without asking EventWriters never sees 17. Of one workspace the order of seq is that of the
 // commits.
-func (s *Store) EventsAfter(ctx context.Context, after int64, limit int) ([]admission.LedgerEvent, error) {
-	rows, err := s.pool.Query(ctx, eventsAfterSQL, after, limit)
+func (r EventReader) EventsAfter(ctx context.Context, after int64, limit int) ([]admission.LedgerEvent, error) {
+	rows, err := r.pool.Query(ctx, EventsAfterSQL, after, limit)
 	if err != nil {
-		return nil, because(ctx, fmt.Errorf("reading the ledger of events: %w", err))
+		return nil, connection.Explain(ctx, fmt.Errorf("reading the ledger of events: %w", err))
 	}
 	events, err := pgx.CollectRows(rows, readEvent)
 	if err != nil {
-		return nil, because(ctx, fmt.Errorf("reading the ledger of events: %w", err))
+		return nil, connection.Explain(ctx, fmt.Errorf("reading the ledger of events: %w", err))
 	}
 	return events, nil
 }
@@ -59,11 +63,11 @@ func readEvent(row pgx.CollectableRow) (admission.LedgerEvent, error) {
 }
 
 // LastEventSeq is the greatest seq that can be read, 0 if there is none.
-func (s *Store) LastEventSeq(ctx context.Context) (int64, error) {
+func (r EventReader) LastEventSeq(ctx context.Context) (int64, error) {
 	var last int64
-	err := s.pool.QueryRow(ctx, "select coalesce(max(seq), 0) from gatehouse.events").Scan(&last)
+	err := r.pool.QueryRow(ctx, "select coalesce(max(seq), 0) from gatehouse.events").Scan(&last)
 	if err != nil {
-		return 0, because(ctx, fmt.Errorf("reading the end of the ledger of events: %w", err))
+		return 0, connection.Explain(ctx, fmt.Errorf("reading the end of the ledger of events: %w", err))
 	}
 	return last, nil
 }
@@ -74,14 +78,14 @@ func (s *Store) LastEventSeq(ctx context.Context) (int64, error) {
 //
 // No timeout says so: neither a backend that hangs in its commit nor a process with longer ones is bounded by
 // ours.
-func (s *Store) EventWriters(ctx context.Context) ([]string, error) {
-	rows, err := s.pool.Query(ctx, eventWritersSQL)
+func (r EventReader) EventWriters(ctx context.Context) ([]string, error) {
+	rows, err := r.pool.Query(ctx, eventWritersSQL)
 	if err != nil {
-		return nil, because(ctx, fmt.Errorf("asking who writes events: %w", err))
+		return nil, connection.Explain(ctx, fmt.Errorf("asking who writes events: %w", err))
 	}
 	writers, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
-		return nil, because(ctx, fmt.Errorf("asking who writes events: %w", err))
+		return nil, connection.Explain(ctx, fmt.Errorf("asking who writes events: %w", err))
 	}
 	return writers, nil
 }

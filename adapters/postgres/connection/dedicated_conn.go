@@ -1,4 +1,4 @@
-package postgres
+package connection
 
 import (
 	"context"
@@ -9,10 +9,10 @@ import (
 	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
 )
 
-// connectAside makes a connection beside the pool, for what holds one for long: reviews need those of the pool. A
+// Dedicated makes a connection beside the pool, for what holds one for long: reviews need those of the pool. A
 // statement on it does not outlive its context, for the connection does not either.
-func (s *Store) connectAside(ctx context.Context) (*pgx.Conn, error) {
-	config, err := s.connConfig(ctx)
+func (p *Pool) Dedicated(ctx context.Context) (*pgx.Conn, error) {
+	config, err := p.ConnConfig(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("connecting: %w", err)
 	}
@@ -31,8 +31,8 @@ func (s *Store) connectAside(ctx context.Context) (*pgx.Conn, error) {
 	return conn, nil
 }
 
-// closeAside closes conn even if ctx has ended.
-func closeAside(ctx context.Context, conn *pgx.Conn) {
+// CloseDedicated closes conn even if ctx has ended.
+func CloseDedicated(ctx context.Context, conn *pgx.Conn) {
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), pingTimeout)
 	defer cancel()
 	_ = conn.Close(limited) // what matters of it is done or lost already

@@ -1,4 +1,4 @@
-package postgres
+package history
 
 import (
 	"context"
@@ -13,16 +13,18 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"github.com/molecule-ai/gatehouse/adapters/postgres/connection"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
-// decisionColumns are what decisionRow reads.
-const decisionColumns = `
+// DecisionColumns are what DecisionRow reads.
+const DecisionColumns = `
     d.id, d.seq, d.decided_at, d.uid, d.hook, d.caller, d.caller_proof, d.workspace_id, d.kind, d.policy_revision,
     d.marked_failed, d.violations, d.event_id, d.event, d.input, d.facts_us, d.policy_us, d.dry_run,
     d.error_code, d.error_detail, d.redaction, d.request_id, d.traceparent`
 
-const selectDecisions = "select " + decisionColumns + "\nfrom gatehouse.decisions d\n"
+// SelectDecisions is a query up to its where.
+const SelectDecisions = "select " + DecisionColumns + "\nfrom gatehouse.decisions d\n"
 
 // A transaction has this lock from before it takes a seq until after its commit can be seen; see eventWritersSQL.
 // Pruning works on partitions and is not among them.
@@ -31,9 +33,12 @@ select virtualtransaction from pg_locks
 where locktype = 'relation' and relation = 'gatehouse.decisions'::regclass and mode = 'RowExclusiveLock' and granted
     and database = (select oid from pg_database where datname = current_database())`
 
+// DecisionReader reads recorded decisions.
+type DecisionReader struct{ pool *connection.Pool }
+
 // Decision gives one by its id, or admission.ErrNoDecision.
-func (s *Store) Decision(ctx context.Context, id uuid.UUID) (admission.LedgerDecision, error) {
-	found, err := s.queryDecisions(ctx, selectDecisions+"where d.id = $1", [16]byte(id))
+func (r DecisionReader) Decision(ctx context.Context, id uuid.UUID) (admission.LedgerDecision, error) {
+	found, err := r.queryDecisions(ctx, SelectDecisions+"where d.id = $1", [16]byte(id))
 	if err != nil {
 		return admission.LedgerDecision{}, err
 	}
@@ -45,37 +50,37 @@ func (s *Store) Decision(ctx context.Context, id uuid.UUID) (admission.LedgerDec
 
 // Decisions gives one page in order of ids. What it costs is the page, where the filter names a workspace, a code,
 // a uid, a time, denies or errors; a hook alone may have it look at many more.
-func (s *Store) Decisions(ctx context.Context, query admission.DecisionQuery) ([]admission.LedgerDecision, error) {
+func (r DecisionReader) Decisions(ctx context.Context, query admission.DecisionQuery) ([]admission.LedgerDecision, error) {
 	sql, arguments := decisionsSQL(query)
-	return s.queryDecisions(ctx, sql, arguments...)
+	return r.queryDecisions(ctx, sql, arguments...)
 }
 
 // DecisionsAfter gives up to limit decisions of the ledger whose seq is greater than after, in the order of seq, as
 // of one snapshot. What is said of EventsAfter holds here too: a lower seq may appear after a higher one, and
 // DecisionWriters tells. Decisions that were recorded before there was a seq have 0, and are not here.
-func (s *Store) DecisionsAfter(ctx context.Context, after int64, limit int) ([]admission.LedgerDecision, error) {
-	return s.queryDecisions(ctx, selectDecisions+"where d.seq > $1 order by d.seq limit "+strconv.Itoa(limit), max(after, 0))
+func (r DecisionReader) DecisionsAfter(ctx context.Context, after int64, limit int) ([]admission.LedgerDecision, error) {
+	return r.queryDecisions(ctx, SelectDecisions+"where d.seq > $1 order by d.seq limit "+strconv.Itoa(limit), max(after, 0))
 }
 
 // LastDecisionSeq is the greatest seq that can be read, 0 if there is none.
-func (s *Store) LastDecisionSeq(ctx context.Context) (int64, error) {
+func (r DecisionReader) LastDecisionSeq(ctx context.Context) (int64, error) {
 	var last int64
-	err := s.pool.QueryRow(ctx, "select coalesce(max(seq), 0) from gatehouse.decisions").Scan(&last)
+	err := r.pool.QueryRow(ctx, "select coalesce(max(seq), 0) from gatehouse.decisions").Scan(&last)
 	if err != nil {
-		return 0, because(ctx, fmt.Errorf("reading the end of the ledger of decisions: %w", err))
+		return 0, connection.Explain(ctx, fmt.Errorf("reading the end of the ledger of decisions: %w", err))
 	}
 	return last, nil
 }
 
 // DecisionWriters names the transactions, of all processes, that are writing decisions now; see EventWriters.
-func (s *Store) DecisionWriters(ctx context.Context) ([]string, error) {
-	rows, err := s.pool.Query(ctx, decisionWritersSQL)
+func (r DecisionReader) DecisionWriters(ctx context.Context) ([]string, error) {
+	rows, err := r.pool.Query(ctx, decisionWritersSQL)
 	if err != nil {
-		return nil, because(ctx, fmt.Errorf("asking who writes decisions: %w", err))
+		return nil, connection.Explain(ctx, fmt.Errorf("asking who writes decisions: %w", err))
 	}
 	writers, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
-		return nil, because(ctx, fmt.Errorf("asking who writes decisions: %w", err))
+		return nil, connection.Explain(ctx, fmt.Errorf("asking who writes decisions: %w", err))
 	}
 	return writers, nil
 }
@@ -107,7 +112,7 @@ func decisionsSQL(query admission.DecisionQuery) (string, []any) {
 	if query.After != uuid.Nil {
 		where.add(beyond, [16]byte(query.After))
 	}
-	sql := selectDecisions
+	sql := SelectDecisions
 	if len(where.fragments) > 0 {
 		sql += "where " + strings.Join(where.fragments, " and ")
 	}
@@ -144,23 +149,23 @@ func addFilter(where *conditions, filter admission.DecisionFilter) {
 	}
 }
 
-func (s *Store) queryDecisions(ctx context.Context, sql string, arguments ...any) ([]admission.LedgerDecision, error) {
-	rows, err := s.pool.Query(ctx, sql, arguments...)
+func (r DecisionReader) queryDecisions(ctx context.Context, sql string, arguments ...any) ([]admission.LedgerDecision, error) {
+	rows, err := r.pool.Query(ctx, sql, arguments...)
 	if err != nil {
-		return nil, because(ctx, fmt.Errorf("reading decisions: %w", err))
+		return nil, connection.Explain(ctx, fmt.Errorf("reading decisions: %w", err))
 	}
 	defer rows.Close()
 
-	var row decisionRow
-	targets := row.targets()
+	var row DecisionRow
+	targets := row.Targets()
 	var found []admission.LedgerDecision
 	for rows.Next() {
 		row.reset()
 		err = rows.Scan(targets...)
 		if err != nil {
-			return nil, because(ctx, fmt.Errorf("reading decisions: %w", err))
+			return nil, connection.Explain(ctx, fmt.Errorf("reading decisions: %w", err))
 		}
-		read, err := row.decision()
+		read, err := row.Decision()
 		if err != nil {
 			return nil, err
 		}
@@ -168,13 +173,13 @@ func (s *Store) queryDecisions(ctx context.Context, sql string, arguments ...any
 	}
 	err = rows.Err()
 	if err != nil {
-		return nil, because(ctx, fmt.Errorf("reading decisions: %w", err))
+		return nil, connection.Explain(ctx, fmt.Errorf("reading decisions: %w", err))
 	}
 	return found, nil
 }
 
-// decisionRow is a row as it is scanned. One does for all rows of a page.
-type decisionRow struct {
+// DecisionRow is a row as it is scanned. One does for all rows of a page.
+type DecisionRow struct {
 	read                         admission.LedgerDecision
 	uid, errorCode, errorDetail  *string
 	requestID, traceParent       *string
@@ -184,10 +189,10 @@ type decisionRow struct {
 	factsMicros, policyMicros    int64
 }
 
-func (r *decisionRow) reset() { r.read, r.input = admission.LedgerDecision{}, nil }
+func (r *DecisionRow) reset() { r.read, r.input = admission.LedgerDecision{}, nil }
 
-// targets are in the order of decisionColumns.
-func (r *decisionRow) targets() []any {
+// Targets are in the order of DecisionColumns.
+func (r *DecisionRow) Targets() []any {
 	d := &r.read.Decision
 	return []any{
 		(*[16]byte)(&d.ID), &r.read.Seq, &d.At, &r.uid, &d.Hook, &d.Caller, (*string)(&d.CallerProof),
@@ -197,8 +202,8 @@ func (r *decisionRow) targets() []any {
 	}
 }
 
-// decision is what was scanned.
-func (r *decisionRow) decision() (admission.LedgerDecision, error) {
+// Decision is what was scanned.
+func (r *DecisionRow) Decision() (admission.LedgerDecision, error) {
 	d := &r.read.Decision
 	d.At, d.Input, d.Unenforced = d.At.UTC(), r.input, d.DryRun
 	d.Timings = admission.Timings{
@@ -223,7 +228,7 @@ func (r *decisionRow) decision() (admission.LedgerDecision, error) {
 }
 
 // decode reads the columns of JSON. Most decisions have nothing in them.
-func (r *decisionRow) decode() error {
+func (r *DecisionRow) decode() error {
 	d := &r.read.Decision
 	var violations, event, redaction error
 	if string(r.violations) != "[]" {

@@ -1,4 +1,4 @@
-package postgres
+package connection
 
 import (
 	"context"
@@ -21,8 +21,8 @@ const (
 // Exclusive gives the one right to do what name says, of all processes on this database, or held false if another
 // has it. The right hangs on a connection of its own, beside the pool: lost is closed when that connection is
 // lost, and with it the right. ctx is for getting it alone.
-func (s *Store) Exclusive(ctx context.Context, name string) (release func(), lost <-chan struct{}, held bool, err error) {
-	conn, err := s.lockAside(ctx, name)
+func (p *Pool) Exclusive(ctx context.Context, name string) (release func(), lost <-chan struct{}, held bool, err error) {
+	conn, err := p.TryLock(ctx, name)
 	if err != nil || conn == nil {
 		return nil, nil, false, err
 	}
@@ -34,7 +34,7 @@ func (s *Store) Exclusive(ctx context.Context, name string) (release func(), los
 		for watching.Err() == nil {
 			err := waitForNotification(watching, conn) // of which there are none: it ends with the connection
 			if err != nil && watching.Err() == nil {
-				s.logger.WarnContext(watching, "an exclusive right is lost", "name", name, "error", err)
+				p.logger.WarnContext(watching, "an exclusive right is lost", "name", name, "error", err)
 				close(gone)
 				return
 			}
@@ -43,36 +43,36 @@ func (s *Store) Exclusive(ctx context.Context, name string) (release func(), los
 	release = sync.OnceFunc(func() {
 		stop()
 		watch.Wait()
-		unlockAside(ctx, conn, name)
+		Unlock(ctx, conn, name)
 	})
 	return release, gone, true, nil
 }
 
-// lockAside gives a connection that has the lock of name, nil if another has it.
-func (s *Store) lockAside(ctx context.Context, name string) (*pgx.Conn, error) {
-	conn, err := s.connectAside(ctx)
+// TryLock gives a connection that has the lock of name, nil if another has it.
+func (p *Pool) TryLock(ctx context.Context, name string) (*pgx.Conn, error) {
+	conn, err := p.Dedicated(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var held bool
 	err = conn.QueryRow(ctx, tryLockSQL, exclusiveLocks, lockKey(name)).Scan(&held)
 	if err != nil {
-		closeAside(ctx, conn)
-		return nil, because(ctx, fmt.Errorf("asking for the exclusive right to %q: %w", name, err))
+		CloseDedicated(ctx, conn)
+		return nil, Explain(ctx, fmt.Errorf("asking for the exclusive right to %q: %w", name, err))
 	}
 	if !held {
-		closeAside(ctx, conn)
+		CloseDedicated(ctx, conn)
 		return nil, nil
 	}
 	return conn, nil
 }
 
-// unlockAside gives the lock back before it closes the connection, whose end the server may notice a little later.
-func unlockAside(ctx context.Context, conn *pgx.Conn, name string) {
+// Unlock gives the lock back before it closes the connection, whose end the server may notice a little later.
+func Unlock(ctx context.Context, conn *pgx.Conn, name string) {
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), pingTimeout)
 	defer cancel()
 	_, _ = conn.Exec(limited, unlockSQL, exclusiveLocks, lockKey(name)) // closing does the same, if later
-	closeAside(ctx, conn)
+	CloseDedicated(ctx, conn)
 }
 
 func lockKey(name string) int32 {

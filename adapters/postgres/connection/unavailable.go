@@ -1,16 +1,12 @@
-package postgres
+package connection
 
 import (
 	"context"
 	"errors"
 	"io"
 	"net"
-	"strings"
-	"sync/atomic"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
@@ -19,6 +15,7 @@ import (
 const (
 	readOnlyTransaction   = "25006"
 	diskFull              = "53100"
+	lockNotAvailable      = "55P03"
 	insufficientPrivilege = "42501"
 	undefinedTable        = "42P01"
 	invalidSchema         = "3F000"
@@ -30,13 +27,13 @@ const (
 	classDamaged    = "XX0"
 )
 
-// explainLedger says of an error of the ledger what a caller can branch on: that the context ended, or, as
+// ExplainLedger says of an error of the ledger what a caller can branch on: that the context ended, or, as
 // admission.LedgerUnavailable, that it is the database that takes no decisions.
-func explainLedger(ctx context.Context, err error) error {
+func ExplainLedger(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
-	err = because(ctx, err)
+	err = Explain(ctx, err)
 	var coded *admission.Error
 	if ctx.Err() != nil || errors.As(err, &coded) {
 		return err
@@ -88,9 +85,9 @@ func refusal(code string) string {
 	}
 }
 
-// isOfTheDatabase says of an error of a batch that each of its items would meet it too. A connection that broke is none:
+// IsOfTheDatabase says of an error of a batch that each of its items would meet it too. A connection that broke is none:
 // the next one may be well. Nor is a lock on a row, of which the server says where it met it: on a table it says nothing.
-func isOfTheDatabase(err error) bool {
+func IsOfTheDatabase(err error) bool {
 	var refused *pgconn.PgError
 	if !errors.As(err, &refused) {
 		return false
@@ -105,34 +102,8 @@ func isOfTheDatabase(err error) bool {
 	}
 }
 
-// renewal closes the pool's connections once one of them answers that they are of no more use: the server is read-only, or
-// has ended the session. A connection keeps that as long as it lasts: after a failover its server stays a standby, and a
-// setting of the database is read when a connection is made. New ones find the new primary, if the URL names it
-// (target_session_attrs=read-write).
-type renewal struct {
-	pool atomic.Pointer[pgxpool.Pool]
-	last atomic.Int64 // when, in nanoseconds
-}
-
-// renewalPause keeps a database that stays read-only from being connected to for every review.
-const renewalPause = time.Second
-
-// watch has config tell of such answers.
-func (r *renewal) watch(config *pgconn.Config) {
-	next := config.OnPgError
-	config.OnPgError = func(conn *pgconn.PgConn, refused *pgconn.PgError) bool {
-		if refused.Code == readOnlyTransaction || strings.HasPrefix(refused.Code, classOperator) {
-			r.renew(time.Now())
-		}
-		return next(conn, refused)
-	}
-}
-
-func (r *renewal) renew(now time.Time) {
-	last := r.last.Load()
-	pool := r.pool.Load()
-	if pool == nil || now.UnixNano()-last < int64(renewalPause) || !r.last.CompareAndSwap(last, now.UnixNano()) {
-		return
-	}
-	pool.Reset()
+// IsLockTimeout says whether a lock was not to be had in time.
+func IsLockTimeout(err error) bool {
+	var refused *pgconn.PgError
+	return errors.As(err, &refused) && refused.Code == lockNotAvailable
 }

@@ -1,4 +1,4 @@
-package postgres
+package connection
 
 import (
 	"context"
@@ -10,9 +10,6 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// eventsChannel is where it is said that events were committed.
-const eventsChannel = "gatehouse_events"
-
 const (
 	// A connection that is silent for listenPatience is asked whether it is still there, and has pingTimeout to
 	// say so: a network that drops packets ends no connection.
@@ -23,13 +20,13 @@ const (
 	lastRelisten  = 15 * time.Second
 )
 
-// ListenEvents calls wake whenever events may have been committed, by whatever process, until ctx ends. It has a
-// connection of its own beside the pool, and makes another, ever more slowly, when that one is lost; wake is
-// called then too, for what was said meanwhile. wake must not block.
-func (s *Store) ListenEvents(ctx context.Context, wake func()) {
+// Listen calls wake whenever there may have been a notification on channel, until ctx ends. It has a connection of its own
+// beside the pool. When that connection is lost, Listen makes another, ever more slowly, and calls wake for what was
+// said meanwhile. wake must not block.
+func (p *Pool) Listen(ctx context.Context, channel string, wake func()) {
 	delay := firstRelisten
 	for ctx.Err() == nil {
-		err := s.listen(ctx, func() {
+		err := p.listenOnce(ctx, channel, func() {
 			delay = firstRelisten
 			wake()
 		})
@@ -38,7 +35,7 @@ func (s *Store) ListenEvents(ctx context.Context, wake func()) {
 		}
 		// Half of it at random, so that replicas do not come back in step.
 		pause := delay/2 + rand.N(delay/2)
-		s.logger.WarnContext(ctx, "the wake-up of the live stream is lost; it polls until it is back",
+		p.logger.WarnContext(ctx, "the wake-up of the live stream is lost; it polls until it is back",
 			"error", err, "retry_in", pause)
 		select {
 		case <-ctx.Done():
@@ -48,14 +45,14 @@ func (s *Store) ListenEvents(ctx context.Context, wake func()) {
 	}
 }
 
-// listen returns when the connection is lost or ctx ends.
-func (s *Store) listen(ctx context.Context, wake func()) error {
-	conn, err := s.connectAside(ctx)
+// listenOnce returns when the connection is lost or ctx ends.
+func (p *Pool) listenOnce(ctx context.Context, channel string, wake func()) error {
+	conn, err := p.Dedicated(ctx)
 	if err != nil {
 		return err
 	}
-	defer closeAside(ctx, conn)
-	_, err = conn.Exec(ctx, "listen "+eventsChannel)
+	defer CloseDedicated(ctx, conn)
+	_, err = conn.Exec(ctx, "listen "+pgx.Identifier{channel}.Sanitize())
 	if err != nil {
 		return fmt.Errorf("listening: %w", err)
 	}

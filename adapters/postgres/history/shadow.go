@@ -1,4 +1,4 @@
-package postgres
+package history
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/molecule-ai/gatehouse/adapters/postgres/connection"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
@@ -65,19 +66,22 @@ where g.place <= greatest($3::bigint, 1)
 order by d.kind, d.rule, d.code, d.id desc`
 )
 
+// ShadowStore keeps how the verdicts of a candidate differ from those of the live policies.
+type ShadowStore struct{ pool *connection.Pool }
+
 // RecordDivergences writes a batch, all of it or nothing. Those that are there already it leaves as they are.
-func (s *Store) RecordDivergences(ctx context.Context, batch []admission.Divergence) error {
+func (s ShadowStore) RecordDivergences(ctx context.Context, batch []admission.Divergence) error {
 	var ids, decisions, workspaces [][16]byte
 	var times []time.Time
 	var kinds, rules, codes, hooks, liveRevisions, candidateRevisions []string
 	var lives, candidates [][]byte
 	var failures []*string
 	for _, d := range batch {
-		live, err := encodeViolations(d.Live.Violations)
+		live, err := EncodeViolations(d.Live.Violations)
 		if err != nil {
 			return err
 		}
-		candidate, err := encodeViolations(d.Candidate.Violations)
+		candidate, err := EncodeViolations(d.Candidate.Violations)
 		if err != nil {
 			return err
 		}
@@ -86,18 +90,18 @@ func (s *Store) RecordDivergences(ctx context.Context, batch []admission.Diverge
 		kinds, rules, codes = append(kinds, string(d.Kind)), append(rules, d.Rule), append(codes, d.Code)
 		liveRevisions, lives = append(liveRevisions, d.Live.Revision), append(lives, live)
 		candidateRevisions, candidates = append(candidateRevisions, d.Candidate.Revision), append(candidates, candidate)
-		failures = append(failures, orNull(d.Error))
+		failures = append(failures, OrNull(d.Error))
 	}
 	_, err := s.pool.Exec(ctx, recordDivergencesSQL, ids, times, kinds, rules, codes, decisions, workspaces, hooks,
 		liveRevisions, lives, candidateRevisions, candidates, failures)
 	if err != nil {
-		return because(ctx, fmt.Errorf("writing %d divergences: %w", len(batch), err))
+		return connection.Explain(ctx, fmt.Errorf("writing %d divergences: %w", len(batch), err))
 	}
 	return nil
 }
 
 // AddShadowCounts adds to what has been counted of each pair. After an error it may have been added all the same.
-func (s *Store) AddShadowCounts(ctx context.Context, at time.Time, counts map[admission.ShadowPair]admission.ShadowCounts) error {
+func (s ShadowStore) AddShadowCounts(ctx context.Context, at time.Time, counts map[admission.ShadowPair]admission.ShadowCounts) error {
 	var lives, candidates []string
 	var evaluated, diverged, failed, dropped []int64
 	for pair, c := range counts {
@@ -107,23 +111,23 @@ func (s *Store) AddShadowCounts(ctx context.Context, at time.Time, counts map[ad
 	}
 	_, err := s.pool.Exec(ctx, addShadowCountsSQL, lives, candidates, evaluated, diverged, failed, dropped, at)
 	if err != nil {
-		return because(ctx, fmt.Errorf("counting shadow evaluations: %w", err))
+		return connection.Explain(ctx, fmt.Errorf("counting shadow evaluations: %w", err))
 	}
 	return nil
 }
 
 // PruneDivergences deletes those of decisions before a time, and all but the newest keep, and says how many.
-func (s *Store) PruneDivergences(ctx context.Context, before time.Time, keep int) (int64, error) {
+func (s ShadowStore) PruneDivergences(ctx context.Context, before time.Time, keep int) (int64, error) {
 	tag, err := s.pool.Exec(ctx, pruneDivergencesSQL, before, keep)
 	if err != nil {
-		return 0, because(ctx, fmt.Errorf("deleting old divergences: %w", err))
+		return 0, connection.Explain(ctx, fmt.Errorf("deleting old divergences: %w", err))
 	}
 	return tag.RowsAffected(), nil
 }
 
 // ShadowSummary says what came of a pair, or with the zero pair of the one that was compared last, with up to
 // so many examples of each flip. A pair that was never compared has nothing but its name.
-func (s *Store) ShadowSummary(ctx context.Context, pair admission.ShadowPair, examples int) (admission.ShadowSummary, error) {
+func (s ShadowStore) ShadowSummary(ctx context.Context, pair admission.ShadowPair, examples int) (admission.ShadowSummary, error) {
 	summary := admission.ShadowSummary{ShadowPair: pair, Flips: []admission.ShadowFlip{}}
 	err := s.pool.QueryRow(ctx, shadowCountsSQL, pair.Live, pair.Candidate).Scan(
 		&summary.Live, &summary.Candidate, &summary.Evaluated, &summary.Diverged, &summary.Failed, &summary.Dropped, &summary.Updated)
@@ -131,7 +135,7 @@ func (s *Store) ShadowSummary(ctx context.Context, pair admission.ShadowPair, ex
 		return summary, nil
 	}
 	if err != nil {
-		return summary, because(ctx, fmt.Errorf("reading the counts of the shadow: %w", err))
+		return summary, connection.Explain(ctx, fmt.Errorf("reading the counts of the shadow: %w", err))
 	}
 	summary.Updated = summary.Updated.UTC()
 	rows, err := s.pool.Query(ctx, shadowFlipsSQL, summary.Live, summary.Candidate, examples)
@@ -141,7 +145,7 @@ func (s *Store) ShadowSummary(ctx context.Context, pair admission.ShadowPair, ex
 		})
 	}
 	if err != nil {
-		return summary, because(ctx, fmt.Errorf("reading the divergences of the shadow: %w", err))
+		return summary, connection.Explain(ctx, fmt.Errorf("reading the divergences of the shadow: %w", err))
 	}
 	slices.SortStableFunc(summary.Flips, admission.CompareFlips)
 	return summary, nil

@@ -1,8 +1,7 @@
-package postgres
+package history
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -11,6 +10,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/molecule-ai/gatehouse/adapters/postgres/connection"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
@@ -56,9 +56,6 @@ select id from (
     select id, row_number() over (partition by candidate order by id desc) as nth from gatehouse.audit_runs
 ) runs where nth > $1 order by id desc`
 
-	liveRevisionSQL = `
-select revision from gatehouse.policy_activations where result = 'activated' order by id desc limit 1`
-
 	pruneFindingsSQL = `
 delete from gatehouse.audit_findings
 where run_id = $1 and workspace_id = any (array(
@@ -66,8 +63,11 @@ where run_id = $1 and workspace_id = any (array(
 ))`
 )
 
+// AuditStore keeps runs of the audit and what they found.
+type AuditStore struct{ pool *connection.Pool }
+
 // SaveAudit keeps a run as it is now, and findings that are new, in one transaction.
-func (s *Store) SaveAudit(ctx context.Context, run admission.AuditRun, findings []admission.AuditFinding) error {
+func (s AuditStore) SaveAudit(ctx context.Context, run admission.AuditRun, findings []admission.AuditFinding) error {
 	counts, err := json.Marshal(run.Violations, json.Deterministic(true))
 	if err != nil {
 		return fmt.Errorf("encoding the counts of an audit: %w", err)
@@ -94,7 +94,7 @@ func (s *Store) SaveAudit(ctx context.Context, run admission.AuditRun, findings 
 	}
 	_, err = s.pool.Exec(ctx, saveAuditSQL, append(arguments, rows.arguments()...)...)
 	if err != nil {
-		return because(ctx, fmt.Errorf("saving an audit: %w", err))
+		return connection.Explain(ctx, fmt.Errorf("saving an audit: %w", err))
 	}
 	return nil
 }
@@ -109,7 +109,7 @@ type findingRows struct {
 }
 
 func (r *findingRows) add(f *admission.AuditFinding) error {
-	violations, err := encodeViolations(f.Violations)
+	violations, err := EncodeViolations(f.Violations)
 	if err != nil {
 		return err
 	}
@@ -132,14 +132,14 @@ func (r *findingRows) arguments() []any {
 }
 
 // Audits are the last so many runs, newest first.
-func (s *Store) Audits(ctx context.Context, limit int) ([]admission.AuditRun, error) {
+func (s AuditStore) Audits(ctx context.Context, limit int) ([]admission.AuditRun, error) {
 	rows, err := s.pool.Query(ctx, auditsSQL, limit)
 	if err != nil {
-		return nil, because(ctx, fmt.Errorf("reading audits: %w", err))
+		return nil, connection.Explain(ctx, fmt.Errorf("reading audits: %w", err))
 	}
 	runs, err := pgx.CollectRows(rows, readAudit)
 	if err != nil {
-		return nil, because(ctx, fmt.Errorf("reading audits: %w", err))
+		return nil, connection.Explain(ctx, fmt.Errorf("reading audits: %w", err))
 	}
 	return runs, nil
 }
@@ -175,18 +175,18 @@ func readAudit(row pgx.CollectableRow) (admission.AuditRun, error) {
 }
 
 // AuditFindings gives one page of the findings of a run, in order of workspaces.
-func (s *Store) AuditFindings(ctx context.Context, query admission.AuditQuery) ([]admission.AuditFinding, error) {
+func (s AuditStore) AuditFindings(ctx context.Context, query admission.AuditQuery) ([]admission.AuditFinding, error) {
 	sql, arguments := auditFindingsSQL+"where run_id = $1 and workspace_id > $2", []any{[16]byte(query.RunID), [16]byte(query.After)}
 	if query.Code != "" {
 		sql, arguments = sql+" and code = $3", append(arguments, query.Code)
 	}
 	rows, err := s.pool.Query(ctx, sql+" order by workspace_id limit "+strconv.Itoa(query.Limit), arguments...)
 	if err != nil {
-		return nil, because(ctx, fmt.Errorf("reading the findings of an audit: %w", err))
+		return nil, connection.Explain(ctx, fmt.Errorf("reading the findings of an audit: %w", err))
 	}
 	findings, err := pgx.CollectRows(rows, readFinding)
 	if err != nil {
-		return nil, because(ctx, fmt.Errorf("reading the findings of an audit: %w", err))
+		return nil, connection.Explain(ctx, fmt.Errorf("reading the findings of an audit: %w", err))
 	}
 	return findings, nil
 }
@@ -210,40 +210,27 @@ func readFinding(row pgx.CollectableRow) (admission.AuditFinding, error) {
 	return f, nil
 }
 
-// FactsRevision names the query that gives the facts.
-func (s *Store) FactsRevision() string { return admission.FactsRevision(s.factsQuery) }
-
-// LiveRevision is that of the policies that a server on this database made live last, "" if none has.
-func (s *Store) LiveRevision(ctx context.Context) (string, error) {
-	var revision string
-	err := s.pool.QueryRow(ctx, liveRevisionSQL).Scan(&revision)
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		return "", because(ctx, fmt.Errorf("reading which policies are live: %w", err))
-	}
-	return revision, nil
-}
-
 // PruneAudits deletes all but the newest so many runs of the live policies, and so many of candidates. The findings of
 // one go first, in batches: until a run has lost all of them it is there to be pruned again.
-func (s *Store) PruneAudits(ctx context.Context, keep int) error {
+func (s AuditStore) PruneAudits(ctx context.Context, keep int) error {
 	rows, err := s.pool.Query(ctx, oldAuditsSQL, keep)
 	if err != nil {
-		return because(ctx, fmt.Errorf("looking for old audits: %w", err))
+		return connection.Explain(ctx, fmt.Errorf("looking for old audits: %w", err))
 	}
-	old, err := uuids(rows)
+	old, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
 	if err != nil {
-		return because(ctx, fmt.Errorf("looking for old audits: %w", err))
+		return connection.Explain(ctx, fmt.Errorf("looking for old audits: %w", err))
 	}
 	for _, id := range old {
 		err = s.deleteAudit(ctx, id)
 		if err != nil {
-			return because(ctx, fmt.Errorf("deleting an old audit: %w", err))
+			return connection.Explain(ctx, fmt.Errorf("deleting an old audit: %w", err))
 		}
 	}
 	return nil
 }
 
-func (s *Store) deleteAudit(ctx context.Context, id uuid.UUID) error {
+func (s AuditStore) deleteAudit(ctx context.Context, id uuid.UUID) error {
 	for {
 		tag, err := s.pool.Exec(ctx, pruneFindingsSQL, [16]byte(id), pruneBatch)
 		if err != nil {

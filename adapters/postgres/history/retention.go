@@ -1,14 +1,13 @@
-package postgres
+package history
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/molecule-ai/gatehouse/adapters/postgres/connection"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
@@ -28,24 +27,25 @@ where id = any (array(select id from %[1]s where id < $1 order by id limit $2))`
 // pruneBatch rows are deleted in well under the time that a statement may take.
 const pruneBatch = 5000
 
-const lockNotAvailable = "55P03"
+// Retention deletes what is too old.
+type Retention struct{ pool *connection.Pool }
 
 // PruneDecisions makes the partitions of the days to come, and deletes decisions and uids of the days that were over
 // at before: whole partitions where there are, row by row in what is left of the time before there were. A partition
 // that somebody is at work on stays until the next time. Ledgered events stay.
 //
 // The serving role cannot change tables: see the functions of migration 5.
-func (s *Store) PruneDecisions(ctx context.Context, now, before time.Time) (admission.Pruned, error) {
+func (r Retention) PruneDecisions(ctx context.Context, now, before time.Time) (admission.Pruned, error) {
 	const right = "prune decisions"
-	conn, err := s.lockAside(ctx, right)
+	conn, err := r.pool.TryLock(ctx, right)
 	if err != nil || conn == nil {
 		return admission.Pruned{}, err
 	}
-	defer unlockAside(ctx, conn, right)
+	defer connection.Unlock(ctx, conn, right)
 
 	_, err = conn.Exec(ctx, "select gatehouse.extend_decisions($1)", now)
-	if err != nil && !isBusy(err) {
-		return admission.Pruned{}, because(ctx, fmt.Errorf("making partitions for decisions to come: %w", err))
+	if err != nil && !connection.IsLockTimeout(err) {
+		return admission.Pruned{}, connection.Explain(ctx, fmt.Errorf("making partitions for decisions to come: %w", err))
 	}
 	const day = 24 * time.Hour
 	end := before.UTC().Truncate(day)
@@ -62,19 +62,19 @@ func pruneBefore(ctx context.Context, conn *pgx.Conn, end time.Time) (admission.
 	n, err := deleteInBatches(ctx, conn, pruneUIDsSQL, end)
 	pruned.UIDs = n
 	if err != nil {
-		return pruned, because(ctx, fmt.Errorf("deleting old uids: %w", err))
+		return pruned, connection.Explain(ctx, fmt.Errorf("deleting old uids: %w", err))
 	}
 	pruned.Partitions, err = dropPartitions(ctx, conn, end)
 	if err != nil {
-		return pruned, because(ctx, fmt.Errorf("dropping old partitions: %w", err))
+		return pruned, connection.Explain(ctx, fmt.Errorf("dropping old partitions: %w", err))
 	}
 	rows, err := conn.Query(ctx, openPartitionsSQL)
 	if err != nil {
-		return pruned, because(ctx, fmt.Errorf("listing partitions: %w", err))
+		return pruned, connection.Explain(ctx, fmt.Errorf("listing partitions: %w", err))
 	}
 	open, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
-		return pruned, because(ctx, fmt.Errorf("listing partitions: %w", err))
+		return pruned, connection.Explain(ctx, fmt.Errorf("listing partitions: %w", err))
 	}
 	first := [16]byte(admission.FirstDecisionID(end))
 	for _, partition := range open {
@@ -82,7 +82,7 @@ func pruneBefore(ctx context.Context, conn *pgx.Conn, end time.Time) (admission.
 		n, err = deleteInBatches(ctx, conn, sql, first)
 		pruned.Decisions += n
 		if err != nil {
-			return pruned, because(ctx, fmt.Errorf("deleting old decisions: %w", err))
+			return pruned, connection.Explain(ctx, fmt.Errorf("deleting old decisions: %w", err))
 		}
 	}
 	return pruned, nil
@@ -108,7 +108,7 @@ func dropPartitions(ctx context.Context, conn *pgx.Conn, end time.Time) ([]strin
 	for {
 		var name *string
 		err := conn.QueryRow(ctx, "select gatehouse.drop_decisions($1)", end).Scan(&name)
-		if isBusy(err) || err == nil && name == nil {
+		if connection.IsLockTimeout(err) || err == nil && name == nil {
 			return dropped, nil
 		}
 		if err != nil {
@@ -116,10 +116,4 @@ func dropPartitions(ctx context.Context, conn *pgx.Conn, end time.Time) ([]strin
 		}
 		dropped = append(dropped, *name)
 	}
-}
-
-// isBusy says whether a lock was not to be had in time.
-func isBusy(err error) bool {
-	var refused *pgconn.PgError
-	return errors.As(err, &refused) && refused.Code == lockNotAvailable
 }
