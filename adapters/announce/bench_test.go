@@ -50,10 +50,9 @@ func arrivalSink(_ testing.TB, arrived chan<- time.Time) announce.Sink {
 func arrivalWebhook(t testing.TB, arrived chan<- time.Time) announce.Sink {
 	receiver := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { arrived <- time.Now() }))
 	t.Cleanup(receiver.Close)
-	return openSinks(t, announce.Dependencies{}, announce.SinkConfig{
-		Name: announce.RegistrySink, Type: announce.TypeWebhook, URL: announce.Secret(receiver.URL),
-		Secrets: []announce.Secret{testSecret}, AllowPrivate: true,
-	})[0]
+	return openSinks(t, announce.Dependencies{}, announce.SinkConfig{Name: announce.RegistrySink, Settings: announce.Webhook{
+		URL: announce.Secret(receiver.URL), Secrets: []announce.Secret{testSecret}, AllowPrivate: true,
+	}})[0]
 }
 
 func commitToDelivery(b *testing.B, q *queue, sink func(testing.TB, chan<- time.Time) announce.Sink) {

@@ -3,8 +3,8 @@ package announce
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,19 +14,14 @@ import (
 	"github.com/molecule-ai/gatehouse/internal/durations"
 	"github.com/molecule-ai/gatehouse/internal/suggest"
 	"github.com/molecule-ai/gatehouse/internal/yamlfile"
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
-// SinkConfig is one sink as it is written in the configuration. Members that a
-// type does not have must be left out.
+// SinkConfig is one sink as it is configured.
 type SinkConfig struct {
 	// Name names the sink in the queue, in logs and in metrics. Renaming a sink
 	// leaves what waits for it behind under the old name.
-	Name string   `json:"name"`
-	Type SinkType `json:"type"`
-	// URL is https:// (webhook), redis:// or rediss:// (redis), or a
-	// comma-separated list of nats:// or tls:// (nats); or where to find it, as
-	// with all that is Secret.
-	URL Secret `json:"url"`
+	Name string `json:"name"`
 
 	// Events, Hooks and Codes say which events the sink gets; an empty list
 	// stands for all of them.
@@ -39,49 +34,43 @@ type SinkConfig struct {
 	RetryFor Duration `json:"retry_for,omitzero"`
 	Timeout  Duration `json:"timeout,omitzero"`
 
-	// Secrets sign a webhook's requests, each of them with every one, so that a
-	// receiver can be moved from one to the next.
-	Secrets []Secret `json:"secrets,omitzero"`
-	// AllowPrivate lets a webhook go to addresses that are not public, and without
-	// TLS.
-	AllowPrivate bool `json:"allow_private,omitzero"`
-	// Proxy is what a webhook goes through: http://…, https://… or socks5://…, or
-	// environment for what HTTPS_PROXY, HTTP_PROXY and NO_PROXY say. It is the
-	// proxy then that looks names up, so that whether an address is public is for
-	// the proxy to see to.
-	Proxy Secret `json:"proxy,omitzero"`
-
-	// Channel is where redis publishes (events:broadcast).
-	Channel string `json:"channel,omitzero"`
-	// LivenessKeys says whether the registry's keys of a failed workspace are
-	// deleted from this Redis; by default only the sink named registry does so.
-	LivenessKeys *bool `json:"liveness_keys,omitzero"`
-
-	// Subject is where nats publishes (gatehouse.events), Stream the JetStream
-	// stream that must take it (any).
-	Subject string `json:"subject,omitzero"`
-	Stream  string `json:"stream,omitzero"`
-	// CredentialsFile is a NATS .creds file.
-	CredentialsFile string `json:"credentials_file,omitzero"`
+	// Settings are those of the sink's type.
+	Settings Settings `json:"-"`
 }
 
-// SinkType is a way in which events go out.
-type SinkType string
+// maxTimeout is well below rescueAfter: a job that is still tried must not be
+// taken for one that a dead process left.
+const maxTimeout = 20 * time.Second
 
-// The ways that there are.
-const (
-	TypeWebhook SinkType = "webhook"
-	TypeRedis   SinkType = "redis"
-	TypeNATS    SinkType = "nats"
-)
+// knownEvents bounds the filters: a misspelt event would be one that never comes.
+var knownEvents = []string{admission.ProvisionFailed}
+
+// sinkType is a way in which events go out.
+type sinkType struct {
+	name    string
+	members []string // of its settings
+	read    func(text jsontext.Value) (Settings, error)
+}
+
+func sinkTypes() []sinkType {
+	return []sinkType{newSinkType[Webhook]("webhook"), newSinkType[Redis]("redis"), newSinkType[NATS]("nats")}
+}
+
+func newSinkType[T Settings](name string) sinkType {
+	return sinkType{name, yamlfile.FieldsOf(reflect.TypeFor[T]()), func(text jsontext.Value) (Settings, error) {
+		var settings T
+		err := json.Unmarshal(text, &settings, json.RejectUnknownMembers(true))
+		return settings, err
+	}}
+}
 
 // RegistrySinkConfig is what a Redis URL alone stands for.
 func RegistrySinkConfig(redisURL string) SinkConfig {
-	return SinkConfig{Name: RegistrySink, Type: TypeRedis, URL: Secret(redisURL)}
+	return SinkConfig{Name: RegistrySink, Settings: Redis{URL: Secret(redisURL)}}
 }
 
-// SinkConfigs are the sinks of a configuration file. Reading them from JSON, or
-// through sigs.k8s.io/yaml from YAML, is strict and checks them.
+// SinkConfigs are the sinks of a configuration file. Reading them from JSON is strict
+// and checks them.
 type SinkConfigs []SinkConfig
 
 // Names are those of the sinks, in order.
@@ -98,13 +87,13 @@ func (c *SinkConfigs) UnmarshalJSON(text []byte) error {
 	var members []jsontext.Value
 	err := json.Unmarshal(text, &members)
 	if err != nil {
-		return fmt.Errorf("sinks: %w", withoutValue(err))
+		return fmt.Errorf("sinks: %w", withoutValue(err, nil))
 	}
 	configs := make(SinkConfigs, len(members))
 	for i, member := range members {
-		err = json.Unmarshal(member, &configs[i], json.RejectUnknownMembers(true))
+		configs[i], err = readSink(member)
 		if err != nil {
-			return fmt.Errorf("%s: %w", describe(i, nameIn(member)), withoutValue(err))
+			return fmt.Errorf("%s: %w", describe(i, nameIn(member)), err)
 		}
 	}
 	err = configs.Validate()
@@ -113,6 +102,33 @@ func (c *SinkConfigs) UnmarshalJSON(text []byte) error {
 	}
 	*c = configs
 	return nil
+}
+
+// readSink leaves the settings of an unknown type to Validate.
+func readSink(text jsontext.Value) (SinkConfig, error) {
+	var written struct {
+		SinkConfig
+		Type     string         `json:"type"`
+		Settings jsontext.Value `json:",embed"`
+	}
+	err := json.Unmarshal(text, &written)
+	if err != nil {
+		return SinkConfig{}, withoutValue(err, nil)
+	}
+	config := written.SinkConfig
+	for _, known := range sinkTypes() {
+		if known.name != written.Type {
+			continue
+		}
+		if written.Settings == nil {
+			written.Settings = jsontext.Value("{}")
+		}
+		config.Settings, err = known.read(written.Settings)
+		if err != nil {
+			return SinkConfig{}, withoutValue(err, known.members)
+		}
+	}
+	return config, nil
 }
 
 // nameIn looks for the name of a sink that could not be read as a whole.
@@ -136,24 +152,16 @@ func describe(index int, name string) string {
 
 // withoutValue keeps what an error of the JSON library says of a member, but not
 // the member's value, which may be a secret.
-func withoutValue(err error) error {
+func withoutValue(err error, ofType []string) error {
 	var semantic *json.SemanticError
 	if !errors.As(err, &semantic) {
 		return err
 	}
-	where := string(semantic.JSONPointer)
-	if where != "" {
-		where = where[1:]
-	}
+	where := strings.TrimPrefix(string(semantic.JSONPointer), "/")
 	var said configError
 	switch {
 	case errors.Is(err, json.ErrUnknownName):
-		known := yamlfile.FieldsOf(reflect.TypeFor[SinkConfig]())
-		meant := suggest.DidYouMean(where[strings.LastIndexByte(where, '/')+1:], known)
-		if meant == "" { // a secret may stand where a name belongs
-			return fmt.Errorf("a member is none of a sink's, which are %s", strings.Join(known, ", "))
-		}
-		return fmt.Errorf("%s is not a member of a sink%s", where, meant)
+		return unknownMember(where, ofType)
 	case errors.As(err, &said):
 		return fmt.Errorf("%s: %w", where, said)
 	case where == "":
@@ -163,27 +171,76 @@ func withoutValue(err error) error {
 	}
 }
 
+func unknownMember(name string, ofType []string) error {
+	for _, other := range sinkTypes() {
+		if slices.Contains(other.members, name) {
+			return fmt.Errorf("%s: only for sinks of type %s", name, other.name)
+		}
+	}
+	known := slices.Concat(yamlfile.FieldsOf(reflect.TypeFor[SinkConfig]()), []string{"type"}, ofType)
+	meant := suggest.DidYouMean(name, known)
+	if meant == "" { // a secret may stand where a name belongs
+		return fmt.Errorf("a member is none of a sink's, which are %s", strings.Join(slices.Sorted(slices.Values(known)), ", "))
+	}
+	return fmt.Errorf("%s is not a member of a sink%s", name, meant)
+}
+
+// Validate checks all that can be checked without reading a file or a variable.
+// Its errors name the sink and the member, and repeat no secret.
+func (c SinkConfigs) Validate() error {
+	for i, sink := range c {
+		err := checkSinkNames([]string{sink.Name})
+		if err != nil {
+			return fmt.Errorf("sinks[%d]: %w", i, err)
+		}
+		err = sink.validate()
+		if err != nil {
+			return fmt.Errorf("sink %q: %w", sink.Name, err)
+		}
+	}
+	return checkSinkNames(c.Names())
+}
+
+func (c SinkConfig) validate() error {
+	if c.Settings == nil {
+		return errors.New("type: want webhook, redis or nats")
+	}
+	if time.Duration(c.Timeout) > maxTimeout {
+		return fmt.Errorf("timeout: at most %s", maxTimeout)
+	}
+	return errors.Join(c.checkFilter(), c.Settings.Validate())
+}
+
+func (c SinkConfig) checkFilter() error {
+	for _, event := range c.Events {
+		if !slices.ContainsFunc(knownEvents, func(known string) bool { return event == known || event == eventType(known) }) {
+			return fmt.Errorf("events: there is no event %q; there is %s", event, strings.Join(knownEvents, ", "))
+		}
+	}
+	if slices.Contains(c.Hooks, "") {
+		return errors.New("hooks: an empty name")
+	}
+	if slices.Contains(c.Codes, "") {
+		return errors.New("codes: an empty code")
+	}
+	return nil
+}
+
+// wants says whether the sink is to get event. Both the registry's name of an
+// event and its CloudEvents type are understood.
+func (c SinkConfig) wants(event admission.Event) bool {
+	named := len(c.Events) == 0 || slices.Contains(c.Events, event.Event) || slices.Contains(c.Events, eventType(event.Event))
+	return named && anyOf(c.Hooks, event.Hook) && anyOf(c.Codes, event.Payload.Code)
+}
+
+func anyOf(wanted []string, value string) bool {
+	return len(wanted) == 0 || slices.Contains(wanted, value)
+}
+
 // configError is a message that repeats no value.
 type configError string
 
 func (e configError) Error() string { return string(e) }
-
-// Secret is a text that is not shown when it is printed, logged or written. It is
-// the text itself, or env:NAME or file:PATH for where to find it.
-type Secret string
-
-const hidden = "…"
-
-func (Secret) String() string { return hidden }
-
-// GoString keeps %#v from showing it.
-func (Secret) GoString() string { return hidden }
-
-// LogValue keeps log handlers that know no Stringer from showing it.
-func (Secret) LogValue() slog.Value { return slog.StringValue(hidden) }
-
-// MarshalText keeps a dump of the configuration from showing it.
-func (Secret) MarshalText() ([]byte, error) { return []byte(hidden), nil }
 
 // Duration is written as Go writes durations: 90s, 24h.
 type Duration time.Duration

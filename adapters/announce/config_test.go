@@ -11,25 +11,31 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"sigs.k8s.io/yaml"
 
 	"github.com/molecule-ai/gatehouse/adapters/announce"
 	"github.com/molecule-ai/gatehouse/internal/testenv"
+	"github.com/molecule-ai/gatehouse/internal/yamlfile"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
+// parse reads a list of sinks as the command line does.
 func parse(text string) (announce.SinkConfigs, error) {
-	var file struct {
-		Sinks announce.SinkConfigs `json:"sinks"`
+	value, err := yamlfile.Value("sinks", []byte(text))
+	if err != nil {
+		return nil, err
 	}
-	err := yaml.UnmarshalStrict([]byte(text), &file)
-	return file.Sinks, err
+	document, err := json.Marshal(value)
+	if err != nil {
+		return nil, err
+	}
+	var configs announce.SinkConfigs
+	err = configs.UnmarshalJSON(document)
+	return configs, err
 }
 
 func TestSinksAreReadAsOperatorsWriteThem(t *testing.T) {
 	no := false
 	read, err := parse(`
-sinks:
   - {name: ops, type: webhook, url: "https://hooks.example.com/x", secrets: ["` + testSecret + `", "env:NEXT"], retry_for: 24h,
      timeout: 5s, allow_private: false, events: [WORKSPACE_PROVISION_FAILED], hooks: [register], codes: [A, B]}
   - {name: registry, type: redis, url: "redis://localhost", channel: "events:broadcast"}
@@ -40,17 +46,15 @@ sinks:
 	require.Equal(t, []string{"ops", "registry", "other-redis", "bus"}, read.Names())
 	require.Equal(t, announce.SinkConfigs{
 		{
-			Name: "ops", Type: announce.TypeWebhook, URL: "https://hooks.example.com/x",
-			Secrets: []announce.Secret{testSecret, "env:NEXT"}, RetryFor: announce.Duration(24 * time.Hour),
-			Timeout: announce.Duration(5 * time.Second), Events: []string{admission.ProvisionFailed},
-			Hooks: []string{"register"}, Codes: []string{"A", "B"},
+			Name: "ops", Events: []string{admission.ProvisionFailed}, Hooks: []string{"register"}, Codes: []string{"A", "B"},
+			RetryFor: announce.Duration(24 * time.Hour), Timeout: announce.Duration(5 * time.Second),
+			Settings: announce.Webhook{URL: "https://hooks.example.com/x", Secrets: []announce.Secret{testSecret, "env:NEXT"}},
 		},
-		{Name: "registry", Type: announce.TypeRedis, URL: "redis://localhost", Channel: "events:broadcast"},
-		{Name: "other-redis", Type: announce.TypeRedis, URL: "file:/run/secrets/redis", LivenessKeys: &no},
-		{
-			Name: "bus", Type: announce.TypeNATS, URL: "nats://a:4222,nats://b:4222", Subject: "gatehouse.events",
-			Stream: "EVENTS", CredentialsFile: "/x.creds",
-		},
+		{Name: "registry", Settings: announce.Redis{URL: "redis://localhost", Channel: "events:broadcast"}},
+		{Name: "other-redis", Settings: announce.Redis{URL: "file:/run/secrets/redis", LivenessKeys: &no}},
+		{Name: "bus", Settings: announce.NATS{
+			URL: "nats://a:4222,nats://b:4222", Subject: "gatehouse.events", Stream: "EVENTS", CredentialsFile: "/x.creds",
+		}},
 	}, read)
 }
 
@@ -92,7 +96,7 @@ func TestWrongSinkIsRefusedWithItsNameItsMemberAndNoSecret(t *testing.T) {
 		`{name: a, type: nats, url: "nats://h"}, {name: a, type: nats, url: "nats://h"}`: `sink name "a" is used twice`,
 		`hunter2`: `want a list of objects`,
 	} {
-		_, err := parse("sinks: [" + text + "]")
+		_, err := parse("[" + text + "]")
 		require.ErrorContains(t, err, want, text)
 		require.NotContains(t, err.Error(), password, text)
 		require.NotContains(t, err.Error(), "aHVudGVyMg", text)
@@ -104,13 +108,12 @@ func webhook(address, secret string) string {
 }
 
 func TestConfigurationIsPrintedWithoutItsSecrets(t *testing.T) {
-	config := announce.SinkConfig{
-		Name: "ops", Type: announce.TypeWebhook, URL: "https://u:hunter2@h/hunter2", Secrets: []announce.Secret{testSecret},
-	}
+	settings := announce.Webhook{URL: "https://u:hunter2@h/hunter2", Secrets: []announce.Secret{testSecret}}
+	config := announce.SinkConfig{Name: "ops", Settings: settings}
 	log := &logBook{}
 	log.logger(slog.LevelInfo).Info("sinks", "config", config)
-	slog.New(slog.NewTextHandler(log, nil)).Info("sinks", "config", config, "url", config.URL)
-	written, err := json.Marshal(config)
+	slog.New(slog.NewTextHandler(log, nil)).Info("sinks", "config", config, "url", settings.URL)
+	written, err := json.Marshal(settings)
 	require.NoError(t, err)
 	text := fmt.Sprintf("%v %+v %#v %s", config, config, config, written) + log.String()
 	require.NotContains(t, text, password)
@@ -119,19 +122,19 @@ func TestConfigurationIsPrintedWithoutItsSecrets(t *testing.T) {
 
 func TestSecretsCanBeKeptElsewhere(t *testing.T) {
 	receiver := newReceiver(t, nil)
-	config := receiver.config(t, "ops")
+	settings := receiver.settings(t)
 	path := filepath.Join(t.TempDir(), "secret")
 	require.NoError(t, os.WriteFile(path, []byte(testSecret+"\n"), 0o600))
-	t.Setenv("GATEHOUSE_TEST_HOOK", string(config.URL))
-	config.URL = "env:GATEHOUSE_TEST_HOOK"
-	config.Secrets = []announce.Secret{announce.Secret("file:" + path)}
-	sink := openSinks(t, announce.Dependencies{}, config)[0]
+	t.Setenv("GATEHOUSE_TEST_HOOK", string(settings.URL))
+	settings.URL = "env:GATEHOUSE_TEST_HOOK"
+	settings.Secrets = []announce.Secret{announce.Secret("file:" + path)}
+	sink := openSink(t, announce.Dependencies{}, settings)
 	require.NoError(t, sink.Deliver(t.Context(), newJob(t)))
 	require.NoError(t, receiver.heard()[0].valid)
 
 	for _, wrong := range []announce.Secret{"env:GATEHOUSE_TEST_UNSET", "file:/nonexistent", "env:GATEHOUSE_TEST_HOOK"} {
-		config.Secrets = []announce.Secret{wrong}
-		_, err := announce.Open(announce.SinkConfigs{config}, announce.Dependencies{})
+		settings.Secrets = []announce.Secret{wrong}
+		_, err := announce.Open(announce.SinkConfigs{{Name: "ops", Settings: settings}}, announce.Dependencies{})
 		require.ErrorContains(t, err, `sink "ops": secrets[0]: `)
 		require.NotContains(t, err.Error(), password)
 	}

@@ -36,18 +36,18 @@ func Example_receiver() {
 	}))
 	defer receiver.Close()
 
-	sinks, err := announce.Open(announce.SinkConfigs{{
-		Name: "ops", Type: announce.TypeWebhook, URL: announce.Secret(receiver.URL), AllowPrivate: true,
+	sink, err := announce.Webhook{
+		URL: announce.Secret(receiver.URL), AllowPrivate: true,
 		Secrets: []announce.Secret{"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"},
-	}}, announce.Dependencies{})
+	}.Open("ops", announce.Dependencies{Source: "gatehouse"})
 	check(err)
-	defer func() { check(sinks.Close()) }()
+	defer func() { check(sink.Close()) }()
 	job := announce.Job{
 		EventID: uuid.New(), Event: "WORKSPACE_PROVISION_FAILED", Sequence: 1, CreatedAt: time.Now(), Message: "{}",
 		WorkspaceID: uuid.MustParse("7b0f6f0e-3c0e-4c43-9d7c-0a4c5a0f7d11"),
 	}
 	for range 2 {
-		check(sinks.All()[0].Deliver(context.Background(), job))
+		check(sink.Deliver(context.Background(), job))
 	}
 	// Output:
 	// gatehouse.workspace.provision_failed 7b0f6f0e-3c0e-4c43-9d7c-0a4c5a0f7d11

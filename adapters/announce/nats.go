@@ -1,6 +1,7 @@
 package announce
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,38 @@ const (
 	natsReconnectWait = 500 * time.Millisecond
 )
 
+// NATS is the settings of a NATS subject.
+type NATS struct {
+	// URL is a comma-separated list of nats://… or tls://….
+	URL Secret `json:"url"`
+	// Subject is where events are published (gatehouse.events), Stream the JetStream stream that must take them (any).
+	Subject string `json:"subject,omitzero"`
+	Stream  string `json:"stream,omitzero"`
+	// CredentialsFile is a NATS .creds file.
+	CredentialsFile string `json:"credentials_file,omitzero"`
+}
+
+// Validate implements Settings.
+func (n NATS) Validate() error {
+	if n.URL == "" {
+		return errNoURL
+	}
+	if strings.ContainsAny(n.Subject, " \t\r\n*>") {
+		return errors.New("subject: spaces and wildcards cannot be published to")
+	}
+	if strings.ContainsAny(n.Stream, " \t\r\n*>.") {
+		return errors.New("stream: not a stream's name")
+	}
+	return validate(n.settings())
+}
+
+func (n NATS) settings() []setting {
+	return []setting{{"url", n.URL, func(text string) error {
+		_, err := parseNATSURL(text)
+		return err
+	}}}
+}
+
 // jetStream publishes each event as a CloudEvent, with its id as Nats-Msg-Id:
 // JetStream drops what it has seen before in its time for duplicates. An event is
 // delivered when the stream has acknowledged it.
@@ -36,26 +69,22 @@ type jetStream struct {
 	stream  jetstream.JetStream
 }
 
-// openNATS does not need a server: it connects in the background, as it does again
-// when a connection is lost. A login in a file that changes is used for the next
-// connection, other servers after a restart.
-func openNATS(config SinkConfig, deps Dependencies) (*jetStream, error) {
-	address, err := watchSettings(config, deps.Report, func(resolved SinkConfig) (natsAddress, error) {
-		return parseNATSURL(string(resolved.URL))
+// Open implements Settings. It connects in the background, as it does again when a connection is lost. A login in a file
+// that changes is used for the next connection, other servers after a restart.
+func (n NATS) Open(name string, deps Dependencies) (OpenSink, error) {
+	address, err := watch(name, deps.Report, n.settings(), func(texts []string) (natsAddress, error) {
+		return parseNATSURL(texts[0])
 	})
 	if err != nil {
 		return nil, err
 	}
-	sink := &jetStream{name: config.Name, address: address, subject: config.Subject, source: deps.Source}
-	if sink.subject == "" {
-		sink.subject = defaultSubject
-	}
+	sink := &jetStream{name: name, address: address, subject: cmp.Or(n.Subject, defaultSubject), source: deps.Source}
 	// Attempts are counted and spread by the queue alone.
 	sink.options = append(sink.options, jetstream.WithRetryAttempts(0))
-	if config.Stream != "" {
-		sink.options = append(sink.options, jetstream.WithExpectStream(config.Stream))
+	if n.Stream != "" {
+		sink.options = append(sink.options, jetstream.WithExpectStream(n.Stream))
 	}
-	sink.conn, err = nats.Connect(strings.Join(address.Get().servers, ","), sink.connection(config, deps.Log)...)
+	sink.conn, err = nats.Connect(strings.Join(address.Get().servers, ","), sink.connection(n.CredentialsFile, deps.Log.With("sink", name))...)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to NATS: %w", address.Get().withoutPassword(err))
 	}
@@ -67,8 +96,7 @@ func openNATS(config SinkConfig, deps Dependencies) (*jetStream, error) {
 	return sink, nil
 }
 
-func (s *jetStream) connection(config SinkConfig, log *slog.Logger) []nats.Option {
-	log = log.With("sink", config.Name)
+func (s *jetStream) connection(credentialsFile string, log *slog.Logger) []nats.Option {
 	options := []nats.Option{
 		nats.Name("gatehouse"),
 		nats.Timeout(natsTimeout),
@@ -103,8 +131,8 @@ func (s *jetStream) connection(config SinkConfig, log *slog.Logger) []nats.Optio
 	case s.address.Get().username != "":
 		options = append(options, nats.TokenHandler(func() string { return s.address.Get().username }))
 	}
-	if config.CredentialsFile != "" {
-		options = append(options, nats.UserCredentials(config.CredentialsFile))
+	if credentialsFile != "" {
+		options = append(options, nats.UserCredentials(credentialsFile))
 	}
 	return options
 }

@@ -72,7 +72,11 @@ func (s *natsServer) addStream(t testing.TB, subject string) jetstream.Stream {
 }
 
 func (s *natsServer) config(name string) announce.SinkConfig {
-	return announce.SinkConfig{Name: name, Type: announce.TypeNATS, URL: announce.Secret(s.url())}
+	return announce.SinkConfig{Name: name, Settings: s.settings()}
+}
+
+func (s *natsServer) settings() announce.NATS {
+	return announce.NATS{URL: announce.Secret(s.url())}
 }
 
 // messages are all that the stream has.
@@ -93,7 +97,7 @@ func TestStreamGetsEachEventOnceHoweverOftenItIsSent(t *testing.T) {
 	t.Parallel()
 	server := startNATS(t)
 	stream := server.addStream(t, "gatehouse.>")
-	sink, job := openSinks(t, announce.Dependencies{}, server.config("bus"))[0], newJob(t)
+	sink, job := openSink(t, announce.Dependencies{}, server.settings()), newJob(t)
 	for range 3 {
 		require.NoError(t, sink.Deliver(t.Context(), job))
 	}
@@ -110,8 +114,9 @@ func TestEventsWaitForAStreamThatTakesThem(t *testing.T) {
 	t.Parallel()
 	server, log, count := startNATS(t), &logBook{}, &results{}
 	q := postgresQueue(t, openPostgres(t, testenv.DatabaseURL(t, testenv.Empty)))
-	config, event := server.config("bus"), newEvent(t)
-	config.Subject, config.Stream = "registry.failed", "EVENTS"
+	settings, event := server.settings(), newEvent(t)
+	settings.Subject, settings.Stream = "registry.failed", "EVENTS"
+	config := announce.SinkConfig{Name: "bus", Settings: settings}
 	q.subscribe(t, config)
 	options := announce.Options{Retry: fastRetry, Poll: tick, Log: log.logger(slog.LevelDebug), Observe: count.observe}
 	q.start(t, options, openSinks(t, announce.Dependencies{Log: options.Log}, config)...)
@@ -162,9 +167,8 @@ func TestWrongPasswordOfNATSIsSaidWithoutItAndTriedAgain(t *testing.T) {
 	t.Parallel()
 	server, log := startNATS(t), &logBook{}
 	server.addStream(t, "gatehouse.events")
-	config := server.config("bus")
-	config.URL = announce.Secret(strings.Replace(string(config.URL), password, "outdated", 1))
-	sink := openSinks(t, announce.Dependencies{Log: log.logger(slog.LevelDebug)}, config)[0]
+	settings := announce.NATS{URL: announce.Secret(strings.Replace(server.url(), password, "outdated", 1))}
+	sink := openSink(t, announce.Dependencies{Log: log.logger(slog.LevelDebug)}, settings)
 	require.Eventually(t, func() bool {
 		err := sink.Deliver(t.Context(), newJob(t))
 		require.Error(t, err)
@@ -182,8 +186,8 @@ func TestWrongStreamRefusesTheEvent(t *testing.T) {
 	t.Parallel()
 	server := startNATS(t)
 	server.addStream(t, "gatehouse.events")
-	config := server.config("bus")
-	config.Stream = "AUDIT"
-	err := openSinks(t, announce.Dependencies{}, config)[0].Deliver(t.Context(), newJob(t))
+	settings := server.settings()
+	settings.Stream = "AUDIT"
+	err := openSink(t, announce.Dependencies{}, settings).Deliver(t.Context(), newJob(t))
 	require.ErrorContains(t, err, "expected stream does not match")
 }

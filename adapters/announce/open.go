@@ -1,42 +1,14 @@
 package announce
 
 import (
-	"crypto/x509"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"slices"
 	"time"
-
-	"github.com/molecule-ai/gatehouse/internal/rereadfile"
 )
-
-// Dependencies are what sinks need besides their configuration.
-type Dependencies struct {
-	// Workspaces is asked before liveness keys are deleted.
-	Workspaces Workspaces
-	// Source is the source of CloudEvents (gatehouse).
-	Source string
-	Log    *slog.Logger
-	// Resolver looks up the hosts of webhooks, RootCAs vouch for them. The
-	// system's are taken for nil.
-	Resolver *net.Resolver
-	RootCAs  *x509.CertPool
-	// Report hears of secrets in files that change; nil for nobody.
-	Report rereadfile.Reporter
-}
-
-func (d Dependencies) withDefaults() Dependencies {
-	if d.Source == "" {
-		d.Source = defaultSource
-	}
-	if d.Log == nil {
-		d.Log = slog.New(slog.DiscardHandler)
-	}
-	return d
-}
 
 // Sinks are the sinks of a configuration, with what they hold open.
 type Sinks struct {
@@ -51,46 +23,26 @@ func Open(configs SinkConfigs, deps Dependencies) (*Sinks, error) {
 	if err != nil {
 		return nil, err
 	}
-	deps = deps.withDefaults()
+	if deps.Log == nil {
+		deps.Log = slog.New(slog.DiscardHandler)
+	}
+	deps.Source = cmp.Or(deps.Source, defaultSource)
 	err = CheckSource(deps.Source)
 	if err != nil {
 		return nil, err
 	}
 	opened := &Sinks{}
 	for _, config := range configs {
-		err = opened.open(config, deps)
+		sink, err := config.Settings.Open(config.Name, deps)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("sink %q: %w", config.Name, err), opened.Close())
 		}
+		opened.closer = append(opened.closer, sink)
+		opened.sinks = append(opened.sinks, configured{
+			Sink: sink, retryFor: time.Duration(config.RetryFor), timeout: time.Duration(config.Timeout),
+		})
 	}
 	return opened, nil
-}
-
-// closingSink is what all of this package's sinks are.
-type closingSink interface {
-	Sink
-	io.Closer
-}
-
-func (s *Sinks) open(config SinkConfig, deps Dependencies) error {
-	var sink closingSink
-	var err error
-	switch config.Type {
-	case TypeWebhook:
-		sink, err = newWebhook(config, deps)
-	case TypeRedis:
-		sink, err = newRedis(config, deps)
-	case TypeNATS:
-		sink, err = openNATS(config, deps)
-	}
-	if err != nil {
-		return err
-	}
-	s.closer = append(s.closer, sink)
-	s.sinks = append(s.sinks, configured{
-		Sink: sink, retryFor: time.Duration(config.RetryFor), timeout: time.Duration(config.Timeout),
-	})
-	return nil
 }
 
 // All are the sinks, for a Relay.

@@ -33,10 +33,9 @@ func TestPrivateAddressIsRefusedAfterItsNameWasLookedUp(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			asked := &atomic.Int64{}
 			deps := announce.Dependencies{Resolver: nameServer(t, addresses, asked)}
-			sink := openSinks(t, deps, announce.SinkConfig{
-				Name: "ops", Type: announce.TypeWebhook, Secrets: []announce.Secret{testSecret},
-				URL: announce.Secret("https://" + name + ":" + port + "/?token=" + password),
-			})[0]
+			sink := openSink(t, deps, announce.Webhook{
+				Secrets: []announce.Secret{testSecret}, URL: announce.Secret("https://" + name + ":" + port + "/?token=" + password),
+			})
 			for range 2 {
 				err := sink.Deliver(t.Context(), newJob(t))
 				require.EqualError(t, err, "connecting: not a public address, and allow_private is off")

@@ -77,18 +77,21 @@ func (r *receiver) has(events ...admission.Event) bool {
 	})
 }
 
-// config is that of a sink for the receiver, with a password in every part of its
-// URL that can hold one.
 func (r *receiver) config(t testing.TB, name string) announce.SinkConfig {
+	t.Helper()
+	return announce.SinkConfig{Name: name, Settings: r.settings(t)}
+}
+
+// settings are those of a webhook for the receiver, with a password in every part of its URL that can hold one.
+func (r *receiver) settings(t testing.TB) announce.Webhook {
 	t.Helper()
 	target, err := url.Parse(r.URL)
 	require.NoError(t, err)
 	target.User = url.UserPassword("gatehouse", password)
 	target.Path = "/services/" + password
 	target.RawQuery = "token=" + password
-	return announce.SinkConfig{
-		Name: name, Type: announce.TypeWebhook, URL: announce.Secret(target.String()),
-		Secrets: []announce.Secret{testSecret}, AllowPrivate: true,
+	return announce.Webhook{
+		URL: announce.Secret(target.String()), Secrets: []announce.Secret{testSecret}, AllowPrivate: true,
 	}
 }
 

@@ -1,6 +1,7 @@
 package announce
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -27,31 +28,54 @@ const (
 	redisIdle        = 5 * time.Minute
 )
 
-// Redis gets the registry's own message. The registry's Redis gets it on the
+// Redis is the settings of a Redis channel. It gets the registry's own message. The registry's Redis gets it on the
 // channel that the registry's own events go over, and loses the keys through which
 // the registry would take the failed workspace for alive and bring it back online.
 type Redis struct {
+	// URL is redis://… or rediss://….
+	URL Secret `json:"url"`
+	// Channel is where events are published (events:broadcast).
+	Channel string `json:"channel,omitzero"`
+	// LivenessKeys says whether the registry's keys of a failed workspace are deleted from this Redis. By default only the
+	// sink named registry does so.
+	LivenessKeys *bool `json:"liveness_keys,omitzero"`
+}
+
+// Validate implements Settings.
+func (r Redis) Validate() error {
+	if r.URL == "" {
+		return errNoURL
+	}
+	return validate(r.settings())
+}
+
+func (r Redis) settings() []setting {
+	return []setting{{"url", r.URL, func(text string) error {
+		_, err := parseRedisURL(text)
+		return err
+	}}}
+}
+
+// channel publishes each event on a channel of Redis.
+type channel struct {
 	name       string
 	channel    string
 	pool       *redis.Pool
 	workspaces Workspaces // nil where there are no liveness keys
 }
 
-// newRedis takes a configuration that is valid. A password in a file that changes is used for the next connection.
-func newRedis(config SinkConfig, deps Dependencies) (*Redis, error) {
-	address, err := watchSettings(config, deps.Report, func(resolved SinkConfig) (redisAddress, error) {
-		return parseRedisURL(string(resolved.URL))
+// Open implements Settings. A password in a file that changes is used for the next connection.
+func (r Redis) Open(name string, deps Dependencies) (OpenSink, error) {
+	address, err := watch(name, deps.Report, r.settings(), func(texts []string) (redisAddress, error) {
+		return parseRedisURL(texts[0])
 	})
 	if err != nil {
 		return nil, err
 	}
-	sink := &Redis{name: config.Name, channel: config.Channel}
-	if sink.channel == "" {
-		sink.channel = eventsChannel
-	}
-	deletesKeys := config.Name == RegistrySink
-	if config.LivenessKeys != nil {
-		deletesKeys = *config.LivenessKeys
+	sink := &channel{name: name, channel: cmp.Or(r.Channel, eventsChannel)}
+	deletesKeys := name == RegistrySink
+	if r.LivenessKeys != nil {
+		deletesKeys = *r.LivenessKeys
 	}
 	if deletesKeys {
 		sink.workspaces = deps.Workspaces
@@ -73,42 +97,41 @@ func newRedis(config SinkConfig, deps Dependencies) (*Redis, error) {
 	return sink, nil
 }
 
-// Name is that of the configuration.
-func (r *Redis) Name() string { return r.name }
+func (c *channel) Name() string { return c.name }
 
-// Close closes the connections that are idle, and the others when they are.
-func (r *Redis) Close() error { return r.pool.Close() }
+// Close closes the connections that are idle, and each of the others when it is idle.
+func (c *channel) Close() error { return c.pool.Close() }
 
 // Deliver publishes the message and, if the workspace is still failed, deletes
 // its liveness keys. Keys of a workspace that has recovered since the event are
 // left alone: a late retry would take it offline. Between the question and the
 // deletion a workspace can still recover; its next heartbeat sets its keys again.
-func (r *Redis) Deliver(ctx context.Context, job Job) error {
+func (c *channel) Deliver(ctx context.Context, job Job) error {
 	failed := false
-	if r.workspaces != nil {
+	if c.workspaces != nil {
 		var err error
-		failed, err = r.workspaces.StillFailed(ctx, job.WorkspaceID)
+		failed, err = c.workspaces.StillFailed(ctx, job.WorkspaceID)
 		if err != nil {
 			return fmt.Errorf("asking whether the workspace is still failed: %w", err)
 		}
 	}
-	conn, err := r.pool.GetContext(ctx)
+	conn, err := c.pool.GetContext(ctx)
 	if err != nil {
 		return fmt.Errorf("connecting to Redis: %w", err)
 	}
 	// What matters of a connection that does not close well was said before.
 	defer func() { _ = conn.Close() }()
-	return r.publish(ctx, conn, job, failed)
+	return c.publish(ctx, conn, job, failed)
 }
 
 // publish is one transaction: who hears the message finds the keys gone.
-func (r *Redis) publish(ctx context.Context, conn redis.Conn, job Job, failed bool) error {
+func (c *channel) publish(ctx context.Context, conn redis.Conn, job Job, failed bool) error {
 	err := conn.Send("MULTI")
 	if err == nil && failed {
 		err = conn.Send("DEL", livenessKeys(job.WorkspaceID)...)
 	}
 	if err == nil {
-		err = conn.Send("PUBLISH", r.channel, job.Message)
+		err = conn.Send("PUBLISH", c.channel, job.Message)
 	}
 	if err != nil {
 		return fmt.Errorf("writing to Redis: %w", err)

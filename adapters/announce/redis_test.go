@@ -19,20 +19,20 @@ func TestFurtherRedisGetsTheRegistrysMessageOnItsChannelAndKeepsItsKeys(t *testi
 	require.NoError(t, heard.Subscribe("audit:"+t.Name()))
 	_, confirmed := heard.Receive().(redis.Subscription)
 	require.True(t, confirmed)
-	for deletes, config := range map[bool]announce.SinkConfig{
-		false: {Name: "audit", Type: announce.TypeRedis},
-		true:  {Name: "second", Type: announce.TypeRedis, LivenessKeys: &yes},
+	for deletes, settings := range map[bool]announce.Redis{
+		false: {},
+		true:  {LivenessKeys: &yes},
 	} {
-		config.URL, config.Channel = announce.Secret(address), "audit:"+t.Name()
+		settings.URL, settings.Channel = announce.Secret(address), "audit:"+t.Name()
 		event, job := newEvent(t), newJob(t)
 		event.WorkspaceID = job.WorkspaceID
 		setLivenessKeys(t, conn, event)
 
-		require.NoError(t, openSinks(t, announce.Dependencies{Workspaces: &workspaces{}}, config)[0].Deliver(t.Context(), job))
+		require.NoError(t, openSink(t, announce.Dependencies{Workspaces: &workspaces{}}, settings).Deliver(t.Context(), job))
 
 		message, ok := heard.Receive().(redis.Message)
 		require.True(t, ok)
 		require.Equal(t, job.Message, string(message.Data))
-		require.Equal(t, deletes, livenessKeys(t, conn, event) == 0, config.Name)
+		require.Equal(t, deletes, livenessKeys(t, conn, event) == 0)
 	}
 }

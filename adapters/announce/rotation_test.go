@@ -38,10 +38,10 @@ func rewrite(t *testing.T, path, text string) {
 func TestAWebhookSignsWithTheSecretThatIsInTheFileNow(t *testing.T) {
 	next := "whsec_" + base64.StdEncoding.EncodeToString([]byte("another secret, which is as long"))
 	receiver := newReceiver(t, nil)
-	config := receiver.config(t, "ops")
+	settings := receiver.settings(t)
 	path, reference := secretFile(t, testSecret+"\n")
-	config.Secrets = []announce.Secret{reference}
-	sink := openSinks(t, announce.Dependencies{}, config)[0]
+	settings.Secrets = []announce.Secret{reference}
+	sink := openSink(t, announce.Dependencies{}, settings)
 	deliver := func() error {
 		require.NoError(t, sink.Deliver(t.Context(), newJob(t)))
 		heard := receiver.heard()
@@ -68,14 +68,14 @@ func TestAWebhookSignsWithTheSecretThatIsInTheFileNow(t *testing.T) {
 // A webhook's URL in a file that changes is where the next request goes.
 func TestAWebhookGoesToTheURLThatIsInTheFileNow(t *testing.T) {
 	first, second := newReceiver(t, nil), newReceiver(t, nil)
-	config := first.config(t, "ops")
-	path, reference := secretFile(t, string(config.URL))
-	config.URL = reference
-	sink := openSinks(t, announce.Dependencies{}, config)[0]
+	settings := first.settings(t)
+	path, reference := secretFile(t, string(settings.URL))
+	settings.URL = reference
+	sink := openSink(t, announce.Dependencies{}, settings)
 	require.NoError(t, sink.Deliver(t.Context(), newJob(t)))
 	rewrite(t, path, "ftp://example.com")
 	require.NoError(t, sink.Deliver(t.Context(), newJob(t)))
-	rewrite(t, path, string(second.config(t, "ops").URL))
+	rewrite(t, path, string(second.settings(t).URL))
 	require.NoError(t, sink.Deliver(t.Context(), newJob(t)))
 	require.Len(t, first.heard(), 2)
 	require.Len(t, second.heard(), 1)
@@ -90,8 +90,7 @@ func TestRedisLogsInWithThePasswordThatIsInTheFileNow(t *testing.T) {
 	wrong := *right
 	wrong.User = url.UserPassword("default", password)
 	path, reference := secretFile(t, wrong.String())
-	config := announce.SinkConfig{Name: "r", Type: announce.TypeRedis, URL: reference}
-	sink := openSinks(t, announce.Dependencies{}, config)[0]
+	sink := openSink(t, announce.Dependencies{}, announce.Redis{URL: reference})
 	require.ErrorContains(t, sink.Deliver(t.Context(), announce.Job{Message: "{}"}), "WRONGPASS")
 
 	rewrite(t, path, right.String())
@@ -102,10 +101,8 @@ func TestRedisLogsInWithThePasswordThatIsInTheFileNow(t *testing.T) {
 func TestNATSLogsInWithThePasswordThatIsInTheFileNow(t *testing.T) {
 	server := startNATS(t)
 	server.addStream(t, "gatehouse.events")
-	config := server.config("n")
 	path, reference := secretFile(t, server.url())
-	config.URL = reference
-	sink := openSinks(t, announce.Dependencies{}, config)[0]
+	sink := openSink(t, announce.Dependencies{}, announce.NATS{URL: reference})
 	require.Eventually(t, func() bool { return sink.Deliver(t.Context(), newJob(t)) == nil }, patience, tick)
 
 	server.stop()
@@ -196,9 +193,9 @@ func TestAWebhookGoesThroughAProxyOnlyIfItIsTold(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := len(proxy.log())
-			config := receiver.config(t, "ops")
-			config.Proxy = test.proxy
-			require.NoError(t, openSinks(t, announce.Dependencies{}, config)[0].Deliver(t.Context(), newJob(t)))
+			settings := receiver.settings(t)
+			settings.Proxy = test.proxy
+			require.NoError(t, openSink(t, announce.Dependencies{}, settings).Deliver(t.Context(), newJob(t)))
 			if test.proxy == "" {
 				require.Len(t, proxy.log(), before)
 				return
@@ -214,10 +211,10 @@ func TestAProxyConnectsAWebhookToTLS(t *testing.T) {
 	proxy := startProxy(t)
 	t.Setenv("HTTPS_PROXY", proxy.URL)
 	t.Setenv("NO_PROXY", "internal.example.com")
-	target := announce.SinkConfig{
-		Name: "ops", Type: announce.TypeWebhook, URL: "https://hooks.example.invalid/x", Secrets: []announce.Secret{testSecret}, Proxy: "environment",
+	target := announce.Webhook{
+		URL: "https://hooks.example.invalid/x", Secrets: []announce.Secret{testSecret}, Proxy: "environment",
 	}
-	sink := openSinks(t, announce.Dependencies{}, target)[0]
+	sink := openSink(t, announce.Dependencies{}, target)
 	require.Error(t, sink.Deliver(t.Context(), newJob(t)))
 	require.Equal(t, []string{"CONNECT hooks.example.invalid:443 "}, proxy.log())
 	proxy.mu.Lock()
@@ -226,7 +223,7 @@ func TestAProxyConnectsAWebhookToTLS(t *testing.T) {
 	require.EqualError(t, sink.Deliver(t.Context(), newJob(t)), "connecting: the proxy answered 407")
 
 	target.URL = "https://internal.example.com/x"
-	direct := openSinks(t, announce.Dependencies{}, target)[0]
+	direct := openSink(t, announce.Dependencies{}, target)
 	require.Error(t, direct.Deliver(t.Context(), newJob(t)))
 	require.Len(t, proxy.log(), 2, "NO_PROXY is heard")
 
@@ -235,12 +232,12 @@ func TestAProxyConnectsAWebhookToTLS(t *testing.T) {
 		"http://example.com":  "url: want https",
 	} {
 		target.URL = url
-		require.ErrorContains(t, announce.SinkConfigs{target}.Validate(), says)
+		require.ErrorContains(t, target.Validate(), says)
 	}
 	target.URL = "https://example.com"
 	for _, bad := range []announce.Secret{"hunter2", "ftp://hunter2@x", "http://", "http://[hunter2"} {
 		target.Proxy = bad
-		err := announce.SinkConfigs{target}.Validate()
+		err := target.Validate()
 		require.ErrorContains(t, err, "proxy: want environment, or http://host:port")
 		require.NotContains(t, err.Error(), "hunter2")
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"slices"
 	"strings"
@@ -11,104 +12,104 @@ import (
 	"github.com/molecule-ai/gatehouse/internal/rereadfile"
 )
 
+// Secret is a text that is not shown when it is printed, logged or written. It is
+// the text itself, or env:NAME or file:PATH for where to find it.
+type Secret string
+
 const (
+	hidden     = "…"
 	inVariable = "env:"
 	inFile     = "file:"
 )
+
+func (Secret) String() string { return hidden }
+
+// GoString keeps %#v from showing it.
+func (Secret) GoString() string { return hidden }
+
+// LogValue keeps log handlers that know no Stringer from showing it.
+func (Secret) LogValue() slog.Value { return slog.StringValue(hidden) }
+
+// MarshalText keeps a dump of the configuration from showing it.
+func (Secret) MarshalText() ([]byte, error) { return []byte(hidden), nil }
 
 func (s Secret) isReference() bool {
 	return strings.HasPrefix(string(s), inVariable) || strings.HasPrefix(string(s), inFile)
 }
 
-// resolve gives the text itself. files has what is in those that are named.
-func (s Secret) resolve(files map[string][]byte) (Secret, error) {
+// resolve gives the text itself. content gives what is in a file.
+func (s Secret) resolve(content func(path string) []byte) (string, error) {
 	if name, ok := strings.CutPrefix(string(s), inVariable); ok {
 		text, set := os.LookupEnv(name)
 		if !set {
 			return "", fmt.Errorf("the variable %s is not set", name)
 		}
-		return Secret(text), nil
+		return text, nil
 	}
 	if path, ok := strings.CutPrefix(string(s), inFile); ok {
-		text, err := rereadfile.Text(files[path])
+		text, err := rereadfile.Text(content(path))
 		if err != nil {
 			return "", fmt.Errorf("%s: %w", path, err)
 		}
-		return Secret(text), nil
+		return text, nil
 	}
-	return s, nil
+	return string(s), nil
 }
 
-// watchSettings gives what use makes of a sink's configuration, with what its references stand for at the time: a secret in
-// a file is the one that is there now.
-func watchSettings[T any](
-	c SinkConfig, report rereadfile.Reporter, use func(resolved SinkConfig) (T, error),
+// setting is a secret with its name in the configuration and a check of its text. The check's errors do not repeat the text.
+type setting struct {
+	name  string
+	value Secret
+	check func(text string) error
+}
+
+// validate checks the texts that can be checked without reading a file or a variable.
+func validate(settings []setting) error {
+	for _, setting := range settings {
+		if setting.value.isReference() {
+			continue
+		}
+		err := setting.check(string(setting.value))
+		if err != nil {
+			return fmt.Errorf("%s: %w", setting.name, err)
+		}
+	}
+	return nil
+}
+
+// watch gives what use makes of the settings' texts. When a file changes, the texts are resolved and checked again, and
+// use is called again.
+func watch[T any](
+	sink string, report rereadfile.Reporter, settings []setting, use func(texts []string) (T, error),
 ) (*rereadfile.File[T], error) {
 	var paths []string
-	settings := make(map[string]string) // by path
-	for i, secret := range append([]Secret{c.URL, c.Proxy}, c.Secrets...) {
-		if path, ok := strings.CutPrefix(string(secret), inFile); ok && !slices.Contains(paths, path) {
+	for _, setting := range settings {
+		path, ok := strings.CutPrefix(string(setting.value), inFile)
+		if ok && !slices.Contains(paths, path) {
 			paths = append(paths, path)
-			settings[path] = settingAt(i)
 		}
 	}
-	file, err := rereadfile.Open("sinks."+c.Name, report, func(contents [][]byte) (T, error) {
-		files := make(map[string][]byte, len(paths))
-		for i, path := range paths {
-			files[path] = contents[i]
+	file, err := rereadfile.Open("sinks."+sink, report, func(contents [][]byte) (T, error) {
+		texts := make([]string, len(settings))
+		for i, setting := range settings {
+			text, err := setting.value.resolve(func(path string) []byte { return contents[slices.Index(paths, path)] })
+			if err == nil {
+				err = setting.check(text)
+			}
+			if err != nil {
+				var none T
+				return none, fmt.Errorf("%s: %w", setting.name, err)
+			}
+			texts[i] = text
 		}
-		resolved, err := c.resolve(files)
-		if err != nil {
-			var none T
-			return none, err
-		}
-		return use(resolved)
+		return use(texts)
 	}, paths...)
 	var unreadable *fs.PathError
-	if errors.As(err, &unreadable) && settings[unreadable.Path] != "" {
-		err = fmt.Errorf("%s: %w", settings[unreadable.Path], err)
+	if errors.As(err, &unreadable) {
+		i := slices.IndexFunc(settings, func(s setting) bool { return string(s.value) == inFile+unreadable.Path })
+		if i >= 0 {
+			err = fmt.Errorf("%s: %w", settings[i].name, err)
+		}
 	}
 	return file, err
-}
-
-// settingAt is the name of the setting at a place of url, proxy and secrets.
-func settingAt(i int) string {
-	switch i {
-	case 0:
-		return "url"
-	case 1:
-		return "proxy"
-	default:
-		return fmt.Sprintf("secrets[%d]", i-2)
-	}
-}
-
-// resolve replaces references by what they stand for, and checks that too.
-func (c SinkConfig) resolve(files map[string][]byte) (SinkConfig, error) {
-	var err error
-	c.URL, err = c.URL.resolve(files)
-	if err == nil {
-		err = c.checkURL(string(c.URL))
-	}
-	if err != nil {
-		return SinkConfig{}, fmt.Errorf("url: %w", err)
-	}
-	c.Proxy, err = c.Proxy.resolve(files)
-	if err == nil {
-		_, err = parseProxy(string(c.Proxy))
-	}
-	if err != nil {
-		return SinkConfig{}, fmt.Errorf("proxy: %w", err)
-	}
-	c.Secrets = slices.Clone(c.Secrets)
-	for i, secret := range c.Secrets {
-		c.Secrets[i], err = secret.resolve(files)
-		if err == nil {
-			err = checkSigningSecret(string(c.Secrets[i]))
-		}
-		if err != nil {
-			return SinkConfig{}, fmt.Errorf("secrets[%d]: %w", i, err)
-		}
-	}
-	return c, nil
 }

@@ -2,9 +2,16 @@ package announce
 
 import (
 	"context"
+	"crypto/x509"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/molecule-ai/gatehouse/internal/rereadfile"
 )
 
 // Sink is one receiver of events.
@@ -17,6 +24,37 @@ type Sink interface {
 	// errors go to logs and into the database: they hold no secret.
 	Deliver(ctx context.Context, job Job) error
 }
+
+// Settings are what a sink of one type is configured with.
+type Settings interface {
+	// Validate checks what can be checked without reading a file or a variable. Its errors name the member, and repeat no secret.
+	Validate() error
+	// Open makes a sink of settings that are valid. It reads the files and variables that secrets are in, and needs no
+	// receiver to be there.
+	Open(name string, deps Dependencies) (OpenSink, error)
+}
+
+// OpenSink is a sink that holds connections until it is closed.
+type OpenSink interface {
+	Sink
+	io.Closer
+}
+
+// Dependencies are what sinks need besides their settings.
+type Dependencies struct {
+	// Workspaces is asked before liveness keys are deleted.
+	Workspaces Workspaces
+	// Source is the source of CloudEvents.
+	Source string
+	Log    *slog.Logger
+	// Resolver looks up the hosts of webhooks, RootCAs vouch for them. The system's are taken for nil.
+	Resolver *net.Resolver
+	RootCAs  *x509.CertPool
+	// Report hears of secrets in files that change; nil for nobody.
+	Report rereadfile.Reporter
+}
+
+var errNoURL = errors.New("url: missing")
 
 // Workspaces knows how workspaces are now. Stores implement it.
 type Workspaces interface {

@@ -21,3 +21,10 @@ func openSinks(t testing.TB, deps announce.Dependencies, configs ...announce.Sin
 	t.Cleanup(func() { require.NoError(t, sinks.Close()) })
 	return sinks.All()
 }
+
+// openSink opens one sink until the test ends.
+func openSink(t testing.TB, deps announce.Dependencies, settings announce.Settings) announce.Sink {
+	t.Helper()
+	require.NoError(t, settings.Validate())
+	return openSinks(t, deps, announce.SinkConfig{Name: "ops", Settings: settings})[0]
+}

@@ -54,16 +54,15 @@ func BenchmarkDeliveries(b *testing.B) {
 		count := &atomic.Int64{}
 		receiver := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { count.Add(1) }))
 		defer receiver.Close()
-		sinks := openSinks(b, announce.Dependencies{}, announce.SinkConfig{
-			Name: benchmarkSinkName, Type: announce.TypeWebhook, URL: announce.Secret(receiver.URL),
-			Secrets: []announce.Secret{testSecret}, AllowPrivate: true,
-		})
+		sinks := openSinks(b, announce.Dependencies{}, announce.SinkConfig{Name: benchmarkSinkName, Settings: announce.Webhook{
+			URL: announce.Secret(receiver.URL), Secrets: []announce.Secret{testSecret}, AllowPrivate: true,
+		}})
 		benchmarkSink(b, count, sinks...)
 	})
 	b.Run("redis", func(b *testing.B) {
 		count := &atomic.Int64{}
 		sinks := openSinks(b, announce.Dependencies{}, announce.SinkConfig{
-			Name: benchmarkSinkName, Type: announce.TypeRedis, URL: announce.Secret(testenv.RedisURL(b)),
+			Name: benchmarkSinkName, Settings: announce.Redis{URL: announce.Secret(testenv.RedisURL(b))},
 		})
 		benchmarkSink(b, count, &counting{Sink: sinks[0], count: count})
 	})
@@ -71,9 +70,7 @@ func BenchmarkDeliveries(b *testing.B) {
 		count := &atomic.Int64{}
 		server := startNATS(b)
 		server.addStream(b, "gatehouse.events")
-		sinks := openSinks(b, announce.Dependencies{}, announce.SinkConfig{
-			Name: benchmarkSinkName, Type: announce.TypeNATS, URL: announce.Secret(server.url()),
-		})
+		sinks := openSinks(b, announce.Dependencies{}, announce.SinkConfig{Name: benchmarkSinkName, Settings: server.settings()})
 		benchmarkSink(b, count, &counting{Sink: sinks[0], count: count})
 	})
 }

@@ -5,11 +5,13 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -33,6 +35,92 @@ const (
 	maxRetryAfter   = 15 * time.Minute
 )
 
+// The length of a signing secret that Standard Webhooks asks for, in bytes.
+const (
+	minSecretLength = 24
+	maxSecretLength = 64
+	secretPrefix    = "whsec_"
+)
+
+// Webhook is the settings of a webhook.
+type Webhook struct {
+	// URL is https://…, or http://… with AllowPrivate.
+	URL Secret `json:"url"`
+	// Secrets sign the requests, each of them with every one, so that a receiver can be moved from one to the next.
+	Secrets []Secret `json:"secrets,omitzero"`
+	// AllowPrivate lets the webhook go to addresses that are not public, and without TLS.
+	AllowPrivate bool `json:"allow_private,omitzero"`
+	// Proxy is http://…, https://… or socks5://…, or environment for what HTTPS_PROXY, HTTP_PROXY and NO_PROXY say. The proxy
+	// then looks names up, and it alone can check whether an address is public.
+	Proxy Secret `json:"proxy,omitzero"`
+}
+
+// Validate implements Settings.
+func (w Webhook) Validate() error {
+	if w.URL == "" {
+		return errNoURL
+	}
+	if len(w.Secrets) == 0 {
+		return errors.New("secrets: a webhook needs at least one to sign with")
+	}
+	return validate(w.settings())
+}
+
+// settings are the URL, the proxy and the secrets, in this order.
+func (w Webhook) settings() []setting {
+	settings := []setting{
+		{"url", w.URL, func(text string) error {
+			_, err := w.parseURL(text)
+			return err
+		}},
+		{"proxy", w.Proxy, func(text string) error {
+			_, err := parseProxy(text)
+			return err
+		}},
+	}
+	for i, secret := range w.Secrets {
+		settings = append(settings, setting{fmt.Sprintf("secrets[%d]", i), secret, checkSigningSecret})
+	}
+	return settings
+}
+
+// parseURL never repeats what it was given: webhooks often carry their password in the path or the query.
+func (w Webhook) parseURL(text string) (*url.URL, error) {
+	target, err := url.Parse(text)
+	if err != nil || target.Opaque != "" || target.Hostname() == "" {
+		return nil, errors.New("not https://host/path")
+	}
+	if target.Fragment != "" {
+		return nil, errors.New("a fragment (#) is not sent; escape it as %23")
+	}
+	if target.Scheme != "https" && (target.Scheme != "http" || !w.AllowPrivate) {
+		return nil, errors.New("want https (http only with allow_private)")
+	}
+	address, err := netip.ParseAddr(target.Hostname())
+	if err == nil && !w.AllowPrivate {
+		err = checkPublic(address)
+		if err != nil {
+			return nil, err
+		}
+	}
+	return target, nil
+}
+
+func checkSigningSecret(text string) error {
+	encoded, prefixed := strings.CutPrefix(text, secretPrefix)
+	if !prefixed {
+		return errors.New("want " + secretPrefix + " and base64")
+	}
+	secret, err := base64.StdEncoding.DecodeString(encoded)
+	if err != nil {
+		return errors.New("what follows " + secretPrefix + " is not base64")
+	}
+	if len(secret) < minSecretLength || len(secret) > maxSecretLength {
+		return fmt.Errorf("want %d to %d bytes in base64", minSecretLength, maxSecretLength)
+	}
+	return nil
+}
+
 // webhook posts each event as a CloudEvent, signed as Standard Webhooks.
 type webhook struct {
 	name     string
@@ -48,31 +136,31 @@ type receiver struct {
 	client *http.Client
 }
 
-// newWebhook takes a configuration that is valid.
-func newWebhook(config SinkConfig, deps Dependencies) (*webhook, error) {
-	settings, err := watchSettings(config, deps.Report, func(resolved SinkConfig) (*receiver, error) {
-		return newReceiver(resolved, deps)
+// Open implements Settings.
+func (w Webhook) Open(name string, deps Dependencies) (OpenSink, error) {
+	settings, err := watch(name, deps.Report, w.settings(), func(texts []string) (*receiver, error) {
+		return w.newReceiver(texts[0], texts[1], texts[2:], deps)
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &webhook{name: config.Name, source: deps.Source, settings: settings}, nil
+	return &webhook{name: name, source: deps.Source, settings: settings}, nil
 }
 
-func newReceiver(config SinkConfig, deps Dependencies) (*receiver, error) {
-	target, err := parseWebhookURL(string(config.URL), config.AllowPrivate)
+func (w Webhook) newReceiver(address, proxyAddress string, secrets []string, deps Dependencies) (*receiver, error) {
+	target, err := w.parseURL(address)
 	if err != nil {
 		return nil, fmt.Errorf("url: %w", err)
 	}
 	to := &receiver{target: target}
-	for i, secret := range config.Secrets {
-		signer, err := standardwebhooks.NewWebhook(string(secret))
+	for i, secret := range secrets {
+		signer, err := standardwebhooks.NewWebhook(secret)
 		if err != nil {
 			return nil, fmt.Errorf("secrets[%d]: not base64", i)
 		}
 		to.signer = append(to.signer, signer)
 	}
-	choose, err := parseProxy(string(config.Proxy))
+	choose, err := parseProxy(proxyAddress)
 	if err != nil {
 		return nil, fmt.Errorf("proxy: %w", err)
 	}
@@ -80,7 +168,7 @@ func newReceiver(config SinkConfig, deps Dependencies) (*receiver, error) {
 	if err != nil {
 		return nil, fmt.Errorf("proxy: %w", err)
 	}
-	to.client = newWebhookClient(proxy, config.AllowPrivate, deps)
+	to.client = newWebhookClient(proxy, w.AllowPrivate, deps)
 	return to, nil
 }
 

@@ -112,7 +112,7 @@ func requireCloudEvent(t *testing.T, text string) {
 
 func TestAttributesWithoutAValueAreLeftOut(t *testing.T) {
 	receiver := newReceiver(t, nil)
-	sink := openSinks(t, announce.Dependencies{}, receiver.config(t, "ops"))[0]
+	sink := openSink(t, announce.Dependencies{}, receiver.settings(t))
 	job := newJob(t)
 	job.DecisionID, job.Sequence, job.Hook, job.Code = uuid.Nil, 0, "", ""
 	require.NoError(t, sink.Deliver(t.Context(), job))
@@ -267,9 +267,9 @@ func TestReceiverThatAsksForTimeGetsIt(t *testing.T) {
 func TestEverySecretSignsSoThatReceiversCanChange(t *testing.T) {
 	const next = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
 	receiver := newReceiver(t, nil)
-	config := receiver.config(t, "ops")
-	config.Secrets = []announce.Secret{next, testSecret}
-	sink := openSinks(t, announce.Dependencies{}, config)[0]
+	settings := receiver.settings(t)
+	settings.Secrets = []announce.Secret{next, testSecret}
+	sink := openSink(t, announce.Dependencies{}, settings)
 	job := newJob(t)
 
 	require.NoError(t, sink.Deliver(t.Context(), job))
@@ -287,7 +287,7 @@ func TestEverySecretSignsSoThatReceiversCanChange(t *testing.T) {
 
 func TestAttemptsHaveOneIDAndATimeEach(t *testing.T) {
 	receiver := newReceiver(t, nil)
-	sink := openSinks(t, announce.Dependencies{}, receiver.config(t, "ops"))[0]
+	sink := openSink(t, announce.Dependencies{}, receiver.settings(t))
 	job := newJob(t)
 	require.NoError(t, sink.Deliver(t.Context(), job))
 	require.NoError(t, sink.Deliver(t.Context(), job))
@@ -305,7 +305,7 @@ func TestWebhookKeepsItsConnection(t *testing.T) {
 		addresses[r.RemoteAddr] = true
 		_, _ = w.Write([]byte("thank you"))
 	})
-	sink := openSinks(t, announce.Dependencies{}, receiver.config(t, "ops"))[0]
+	sink := openSink(t, announce.Dependencies{}, receiver.settings(t))
 	for range 5 {
 		require.NoError(t, sink.Deliver(t.Context(), newJob(t)))
 	}
@@ -326,10 +326,9 @@ func TestWebhookSpeaksTLS12OrNewerWithWhomItTrusts(t *testing.T) {
 		return receiver, roots
 	}
 	deliver := func(t *testing.T, address string, roots *x509.CertPool) error {
-		return openSinks(t, announce.Dependencies{RootCAs: roots}, announce.SinkConfig{
-			Name: "ops", Type: announce.TypeWebhook, URL: announce.Secret(address + "?token=" + password),
-			Secrets: []announce.Secret{testSecret}, AllowPrivate: true,
-		})[0].Deliver(t.Context(), job)
+		return openSink(t, announce.Dependencies{RootCAs: roots}, announce.Webhook{
+			URL: announce.Secret(address + "?token=" + password), Secrets: []announce.Secret{testSecret}, AllowPrivate: true,
+		}).Deliver(t.Context(), job)
 	}
 	newer, roots := start(t, tls.VersionTLS13)
 	require.NoError(t, deliver(t, newer.URL, roots))
@@ -400,7 +399,7 @@ func disabled(t *testing.T, view *announce.Announcements, sink string) bool {
 
 func TestWebhookWithoutAnAnswerEndsWithItsTimeout(t *testing.T) {
 	receiver := newReceiver(t, hang)
-	sink := openSinks(t, announce.Dependencies{}, receiver.config(t, "ops"))[0]
+	sink := openSink(t, announce.Dependencies{}, receiver.settings(t))
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	require.EqualError(t, sink.Deliver(ctx, newJob(t)), "no answer within the timeout")
