@@ -13,12 +13,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/molecule-ai/gatehouse/adapters/announce"
+	"github.com/molecule-ai/gatehouse/adapters/announce/queue"
+	"github.com/molecule-ai/gatehouse/adapters/announce/sinks"
 	"github.com/molecule-ai/gatehouse/internal/testenv"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 func TestCommittedEventIsPublishedAndItsWorkspaceLosesItsLivenessKeys(t *testing.T) {
-	onEachDatabase(t, func(t *testing.T, q *queue) {
+	onEachDatabase(t, func(t *testing.T, q *testQueue) {
 		address := testenv.RedisURL(t)
 		event, heard, conn := newEvent(t), subscribe(t, address), dialRedis(t, address)
 		defer func() { _ = conn.Close() }()
@@ -34,7 +36,7 @@ func TestCommittedEventIsPublishedAndItsWorkspaceLosesItsLivenessKeys(t *testing
 			`"code":"PLATFORM_AGENT_IDENTITY_GATE","reason":"model_missing"}}`}, heard.heard(event))
 		require.Zero(t, livenessKeys(t, conn, event))
 		q.requireEmpty(t)
-		require.Equal(t, 1, count.of(announce.RegistrySink, announce.Delivered))
+		require.Equal(t, 1, count.of(sinks.Registry, announce.Delivered))
 	})
 }
 
@@ -56,8 +58,8 @@ func livenessKeys(t testing.TB, conn redis.Conn, event admission.Event) int {
 }
 
 func TestRolledBackEventIsNeverAnnounced(t *testing.T) {
-	onEachDatabase(t, func(t *testing.T, q *queue) {
-		sink := &recorder{name: announce.RegistrySink}
+	onEachDatabase(t, func(t *testing.T, q *testQueue) {
+		sink := &recorder{name: sinks.Registry}
 		q.start(t, announce.Options{}, sink)
 		events := newEvents(t, 2)
 
@@ -72,8 +74,8 @@ func TestRolledBackEventIsNeverAnnounced(t *testing.T) {
 }
 
 func TestEveryCommitWakesTheRelay(t *testing.T) {
-	onEachDatabase(t, func(t *testing.T, q *queue) {
-		sink, events := &recorder{name: announce.RegistrySink}, newEvents(t, 20)
+	onEachDatabase(t, func(t *testing.T, q *testQueue) {
+		sink, events := &recorder{name: sinks.Registry}, newEvents(t, 20)
 		q.start(t, announce.Options{Poll: time.Hour}, sink)
 		for _, event := range events {
 			q.rollBack(t, newEvent(t))
@@ -84,7 +86,7 @@ func TestEveryCommitWakesTheRelay(t *testing.T) {
 }
 
 func TestWorkspaceThatRecoveredKeepsItsLivenessKeys(t *testing.T) {
-	onEachDatabase(t, func(t *testing.T, q *queue) {
+	onEachDatabase(t, func(t *testing.T, q *testQueue) {
 		address := testenv.RedisURL(t)
 		event, heard, conn := newEvent(t), subscribe(t, address), dialRedis(t, address)
 		defer func() { _ = conn.Close() }()
@@ -101,7 +103,7 @@ func TestWorkspaceThatRecoveredKeepsItsLivenessKeys(t *testing.T) {
 }
 
 func TestEverythingIsDeliveredOnceRedisIsBack(t *testing.T) {
-	onEachDatabase(t, func(t *testing.T, q *queue) {
+	onEachDatabase(t, func(t *testing.T, q *testQueue) {
 		server, store, count, events := testenv.OwnRedis(t), &workspaces{}, &results{}, newEvents(t, 20)
 		options := announce.Options{Retry: fastRetry, Poll: 20 * time.Millisecond, Observe: count.observe}
 		q.start(t, options, newRedis(t, server.URL(), store))
@@ -109,7 +111,7 @@ func TestEverythingIsDeliveredOnceRedisIsBack(t *testing.T) {
 		require.NoError(t, server.Stop())
 		q.announce(t, events...)
 		require.Eventually(t, func() bool {
-			return count.of(announce.RegistrySink, announce.Retried) > 2*len(events)
+			return count.of(sinks.Registry, announce.Retried) > 2*len(events)
 		}, patience, tick)
 		pending, oldest, err := q.stats(t.Context())
 		require.NoError(t, err)
@@ -126,13 +128,13 @@ func TestEverythingIsDeliveredOnceRedisIsBack(t *testing.T) {
 
 		heard.requireAll(t, events...)
 		q.requireEmpty(t)
-		require.Equal(t, len(events), count.of(announce.RegistrySink, announce.Delivered))
+		require.Equal(t, len(events), count.of(sinks.Registry, announce.Delivered))
 	})
 }
 
 func TestNextRelayDeliversWhatTheStoppedOneLeft(t *testing.T) {
-	onEachDatabase(t, func(t *testing.T, q *queue) {
-		sink, events := &recorder{name: announce.RegistrySink}, newEvents(t, 5)
+	onEachDatabase(t, func(t *testing.T, q *testQueue) {
+		sink, events := &recorder{name: sinks.Registry}, newEvents(t, 5)
 		stop := q.start(t, announce.Options{}, sink)
 		stop()
 
@@ -146,9 +148,9 @@ func TestNextRelayDeliversWhatTheStoppedOneLeft(t *testing.T) {
 }
 
 func TestDeliveryInterruptedByStopIsNoFailureAndIsDoneByTheNextRelay(t *testing.T) {
-	onEachDatabase(t, func(t *testing.T, q *queue) {
+	onEachDatabase(t, func(t *testing.T, q *testQueue) {
 		event, count, began := newEvent(t), &results{}, make(chan struct{})
-		hanging := &recorder{name: announce.RegistrySink, deliver: func(ctx context.Context, _ announce.Job) error {
+		hanging := &recorder{name: sinks.Registry, deliver: func(ctx context.Context, _ sinks.Job) error {
 			close(began)
 			<-ctx.Done()
 			return errors.New("cut off")
@@ -157,16 +159,16 @@ func TestDeliveryInterruptedByStopIsNoFailureAndIsDoneByTheNextRelay(t *testing.
 		q.announce(t, event)
 		<-began
 		stop()
-		require.Zero(t, count.of(announce.RegistrySink, announce.Retried))
+		require.Zero(t, count.of(sinks.Registry, announce.Retried))
 
-		sink := &recorder{name: announce.RegistrySink}
+		sink := &recorder{name: sinks.Registry}
 		q.start(t, announce.Options{}, sink)
 		require.Eventually(t, func() bool { return sink.hasAll([]admission.Event{event}) }, patience, tick)
 	})
 }
 
 func TestEachSubscriberHearsEachEventOnceWhileNothingFails(t *testing.T) {
-	onEachDatabase(t, func(t *testing.T, q *queue) {
+	onEachDatabase(t, func(t *testing.T, q *testQueue) {
 		address, events := testenv.RedisURL(t), newEvents(t, 100)
 		subscribers := []*subscriber{subscribe(t, address), subscribe(t, address)}
 		q.start(t, announce.Options{}, newRedis(t, address, &workspaces{}))
@@ -184,9 +186,9 @@ func TestEachSubscriberHearsEachEventOnceWhileNothingFails(t *testing.T) {
 }
 
 func TestDeadAnnouncementIsCountedAndLoggedOnceAndStaysForAnOperator(t *testing.T) {
-	onEachDatabase(t, func(t *testing.T, q *queue) {
+	onEachDatabase(t, func(t *testing.T, q *testQueue) {
 		event, count, log := newEvent(t), &results{}, &logBook{}
-		sink := &recorder{name: announce.RegistrySink, deliver: func(context.Context, announce.Job) error {
+		sink := &recorder{name: sinks.Registry, deliver: func(context.Context, sinks.Job) error {
 			return errors.New("nobody is there")
 		}}
 		options := announce.Options{
@@ -198,17 +200,17 @@ func TestDeadAnnouncementIsCountedAndLoggedOnceAndStaysForAnOperator(t *testing.
 		q.announce(t, event)
 
 		q.requireEmpty(t)
-		require.Equal(t, 1, count.of(announce.RegistrySink, announce.Dead))
+		require.Equal(t, 1, count.of(sinks.Registry, announce.Dead))
 		dead := log.lines(t, "announcement is dead")
 		require.Len(t, dead, 1)
 		require.Equal(t, "ERROR", dead[0]["level"])
 		require.Equal(t, event.ID.String(), dead[0]["event_id"])
-		require.Equal(t, announce.RegistrySink, dead[0]["sink"])
+		require.Equal(t, sinks.Registry, dead[0]["sink"])
 		require.Equal(t, "nobody is there", dead[0]["error"])
 
 		failed := log.lines(t, "announcement was not delivered")
 		require.NotEmpty(t, failed)
-		require.Len(t, failed, count.of(announce.RegistrySink, announce.Retried))
+		require.Len(t, failed, count.of(sinks.Registry, announce.Retried))
 		for i, line := range failed {
 			require.Equal(t, "WARN", line["level"])
 			require.InDelta(t, i+1, line["attempt"], 0)
@@ -229,9 +231,9 @@ func countLines(log *logBook) int {
 }
 
 func TestPanickingSinkIsTriedAgain(t *testing.T) {
-	onEachDatabase(t, func(t *testing.T, q *queue) {
+	onEachDatabase(t, func(t *testing.T, q *testQueue) {
 		events, panicked := newEvents(t, 1), make(chan struct{}, 1)
-		sink := &recorder{name: announce.RegistrySink, deliver: func(context.Context, announce.Job) error {
+		sink := &recorder{name: sinks.Registry, deliver: func(context.Context, sinks.Job) error {
 			select {
 			case panicked <- struct{}{}:
 				panic("a mistake")
@@ -248,9 +250,9 @@ func TestPanickingSinkIsTriedAgain(t *testing.T) {
 }
 
 func TestSinkWithManyFailuresKeepsASmallRow(t *testing.T) {
-	onEachDatabase(t, func(t *testing.T, q *queue) {
+	onEachDatabase(t, func(t *testing.T, q *testQueue) {
 		count := &results{}
-		sink := &recorder{name: announce.RegistrySink, deliver: func(context.Context, announce.Job) error {
+		sink := &recorder{name: sinks.Registry, deliver: func(context.Context, sinks.Job) error {
 			return errors.New("no")
 		}}
 		options := announce.Options{
@@ -261,7 +263,7 @@ func TestSinkWithManyFailuresKeepsASmallRow(t *testing.T) {
 
 		q.announce(t, newEvent(t))
 
-		require.Eventually(t, func() bool { return count.of(announce.RegistrySink, announce.Retried) > 15 }, patience, tick)
+		require.Eventually(t, func() bool { return count.of(sinks.Registry, announce.Retried) > 15 }, patience, tick)
 		require.Equal(t, "none", q.text(t, "select case when errors is null then 'none' else 'some' end from "+q.table))
 	})
 }
@@ -270,7 +272,7 @@ func TestHangingSinkHoldsUpNoOther(t *testing.T) {
 	t.Parallel()
 	pool := openPostgres(t, testenv.DatabaseURL(t, testenv.Empty))
 	q, events := postgresQueue(t, pool, "fast", "slow"), newEvents(t, 100)
-	slow := &recorder{name: "slow", deliver: func(ctx context.Context, _ announce.Job) error {
+	slow := &recorder{name: "slow", deliver: func(ctx context.Context, _ sinks.Job) error {
 		<-ctx.Done()
 		return ctx.Err()
 	}}
@@ -288,7 +290,7 @@ func TestFloodOfOneWorkspaceHoldsUpNoOther(t *testing.T) {
 	pool := openPostgres(t, testenv.DatabaseURL(t, testenv.Empty))
 	q, flood, others := postgresQueue(t, pool), newEvents(t, 300), newEvents(t, 30)
 	var now, most atomic.Int64
-	sink := &recorder{name: announce.RegistrySink, deliver: func(ctx context.Context, job announce.Job) error {
+	sink := &recorder{name: sinks.Registry, deliver: func(ctx context.Context, job sinks.Job) error {
 		if job.WorkspaceID != flood[0].WorkspaceID {
 			return nil
 		}
@@ -327,11 +329,11 @@ func TestSinkNamesAreChecked(t *testing.T) {
 	for _, names := range [][]string{{""}, {"Ops"}, {"a b"}, {"-a"}, {"a", "a"}, {string(make([]byte, 60))}} {
 		_, err := announce.NewPostgresOutbox(named(names...))
 		require.Error(t, err)
-		sinks := make([]announce.Sink, len(names))
+		sinks := make([]sinks.Sink, len(names))
 		for i, name := range names {
 			sinks[i] = &recorder{name: name}
 		}
-		_, err = announce.NewRelay(announce.SQLite(nil), sinks, announce.Options{})
+		_, err = announce.NewRelay(queue.SQLite(nil), sinks, announce.Options{})
 		require.Error(t, err)
 	}
 }

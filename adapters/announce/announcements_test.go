@@ -12,6 +12,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/molecule-ai/gatehouse/adapters/announce"
+	"github.com/molecule-ai/gatehouse/adapters/announce/operator"
+	"github.com/molecule-ai/gatehouse/adapters/announce/queue"
+	"github.com/molecule-ai/gatehouse/adapters/announce/sinks"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
@@ -24,7 +27,7 @@ type failing struct {
 
 func newFailing(name string) *failing {
 	f := &failing{recorder: recorder{name: name}}
-	f.deliver = func(context.Context, announce.Job) error {
+	f.deliver = func(context.Context, sinks.Job) error {
 		f.attempts.Add(1)
 		if f.mended.Load() {
 			return nil
@@ -37,7 +40,7 @@ func newFailing(name string) *failing {
 // dying gives announcements up after a few attempts.
 var dying = announce.Options{Poll: 5 * tick, Retry: announce.Retry{First: tick, Limit: tick, For: 20 * tick}}
 
-func list(t *testing.T, view *announce.Announcements, filter announce.Filter) []announce.Announcement {
+func list(t *testing.T, view *operator.Announcements, filter operator.Filter) []operator.Announcement {
 	t.Helper()
 	page, next, err := view.List(t.Context(), filter)
 	require.NoError(t, err)
@@ -46,13 +49,13 @@ func list(t *testing.T, view *announce.Announcements, filter announce.Filter) []
 }
 
 func TestDeadAnnouncementIsListedRetriedAndDelivered(t *testing.T) {
-	onEachDatabase(t, func(t *testing.T, q *queue) {
+	onEachDatabase(t, func(t *testing.T, q *testQueue) {
 		sink, view, event := newFailing("registry"), q.view(t, "registry"), newEvent(t)
 		q.start(t, dying, sink)
 		q.announce(t, event)
 		q.requireEmpty(t)
 
-		dead := list(t, view, announce.Filter{State: announce.StateDead, Sink: "registry"})
+		dead := list(t, view, operator.Filter{State: operator.StateDead, Sink: "registry"})
 		require.Len(t, dead, 1)
 		got := dead[0]
 		require.Equal(t, event.ID, got.EventID)
@@ -73,25 +76,25 @@ func TestDeadAnnouncementIsListedRetriedAndDelivered(t *testing.T) {
 		require.NoError(t, view.Retry(t.Context(), got.ID))
 		q.requireEmpty(t)
 		require.Greater(t, sink.attempts.Load(), before+1)
-		require.Len(t, list(t, view, announce.Filter{State: announce.StateDead}), 1)
+		require.Len(t, list(t, view, operator.Filter{State: operator.StateDead}), 1)
 
 		sink.mended.Store(true)
 		require.NoError(t, view.Retry(t.Context(), got.ID))
 		require.Eventually(t, func() bool { return sink.hasAll([]admission.Event{event}) }, patience, tick)
 		q.requireEmpty(t)
-		delivered := list(t, view, announce.Filter{State: announce.StateDelivered})
+		delivered := list(t, view, operator.Filter{State: operator.StateDelivered})
 		require.Len(t, delivered, 1)
 		require.Equal(t, got.ID, delivered[0].ID)
-		require.Empty(t, list(t, view, announce.Filter{State: announce.StateDead}))
-		require.ErrorIs(t, view.Retry(t.Context(), got.ID), announce.ErrAlreadyDelivered)
-		require.ErrorIs(t, view.Discard(t.Context(), got.ID), announce.ErrAlreadyDelivered)
+		require.Empty(t, list(t, view, operator.Filter{State: operator.StateDead}))
+		require.ErrorIs(t, view.Retry(t.Context(), got.ID), operator.ErrAlreadyDelivered)
+		require.ErrorIs(t, view.Discard(t.Context(), got.ID), operator.ErrAlreadyDelivered)
 		require.Equal(t, []int{1}, sink.times([]admission.Event{event}))
 	})
 }
 
 // As it is with a process that connects just after the sink was disabled.
 func TestASinkIsNotTriedByWhoHasNotHeardThatItIsDisabled(t *testing.T) {
-	onEachDatabase(t, func(t *testing.T, q *queue) {
+	onEachDatabase(t, func(t *testing.T, q *testQueue) {
 		sink, view, events := newFailing("registry"), q.view(t, "registry"), newEvents(t, 3)
 		sink.mended.Store(true)
 		q.start(t, announce.Options{}, sink)
@@ -119,7 +122,7 @@ func TestASinkIsNotTriedByWhoHasNotHeardThatItIsDisabled(t *testing.T) {
 }
 
 func TestDeadOnesOfASinkAreRetriedOrDiscardedTogether(t *testing.T) {
-	onEachDatabase(t, func(t *testing.T, q *queue) {
+	onEachDatabase(t, func(t *testing.T, q *testQueue) {
 		first, second := newFailing("first"), newFailing("second")
 		q.subscribe(t, announce.SinkConfig{Name: "first"}, announce.SinkConfig{Name: "second"})
 		view, events := q.view(t, "first"), newEvents(t, 8)
@@ -129,37 +132,37 @@ func TestDeadOnesOfASinkAreRetriedOrDiscardedTogether(t *testing.T) {
 
 		states, err := view.Sinks(t.Context())
 		require.NoError(t, err)
-		require.Equal(t, []announce.SinkState{
+		require.Equal(t, []queue.SinkState{
 			{Name: "first", Configured: true, Dead: 8}, {Name: "second", Dead: 8},
 		}, states)
 		stats, err := view.Stats(t.Context())
 		require.NoError(t, err)
-		require.Equal(t, []announce.SinkState{{Name: "first", Configured: true, Dead: 8}, {Name: announce.OtherSinks, Dead: 8}}, stats)
+		require.Equal(t, []queue.SinkState{{Name: "first", Configured: true, Dead: 8}, {Name: queue.OtherSinks, Dead: 8}}, stats)
 
 		first.mended.Store(true)
 		count, err := view.RetryAll(t.Context(), "first")
 		require.NoError(t, err)
 		require.Equal(t, 8, count)
 		require.Eventually(t, func() bool { return first.hasAll(events) }, patience, tick)
-		count, err = view.DiscardAll(t.Context(), "", announce.StateDead)
+		count, err = view.DiscardAll(t.Context(), "", operator.StateDead)
 		require.NoError(t, err)
 		require.Equal(t, 8, count)
-		require.Empty(t, list(t, view, announce.Filter{State: announce.StateDead}))
+		require.Empty(t, list(t, view, operator.Filter{State: operator.StateDead}))
 		require.False(t, second.hasAll(events[:1]))
 	})
 }
 
 func TestAnnouncementsAreListedInPagesByStateAndSink(t *testing.T) {
-	onEachDatabase(t, func(t *testing.T, q *queue) {
+	onEachDatabase(t, func(t *testing.T, q *testQueue) {
 		q.subscribe(t, announce.SinkConfig{Name: "one"}, announce.SinkConfig{Name: "two"})
 		sink, view, events := newFailing("one"), q.view(t, "one", "two"), newEvents(t, 12)
 		q.announce(t, events...)
-		require.Len(t, list(t, view, announce.Filter{}), 24)
-		require.Len(t, list(t, view, announce.Filter{State: announce.StatePending, Sink: "two"}), 12)
-		require.Empty(t, list(t, view, announce.Filter{State: announce.StateRetrying}))
+		require.Len(t, list(t, view, operator.Filter{}), 24)
+		require.Len(t, list(t, view, operator.Filter{State: operator.StatePending, Sink: "two"}), 12)
+		require.Empty(t, list(t, view, operator.Filter{State: operator.StateRetrying}))
 
 		var listed []admission.Event
-		filter := announce.Filter{Sink: "one", Limit: 5}
+		filter := operator.Filter{Sink: "one", Limit: 5}
 		for {
 			page, next, err := view.List(t.Context(), filter)
 			require.NoError(t, err)
@@ -178,47 +181,47 @@ func TestAnnouncementsAreListedInPagesByStateAndSink(t *testing.T) {
 
 		q.start(t, announce.Options{Poll: 5 * tick, Retry: announce.Retry{First: time.Hour, Limit: time.Hour}}, sink)
 		require.Eventually(t, func() bool {
-			return len(list(t, view, announce.Filter{State: announce.StateRetrying})) == 12
+			return len(list(t, view, operator.Filter{State: operator.StateRetrying})) == 12
 		}, patience, tick)
-		got := list(t, view, announce.Filter{State: announce.StateRetrying})[0]
+		got := list(t, view, operator.Filter{State: operator.StateRetrying})[0]
 		require.Equal(t, 1, got.Failures)
 		require.WithinDuration(t, time.Now().Add(45*time.Minute), got.NextAttempt, 20*time.Minute)
 		require.NoError(t, view.Retry(t.Context(), got.ID), "an operator need not wait")
 		require.Eventually(t, func() bool { return sink.attempts.Load() == 13 }, patience, tick)
 
-		pending := list(t, view, announce.Filter{State: announce.StatePending})
+		pending := list(t, view, operator.Filter{State: operator.StatePending})
 		require.Len(t, pending, 12)
 		require.NoError(t, view.Discard(t.Context(), pending[0].ID))
-		require.Len(t, list(t, view, announce.Filter{State: announce.StatePending}), 11)
-		discarded, err := view.DiscardAll(t.Context(), "two", announce.StatePending)
+		require.Len(t, list(t, view, operator.Filter{State: operator.StatePending}), 11)
+		discarded, err := view.DiscardAll(t.Context(), "two", operator.StatePending)
 		require.NoError(t, err)
 		require.Equal(t, 11, discarded)
 	})
 }
 
 func TestMistakesOfOperatorsAreNamed(t *testing.T) {
-	onEachDatabase(t, func(t *testing.T, q *queue) {
+	onEachDatabase(t, func(t *testing.T, q *testQueue) {
 		view := q.view(t, "registry")
-		require.ErrorIs(t, view.Retry(t.Context(), 12345), announce.ErrUnknownAnnouncement)
-		require.ErrorIs(t, view.Discard(t.Context(), 12345), announce.ErrUnknownAnnouncement)
-		require.ErrorIs(t, view.Enable(t.Context(), "nobody"), announce.ErrUnknownSink)
-		require.ErrorIs(t, view.Disable(t.Context(), "nobody"), announce.ErrUnknownSink)
+		require.ErrorIs(t, view.Retry(t.Context(), 12345), operator.ErrUnknownAnnouncement)
+		require.ErrorIs(t, view.Discard(t.Context(), 12345), operator.ErrUnknownAnnouncement)
+		require.ErrorIs(t, view.Enable(t.Context(), "nobody"), operator.ErrUnknownSink)
+		require.ErrorIs(t, view.Disable(t.Context(), "nobody"), operator.ErrUnknownSink)
 		for _, cursor := range []string{"x", "%", "e30", strings.Repeat("A", 5)} {
-			_, _, err := view.List(t.Context(), announce.Filter{After: cursor})
-			require.ErrorIs(t, err, announce.ErrBadCursor, cursor)
+			_, _, err := view.List(t.Context(), operator.Filter{After: cursor})
+			require.ErrorIs(t, err, operator.ErrBadCursor, cursor)
 		}
-		_, _, err := view.List(t.Context(), announce.Filter{State: "lost"})
+		_, _, err := view.List(t.Context(), operator.Filter{State: "lost"})
 		require.Error(t, err)
 		states, err := view.Stats(t.Context())
 		require.NoError(t, err)
-		require.Equal(t, []announce.SinkState{{Name: "registry", Configured: true}}, states)
+		require.Equal(t, []queue.SinkState{{Name: "registry", Configured: true}}, states)
 	})
 }
 
 func TestAnnouncementUnderWayIsNeitherRetriedNorDiscarded(t *testing.T) {
-	onEachDatabase(t, func(t *testing.T, q *queue) {
+	onEachDatabase(t, func(t *testing.T, q *testQueue) {
 		view, began, end := q.view(t, "registry"), make(chan struct{}), make(chan struct{})
-		sink := &recorder{name: "registry", deliver: func(context.Context, announce.Job) error {
+		sink := &recorder{name: "registry", deliver: func(context.Context, sinks.Job) error {
 			close(began)
 			<-end
 			return nil
@@ -227,9 +230,9 @@ func TestAnnouncementUnderWayIsNeitherRetriedNorDiscarded(t *testing.T) {
 		event := newEvent(t)
 		q.announce(t, event)
 		<-began
-		id := list(t, view, announce.Filter{})[0].ID
-		require.ErrorIs(t, view.Retry(t.Context(), id), announce.ErrInFlight)
-		require.ErrorIs(t, view.Discard(t.Context(), id), announce.ErrInFlight)
+		id := list(t, view, operator.Filter{})[0].ID
+		require.ErrorIs(t, view.Retry(t.Context(), id), operator.ErrInFlight)
+		require.ErrorIs(t, view.Discard(t.Context(), id), operator.ErrInFlight)
 		close(end)
 		q.requireEmpty(t)
 		require.Equal(t, []int{1}, sink.times([]admission.Event{event}))
@@ -237,7 +240,7 @@ func TestAnnouncementUnderWayIsNeitherRetriedNorDiscarded(t *testing.T) {
 }
 
 func TestEnabledSinkGetsAllOfItsTimeAgain(t *testing.T) {
-	onEachDatabase(t, func(t *testing.T, q *queue) {
+	onEachDatabase(t, func(t *testing.T, q *testQueue) {
 		sink, view, count := newFailing("registry"), q.view(t, "registry"), &results{}
 		options := announce.Options{
 			Poll: tick, Observe: count.observe, Retry: announce.Retry{First: tick, Limit: tick, For: time.Hour},

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/molecule-ai/gatehouse/adapters/announce"
+	"github.com/molecule-ai/gatehouse/adapters/announce/sinks"
 	"github.com/molecule-ai/gatehouse/internal/testenv"
 )
 
@@ -39,23 +40,23 @@ func BenchmarkCommitToDelivery(b *testing.B) {
 }
 
 // arrivalSink tells when a sink is asked to deliver.
-func arrivalSink(_ testing.TB, arrived chan<- time.Time) announce.Sink {
-	return &recorder{name: announce.RegistrySink, deliver: func(context.Context, announce.Job) error {
+func arrivalSink(_ testing.TB, arrived chan<- time.Time) sinks.Sink {
+	return &recorder{name: sinks.Registry, deliver: func(context.Context, sinks.Job) error {
 		arrived <- time.Now()
 		return nil
 	}}
 }
 
 // arrivalWebhook tells when a receiver has a webhook's request.
-func arrivalWebhook(t testing.TB, arrived chan<- time.Time) announce.Sink {
+func arrivalWebhook(t testing.TB, arrived chan<- time.Time) sinks.Sink {
 	receiver := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { arrived <- time.Now() }))
 	t.Cleanup(receiver.Close)
-	return openSinks(t, announce.Dependencies{}, announce.SinkConfig{Name: announce.RegistrySink, Settings: announce.Webhook{
-		URL: announce.Secret(receiver.URL), Secrets: []announce.Secret{testSecret}, AllowPrivate: true,
+	return openSinks(t, sinks.Dependencies{}, announce.SinkConfig{Name: sinks.Registry, Settings: sinks.Webhook{
+		URL: sinks.Secret(receiver.URL), Secrets: []sinks.Secret{testSecret}, AllowPrivate: true,
 	}})[0]
 }
 
-func commitToDelivery(b *testing.B, q *queue, sink func(testing.TB, chan<- time.Time) announce.Sink) {
+func commitToDelivery(b *testing.B, q *testQueue, sink func(testing.TB, chan<- time.Time) sinks.Sink) {
 	arrived := make(chan time.Time)
 	stop := q.start(b, announce.Options{Poll: time.Hour}, sink(b, arrived))
 	defer stop()

@@ -11,6 +11,8 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/molecule-ai/gatehouse/adapters/announce/queue"
+	"github.com/molecule-ai/gatehouse/adapters/announce/sinks"
 	"github.com/molecule-ai/gatehouse/internal/durations"
 	"github.com/molecule-ai/gatehouse/internal/suggest"
 	"github.com/molecule-ai/gatehouse/internal/yamlfile"
@@ -35,7 +37,7 @@ type SinkConfig struct {
 	Timeout  Duration `json:"timeout,omitzero"`
 
 	// Settings are those of the sink's type.
-	Settings Settings `json:"-"`
+	Settings sinks.Settings `json:"-"`
 }
 
 // maxTimeout is well below rescueAfter: a job that is still tried must not be
@@ -49,15 +51,15 @@ var knownEvents = []string{admission.ProvisionFailed}
 type sinkType struct {
 	name    string
 	members []string // of its settings
-	read    func(text jsontext.Value) (Settings, error)
+	read    func(text jsontext.Value) (sinks.Settings, error)
 }
 
 func sinkTypes() []sinkType {
-	return []sinkType{newSinkType[Webhook]("webhook"), newSinkType[Redis]("redis"), newSinkType[NATS]("nats")}
+	return []sinkType{newSinkType[sinks.Webhook]("webhook"), newSinkType[sinks.Redis]("redis"), newSinkType[sinks.NATS]("nats")}
 }
 
-func newSinkType[T Settings](name string) sinkType {
-	return sinkType{name, yamlfile.FieldsOf(reflect.TypeFor[T]()), func(text jsontext.Value) (Settings, error) {
+func newSinkType[T sinks.Settings](name string) sinkType {
+	return sinkType{name, yamlfile.FieldsOf(reflect.TypeFor[T]()), func(text jsontext.Value) (sinks.Settings, error) {
 		var settings T
 		err := json.Unmarshal(text, &settings, json.RejectUnknownMembers(true))
 		return settings, err
@@ -66,7 +68,7 @@ func newSinkType[T Settings](name string) sinkType {
 
 // RegistrySinkConfig is what a Redis URL alone stands for.
 func RegistrySinkConfig(redisURL string) SinkConfig {
-	return SinkConfig{Name: RegistrySink, Settings: Redis{URL: Secret(redisURL)}}
+	return SinkConfig{Name: sinks.Registry, Settings: sinks.Redis{URL: sinks.Secret(redisURL)}}
 }
 
 // SinkConfigs are the sinks of a configuration file. Reading them from JSON is strict
@@ -189,7 +191,7 @@ func unknownMember(name string, ofType []string) error {
 // Its errors name the sink and the member, and repeat no secret.
 func (c SinkConfigs) Validate() error {
 	for i, sink := range c {
-		err := checkSinkNames([]string{sink.Name})
+		err := queue.CheckSinkNames([]string{sink.Name})
 		if err != nil {
 			return fmt.Errorf("sinks[%d]: %w", i, err)
 		}
@@ -198,7 +200,7 @@ func (c SinkConfigs) Validate() error {
 			return fmt.Errorf("sink %q: %w", sink.Name, err)
 		}
 	}
-	return checkSinkNames(c.Names())
+	return queue.CheckSinkNames(c.Names())
 }
 
 func (c SinkConfig) validate() error {
@@ -213,7 +215,7 @@ func (c SinkConfig) validate() error {
 
 func (c SinkConfig) checkFilter() error {
 	for _, event := range c.Events {
-		if !slices.ContainsFunc(knownEvents, func(known string) bool { return event == known || event == eventType(known) }) {
+		if !slices.ContainsFunc(knownEvents, func(known string) bool { return event == known || event == sinks.EventType(known) }) {
 			return fmt.Errorf("events: there is no event %q; there is %s", event, strings.Join(knownEvents, ", "))
 		}
 	}
@@ -229,7 +231,7 @@ func (c SinkConfig) checkFilter() error {
 // wants says whether the sink is to get event. Both the registry's name of an
 // event and its CloudEvents type are understood.
 func (c SinkConfig) wants(event admission.Event) bool {
-	named := len(c.Events) == 0 || slices.Contains(c.Events, event.Event) || slices.Contains(c.Events, eventType(event.Event))
+	named := len(c.Events) == 0 || slices.Contains(c.Events, event.Event) || slices.Contains(c.Events, sinks.EventType(event.Event))
 	return named && anyOf(c.Hooks, event.Hook) && anyOf(c.Codes, event.Payload.Code)
 }
 

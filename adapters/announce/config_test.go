@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/molecule-ai/gatehouse/adapters/announce"
+	"github.com/molecule-ai/gatehouse/adapters/announce/sinks"
 	"github.com/molecule-ai/gatehouse/internal/testenv"
 	"github.com/molecule-ai/gatehouse/internal/yamlfile"
 	"github.com/molecule-ai/gatehouse/server/admission"
@@ -48,11 +49,11 @@ func TestSinksAreReadAsOperatorsWriteThem(t *testing.T) {
 		{
 			Name: "ops", Events: []string{admission.ProvisionFailed}, Hooks: []string{"register"}, Codes: []string{"A", "B"},
 			RetryFor: announce.Duration(24 * time.Hour), Timeout: announce.Duration(5 * time.Second),
-			Settings: announce.Webhook{URL: "https://hooks.example.com/x", Secrets: []announce.Secret{testSecret, "env:NEXT"}},
+			Settings: sinks.Webhook{URL: "https://hooks.example.com/x", Secrets: []sinks.Secret{testSecret, "env:NEXT"}},
 		},
-		{Name: "registry", Settings: announce.Redis{URL: "redis://localhost", Channel: "events:broadcast"}},
-		{Name: "other-redis", Settings: announce.Redis{URL: "file:/run/secrets/redis", LivenessKeys: &no}},
-		{Name: "bus", Settings: announce.NATS{
+		{Name: "registry", Settings: sinks.Redis{URL: "redis://localhost", Channel: "events:broadcast"}},
+		{Name: "other-redis", Settings: sinks.Redis{URL: "file:/run/secrets/redis", LivenessKeys: &no}},
+		{Name: "bus", Settings: sinks.NATS{
 			URL: "nats://a:4222,nats://b:4222", Subject: "gatehouse.events", Stream: "EVENTS", CredentialsFile: "/x.creds",
 		}},
 	}, read)
@@ -108,7 +109,7 @@ func webhook(address, secret string) string {
 }
 
 func TestConfigurationIsPrintedWithoutItsSecrets(t *testing.T) {
-	settings := announce.Webhook{URL: "https://u:hunter2@h/hunter2", Secrets: []announce.Secret{testSecret}}
+	settings := sinks.Webhook{URL: "https://u:hunter2@h/hunter2", Secrets: []sinks.Secret{testSecret}}
 	config := announce.SinkConfig{Name: "ops", Settings: settings}
 	log := &logBook{}
 	log.logger(slog.LevelInfo).Info("sinks", "config", config)
@@ -127,21 +128,21 @@ func TestSecretsCanBeKeptElsewhere(t *testing.T) {
 	require.NoError(t, os.WriteFile(path, []byte(testSecret+"\n"), 0o600))
 	t.Setenv("GATEHOUSE_TEST_HOOK", string(settings.URL))
 	settings.URL = "env:GATEHOUSE_TEST_HOOK"
-	settings.Secrets = []announce.Secret{announce.Secret("file:" + path)}
-	sink := openSink(t, announce.Dependencies{}, settings)
+	settings.Secrets = []sinks.Secret{sinks.Secret("file:" + path)}
+	sink := openSink(t, sinks.Dependencies{}, settings)
 	require.NoError(t, sink.Deliver(t.Context(), newJob(t)))
 	require.NoError(t, receiver.heard()[0].valid)
 
-	for _, wrong := range []announce.Secret{"env:GATEHOUSE_TEST_UNSET", "file:/nonexistent", "env:GATEHOUSE_TEST_HOOK"} {
-		settings.Secrets = []announce.Secret{wrong}
-		_, err := announce.Open(announce.SinkConfigs{{Name: "ops", Settings: settings}}, announce.Dependencies{})
+	for _, wrong := range []sinks.Secret{"env:GATEHOUSE_TEST_UNSET", "file:/nonexistent", "env:GATEHOUSE_TEST_HOOK"} {
+		settings.Secrets = []sinks.Secret{wrong}
+		_, err := announce.Open(announce.SinkConfigs{{Name: "ops", Settings: settings}}, sinks.Dependencies{})
 		require.ErrorContains(t, err, `sink "ops": secrets[0]: `)
 		require.NotContains(t, err.Error(), password)
 	}
 }
 
 func TestSinkGetsWhatItIsConfiguredToGet(t *testing.T) {
-	onEachDatabase(t, func(t *testing.T, q *queue) {
+	onEachDatabase(t, func(t *testing.T, q *testQueue) {
 		names := []string{"all", "event", "type", "hook", "code", "none"}
 		q.subscribe(t,
 			announce.SinkConfig{Name: "all"},
@@ -158,7 +159,7 @@ func TestSinkGetsWhatItIsConfiguredToGet(t *testing.T) {
 
 		jobs := q.text(t, "select cast(count(*) as text) from "+q.table)
 		require.Equal(t, "12", jobs, "what is filtered out gets no job")
-		sinks, recorders := make([]announce.Sink, len(names)), map[string]*recorder{}
+		sinks, recorders := make([]sinks.Sink, len(names)), map[string]*recorder{}
 		for i, name := range names {
 			recorders[name] = &recorder{name: name}
 			sinks[i] = recorders[name]
@@ -181,7 +182,7 @@ func TestEachSinkHasItsOwnTimeForRetries(t *testing.T) {
 	short, long := failing.config(t, "short"), failing.config(t, "long")
 	short.RetryFor, long.RetryFor = announce.Duration(50*time.Millisecond), announce.Duration(time.Hour)
 	q.subscribe(t, short, long)
-	q.start(t, announce.Options{Observe: count.observe, Retry: fastRetry, Poll: tick}, openSinks(t, announce.Dependencies{}, short, long)...)
+	q.start(t, announce.Options{Observe: count.observe, Retry: fastRetry, Poll: tick}, openSinks(t, sinks.Dependencies{}, short, long)...)
 	q.announce(t, newEvent(t))
 	require.Eventually(t, func() bool {
 		return count.of("short", announce.Dead) == 1 && count.of("long", announce.Retried) > 5

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/molecule-ai/gatehouse/adapters/announce"
+	"github.com/molecule-ai/gatehouse/adapters/announce/sinks"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
@@ -78,7 +79,7 @@ func (r *results) of(sink, result string) int {
 // recorder is a sink that takes what it is given.
 type recorder struct {
 	name    string
-	deliver func(ctx context.Context, job announce.Job) error
+	deliver func(ctx context.Context, job sinks.Job) error
 
 	mu  sync.Mutex
 	got map[uuid.UUID]int
@@ -86,7 +87,7 @@ type recorder struct {
 
 func (r *recorder) Name() string { return r.name }
 
-func (r *recorder) Deliver(ctx context.Context, job announce.Job) error {
+func (r *recorder) Deliver(ctx context.Context, job sinks.Job) error {
 	if r.deliver != nil {
 		err := r.deliver(ctx, job)
 		if err != nil {
@@ -181,7 +182,7 @@ func dialRedis(t testing.TB, address string) redis.Conn {
 }
 
 // newRedis is the sink of the registry's own Redis.
-func newRedis(t testing.TB, address string, store announce.Workspaces) announce.Sink {
+func newRedis(t testing.TB, address string, store sinks.Workspaces) sinks.Sink {
 	t.Helper()
 	opened, err := openRedis(address, store)
 	require.NoError(t, err)
@@ -189,8 +190,8 @@ func newRedis(t testing.TB, address string, store announce.Workspaces) announce.
 	return opened.All()[0]
 }
 
-func openRedis(address string, store announce.Workspaces) (*announce.Sinks, error) {
-	return announce.Open(announce.SinkConfigs{announce.RegistrySinkConfig(address)}, announce.Dependencies{Workspaces: store})
+func openRedis(address string, store sinks.Workspaces) (*announce.Sinks, error) {
+	return announce.Open(announce.SinkConfigs{announce.RegistrySinkConfig(address)}, sinks.Dependencies{Workspaces: store})
 }
 
 // logBook is a log that tests can read while it is written.

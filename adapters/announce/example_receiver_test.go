@@ -12,7 +12,7 @@ import (
 	"github.com/google/uuid"
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
-	"github.com/molecule-ai/gatehouse/adapters/announce"
+	"github.com/molecule-ai/gatehouse/adapters/announce/sinks"
 )
 
 // A receiver of webhooks verifies the signature with the public library, drops what
@@ -36,13 +36,13 @@ func Example_receiver() {
 	}))
 	defer receiver.Close()
 
-	sink, err := announce.Webhook{
-		URL: announce.Secret(receiver.URL), AllowPrivate: true,
-		Secrets: []announce.Secret{"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"},
-	}.Open("ops", announce.Dependencies{Source: "gatehouse"})
+	sink, err := sinks.Webhook{
+		URL: sinks.Secret(receiver.URL), AllowPrivate: true,
+		Secrets: []sinks.Secret{"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"},
+	}.Open("ops", sinks.Dependencies{Source: "gatehouse"})
 	check(err)
 	defer func() { check(sink.Close()) }()
-	job := announce.Job{
+	job := sinks.Job{
 		EventID: uuid.New(), Event: "WORKSPACE_PROVISION_FAILED", Sequence: 1, CreatedAt: time.Now(), Message: "{}",
 		WorkspaceID: uuid.MustParse("7b0f6f0e-3c0e-4c43-9d7c-0a4c5a0f7d11"),
 	}

@@ -12,6 +12,8 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/molecule-ai/gatehouse/adapters/announce"
+	"github.com/molecule-ai/gatehouse/adapters/announce/queue"
+	"github.com/molecule-ai/gatehouse/adapters/announce/sinks"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
@@ -23,7 +25,7 @@ type console struct {
 
 func (c *console) Name() string { return "console" }
 
-func (c *console) Deliver(_ context.Context, job announce.Job) error {
+func (c *console) Deliver(_ context.Context, job sinks.Job) error {
 	if !c.failed {
 		c.failed = true
 		return errors.New("not yet")
@@ -48,9 +50,9 @@ func Example() {
 	sink := &console{printed: make(chan struct{})}
 	outbox, err := announce.NewSQLiteOutbox(announce.SinkConfigs{{Name: sink.Name()}})
 	check(err)
-	database := announce.SQLite(db)
+	database := queue.SQLite(db)
 	check(database.Migrate(ctx))
-	relay, err := announce.NewRelay(database, []announce.Sink{sink}, announce.Options{
+	relay, err := announce.NewRelay(database, []sinks.Sink{sink}, announce.Options{
 		Retry: announce.Retry{First: 10 * time.Millisecond},
 	})
 	check(err)

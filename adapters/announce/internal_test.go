@@ -1,13 +1,11 @@
 package announce
 
 import (
-	"errors"
 	"log/slog"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/gomodule/redigo/redis"
 	"github.com/stretchr/testify/require"
 )
 
@@ -28,18 +26,6 @@ func TestDelaysGrowUpToTheLimitAndDiffer(t *testing.T) {
 	}
 }
 
-func TestServerThatRepeatsTheLoginIsCutShort(t *testing.T) {
-	address := redisAddress{password: "hunter2"}
-	for _, answer := range []string{
-		"ERR unknown command 'AUTH', with args beginning with: 'hunt",
-		"ERR AUTH hunter2 called without any password configured",
-	} {
-		err := address.withoutPassword(redis.Error(answer))
-		require.ErrorContains(t, err, "ERR")
-		require.NotContains(t, err.Error(), "hunt")
-	}
-}
-
 func TestRiverIsQuiet(t *testing.T) {
 	var text strings.Builder
 	log := slog.New(newQuietHandler(slog.NewTextHandler(&text, nil)))
@@ -51,14 +37,4 @@ func TestRiverIsQuiet(t *testing.T) {
 	require.Equal(t, 2, strings.Count(text.String(), "\n"), text.String())
 	require.Equal(t, 2, strings.Count(text.String(), "level=WARN"))
 	require.Equal(t, 2, strings.Count(text.String(), "component=river"))
-}
-
-func TestErrorsThatRepeatTheLoginAreMadeWithoutIt(t *testing.T) {
-	address, err := parseNATSURL("nats://user:hunter2@a:4222, tls://b")
-	require.NoError(t, err)
-	require.Equal(t, []string{"nats://a:4222", "tls://b"}, address.servers)
-	require.EqualError(t, address.withoutPassword(errors.New("no hunter2 here")), "no … here")
-	token, err := parseNATSURL("nats://hunter2@a")
-	require.NoError(t, err)
-	require.EqualError(t, token.withoutPassword(errors.New("no hunter2 here")), "no … here")
 }

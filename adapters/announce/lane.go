@@ -2,19 +2,16 @@ package announce
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"sync"
 	"time"
 
-	"github.com/go-json-experiment/json"
-	"github.com/riverqueue/river"
-	"github.com/riverqueue/river/rivertype"
+	"github.com/molecule-ai/gatehouse/adapters/announce/queue"
+	"github.com/molecule-ai/gatehouse/adapters/announce/sinks"
 )
 
 // lane is what the relay of one process knows of one sink.
 type lane struct {
-	sink    Sink
+	sink    sinks.Sink
 	retry   Retry
 	timeout time.Duration
 	turns   turns
@@ -23,7 +20,7 @@ type lane struct {
 	pause   pause
 }
 
-func newLane(sink Sink, options Options) *lane {
+func newLane(sink sinks.Sink, options Options) *lane {
 	made := &lane{sink: sink, retry: options.Retry, timeout: attemptTimeout}
 	own, ok := sink.(configured)
 	if !ok {
@@ -74,7 +71,7 @@ const askAgain = time.Second
 
 // known asks whether a sink's queue is paused, unless somebody has just done so. If it cannot be found out, it is as
 // before.
-func (p *pause) known(ctx context.Context, queues func(context.Context) (queueControl, error), sink string) bool {
+func (p *pause) known(ctx context.Context, queues func(context.Context) (queue.Control, error), sink string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if time.Since(p.asked) < askAgain {
@@ -85,87 +82,9 @@ func (p *pause) known(ctx context.Context, queues func(context.Context) (queueCo
 	if err != nil {
 		return p.paused
 	}
-	queue, err := control.QueueGet(ctx, queueOf(sink))
+	found, err := control.QueueGet(ctx, queue.Of(sink))
 	if err == nil {
-		p.paused = queue.PausedAt != nil
+		p.paused = found.PausedAt != nil
 	}
 	return p.paused
-}
-
-// queueControl is what of River's client is needed to disable a sink. A queue that
-// is paused is paused for all processes, and still is after a restart.
-type queueControl interface {
-	QueueGet(ctx context.Context, name string) (*rivertype.Queue, error)
-	QueuePause(ctx context.Context, name string, opts *river.QueuePauseOpts) error
-	QueueResume(ctx context.Context, name string, opts *river.QueuePauseOpts) error
-	QueueUpdate(ctx context.Context, name string, params *river.QueueUpdateParams) (*rivertype.Queue, error)
-}
-
-// queueNote is what is written of a sink at its queue.
-type queueNote struct {
-	// EnabledAt is when an operator enabled the sink: retries begin anew with it.
-	EnabledAt time.Time `json:"enabled_at,omitzero"`
-	// Reason is why the sink is disabled.
-	Reason string `json:"reason,omitzero"`
-}
-
-// disableSink says whether it was this call that disabled the sink.
-func disableSink(ctx context.Context, queues queueControl, sink, reason string) (bool, error) {
-	queue, err := queues.QueueGet(ctx, queueOf(sink))
-	if err != nil {
-		return false, fmt.Errorf("looking at the queue of sink %s: %w", sink, err)
-	}
-	if queue.PausedAt != nil {
-		return false, nil
-	}
-	err = writeNote(ctx, queues, sink, queueNote{Reason: reason})
-	if err != nil {
-		return false, err
-	}
-	err = queues.QueuePause(ctx, queue.Name, nil)
-	if err != nil {
-		return false, fmt.Errorf("pausing the queue of sink %s: %w", sink, err)
-	}
-	return true, nil
-}
-
-func enableSink(ctx context.Context, queues queueControl, sink string) error {
-	// The note comes first: a job that fails once more must find it.
-	err := writeNote(ctx, queues, sink, queueNote{EnabledAt: time.Now().UTC()})
-	if err != nil {
-		return err
-	}
-	err = queues.QueueResume(ctx, queueOf(sink), nil)
-	if err != nil {
-		return fmt.Errorf("resuming the queue of sink %s: %w", sink, err)
-	}
-	return nil
-}
-
-func writeNote(ctx context.Context, queues queueControl, sink string, note queueNote) error {
-	text, err := json.Marshal(note)
-	if err == nil {
-		_, err = queues.QueueUpdate(ctx, queueOf(sink), &river.QueueUpdateParams{Metadata: text})
-	}
-	if err != nil {
-		return fmt.Errorf("writing a note at the queue of sink %s: %w", sink, err)
-	}
-	return nil
-}
-
-// enabledAt is zero for a sink that never was disabled.
-func enabledAt(ctx context.Context, queues queueControl, sink string) (time.Time, error) {
-	queue, err := queues.QueueGet(ctx, queueOf(sink))
-	if errors.Is(err, rivertype.ErrNotFound) {
-		return time.Time{}, nil
-	}
-	if err != nil {
-		return time.Time{}, fmt.Errorf("looking at the queue of sink %s: %w", sink, err)
-	}
-	var note queueNote
-	err = json.Unmarshal(queue.Metadata, &note)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("reading the note at the queue of sink %s: %w", sink, err)
-	}
-	return note.EnabledAt, nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/molecule-ai/gatehouse/adapters/announce"
+	"github.com/molecule-ai/gatehouse/adapters/announce/sinks"
 	"github.com/molecule-ai/gatehouse/internal/testenv"
 )
 
@@ -75,8 +76,8 @@ func (s *natsServer) config(name string) announce.SinkConfig {
 	return announce.SinkConfig{Name: name, Settings: s.settings()}
 }
 
-func (s *natsServer) settings() announce.NATS {
-	return announce.NATS{URL: announce.Secret(s.url())}
+func (s *natsServer) settings() sinks.NATS {
+	return sinks.NATS{URL: sinks.Secret(s.url())}
 }
 
 // messages are all that the stream has.
@@ -97,7 +98,7 @@ func TestStreamGetsEachEventOnceHoweverOftenItIsSent(t *testing.T) {
 	t.Parallel()
 	server := startNATS(t)
 	stream := server.addStream(t, "gatehouse.>")
-	sink, job := openSink(t, announce.Dependencies{}, server.settings()), newJob(t)
+	sink, job := openSink(t, sinks.Dependencies{}, server.settings()), newJob(t)
 	for range 3 {
 		require.NoError(t, sink.Deliver(t.Context(), job))
 	}
@@ -119,7 +120,7 @@ func TestEventsWaitForAStreamThatTakesThem(t *testing.T) {
 	config := announce.SinkConfig{Name: "bus", Settings: settings}
 	q.subscribe(t, config)
 	options := announce.Options{Retry: fastRetry, Poll: tick, Log: log.logger(slog.LevelDebug), Observe: count.observe}
-	q.start(t, options, openSinks(t, announce.Dependencies{Log: options.Log}, config)...)
+	q.start(t, options, openSinks(t, sinks.Dependencies{Log: options.Log}, config)...)
 
 	q.announce(t, event)
 
@@ -140,7 +141,7 @@ func TestEverythingIsDeliveredOnceNATSIsBack(t *testing.T) {
 	options := announce.Options{Retry: fastRetry, Poll: tick, Log: log.logger(slog.LevelDebug), Observe: count.observe}
 	server.stop()
 	// Also a sink that is opened while NATS is away.
-	q.start(t, options, openSinks(t, announce.Dependencies{Log: options.Log}, server.config("bus"))...)
+	q.start(t, options, openSinks(t, sinks.Dependencies{Log: options.Log}, server.config("bus"))...)
 	q.announce(t, events[:10]...)
 	require.Eventually(t, func() bool { return count.of("bus", announce.Retried) > 20 }, patience, tick)
 	server.start(t)
@@ -167,8 +168,8 @@ func TestWrongPasswordOfNATSIsSaidWithoutItAndTriedAgain(t *testing.T) {
 	t.Parallel()
 	server, log := startNATS(t), &logBook{}
 	server.addStream(t, "gatehouse.events")
-	settings := announce.NATS{URL: announce.Secret(strings.Replace(server.url(), password, "outdated", 1))}
-	sink := openSink(t, announce.Dependencies{Log: log.logger(slog.LevelDebug)}, settings)
+	settings := sinks.NATS{URL: sinks.Secret(strings.Replace(server.url(), password, "outdated", 1))}
+	sink := openSink(t, sinks.Dependencies{Log: log.logger(slog.LevelDebug)}, settings)
 	require.Eventually(t, func() bool {
 		err := sink.Deliver(t.Context(), newJob(t))
 		require.Error(t, err)
@@ -188,6 +189,6 @@ func TestWrongStreamRefusesTheEvent(t *testing.T) {
 	server.addStream(t, "gatehouse.events")
 	settings := server.settings()
 	settings.Stream = "AUDIT"
-	err := openSink(t, announce.Dependencies{}, settings).Deliver(t.Context(), newJob(t))
+	err := openSink(t, sinks.Dependencies{}, settings).Deliver(t.Context(), newJob(t))
 	require.ErrorContains(t, err, "expected stream does not match")
 }

@@ -8,17 +8,19 @@ import (
 	"log/slog"
 	"slices"
 	"time"
+
+	"github.com/molecule-ai/gatehouse/adapters/announce/sinks"
 )
 
 // Sinks are the sinks of a configuration, with what they hold open.
 type Sinks struct {
-	sinks  []Sink
+	sinks  []sinks.Sink
 	closer []io.Closer
 }
 
 // Open makes the sinks that are configured. It reads the files and variables that
 // secrets are in, and needs no receiver to be there.
-func Open(configs SinkConfigs, deps Dependencies) (*Sinks, error) {
+func Open(configs SinkConfigs, deps sinks.Dependencies) (*Sinks, error) {
 	err := configs.Validate()
 	if err != nil {
 		return nil, err
@@ -26,8 +28,8 @@ func Open(configs SinkConfigs, deps Dependencies) (*Sinks, error) {
 	if deps.Log == nil {
 		deps.Log = slog.New(slog.DiscardHandler)
 	}
-	deps.Source = cmp.Or(deps.Source, defaultSource)
-	err = CheckSource(deps.Source)
+	deps.Source = cmp.Or(deps.Source, sinks.DefaultSource)
+	err = sinks.CheckSource(deps.Source)
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +48,7 @@ func Open(configs SinkConfigs, deps Dependencies) (*Sinks, error) {
 }
 
 // All are the sinks, for a Relay.
-func (s *Sinks) All() []Sink { return slices.Clone(s.sinks) }
+func (s *Sinks) All() []sinks.Sink { return slices.Clone(s.sinks) }
 
 // Close ends connections. The relay has to be stopped before.
 func (s *Sinks) Close() error {
@@ -60,7 +62,7 @@ func (s *Sinks) Close() error {
 // configured is a sink with what its configuration says of its attempts; zero
 // values stand for the relay's own.
 type configured struct {
-	Sink
+	sinks.Sink
 	retryFor time.Duration
 	timeout  time.Duration
 }

@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/go-json-experiment/json"
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/riverdriver/riversqlite"
 
+	"github.com/molecule-ai/gatehouse/adapters/announce/queue"
+	"github.com/molecule-ai/gatehouse/adapters/announce/sinks"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
@@ -25,16 +28,16 @@ const maxAttempts = 1000
 // On Postgres, transactions that notify are committed one after the other, each
 // waiting for the disk: announcing is silent there, and Wake notifies afterwards.
 type Outbox[TTx any] struct {
-	driver riverdriver.Driver[TTx]
-	config river.Config
-	sinks  SinkConfigs
-	shared *river.Client[TTx] // nil where every transaction needs one of its own
+	driver  riverdriver.Driver[TTx]
+	config  river.Config
+	configs SinkConfigs
+	shared  *river.Client[TTx] // nil where every transaction needs one of its own
 }
 
 // NewPostgresOutbox makes the outbox of a ledger on Postgres. Every event is announced
 // to those of the sinks that are configured to get it; without any, nothing is.
-func NewPostgresOutbox(sinks SinkConfigs) (*Outbox[pgx.Tx], error) {
-	return newOutbox(silent{riverpgxv5.New(nil)}, postgresSchema, sinks)
+func NewPostgresOutbox(configs SinkConfigs) (*Outbox[pgx.Tx], error) {
+	return newOutbox(silent{riverpgxv5.New(nil)}, queue.PostgresSchema, configs)
 }
 
 // silent is a driver whose clients do not notify.
@@ -43,20 +46,20 @@ type silent struct{ riverdriver.Driver[pgx.Tx] }
 func (silent) SupportsListenNotify() bool { return false }
 
 // NewSQLiteOutbox is NewPostgresOutbox for a ledger on SQLite.
-func NewSQLiteOutbox(sinks SinkConfigs) (*Outbox[*sql.Tx], error) {
-	return newOutbox(riversqlite.New(nil), "", sinks)
+func NewSQLiteOutbox(configs SinkConfigs) (*Outbox[*sql.Tx], error) {
+	return newOutbox(riversqlite.New(nil), "", configs)
 }
 
-func newOutbox[TTx any](driver riverdriver.Driver[TTx], schema string, sinks SinkConfigs) (*Outbox[TTx], error) {
-	err := checkSinkNames(sinks.Names())
+func newOutbox[TTx any](driver riverdriver.Driver[TTx], schema string, configs SinkConfigs) (*Outbox[TTx], error) {
+	err := queue.CheckSinkNames(configs.Names())
 	if err != nil {
 		return nil, err
 	}
 	outbox := &Outbox[TTx]{
 		driver: driver,
 		// Errors come back to the caller, who logs them.
-		config: river.Config{Schema: schema, ID: "outbox", Logger: slog.New(slog.DiscardHandler)},
-		sinks:  sinks,
+		config:  river.Config{Schema: schema, ID: "outbox", Logger: slog.New(slog.DiscardHandler)},
+		configs: configs,
 	}
 	client, err := outbox.client()
 	if err != nil {
@@ -89,13 +92,13 @@ const insertTopic = "river_insert"
 // Wake has the workers of the configured sinks look into their queues once tx, which
 // can be any transaction, is committed. Without it they look when they next poll.
 func (o *Outbox[TTx]) Wake(ctx context.Context, tx TTx) error {
-	names := o.sinks.Names()
+	names := o.configs.Names()
 	if len(names) == 0 {
 		return nil
 	}
 	payloads := make([]string, len(names))
 	for i, name := range names {
-		payloads[i] = fmt.Sprintf(`{"queue": %q}`, queueOf(name))
+		payloads[i] = fmt.Sprintf(`{"queue": %q}`, queue.Of(name))
 	}
 	err := o.driver.UnwrapExecutor(tx).NotifyMany(ctx, &riverdriver.NotifyManyParams{
 		Payload: payloads, Topic: insertTopic, Schema: o.config.Schema,
@@ -118,7 +121,7 @@ func (o *Outbox[TTx]) Announce(ctx context.Context, tx TTx, events ...admission.
 		for _, job := range jobs {
 			inserts = append(inserts, river.InsertManyParams{
 				Args:       job,
-				InsertOpts: &river.InsertOpts{Queue: queueOf(job.Sink), MaxAttempts: maxAttempts},
+				InsertOpts: &river.InsertOpts{Queue: queue.Of(job.Sink), MaxAttempts: maxAttempts},
 			})
 		}
 	}
@@ -138,10 +141,28 @@ func (o *Outbox[TTx]) Announce(ctx context.Context, tx TTx, events ...admission.
 
 func (o *Outbox[TTx]) wanting(event admission.Event) []string {
 	var names []string
-	for _, sink := range o.sinks {
+	for _, sink := range o.configs {
 		if sink.wants(event) {
 			names = append(names, sink.Name)
 		}
 	}
 	return names
+}
+
+func newJobs(event admission.Event, names []string) ([]sinks.Job, error) {
+	event.Timestamp = event.Timestamp.UTC()
+	message, err := json.Marshal(event)
+	if err != nil {
+		return nil, fmt.Errorf("writing the message of event %s: %w", event.ID, err)
+	}
+	jobs := make([]sinks.Job, len(names))
+	for i, sink := range names {
+		jobs[i] = sinks.Job{
+			EventID: event.ID, Sink: sink, WorkspaceID: event.WorkspaceID,
+			DecisionID: event.DecisionID, Event: event.Event, Hook: event.Hook,
+			Code: event.Payload.Code, Sequence: event.Sequence,
+			Message: string(message), CreatedAt: event.Timestamp,
+		}
+	}
+	return jobs, nil
 }

@@ -16,13 +16,15 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/molecule-ai/gatehouse/adapters/announce"
+	"github.com/molecule-ai/gatehouse/adapters/announce/queue"
+	"github.com/molecule-ai/gatehouse/adapters/announce/sinks"
 	"github.com/molecule-ai/gatehouse/internal/testenv"
 )
 
 func TestTwoRelaysShareTheWork(t *testing.T) {
 	t.Parallel()
 	address := testenv.DatabaseURL(t, testenv.Empty)
-	sink, events := &recorder{name: announce.RegistrySink}, newEvents(t, 200)
+	sink, events := &recorder{name: sinks.Registry}, newEvents(t, 200)
 	first := postgresQueue(t, openPostgres(t, address))
 	second := postgresQueue(t, openPostgres(t, address))
 	first.start(t, announce.Options{}, sink)
@@ -47,7 +49,7 @@ func TestRelayStartsWithoutADatabaseAndOutlivesItsRestart(t *testing.T) {
 	address, err := server.CreateDatabase(t.Context(), testenv.Empty)
 	require.NoError(t, err)
 	q := postgresQueue(t, openPostgres(t, address))
-	sink, log, events := &recorder{name: announce.RegistrySink}, &logBook{}, newEvents(t, 30)
+	sink, log, events := &recorder{name: sinks.Registry}, &logBook{}, newEvents(t, 30)
 
 	require.NoError(t, server.Stop(testenv.Fast))
 	stop := q.start(t, announce.Options{Log: log.logger(slog.LevelInfo)}, sink)
@@ -88,8 +90,8 @@ func repeated(t *testing.T, log *logBook) []string {
 }
 
 func TestJobOfAKilledProcessIsTakenOver(t *testing.T) {
-	onEachDatabase(t, func(t *testing.T, q *queue) {
-		sink, events := &recorder{name: announce.RegistrySink}, newEvents(t, 1)
+	onEachDatabase(t, func(t *testing.T, q *testQueue) {
+		sink, events := &recorder{name: sinks.Registry}, newEvents(t, 1)
 		q.announce(t, events...)
 		// What a process leaves that was killed a minute ago, between commit and delivery.
 		q.exec(t, "update "+q.table+" set state = 'running', attempt = 1, attempted_at = '"+
@@ -129,11 +131,11 @@ func TestConcurrentMigrationsAllSucceed(t *testing.T) {
 	}
 	t.Run("postgres", func(t *testing.T) {
 		address := testenv.DatabaseURL(t, testenv.Empty)
-		concurrently(t, func() database { return announce.Postgres(openPostgres(t, address)) })
+		concurrently(t, func() database { return queue.Postgres(openPostgres(t, address)) })
 	})
 	t.Run("sqlite", func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "gatehouse.db")
-		concurrently(t, func() database { return announce.SQLite(openSQLite(t, path)) })
+		concurrently(t, func() database { return queue.SQLite(openSQLite(t, path)) })
 	})
 }
 
@@ -212,11 +214,11 @@ grant usage on sequence gatehouse.river_job_id_seq to server;`)
 	config := owner.Config().Copy()
 	restricted := strings.Replace(address, "postgres:"+config.ConnConfig.Password+"@", "server:server@", 1)
 	pool := openRestricted(t, restricted)
-	pending, err := announce.Postgres(pool).Pending(t.Context())
+	pending, err := queue.Postgres(pool).Pending(t.Context())
 	require.NoError(t, err)
 	require.False(t, pending)
 
-	log, sink, events := &logBook{}, &recorder{name: announce.RegistrySink}, newEvents(t, 3)
+	log, sink, events := &logBook{}, &recorder{name: sinks.Registry}, newEvents(t, 3)
 	q := postgresQueue(t, pool)
 	q.start(t, announce.Options{Log: log.logger(slog.LevelInfo)}, sink)
 	q.announce(t, events...)

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/net/dns/dnsmessage"
 
-	"github.com/molecule-ai/gatehouse/adapters/announce"
+	"github.com/molecule-ai/gatehouse/adapters/announce/sinks"
 )
 
 func TestPrivateAddressIsRefusedAfterItsNameWasLookedUp(t *testing.T) {
@@ -32,9 +32,9 @@ func TestPrivateAddressIsRefusedAfterItsNameWasLookedUp(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			asked := &atomic.Int64{}
-			deps := announce.Dependencies{Resolver: nameServer(t, addresses, asked)}
-			sink := openSink(t, deps, announce.Webhook{
-				Secrets: []announce.Secret{testSecret}, URL: announce.Secret("https://" + name + ":" + port + "/?token=" + password),
+			deps := sinks.Dependencies{Resolver: nameServer(t, addresses, asked)}
+			sink := openSink(t, deps, sinks.Webhook{
+				Secrets: []sinks.Secret{testSecret}, URL: sinks.Secret("https://" + name + ":" + port + "/?token=" + password),
 			})
 			for range 2 {
 				err := sink.Deliver(t.Context(), newJob(t))

@@ -14,20 +14,23 @@ import (
 	_ "modernc.org/sqlite"
 
 	"github.com/molecule-ai/gatehouse/adapters/announce"
+	"github.com/molecule-ai/gatehouse/adapters/announce/operator"
+	"github.com/molecule-ai/gatehouse/adapters/announce/queue"
+	"github.com/molecule-ai/gatehouse/adapters/announce/sinks"
 	"github.com/molecule-ai/gatehouse/internal/testenv"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
-// queue is a migrated queue on either database, as tests use it.
-type queue struct {
+// testQueue is a migrated queue on either database, as tests use it.
+type testQueue struct {
 	table string
 	// announce commits each event in a transaction of its own.
 	announce func(t testing.TB, events ...admission.Event)
 	rollBack func(t testing.TB, event admission.Event)
-	newRelay func(sinks []announce.Sink, options announce.Options) (*announce.Relay, error)
+	newRelay func(sinks []sinks.Sink, options announce.Options) (*announce.Relay, error)
 	// subscribe has events go to these sinks only.
 	subscribe func(t testing.TB, sinks ...announce.SinkConfig)
-	view      func(t testing.TB, sinks ...string) *announce.Announcements
+	view      func(t testing.TB, sinks ...string) *operator.Announcements
 	stats     func(ctx context.Context) (int, time.Duration, error)
 	exec      func(t testing.TB, statement string)
 	text      func(t testing.TB, query string) string
@@ -35,7 +38,7 @@ type queue struct {
 
 // onEachDatabase runs one statement about behaviour on Postgres and on SQLite. Most
 // of these tests wait most of the time, so they do it side by side.
-func onEachDatabase(t *testing.T, test func(t *testing.T, q *queue)) {
+func onEachDatabase(t *testing.T, test func(t *testing.T, q *testQueue)) {
 	t.Parallel()
 	t.Run("postgres", func(t *testing.T) {
 		t.Parallel()
@@ -72,9 +75,9 @@ func openSQLite(t testing.TB, path string) *sql.DB {
 }
 
 // sinkNames are those that events are announced to.
-func postgresQueue(t testing.TB, pool *pgxpool.Pool, sinkNames ...string) *queue {
+func postgresQueue(t testing.TB, pool *pgxpool.Pool, sinkNames ...string) *testQueue {
 	t.Helper()
-	database := announce.Postgres(pool)
+	database := queue.Postgres(pool)
 	require.NoError(t, database.Migrate(t.Context()))
 	outbox, err := announce.NewPostgresOutbox(named(orRegistry(sinkNames)...))
 	require.NoError(t, err)
@@ -84,7 +87,7 @@ func postgresQueue(t testing.TB, pool *pgxpool.Pool, sinkNames ...string) *queue
 		require.NoError(t, outbox.Announce(t.Context(), tx, event))
 		return tx
 	}
-	return &queue{
+	return &testQueue{
 		table: "gatehouse.river_job",
 		announce: func(t testing.TB, events ...admission.Event) {
 			for _, event := range events {
@@ -95,7 +98,7 @@ func postgresQueue(t testing.TB, pool *pgxpool.Pool, sinkNames ...string) *queue
 		rollBack: func(t testing.TB, event admission.Event) {
 			require.NoError(t, begin(t, event).Rollback(t.Context()))
 		},
-		newRelay: func(sinks []announce.Sink, options announce.Options) (*announce.Relay, error) {
+		newRelay: func(sinks []sinks.Sink, options announce.Options) (*announce.Relay, error) {
 			return announce.NewRelay(database, sinks, options)
 		},
 		subscribe: func(t testing.TB, sinks ...announce.SinkConfig) {
@@ -103,7 +106,7 @@ func postgresQueue(t testing.TB, pool *pgxpool.Pool, sinkNames ...string) *queue
 			outbox, err = announce.NewPostgresOutbox(sinks)
 			require.NoError(t, err)
 		},
-		view:  func(t testing.TB, sinks ...string) *announce.Announcements { return newView(t, database, sinks) },
+		view:  func(t testing.TB, sinks ...string) *operator.Announcements { return newView(t, database, sinks) },
 		stats: statsOf(newView(t, database, nil)),
 		exec: func(t testing.TB, statement string) {
 			_, err := pool.Exec(t.Context(), statement)
@@ -116,9 +119,9 @@ func postgresQueue(t testing.TB, pool *pgxpool.Pool, sinkNames ...string) *queue
 	}
 }
 
-func sqliteQueue(t testing.TB, db *sql.DB, sinkNames ...string) *queue {
+func sqliteQueue(t testing.TB, db *sql.DB, sinkNames ...string) *testQueue {
 	t.Helper()
-	database := announce.SQLite(db)
+	database := queue.SQLite(db)
 	require.NoError(t, database.Migrate(t.Context()))
 	outbox, err := announce.NewSQLiteOutbox(named(orRegistry(sinkNames)...))
 	require.NoError(t, err)
@@ -128,7 +131,7 @@ func sqliteQueue(t testing.TB, db *sql.DB, sinkNames ...string) *queue {
 		require.NoError(t, outbox.Announce(t.Context(), tx, event))
 		return tx
 	}
-	return &queue{
+	return &testQueue{
 		table: "river_job",
 		announce: func(t testing.TB, events ...admission.Event) {
 			for _, event := range events {
@@ -138,7 +141,7 @@ func sqliteQueue(t testing.TB, db *sql.DB, sinkNames ...string) *queue {
 		rollBack: func(t testing.TB, event admission.Event) {
 			require.NoError(t, begin(t, event).Rollback())
 		},
-		newRelay: func(sinks []announce.Sink, options announce.Options) (*announce.Relay, error) {
+		newRelay: func(sinks []sinks.Sink, options announce.Options) (*announce.Relay, error) {
 			return announce.NewRelay(database, sinks, options)
 		},
 		subscribe: func(t testing.TB, sinks ...announce.SinkConfig) {
@@ -146,7 +149,7 @@ func sqliteQueue(t testing.TB, db *sql.DB, sinkNames ...string) *queue {
 			outbox, err = announce.NewSQLiteOutbox(sinks)
 			require.NoError(t, err)
 		},
-		view:  func(t testing.TB, sinks ...string) *announce.Announcements { return newView(t, database, sinks) },
+		view:  func(t testing.TB, sinks ...string) *operator.Announcements { return newView(t, database, sinks) },
 		stats: statsOf(newView(t, database, nil)),
 		exec: func(t testing.TB, statement string) {
 			_, err := db.ExecContext(t.Context(), statement)
@@ -159,15 +162,15 @@ func sqliteQueue(t testing.TB, db *sql.DB, sinkNames ...string) *queue {
 	}
 }
 
-func newView[TTx any](t testing.TB, database *announce.Database[TTx], sinks []string) *announce.Announcements {
+func newView[TTx any](t testing.TB, database *queue.Database[TTx], sinks []string) *operator.Announcements {
 	t.Helper()
-	view, err := announce.NewAnnouncements(database, sinks)
+	view, err := operator.NewAnnouncements(database, sinks)
 	require.NoError(t, err)
 	return view
 }
 
 // statsOf gives how many announcements are neither delivered nor dead, and how long ago the oldest was made.
-func statsOf(view *announce.Announcements) func(ctx context.Context) (int, time.Duration, error) {
+func statsOf(view *operator.Announcements) func(ctx context.Context) (int, time.Duration, error) {
 	return func(ctx context.Context) (pending int, oldest time.Duration, err error) {
 		states, err := view.Stats(ctx)
 		for _, state := range states {
@@ -180,14 +183,14 @@ func statsOf(view *announce.Announcements) func(ctx context.Context) (int, time.
 
 func orRegistry(names []string) []string {
 	if len(names) == 0 {
-		return []string{announce.RegistrySink}
+		return []string{sinks.Registry}
 	}
 	return names
 }
 
 // start works the queue until the test ends, or until the function that it
 // returns is called.
-func (q *queue) start(t testing.TB, options announce.Options, sinks ...announce.Sink) (stop func()) {
+func (q *testQueue) start(t testing.TB, options announce.Options, sinks ...sinks.Sink) (stop func()) {
 	t.Helper()
 	relay, err := q.newRelay(sinks, options)
 	require.NoError(t, err)
@@ -202,7 +205,7 @@ func (q *queue) start(t testing.TB, options announce.Options, sinks ...announce.
 }
 
 // requireEmpty waits until nothing is pending any more.
-func (q *queue) requireEmpty(t testing.TB) {
+func (q *testQueue) requireEmpty(t testing.TB) {
 	t.Helper()
 	require.Eventually(t, func() bool {
 		pending, oldest, err := q.stats(t.Context())

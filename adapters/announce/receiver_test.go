@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/molecule-ai/gatehouse/adapters/announce"
+	"github.com/molecule-ai/gatehouse/adapters/announce/sinks"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
@@ -83,15 +84,15 @@ func (r *receiver) config(t testing.TB, name string) announce.SinkConfig {
 }
 
 // settings are those of a webhook for the receiver, with a password in every part of its URL that can hold one.
-func (r *receiver) settings(t testing.TB) announce.Webhook {
+func (r *receiver) settings(t testing.TB) sinks.Webhook {
 	t.Helper()
 	target, err := url.Parse(r.URL)
 	require.NoError(t, err)
 	target.User = url.UserPassword("gatehouse", password)
 	target.Path = "/services/" + password
 	target.RawQuery = "token=" + password
-	return announce.Webhook{
-		URL: announce.Secret(target.String()), Secrets: []announce.Secret{testSecret}, AllowPrivate: true,
+	return sinks.Webhook{
+		URL: sinks.Secret(target.String()), Secrets: []sinks.Secret{testSecret}, AllowPrivate: true,
 	}
 }
 

@@ -6,7 +6,7 @@ import (
 	"github.com/gomodule/redigo/redis"
 	"github.com/stretchr/testify/require"
 
-	"github.com/molecule-ai/gatehouse/adapters/announce"
+	"github.com/molecule-ai/gatehouse/adapters/announce/sinks"
 	"github.com/molecule-ai/gatehouse/internal/testenv"
 )
 
@@ -19,16 +19,16 @@ func TestFurtherRedisGetsTheRegistrysMessageOnItsChannelAndKeepsItsKeys(t *testi
 	require.NoError(t, heard.Subscribe("audit:"+t.Name()))
 	_, confirmed := heard.Receive().(redis.Subscription)
 	require.True(t, confirmed)
-	for deletes, settings := range map[bool]announce.Redis{
+	for deletes, settings := range map[bool]sinks.Redis{
 		false: {},
 		true:  {LivenessKeys: &yes},
 	} {
-		settings.URL, settings.Channel = announce.Secret(address), "audit:"+t.Name()
+		settings.URL, settings.Channel = sinks.Secret(address), "audit:"+t.Name()
 		event, job := newEvent(t), newJob(t)
 		event.WorkspaceID = job.WorkspaceID
 		setLivenessKeys(t, conn, event)
 
-		require.NoError(t, openSink(t, announce.Dependencies{Workspaces: &workspaces{}}, settings).Deliver(t.Context(), job))
+		require.NoError(t, openSink(t, sinks.Dependencies{Workspaces: &workspaces{}}, settings).Deliver(t.Context(), job))
 
 		message, ok := heard.Receive().(redis.Message)
 		require.True(t, ok)

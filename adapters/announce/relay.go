@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"github.com/riverqueue/river"
+
+	"github.com/molecule-ai/gatehouse/adapters/announce/queue"
+	"github.com/molecule-ai/gatehouse/adapters/announce/sinks"
 )
 
 const (
@@ -21,10 +24,9 @@ const (
 	// Jobs are fetched when the database says that there are some; the poll finds
 	// those whose retry is due and those whose call was lost.
 	pollInterval = time.Second
-	// fetchCooldown and workersPerSink bound what one process delivers to one sink:
-	// workersPerSink in each fetchCooldown.
-	fetchCooldown  = 5 * time.Millisecond
-	workersPerSink = 50
+	// fetchCooldown and sinks.Concurrency bound what one process delivers to one sink:
+	// sinks.Concurrency in each fetchCooldown.
+	fetchCooldown = 5 * time.Millisecond
 
 	// The ledger tells what was announced; finished jobs are kept for a look at
 	// what has just happened, dead ones for somebody to decide about them.
@@ -32,6 +34,13 @@ const (
 	keepDead      = 30 * 24 * time.Hour
 
 	drainTimeout = 5 * time.Second
+)
+
+// What became of an attempt to deliver.
+const (
+	Delivered = "delivered"
+	Retried   = "retried"
+	Dead      = "dead"
 )
 
 // Options of a Relay. Zero values stand for the defaults.
@@ -85,51 +94,50 @@ type client interface {
 	Stopped() <-chan struct{}
 }
 
-// NewRelay makes a relay that delivers to sinks. Without sinks it does nothing.
-func NewRelay[TTx any](database *Database[TTx], sinks []Sink, options Options) (*Relay, error) {
+// NewRelay makes a relay that delivers to targets. Without any it does nothing.
+func NewRelay[TTx any](database *queue.Database[TTx], targets []sinks.Sink, options Options) (*Relay, error) {
 	options = options.withDefaults()
 	relay := &Relay{log: options.Log}
-	if len(sinks) == 0 {
+	if len(targets) == 0 {
 		return relay, nil
 	}
-	queues := func(ctx context.Context) (queueControl, error) { return river.ClientFromContextSafely[TTx](ctx) }
-	config, err := configure(sinks, queues, options)
+	queues := func(ctx context.Context) (queue.Control, error) { return river.ClientFromContextSafely[TTx](ctx) }
+	config, err := configure(targets, queues, options)
 	if err != nil {
 		return nil, err
 	}
-	config.Schema = database.schema
-	relay.open = func() (client, error) { return river.NewClient(database.driver, config) }
+	relay.open = func() (client, error) { return database.Client(config) }
 	// What is wrong with the configuration is said now, and not in the background.
 	_, err = relay.open()
 	if err != nil {
-		return nil, fmt.Errorf("opening the queue: %w", err)
+		return nil, err
 	}
 	return relay, nil
 }
 
 func configure(
-	sinks []Sink, control func(ctx context.Context) (queueControl, error), options Options,
-) (*river.Config, error) {
-	names := make([]string, len(sinks))
-	lanes := make(map[string]*lane, len(sinks))
-	queues := make(map[string]river.QueueConfig, len(sinks))
-	for i, sink := range sinks {
+	targets []sinks.Sink, control func(ctx context.Context) (queue.Control, error), options Options,
+) (river.Config, error) {
+	names := make([]string, len(targets))
+	lanes := make(map[string]*lane, len(targets))
+	queues := make(map[string]river.QueueConfig, len(targets))
+	for i, sink := range targets {
 		names[i] = sink.Name()
 		lanes[names[i]] = newLane(sink, options)
-		queues[queueOf(names[i])] = river.QueueConfig{MaxWorkers: workersPerSink}
+		queues[queue.Of(names[i])] = river.QueueConfig{MaxWorkers: sinks.Concurrency}
 	}
-	err := checkSinkNames(names)
+	err := queue.CheckSinkNames(names)
 	if err != nil {
-		return nil, err
+		return river.Config{}, err
 	}
 	workers := river.NewWorkers()
 	err = river.AddWorkerSafely(workers, &worker{
 		lanes: lanes, queues: control, log: options.Log, observe: options.Observe,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("registering the worker: %w", err)
+		return river.Config{}, fmt.Errorf("registering the worker: %w", err)
 	}
-	return &river.Config{
+	return river.Config{
 		Workers:                     workers,
 		Queues:                      queues,
 		Logger:                      slog.New(newQuietHandler(options.Log.Handler())),
@@ -206,7 +214,7 @@ func (r *Relay) run(ctx context.Context) {
 func (r *Relay) work(ctx context.Context) error {
 	client, err := r.open()
 	if err != nil {
-		return fmt.Errorf("opening the queue: %w", err)
+		return err
 	}
 	err = client.Start(ctx)
 	if err != nil {

@@ -18,15 +18,16 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/molecule-ai/gatehouse/adapters/announce"
+	"github.com/molecule-ai/gatehouse/adapters/announce/sinks"
 	"github.com/molecule-ai/gatehouse/internal/testenv"
 )
 
 // secretFile is a file, and how a configuration refers to it.
-func secretFile(t *testing.T, text string) (path string, reference announce.Secret) {
+func secretFile(t *testing.T, text string) (path string, reference sinks.Secret) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "secret")
 	rewrite(t, path, text)
-	return path, announce.Secret("file:" + path)
+	return path, sinks.Secret("file:" + path)
 }
 
 func rewrite(t *testing.T, path, text string) {
@@ -40,8 +41,8 @@ func TestAWebhookSignsWithTheSecretThatIsInTheFileNow(t *testing.T) {
 	receiver := newReceiver(t, nil)
 	settings := receiver.settings(t)
 	path, reference := secretFile(t, testSecret+"\n")
-	settings.Secrets = []announce.Secret{reference}
-	sink := openSink(t, announce.Dependencies{}, settings)
+	settings.Secrets = []sinks.Secret{reference}
+	sink := openSink(t, sinks.Dependencies{}, settings)
 	deliver := func() error {
 		require.NoError(t, sink.Deliver(t.Context(), newJob(t)))
 		heard := receiver.heard()
@@ -71,7 +72,7 @@ func TestAWebhookGoesToTheURLThatIsInTheFileNow(t *testing.T) {
 	settings := first.settings(t)
 	path, reference := secretFile(t, string(settings.URL))
 	settings.URL = reference
-	sink := openSink(t, announce.Dependencies{}, settings)
+	sink := openSink(t, sinks.Dependencies{}, settings)
 	require.NoError(t, sink.Deliver(t.Context(), newJob(t)))
 	rewrite(t, path, "ftp://example.com")
 	require.NoError(t, sink.Deliver(t.Context(), newJob(t)))
@@ -90,11 +91,11 @@ func TestRedisLogsInWithThePasswordThatIsInTheFileNow(t *testing.T) {
 	wrong := *right
 	wrong.User = url.UserPassword("default", password)
 	path, reference := secretFile(t, wrong.String())
-	sink := openSink(t, announce.Dependencies{}, announce.Redis{URL: reference})
-	require.ErrorContains(t, sink.Deliver(t.Context(), announce.Job{Message: "{}"}), "WRONGPASS")
+	sink := openSink(t, sinks.Dependencies{}, sinks.Redis{URL: reference})
+	require.ErrorContains(t, sink.Deliver(t.Context(), sinks.Job{Message: "{}"}), "WRONGPASS")
 
 	rewrite(t, path, right.String())
-	require.NoError(t, sink.Deliver(t.Context(), announce.Job{Message: "{}"}))
+	require.NoError(t, sink.Deliver(t.Context(), sinks.Job{Message: "{}"}))
 }
 
 // A password of NATS in a file that changes logs the next connection in, also when the old one is refused by then.
@@ -102,7 +103,7 @@ func TestNATSLogsInWithThePasswordThatIsInTheFileNow(t *testing.T) {
 	server := startNATS(t)
 	server.addStream(t, "gatehouse.events")
 	path, reference := secretFile(t, server.url())
-	sink := openSink(t, announce.Dependencies{}, announce.NATS{URL: reference})
+	sink := openSink(t, sinks.Dependencies{}, sinks.NATS{URL: reference})
 	require.Eventually(t, func() bool { return sink.Deliver(t.Context(), newJob(t)) == nil }, patience, tick)
 
 	server.stop()
@@ -184,18 +185,18 @@ func TestAWebhookGoesThroughAProxyOnlyIfItIsTold(t *testing.T) {
 	login := strings.Replace(proxy.URL, "http://", "http://gatehouse:"+password+"@", 1)
 	_, inFile := secretFile(t, login)
 	for name, test := range map[string]struct {
-		proxy announce.Secret
+		proxy sinks.Secret
 		seen  string // "" where the proxy must hear of nothing
 	}{
 		"none":      {"", ""},
-		"a URL":     {announce.Secret(proxy.URL), ""},
+		"a URL":     {sinks.Secret(proxy.URL), ""},
 		"in a file": {inFile, "Basic " + base64.StdEncoding.EncodeToString([]byte("gatehouse:"+password))},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before := len(proxy.log())
 			settings := receiver.settings(t)
 			settings.Proxy = test.proxy
-			require.NoError(t, openSink(t, announce.Dependencies{}, settings).Deliver(t.Context(), newJob(t)))
+			require.NoError(t, openSink(t, sinks.Dependencies{}, settings).Deliver(t.Context(), newJob(t)))
 			if test.proxy == "" {
 				require.Len(t, proxy.log(), before)
 				return
@@ -211,10 +212,10 @@ func TestAProxyConnectsAWebhookToTLS(t *testing.T) {
 	proxy := startProxy(t)
 	t.Setenv("HTTPS_PROXY", proxy.URL)
 	t.Setenv("NO_PROXY", "internal.example.com")
-	target := announce.Webhook{
-		URL: "https://hooks.example.invalid/x", Secrets: []announce.Secret{testSecret}, Proxy: "environment",
+	target := sinks.Webhook{
+		URL: "https://hooks.example.invalid/x", Secrets: []sinks.Secret{testSecret}, Proxy: "environment",
 	}
-	sink := openSink(t, announce.Dependencies{}, target)
+	sink := openSink(t, sinks.Dependencies{}, target)
 	require.Error(t, sink.Deliver(t.Context(), newJob(t)))
 	require.Equal(t, []string{"CONNECT hooks.example.invalid:443 "}, proxy.log())
 	proxy.mu.Lock()
@@ -223,11 +224,11 @@ func TestAProxyConnectsAWebhookToTLS(t *testing.T) {
 	require.EqualError(t, sink.Deliver(t.Context(), newJob(t)), "connecting: the proxy answered 407")
 
 	target.URL = "https://internal.example.com/x"
-	direct := openSink(t, announce.Dependencies{}, target)
+	direct := openSink(t, sinks.Dependencies{}, target)
 	require.Error(t, direct.Deliver(t.Context(), newJob(t)))
 	require.Len(t, proxy.log(), 2, "NO_PROXY is heard")
 
-	for url, says := range map[announce.Secret]string{
+	for url, says := range map[sinks.Secret]string{
 		"https://127.0.0.1/x": "url: not a public address",
 		"http://example.com":  "url: want https",
 	} {
@@ -235,7 +236,7 @@ func TestAProxyConnectsAWebhookToTLS(t *testing.T) {
 		require.ErrorContains(t, target.Validate(), says)
 	}
 	target.URL = "https://example.com"
-	for _, bad := range []announce.Secret{"hunter2", "ftp://hunter2@x", "http://", "http://[hunter2"} {
+	for _, bad := range []sinks.Secret{"hunter2", "ftp://hunter2@x", "http://", "http://[hunter2"} {
 		target.Proxy = bad
 		err := target.Validate()
 		require.ErrorContains(t, err, "proxy: want environment, or http://host:port")
@@ -249,11 +250,11 @@ func TestTheSourceOfEventsIsAURIReference(t *testing.T) {
 		"gatehouse", "/eu/gatehouse", "https://gatehouse.example.com/eu?x=1#y", "urn:uuid:6e8bc430-9c3a-11d9-9669-0800200c9a66",
 		"mailto:ops@example.com", "//host/path", "a%20b", "1-555-123-4567",
 	} {
-		require.NoError(t, announce.CheckSource(good), good)
+		require.NoError(t, sinks.CheckSource(good), good)
 	}
 	for _, bad := range []string{"", " ", "a b", "a\nb", "ä", "a%2", "a%zz", "http://[::1", `a\b`, "<x>", "a|b", "1:2:/", "{x}"} {
-		require.ErrorContains(t, announce.CheckSource(bad), "is not a URI reference", "%q", bad)
+		require.ErrorContains(t, sinks.CheckSource(bad), "is not a URI reference", "%q", bad)
 	}
-	_, err := announce.Open(nil, announce.Dependencies{Source: "a b"})
+	_, err := announce.Open(nil, sinks.Dependencies{Source: "a b"})
 	require.Error(t, err)
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/molecule-ai/gatehouse/adapters/announce"
+	"github.com/molecule-ai/gatehouse/adapters/announce/sinks"
 	"github.com/molecule-ai/gatehouse/internal/testenv"
 )
 
@@ -42,7 +43,7 @@ func TestPasswordIsInNoErrorNoLogAndNoRow(t *testing.T) {
 	wrong, err := url.Parse(server.URL())
 	require.NoError(t, err)
 	wrong.User = url.UserPassword("gatehouse", password)
-	onEachDatabase(t, func(t *testing.T, q *queue) {
+	onEachDatabase(t, func(t *testing.T, q *testQueue) {
 		count, log := &results{}, &logBook{}
 		q.start(t, announce.Options{
 			Log: log.logger(slog.LevelDebug), Observe: count.observe,
@@ -52,7 +53,7 @@ func TestPasswordIsInNoErrorNoLogAndNoRow(t *testing.T) {
 		q.announce(t, newEvent(t))
 
 		q.requireEmpty(t)
-		require.Equal(t, 1, count.of(announce.RegistrySink, announce.Dead))
+		require.Equal(t, 1, count.of(sinks.Registry, announce.Dead))
 		require.Contains(t, log.String(), "WRONGPASS")
 		require.NotContains(t, log.String(), password)
 		row := q.text(t, "select cast(errors as text) || cast(metadata as text) from "+q.table)
@@ -72,6 +73,6 @@ func TestEveryWayToGiveAPasswordLogsIn(t *testing.T) {
 	} {
 		right.User = user
 		sink := newRedis(t, right.String(), &workspaces{})
-		require.NoError(t, sink.Deliver(t.Context(), announce.Job{Message: "{}"}))
+		require.NoError(t, sink.Deliver(t.Context(), sinks.Job{Message: "{}"}))
 	}
 }

@@ -16,6 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/molecule-ai/gatehouse/adapters/announce"
+	"github.com/molecule-ai/gatehouse/adapters/announce/queue"
+	"github.com/molecule-ai/gatehouse/adapters/announce/sinks"
 	"github.com/molecule-ai/gatehouse/internal/testenv"
 )
 
@@ -28,7 +30,7 @@ func BenchmarkDeliveries(b *testing.B) {
 		pool := fullQueue(b)
 		count := &atomic.Int64{}
 		workers := river.NewWorkers()
-		river.AddWorker(workers, river.WorkFunc(func(context.Context, *river.Job[announce.Job]) error {
+		river.AddWorker(workers, river.WorkFunc(func(context.Context, *river.Job[sinks.Job]) error {
 			count.Add(1)
 			return nil
 		}))
@@ -45,7 +47,7 @@ func BenchmarkDeliveries(b *testing.B) {
 	})
 	b.Run("nothing to do", func(b *testing.B) {
 		count := &atomic.Int64{}
-		benchmarkSink(b, count, &recorder{name: benchmarkSinkName, deliver: func(context.Context, announce.Job) error {
+		benchmarkSink(b, count, &recorder{name: benchmarkSinkName, deliver: func(context.Context, sinks.Job) error {
 			count.Add(1)
 			return nil
 		}})
@@ -54,15 +56,15 @@ func BenchmarkDeliveries(b *testing.B) {
 		count := &atomic.Int64{}
 		receiver := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { count.Add(1) }))
 		defer receiver.Close()
-		sinks := openSinks(b, announce.Dependencies{}, announce.SinkConfig{Name: benchmarkSinkName, Settings: announce.Webhook{
-			URL: announce.Secret(receiver.URL), Secrets: []announce.Secret{testSecret}, AllowPrivate: true,
+		sinks := openSinks(b, sinks.Dependencies{}, announce.SinkConfig{Name: benchmarkSinkName, Settings: sinks.Webhook{
+			URL: sinks.Secret(receiver.URL), Secrets: []sinks.Secret{testSecret}, AllowPrivate: true,
 		}})
 		benchmarkSink(b, count, sinks...)
 	})
 	b.Run("redis", func(b *testing.B) {
 		count := &atomic.Int64{}
-		sinks := openSinks(b, announce.Dependencies{}, announce.SinkConfig{
-			Name: benchmarkSinkName, Settings: announce.Redis{URL: announce.Secret(testenv.RedisURL(b))},
+		sinks := openSinks(b, sinks.Dependencies{}, announce.SinkConfig{
+			Name: benchmarkSinkName, Settings: sinks.Redis{URL: sinks.Secret(testenv.RedisURL(b))},
 		})
 		benchmarkSink(b, count, &counting{Sink: sinks[0], count: count})
 	})
@@ -70,7 +72,7 @@ func BenchmarkDeliveries(b *testing.B) {
 		count := &atomic.Int64{}
 		server := startNATS(b)
 		server.addStream(b, "gatehouse.events")
-		sinks := openSinks(b, announce.Dependencies{}, announce.SinkConfig{Name: benchmarkSinkName, Settings: server.settings()})
+		sinks := openSinks(b, sinks.Dependencies{}, announce.SinkConfig{Name: benchmarkSinkName, Settings: server.settings()})
 		benchmarkSink(b, count, &counting{Sink: sinks[0], count: count})
 	})
 }
@@ -81,11 +83,11 @@ const (
 )
 
 type counting struct {
-	announce.Sink
+	sinks.Sink
 	count *atomic.Int64
 }
 
-func (c *counting) Deliver(ctx context.Context, job announce.Job) error {
+func (c *counting) Deliver(ctx context.Context, job sinks.Job) error {
 	err := c.Sink.Deliver(ctx, job)
 	if err == nil {
 		c.count.Add(1)
@@ -93,10 +95,10 @@ func (c *counting) Deliver(ctx context.Context, job announce.Job) error {
 	return err
 }
 
-func benchmarkSink(b *testing.B, count *atomic.Int64, sinks ...announce.Sink) {
+func benchmarkSink(b *testing.B, count *atomic.Int64, sinks ...sinks.Sink) {
 	pool := fullQueue(b)
 	measureDeliveries(b, pool, count, func() (stop func()) {
-		relay, err := announce.NewRelay(announce.Postgres(pool), sinks, announce.Options{})
+		relay, err := announce.NewRelay(queue.Postgres(pool), sinks, announce.Options{})
 		require.NoError(b, err)
 		relay.Start(context.WithoutCancel(b.Context()))
 		return func() { require.NoError(b, relay.Stop(context.WithoutCancel(b.Context()))) }
@@ -116,7 +118,7 @@ func fullQueue(b *testing.B) *pgxpool.Pool {
 	b.Cleanup(pool.Close)
 	_, err = pool.Exec(b.Context(), "create schema gatehouse")
 	require.NoError(b, err)
-	require.NoError(b, announce.Postgres(pool).Migrate(b.Context()))
+	require.NoError(b, queue.Postgres(pool).Migrate(b.Context()))
 	client, err := river.NewClient(riverpgxv5.New(pool), &river.Config{Schema: "gatehouse", Logger: quiet()})
 	require.NoError(b, err)
 	jobs := make([]river.InsertManyParams, b.N)
@@ -125,7 +127,7 @@ func fullQueue(b *testing.B) *pgxpool.Pool {
 		message, err := json.Marshal(event)
 		require.NoError(b, err)
 		jobs[i] = river.InsertManyParams{
-			Args: announce.Job{
+			Args: sinks.Job{
 				EventID: event.ID, Sink: benchmarkSinkName, WorkspaceID: event.WorkspaceID, DecisionID: uuid.New(),
 				Event: event.Event, Hook: "register", Code: event.Payload.Code, Sequence: 1,
 				Message: string(message), CreatedAt: event.Timestamp,
@@ -147,7 +149,7 @@ func measureDeliveries(b *testing.B, pool *pgxpool.Pool, count *atomic.Int64, st
 	for count.Load() < int64(b.N) {
 		time.Sleep(time.Millisecond)
 	}
-	stats := statsOf(newView(b, announce.Postgres(pool), nil))
+	stats := statsOf(newView(b, queue.Postgres(pool), nil))
 	for {
 		pending, _, err := stats(b.Context())
 		require.NoError(b, err)

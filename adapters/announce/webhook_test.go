@@ -24,16 +24,18 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/molecule-ai/gatehouse/adapters/announce"
+	"github.com/molecule-ai/gatehouse/adapters/announce/operator"
+	"github.com/molecule-ai/gatehouse/adapters/announce/sinks"
 	"github.com/molecule-ai/gatehouse/internal/testenv"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 func TestWebhookIsACloudEventSignedAsStandardWebhooks(t *testing.T) {
-	onEachDatabase(t, func(t *testing.T, q *queue) {
+	onEachDatabase(t, func(t *testing.T, q *testQueue) {
 		receiver, event := newReceiver(t, nil), newEvent(t)
 		config := receiver.config(t, "ops")
 		q.subscribe(t, config)
-		q.start(t, announce.Options{}, openSinks(t, announce.Dependencies{Source: "/eu/gatehouse"}, config)...)
+		q.start(t, announce.Options{}, openSinks(t, sinks.Dependencies{Source: "/eu/gatehouse"}, config)...)
 
 		q.announce(t, event)
 
@@ -112,7 +114,7 @@ func requireCloudEvent(t *testing.T, text string) {
 
 func TestAttributesWithoutAValueAreLeftOut(t *testing.T) {
 	receiver := newReceiver(t, nil)
-	sink := openSink(t, announce.Dependencies{}, receiver.settings(t))
+	sink := openSink(t, sinks.Dependencies{}, receiver.settings(t))
 	job := newJob(t)
 	job.DecisionID, job.Sequence, job.Hook, job.Code = uuid.Nil, 0, "", ""
 	require.NoError(t, sink.Deliver(t.Context(), job))
@@ -121,12 +123,12 @@ func TestAttributesWithoutAValueAreLeftOut(t *testing.T) {
 	require.NotContains(t, receiver.heard()[0].body, "decisionid")
 }
 
-func newJob(t testing.TB) announce.Job {
+func newJob(t testing.TB) sinks.Job {
 	t.Helper()
 	event := newEvent(t)
 	message, err := json.Marshal(event)
 	require.NoError(t, err)
-	return announce.Job{
+	return sinks.Job{
 		EventID: event.ID, WorkspaceID: event.WorkspaceID, DecisionID: event.DecisionID, Event: event.Event,
 		Hook: event.Hook, Code: event.Payload.Code, Sequence: event.Sequence,
 		Message: string(message), CreatedAt: event.Timestamp,
@@ -165,7 +167,7 @@ func TestWebhookIsRetriedUntilItIsDelivered(t *testing.T) {
 	q.subscribe(t, configs...)
 	q.start(t, announce.Options{
 		Log: log.logger(slog.LevelDebug), Observe: count.observe, Retry: fastRetry, Poll: tick,
-	}, openSinks(t, announce.Dependencies{}, configs...)...)
+	}, openSinks(t, sinks.Dependencies{}, configs...)...)
 	events := newEvents(t, 2)
 
 	q.announce(t, events...)
@@ -215,10 +217,10 @@ func (e *endlessBody) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 }
 
 // requireNoSecrets looks for them wherever an operator looks.
-func requireNoSecrets(t *testing.T, q *queue, log *logBook) {
+func requireNoSecrets(t *testing.T, q *testQueue, log *logBook) {
 	t.Helper()
 	view := q.view(t)
-	page, _, err := view.List(t.Context(), announce.Filter{})
+	page, _, err := view.List(t.Context(), operator.Filter{})
 	require.NoError(t, err)
 	listed, err := json.Marshal(page)
 	require.NoError(t, err)
@@ -243,11 +245,11 @@ func TestReceiverThatAsksForTimeGetsIt(t *testing.T) {
 	}))
 	config := receiver.config(t, "ops")
 	q.subscribe(t, config)
-	q.start(t, announce.Options{Poll: tick, Retry: fastRetry}, openSinks(t, announce.Dependencies{}, config)...)
+	q.start(t, announce.Options{Poll: tick, Retry: fastRetry}, openSinks(t, sinks.Dependencies{}, config)...)
 	q.announce(t, events[0])
 	asked := <-began
 	require.Eventually(t, func() bool {
-		page, _, err := q.view(t).List(t.Context(), announce.Filter{State: announce.StateRetrying})
+		page, _, err := q.view(t).List(t.Context(), operator.Filter{State: operator.StateRetrying})
 		return err == nil && len(page) == 1
 	}, patience, tick)
 	receiver.answerWith(func(w http.ResponseWriter, _ *http.Request) {
@@ -268,8 +270,8 @@ func TestEverySecretSignsSoThatReceiversCanChange(t *testing.T) {
 	const next = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
 	receiver := newReceiver(t, nil)
 	settings := receiver.settings(t)
-	settings.Secrets = []announce.Secret{next, testSecret}
-	sink := openSink(t, announce.Dependencies{}, settings)
+	settings.Secrets = []sinks.Secret{next, testSecret}
+	sink := openSink(t, sinks.Dependencies{}, settings)
 	job := newJob(t)
 
 	require.NoError(t, sink.Deliver(t.Context(), job))
@@ -287,7 +289,7 @@ func TestEverySecretSignsSoThatReceiversCanChange(t *testing.T) {
 
 func TestAttemptsHaveOneIDAndATimeEach(t *testing.T) {
 	receiver := newReceiver(t, nil)
-	sink := openSink(t, announce.Dependencies{}, receiver.settings(t))
+	sink := openSink(t, sinks.Dependencies{}, receiver.settings(t))
 	job := newJob(t)
 	require.NoError(t, sink.Deliver(t.Context(), job))
 	require.NoError(t, sink.Deliver(t.Context(), job))
@@ -305,7 +307,7 @@ func TestWebhookKeepsItsConnection(t *testing.T) {
 		addresses[r.RemoteAddr] = true
 		_, _ = w.Write([]byte("thank you"))
 	})
-	sink := openSink(t, announce.Dependencies{}, receiver.settings(t))
+	sink := openSink(t, sinks.Dependencies{}, receiver.settings(t))
 	for range 5 {
 		require.NoError(t, sink.Deliver(t.Context(), newJob(t)))
 	}
@@ -326,8 +328,8 @@ func TestWebhookSpeaksTLS12OrNewerWithWhomItTrusts(t *testing.T) {
 		return receiver, roots
 	}
 	deliver := func(t *testing.T, address string, roots *x509.CertPool) error {
-		return openSink(t, announce.Dependencies{RootCAs: roots}, announce.Webhook{
-			URL: announce.Secret(address + "?token=" + password), Secrets: []announce.Secret{testSecret}, AllowPrivate: true,
+		return openSink(t, sinks.Dependencies{RootCAs: roots}, sinks.Webhook{
+			URL: sinks.Secret(address + "?token=" + password), Secrets: []sinks.Secret{testSecret}, AllowPrivate: true,
 		}).Deliver(t.Context(), job)
 	}
 	newer, roots := start(t, tls.VersionTLS13)
@@ -342,14 +344,14 @@ func TestWebhookSpeaksTLS12OrNewerWithWhomItTrusts(t *testing.T) {
 }
 
 func TestSinkThatIsGoneIsDisabledForAllReplicasUntilItIsEnabled(t *testing.T) {
-	onEachDatabase(t, func(t *testing.T, q *queue) {
+	onEachDatabase(t, func(t *testing.T, q *testQueue) {
 		leaving, staying := newReceiver(t, status(http.StatusGone)), newReceiver(t, nil)
 		configs := []announce.SinkConfig{leaving.config(t, "leaving"), staying.config(t, "staying")}
 		q.subscribe(t, configs...)
 		view, log, events := q.view(t, "leaving", "staying"), &logBook{}, newEvents(t, 100)
 		options := announce.Options{Log: log.logger(slog.LevelInfo), Retry: announce.Retry{First: tick, Limit: tick, For: 5 * time.Second}}
-		stopFirst := q.start(t, options, openSinks(t, announce.Dependencies{}, configs...)...)
-		stopSecond := q.start(t, options, openSinks(t, announce.Dependencies{}, configs...)...)
+		stopFirst := q.start(t, options, openSinks(t, sinks.Dependencies{}, configs...)...)
+		stopSecond := q.start(t, options, openSinks(t, sinks.Dependencies{}, configs...)...)
 		arriving := func(events ...admission.Event) int {
 			q.announce(t, events...)
 			require.Eventually(t, func() bool { return staying.has(events...) }, patience, tick)
@@ -369,7 +371,7 @@ func TestSinkThatIsGoneIsDisabledForAllReplicasUntilItIsEnabled(t *testing.T) {
 		require.Equal(t, before, arriving(events[next:next+5]...), "a replica went on")
 		stopFirst()
 		stopSecond()
-		q.start(t, options, openSinks(t, announce.Dependencies{}, configs...)...)
+		q.start(t, options, openSinks(t, sinks.Dependencies{}, configs...)...)
 		require.Equal(t, before, arriving(events[next+5:]...), "a restart enabled the sink")
 		said := log.lines(t, "sink is disabled: its receiver wants no more events; announcements wait until it is enabled again")
 		require.Len(t, said, 1)
@@ -384,7 +386,7 @@ func TestSinkThatIsGoneIsDisabledForAllReplicasUntilItIsEnabled(t *testing.T) {
 	})
 }
 
-func disabled(t *testing.T, view *announce.Announcements, sink string) bool {
+func disabled(t *testing.T, view *operator.Announcements, sink string) bool {
 	t.Helper()
 	states, err := view.Sinks(t.Context())
 	require.NoError(t, err)
@@ -399,7 +401,7 @@ func disabled(t *testing.T, view *announce.Announcements, sink string) bool {
 
 func TestWebhookWithoutAnAnswerEndsWithItsTimeout(t *testing.T) {
 	receiver := newReceiver(t, hang)
-	sink := openSink(t, announce.Dependencies{}, receiver.settings(t))
+	sink := openSink(t, sinks.Dependencies{}, receiver.settings(t))
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	require.EqualError(t, sink.Deliver(ctx, newJob(t)), "no answer within the timeout")

@@ -8,9 +8,11 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"github.com/go-json-experiment/json"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
+
+	"github.com/molecule-ai/gatehouse/adapters/announce/queue"
+	"github.com/molecule-ai/gatehouse/adapters/announce/sinks"
 )
 
 // worker takes jobs to their sinks.
@@ -18,26 +20,17 @@ import (
 // A failed job is put off ("snoozed") and not reported to River as failed: River
 // would add the error to the job's row each time, and a day of retries makes a
 // row of hundreds of kilobytes that every attempt writes anew. What has to be
-// known of the past attempts is in history, which stays small.
+// known of the past attempts is in its history, which stays small.
 type worker struct {
-	river.WorkerDefaults[Job]
+	river.WorkerDefaults[sinks.Job]
 	lanes   map[string]*lane
-	queues  func(ctx context.Context) (queueControl, error)
+	queues  func(ctx context.Context) (queue.Control, error)
 	log     *slog.Logger
 	observe func(sink, result string)
 }
 
-// history is what a job's row tells of its failed attempts.
-type history struct {
-	Failures int `json:"failures"`
-	// FirstFailed is when the time for retries began. It is zero while it has not:
-	// a sink that was disabled is not one that failed.
-	FirstFailed time.Time `json:"first_failed"`
-	Error       string    `json:"error"` // of the last one
-}
-
 // Timeout is how long River lets an attempt take.
-func (w *worker) Timeout(job *river.Job[Job]) time.Duration {
+func (w *worker) Timeout(job *river.Job[sinks.Job]) time.Duration {
 	lane := w.lanes[job.Args.Sink]
 	if lane == nil {
 		return attemptTimeout
@@ -45,7 +38,7 @@ func (w *worker) Timeout(job *river.Job[Job]) time.Duration {
 	return lane.timeout
 }
 
-func (w *worker) Work(ctx context.Context, job *river.Job[Job]) error {
+func (w *worker) Work(ctx context.Context, job *river.Job[sinks.Job]) error {
 	lane := w.lanes[job.Args.Sink]
 	if lane == nil {
 		return fmt.Errorf("there is no sink %q", job.Args.Sink)
@@ -77,7 +70,7 @@ func (w *worker) Work(ctx context.Context, job *river.Job[Job]) error {
 
 // deliver makes a panic an error like any other: River would count it as one of
 // its own attempts and, after the last, drop the announcement without a word.
-func deliver(ctx context.Context, sink Sink, job Job) (err error) {
+func deliver(ctx context.Context, sink sinks.Sink, job sinks.Job) (err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			err = fmt.Errorf("panic: %v", cause)
@@ -90,16 +83,16 @@ func deliver(ctx context.Context, sink Sink, job Job) (err error) {
 // time may be over.
 const noteTimeout = 5 * time.Second
 
-func (w *worker) failed(ctx context.Context, lane *lane, job *river.Job[Job], cause error) error {
+func (w *worker) failed(ctx context.Context, lane *lane, job *river.Job[sinks.Job], cause error) error {
 	notes, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTimeout)
 	defer cancel()
-	past := readHistory(job.JobRow)
+	past := queue.ReadHistory(job.JobRow)
 	past.Failures++
 	past.Error = cause.Error()
 	log := w.log.With("event_id", job.Args.EventID, "sink", job.Args.Sink, "workspace_id", job.Args.WorkspaceID,
 		"attempt", past.Failures, "error", past.Error)
 
-	var gone goneError
+	var gone sinks.GoneError
 	if errors.As(cause, &gone) {
 		return w.putOff(ctx, past, w.gone(notes, lane, job.Args.Sink, log), log)
 	}
@@ -118,17 +111,17 @@ func (w *worker) failed(ctx context.Context, lane *lane, job *river.Job[Job], ca
 		return w.dead(ctx, job.Args.Sink, past, now.Sub(began), cause, log)
 	}
 	delay := lane.retry.delay(past.Failures)
-	var later laterError
-	if errors.As(cause, &later) && later.after > 0 {
-		lane.hold.extend(later.after)
-		delay = spread(later.after)
+	var later sinks.LaterError
+	if errors.As(cause, &later) && later.After > 0 {
+		lane.hold.extend(later.After)
+		delay = spread(later.After)
 	}
 	w.observe(job.Args.Sink, Retried)
 	return w.putOff(ctx, past, delay, log)
 }
 
 // putOff keeps the attempt's history and has the job come again.
-func (w *worker) putOff(ctx context.Context, past history, delay time.Duration, log *slog.Logger) error {
+func (w *worker) putOff(ctx context.Context, past queue.History, delay time.Duration, log *slog.Logger) error {
 	err := river.RecordOutput(ctx, past)
 	if err != nil {
 		return fmt.Errorf("recording a failed attempt: %w", err)
@@ -138,7 +131,7 @@ func (w *worker) putOff(ctx context.Context, past history, delay time.Duration, 
 }
 
 func (w *worker) dead(
-	ctx context.Context, sink string, past history, retried time.Duration, cause error, log *slog.Logger,
+	ctx context.Context, sink string, past queue.History, retried time.Duration, cause error, log *slog.Logger,
 ) error {
 	err := river.RecordOutput(ctx, past)
 	if err != nil {
@@ -163,7 +156,7 @@ func (w *worker) gone(ctx context.Context, lane *lane, sink string, log *slog.Lo
 	queues, err := w.queues(ctx)
 	first := false
 	if err == nil {
-		first, err = disableSink(ctx, queues, sink, "the receiver answered 410 Gone")
+		first, err = queue.Disable(ctx, queues, sink, "the receiver answered 410 Gone")
 	}
 	switch {
 	case err != nil:
@@ -178,7 +171,7 @@ func (w *worker) gone(ctx context.Context, lane *lane, sink string, log *slog.Lo
 // It begins anew when an operator retries an announcement that was given up, or
 // enables a disabled sink.
 func (w *worker) retriesBegan(
-	ctx context.Context, lane *lane, job *river.Job[Job], past history,
+	ctx context.Context, lane *lane, job *river.Job[sinks.Job], past queue.History,
 ) (time.Time, error) {
 	began := past.FirstFailed
 	for _, given := range job.Errors {
@@ -196,7 +189,7 @@ func (w *worker) retriesBegan(
 	if err != nil {
 		return time.Time{}, fmt.Errorf("finding the queue: %w", err)
 	}
-	enabled, err := enabledAt(ctx, queues, job.Args.Sink)
+	enabled, err := queue.EnabledAt(ctx, queues, job.Args.Sink)
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -211,19 +204,6 @@ func spread(wait time.Duration) time.Duration {
 	return wait + rand.N(wait/10+100*time.Millisecond)
 }
 
-// readHistory takes an unreadable history for none: retries then begin anew,
-// which is better than no delivery.
-func readHistory(row *rivertype.JobRow) history {
-	var metadata struct {
-		Output history `json:"output"`
-	}
-	err := json.Unmarshal(row.Metadata, &metadata)
-	if err != nil {
-		return history{}
-	}
-	return metadata.Output
-}
-
 // undeliverable hears of jobs that never reach a sink, because a newer version of
 // the program wrote them.
 type undeliverable struct {
@@ -232,7 +212,7 @@ type undeliverable struct {
 }
 
 func (u undeliverable) HandleError(ctx context.Context, row *rivertype.JobRow, err error) *river.ErrorHandlerResult {
-	sink := sinkOf(row.Queue)
+	sink := queue.SinkOf(row.Queue)
 	log := u.log.With("job_id", row.ID, "sink", sink, "attempt", row.Attempt, "error", err)
 	if row.Attempt >= row.MaxAttempts {
 		u.observe(sink, Dead)

@@ -11,7 +11,8 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
-	"github.com/molecule-ai/gatehouse/adapters/announce"
+	"github.com/molecule-ai/gatehouse/adapters/announce/operator"
+	"github.com/molecule-ai/gatehouse/adapters/announce/queue"
 	"github.com/molecule-ai/gatehouse/adapters/postgres"
 	"github.com/molecule-ai/gatehouse/adapters/sqlite"
 )
@@ -37,8 +38,8 @@ type listCommand struct {
 
 // Run prints a page of announcements.
 func (c *listCommand) Run(ctx context.Context, to streams) error {
-	return withAnnouncements(ctx, c.databaseFlags, func(view *announce.Announcements) error {
-		page, next, err := view.List(ctx, announce.Filter{Sink: c.Sink, State: announce.State(c.State), Limit: c.Limit, After: c.Cursor})
+	return withAnnouncements(ctx, c.databaseFlags, func(view *operator.Announcements) error {
+		page, next, err := view.List(ctx, operator.Filter{Sink: c.Sink, State: operator.State(c.State), Limit: c.Limit, After: c.Cursor})
 		if err != nil {
 			return err
 		}
@@ -62,7 +63,7 @@ func writeJSON(w io.Writer, value any) error {
 	return err
 }
 
-func writeAnnouncements(w io.Writer, page []announce.Announcement, next string, sinks []announce.SinkState) error {
+func writeAnnouncements(w io.Writer, page []operator.Announcement, next string, sinks []queue.SinkState) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(table, "SINK\tSTATE\tPENDING\tOLDEST\tDEAD")
 	for _, sink := range sinks {
@@ -97,7 +98,7 @@ func (c *retryCommand) Run(ctx context.Context, to streams) error {
 	if (len(c.IDs) > 0) == c.Dead {
 		return errors.New("name announcements by their ids, or all dead ones with --dead")
 	}
-	return withAnnouncements(ctx, c.databaseFlags, func(view *announce.Announcements) error {
+	return withAnnouncements(ctx, c.databaseFlags, func(view *operator.Announcements) error {
 		done, err := 0, error(nil)
 		if c.Dead {
 			done, err = view.RetryAll(ctx, c.Sink)
@@ -117,14 +118,14 @@ type discardCommand struct {
 
 // Run removes announcements.
 func (c *discardCommand) Run(ctx context.Context, to streams) error {
-	state := announce.State(c.State)
+	state := operator.State(c.State)
 	switch {
 	case (len(c.IDs) > 0) == (state != ""):
 		return errors.New("name announcements by their ids, or all in a state with --state")
-	case state != "" && state != announce.StateDead && c.Sink == "":
+	case state != "" && state != operator.StateDead && c.Sink == "":
 		return errors.New("--state " + c.State + " without --sink would discard what is still to be delivered to every sink")
 	}
-	return withAnnouncements(ctx, c.databaseFlags, func(view *announce.Announcements) error {
+	return withAnnouncements(ctx, c.databaseFlags, func(view *operator.Announcements) error {
 		done, err := 0, error(nil)
 		if state != "" {
 			done, err = view.DiscardAll(ctx, c.Sink, state)
@@ -160,7 +161,7 @@ type enableCommand struct {
 
 // Run lets a sink deliver again.
 func (c *enableCommand) Run(ctx context.Context, to streams) error {
-	return withAnnouncements(ctx, c.databaseFlags, func(view *announce.Announcements) error {
+	return withAnnouncements(ctx, c.databaseFlags, func(view *operator.Announcements) error {
 		err := view.Enable(ctx, c.Sink)
 		if err == nil {
 			_, err = fmt.Fprintf(to.out, "sink %s is enabled\n", c.Sink)
@@ -176,7 +177,7 @@ type disableCommand struct {
 
 // Run stops a sink.
 func (c *disableCommand) Run(ctx context.Context, to streams) error {
-	return withAnnouncements(ctx, c.databaseFlags, func(view *announce.Announcements) error {
+	return withAnnouncements(ctx, c.databaseFlags, func(view *operator.Announcements) error {
 		err := view.Disable(ctx, c.Sink)
 		if err == nil {
 			_, err = fmt.Fprintf(to.out, "sink %s is disabled\n", c.Sink)
@@ -186,7 +187,7 @@ func (c *disableCommand) Run(ctx context.Context, to streams) error {
 }
 
 // withAnnouncements opens the queue of the database that the flags name.
-func withAnnouncements(ctx context.Context, flags databaseFlags, do func(*announce.Announcements) error) error {
+func withAnnouncements(ctx context.Context, flags databaseFlags, do func(*operator.Announcements) error) error {
 	err := flags.checkURL()
 	if err != nil {
 		return err
@@ -196,7 +197,7 @@ func withAnnouncements(ctx context.Context, flags databaseFlags, do func(*announ
 		if err != nil {
 			return err
 		}
-		view, err := announce.NewAnnouncements(announce.SQLite(store.Writer()), nil)
+		view, err := operator.NewAnnouncements(queue.SQLite(store.Writer()), nil)
 		if err == nil {
 			err = do(view)
 		}
@@ -207,7 +208,7 @@ func withAnnouncements(ctx context.Context, flags databaseFlags, do func(*announ
 		return err
 	}
 	defer store.Close()
-	view, err := announce.NewAnnouncements(announce.Postgres(store.Pool()), nil)
+	view, err := operator.NewAnnouncements(queue.Postgres(store.Pool()), nil)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/molecule-ai/gatehouse/adapters/announce"
+	"github.com/molecule-ai/gatehouse/adapters/announce/queue"
 	"github.com/molecule-ai/gatehouse/adapters/opa"
 	"github.com/molecule-ai/gatehouse/adapters/postgres"
 	"github.com/molecule-ai/gatehouse/adapters/sqlite"
@@ -167,7 +168,7 @@ func openAuditedSQLite(ctx context.Context, options sqlite.Options, sinks announ
 	if err != nil {
 		return nil, err
 	}
-	err = migrateAll(ctx, store, announce.SQLite(store.Writer()))
+	err = migrateAll(ctx, store, queue.SQLite(store.Writer()))
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
@@ -184,7 +185,7 @@ func openAuditedPostgres(ctx context.Context, options postgres.Options, sinks an
 	if err != nil {
 		return nil, err
 	}
-	err = migrateAll(ctx, store, announce.Postgres(store.Pool()))
+	err = migrateAll(ctx, store, queue.Postgres(store.Pool()))
 	if err != nil {
 		store.Close()
 		return nil, err

@@ -11,7 +11,7 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/stretchr/testify/require"
 
-	"github.com/molecule-ai/gatehouse/adapters/announce"
+	"github.com/molecule-ai/gatehouse/adapters/announce/sinks"
 )
 
 // parse gives the commands as these arguments, the environment and the file that they name make them.
@@ -69,7 +69,7 @@ func sample(t *testing.T, flag *kong.Flag) (text string, value any) {
 	case map[string]string:
 		return "place=here", map[string]string{"place": "here"}
 	case sinkList:
-		return `[{name: bus, type: nats, url: "nats://n:4222"}]`, sinkList{{Name: "bus", Settings: announce.NATS{URL: "nats://n:4222"}}}
+		return `[{name: bus, type: nats, url: "nats://n:4222"}]`, sinkList{{Name: "bus", Settings: sinks.NATS{URL: "nats://n:4222"}}}
 	}
 	require.FailNow(t, "no sample", "%s of %s", flag.Name, flag.Target.Type())
 	return "", nil

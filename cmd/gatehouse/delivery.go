@@ -8,6 +8,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/molecule-ai/gatehouse/adapters/announce"
+	"github.com/molecule-ai/gatehouse/adapters/announce/operator"
+	"github.com/molecule-ai/gatehouse/adapters/announce/queue"
+	"github.com/molecule-ai/gatehouse/adapters/announce/sinks"
 	"github.com/molecule-ai/gatehouse/adapters/metrics"
 	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/httpapi"
@@ -19,7 +22,7 @@ const stopPatience = 10 * time.Second
 
 // eventStore is what delivering needs of a store.
 type eventStore interface {
-	announce.Workspaces
+	sinks.Workspaces
 	stream.EventStore
 	ListenEvents(ctx context.Context, wake func())
 }
@@ -34,18 +37,18 @@ type delivery struct {
 // startDelivery makes the tables ready and then works the queue and follows the ledger. Both outlive ctx until
 // stop, because requests that finish after the signal to stop still announce.
 func startDelivery[TTx any](
-	ctx context.Context, queue *announce.Database[TTx], store eventStore, sinks announce.SinkConfigs,
+	ctx context.Context, queue *queue.Database[TTx], store eventStore, configs announce.SinkConfigs,
 	tables *tables, registry *prometheus.Registry, source string, reports settingReports,
 ) (*delivery, error) {
-	view, err := announce.NewAnnouncements(queue, sinks.Names())
+	view, err := operator.NewAnnouncements(queue, configs.Names())
 	if err != nil {
 		return nil, err
 	}
-	opened, err := announce.Open(sinks, announce.Dependencies{Workspaces: store, Source: source, Log: tables.log, Report: reports})
+	opened, err := announce.Open(configs, sinks.Dependencies{Workspaces: store, Source: source, Log: tables.log, Report: reports})
 	if err != nil {
 		return nil, err
 	}
-	counter := metrics.NewAnnouncements(registry, sinks.Names())
+	counter := metrics.NewAnnouncements(registry, configs.Names())
 	relay, err := announce.NewRelay(queue, opened.All(), announce.Options{Log: tables.log, Observe: counter.Delivered})
 	if err != nil {
 		return nil, errors.Join(err, opened.Close())
@@ -76,7 +79,7 @@ func startDelivery[TTx any](
 }
 
 // outboxStats shows the sinks to the metrics.
-func outboxStats(view *announce.Announcements) metrics.OutboxStats {
+func outboxStats(view *operator.Announcements) metrics.OutboxStats {
 	return func(ctx context.Context) ([]metrics.SinkStats, error) {
 		states, err := view.Stats(ctx)
 		if err != nil {

@@ -10,7 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/molecule-ai/gatehouse/adapters/announce"
+	"github.com/molecule-ai/gatehouse/adapters/announce/queue"
 	"github.com/molecule-ai/gatehouse/adapters/postgres"
 	"github.com/molecule-ai/gatehouse/adapters/sqlite"
 	"github.com/molecule-ai/gatehouse/server/admission"
@@ -43,7 +43,7 @@ func migrateSQLite(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(migrateAll(ctx, store, announce.SQLite(store.Writer())), store.Close())
+	return errors.Join(migrateAll(ctx, store, queue.SQLite(store.Writer())), store.Close())
 }
 
 func migratePostgres(ctx context.Context, url string) error {
@@ -52,7 +52,7 @@ func migratePostgres(ctx context.Context, url string) error {
 		return err
 	}
 	defer store.Close()
-	return migrateAll(ctx, store, announce.Postgres(store.Pool()))
+	return migrateAll(ctx, store, queue.Postgres(store.Pool()))
 }
 
 type migrator interface {

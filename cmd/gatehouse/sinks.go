@@ -9,6 +9,8 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/molecule-ai/gatehouse/adapters/announce"
+	"github.com/molecule-ai/gatehouse/adapters/announce/operator"
+	"github.com/molecule-ai/gatehouse/adapters/announce/sinks"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/settings"
 	"github.com/molecule-ai/gatehouse/internal/yamlfile"
 	"github.com/molecule-ai/gatehouse/server/httpapi"
@@ -57,7 +59,7 @@ func (f sinkFlags) sinks() (announce.SinkConfigs, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = announce.CheckSource(f.EventSource)
+	err = sinks.CheckSource(f.EventSource)
 	if err != nil {
 		return nil, fmt.Errorf("--event-source: %w", err)
 	}
@@ -66,18 +68,18 @@ func (f sinkFlags) sinks() (announce.SinkConfigs, error) {
 
 // announcementView shows the queue to the server.
 type announcementView struct {
-	announcements *announce.Announcements
+	announcements *operator.Announcements
 }
 
 func (v announcementView) ListAnnouncements(ctx context.Context, filter httpapi.AnnouncementFilter) (httpapi.AnnouncementPage, error) {
-	state := announce.State(filter.State)
+	state := operator.State(filter.State)
 	switch state {
-	case "", announce.StatePending, announce.StateRetrying, announce.StateDead, announce.StateDelivered:
+	case "", operator.StatePending, operator.StateRetrying, operator.StateDead, operator.StateDelivered:
 	default:
 		return httpapi.AnnouncementPage{}, httpapi.ErrBadFilter
 	}
-	page, next, err := v.announcements.List(ctx, announce.Filter{Sink: filter.Sink, State: state, After: filter.Cursor, Limit: filter.Limit})
-	if errors.Is(err, announce.ErrBadCursor) {
+	page, next, err := v.announcements.List(ctx, operator.Filter{Sink: filter.Sink, State: state, After: filter.Cursor, Limit: filter.Limit})
+	if errors.Is(err, operator.ErrBadCursor) {
 		return httpapi.AnnouncementPage{}, httpapi.ErrBadFilter
 	}
 	if err != nil {

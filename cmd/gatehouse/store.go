@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/molecule-ai/gatehouse/adapters/announce"
+	"github.com/molecule-ai/gatehouse/adapters/announce/queue"
 	"github.com/molecule-ai/gatehouse/adapters/metrics"
 	"github.com/molecule-ai/gatehouse/adapters/postgres"
 	"github.com/molecule-ai/gatehouse/adapters/sqlite"
@@ -121,7 +122,7 @@ func (c *serveCommand) openPostgres(
 	if err != nil {
 		return nil, err
 	}
-	queue := announce.Postgres(store.Pool())
+	queue := queue.Postgres(store.Pool())
 	registry.MustRegister(metrics.NewPoolCollector(store.Pool()))
 	tables := &tables{migrate: func(ctx context.Context) error { return migrateAll(ctx, store, queue) }, retry: true, log: logger}
 	out, err := startDelivery(ctx, queue, store, sinks, tables, registry, c.EventSource, reports)
@@ -165,7 +166,7 @@ func (c *serveCommand) openSQLite(
 			logger.Error("closing the store", "error", err)
 		}
 	}
-	queue := announce.SQLite(store.Writer())
+	queue := queue.SQLite(store.Writer())
 	tables := &tables{migrate: func(ctx context.Context) error { return migrateAll(ctx, store, queue) }, log: logger}
 	out, err := startDelivery(ctx, queue, store, sinks, tables, registry, c.EventSource, reports)
 	if err != nil {

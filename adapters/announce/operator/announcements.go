@@ -1,4 +1,5 @@
-package announce
+// Package operator shows the queue of announcements to operators, and has them retried, discarded, held back and let go again.
+package operator
 
 import (
 	"context"
@@ -15,6 +16,9 @@ import (
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/molecule-ai/gatehouse/adapters/announce/queue"
+	"github.com/molecule-ai/gatehouse/adapters/announce/sinks"
 )
 
 // What an operator may get wrong.
@@ -34,8 +38,8 @@ type State string
 const (
 	StatePending   State = "pending"  // never tried, or being tried for the first time
 	StateRetrying  State = "retrying" // tried in vain, and to be tried again
-	StateDead      State = Dead
-	StateDelivered State = Delivered
+	StateDead      State = "dead"
+	StateDelivered State = "delivered"
 )
 
 // Announcement is one event on its way to one sink, as operators see it.
@@ -58,18 +62,6 @@ type Announcement struct {
 	Message jsontext.Value `json:"message"`
 }
 
-// SinkState is how a sink is doing.
-type SinkState struct {
-	Name string `json:"name"`
-	// Configured is false for what a sink left behind that was renamed or removed.
-	Configured    bool    `json:"configured"`
-	Disabled      bool    `json:"disabled"`
-	Reason        string  `json:"reason"` // why it is disabled
-	Pending       int     `json:"pending"`
-	OldestSeconds float64 `json:"oldest_seconds"` // age of the oldest that is pending
-	Dead          int     `json:"dead"`
-}
-
 // Filter selects announcements. Zero values select all.
 type Filter struct {
 	Sink  string
@@ -89,13 +81,13 @@ const (
 // reach the database. It is safe for concurrent use.
 type Announcements struct {
 	queue  queueClient
-	states func(ctx context.Context) ([]SinkState, error)
+	states func(ctx context.Context) ([]queue.SinkState, error)
 	sinks  []string
 }
 
 // queueClient is what of River's client operators need.
 type queueClient interface {
-	queueControl
+	queue.Control
 	JobList(ctx context.Context, params *river.JobListParams) (*river.JobListResult, error)
 	JobGet(ctx context.Context, id int64) (*rivertype.JobRow, error)
 	JobRetry(ctx context.Context, id int64) (*rivertype.JobRow, error)
@@ -103,14 +95,12 @@ type queueClient interface {
 }
 
 // NewAnnouncements makes the view of a queue whose configured sinks are sinks.
-func NewAnnouncements[TTx any](database *Database[TTx], sinks []string) (*Announcements, error) {
-	client, err := river.NewClient(database.driver, &river.Config{
-		Schema: database.schema, ID: "operator", Logger: slog.New(slog.DiscardHandler),
-	})
+func NewAnnouncements[TTx any](database *queue.Database[TTx], sinks []string) (*Announcements, error) {
+	client, err := database.Client(river.Config{ID: "operator", Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
-		return nil, fmt.Errorf("opening the queue: %w", err)
+		return nil, err
 	}
-	return &Announcements{queue: client, states: database.sinkStates, sinks: slices.Clone(sinks)}, nil
+	return &Announcements{queue: client, states: database.SinkStates, sinks: slices.Clone(sinks)}, nil
 }
 
 // List gives a page of announcements, newest first, and the cursor of the next
@@ -146,9 +136,9 @@ func (f Filter) limit() int {
 }
 
 func (f Filter) params() (*river.JobListParams, error) {
-	params := river.NewJobListParams().Kinds(kind).OrderBy(river.JobListOrderByID, river.SortOrderDesc).First(f.limit())
+	params := river.NewJobListParams().Kinds(sinks.JobKind).OrderBy(river.JobListOrderByID, river.SortOrderDesc).First(f.limit())
 	if f.Sink != "" {
-		params = params.Queues(queueOf(f.Sink))
+		params = params.Queues(queue.Of(f.Sink))
 	}
 	// Understood by both databases.
 	const failures = "coalesce(cast(metadata -> 'output' ->> 'failures' as integer), 0)"
@@ -184,13 +174,13 @@ func unfinishedStates() []rivertype.JobState {
 }
 
 func newAnnouncement(row *rivertype.JobRow) Announcement {
-	var job Job
+	var job sinks.Job
 	// One that cannot be read is listed with what its row tells, so that it can be
 	// discarded.
 	_ = json.Unmarshal(row.EncodedArgs, &job)
-	past := readHistory(row)
+	past := queue.ReadHistory(row)
 	shown := Announcement{
-		ID: row.ID, EventID: job.EventID, DecisionID: job.DecisionID, Event: job.Event, Sink: sinkOf(row.Queue),
+		ID: row.ID, EventID: job.EventID, DecisionID: job.DecisionID, Event: job.Event, Sink: queue.SinkOf(row.Queue),
 		WorkspaceID: job.WorkspaceID, Sequence: job.Sequence, Failures: past.Failures, LastError: past.Error,
 		CreatedAt: row.CreatedAt.UTC(), Message: jsontext.Value(job.Message),
 	}
@@ -250,7 +240,7 @@ func (a *Announcements) check(ctx context.Context, id int64) error {
 	switch {
 	case err != nil:
 		return jobError("looking at", id, err)
-	case row.Kind != kind:
+	case row.Kind != sinks.JobKind:
 		return ErrUnknownAnnouncement
 	case row.State == rivertype.JobStateCompleted:
 		return ErrAlreadyDelivered

@@ -1,4 +1,8 @@
-package announce
+// Package sinks delivers events to their receivers: webhooks, Redis channels and NATS streams. Each kind of sink owns its
+// settings, their check and how their URL is read; a Secret may lie in a variable or a file.
+//
+// A sink makes one attempt when it is told to. It keeps no events, and does not decide who gets which.
+package sinks
 
 import (
 	"context"
@@ -24,6 +28,32 @@ type Sink interface {
 	// errors go to logs and into the database: they hold no secret.
 	Deliver(ctx context.Context, job Job) error
 }
+
+// Job is one event on its way to one sink.
+type Job struct {
+	EventID     uuid.UUID `json:"event_id"` // the same for all sinks and all attempts
+	Sink        string    `json:"sink"`
+	WorkspaceID uuid.UUID `json:"workspace_id"`
+	// What goes into a CloudEvent besides the message.
+	DecisionID uuid.UUID `json:"decision_id"`
+	Event      string    `json:"event"`
+	Hook       string    `json:"hook"`
+	Code       string    `json:"code"`
+	Sequence   int64     `json:"sequence"`
+	// Message is the event's JSON exactly as it goes out. It is kept as a text
+	// because jsonb would reorder its members.
+	Message   string    `json:"message"`
+	CreatedAt time.Time `json:"created_at"`
+}
+
+// JobKind is River's name for what a job is.
+const JobKind = "announcement"
+
+// Kind is JobKind.
+func (Job) Kind() string { return JobKind }
+
+// Concurrency is how many jobs one process gives to a sink at a time.
+const Concurrency = 50
 
 // Settings are what a sink of one type is configured with.
 type Settings interface {
@@ -62,26 +92,19 @@ type Workspaces interface {
 	StillFailed(ctx context.Context, workspaceID uuid.UUID) (bool, error)
 }
 
-// What became of an attempt to deliver.
-const (
-	Delivered = "delivered"
-	Retried   = "retried"
-	Dead      = "dead"
-)
-
-// goneError is a receiver's word that it wants no more: its sink is disabled, for
+// GoneError is a receiver's word that it wants no more: its sink is disabled, for
 // all processes, until an operator enables it again.
-type goneError struct{ cause error }
+type GoneError struct{ Cause error }
 
-func (e goneError) Error() string { return e.cause.Error() }
-func (e goneError) Unwrap() error { return e.cause }
+func (e GoneError) Error() string { return e.Cause.Error() }
+func (e GoneError) Unwrap() error { return e.Cause }
 
-// laterError is a receiver's word that it is to be left alone for some time, if
-// after is not 0.
-type laterError struct {
-	cause error
-	after time.Duration
+// LaterError is a receiver's word that it is to be left alone for some time, if
+// After is not 0.
+type LaterError struct {
+	Cause error
+	After time.Duration
 }
 
-func (e laterError) Error() string { return e.cause.Error() }
-func (e laterError) Unwrap() error { return e.cause }
+func (e LaterError) Error() string { return e.Cause.Error() }
+func (e LaterError) Unwrap() error { return e.Cause }

@@ -1,4 +1,9 @@
-package announce
+// Package queue is where announcements wait for their sinks: tables of River (riverqueue.com) on Postgres or SQLite, with
+// one of River's queues for each sink.
+//
+// It knows the names of queues, what a row tells of past attempts, and how a sink is disabled for all processes. It
+// delivers nothing.
+package queue
 
 import (
 	"context"
@@ -9,13 +14,16 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/riverdriver/riversqlite"
+
+	"github.com/molecule-ai/gatehouse/adapters/announce/sinks"
 )
 
-// postgresSchema is Gatehouse's own schema; adapters/postgres creates it.
-const postgresSchema = "gatehouse"
+// PostgresSchema is Gatehouse's own schema; adapters/postgres creates it.
+const PostgresSchema = "gatehouse"
 
 // Database is where the queue is. It does not own the connections it is given.
 type Database[TTx any] struct {
@@ -41,7 +49,7 @@ type scanner interface{ Scan(into ...any) error }
 func Postgres(pool *pgxpool.Pool) *Database[pgx.Tx] {
 	return &Database[pgx.Tx]{
 		driver:      riverpgxv5.New(pool),
-		schema:      postgresSchema,
+		schema:      PostgresSchema,
 		exclusively: advisoryLock{pool}.hold,
 		trim:        postgresTrim,
 		query: func(ctx context.Context, query string, scan func(scanner) error) error {
@@ -105,7 +113,7 @@ with jobs as (
         min(created_at) filter (where state in (` + unfinished + `)) as oldest,
         count(*) filter (where state in (` + givenUp + `)) as dead
     from gatehouse.river_job
-    where state in (` + unfinished + `, ` + givenUp + `) and kind = '` + kind + `'
+    where state in (` + unfinished + `, ` + givenUp + `) and kind = '` + sinks.JobKind + `'
     group by queue
 )
 select coalesce(queue, name), coalesce(pending, 0), coalesce(extract(epoch from now() - oldest), 0)::float8,
@@ -121,7 +129,7 @@ with jobs as (
         min(created_at) filter (where state in (` + unfinished + `)) as oldest,
         count(*) filter (where state in (` + givenUp + `)) as dead
     from river_job
-    where state in (` + unfinished + `, ` + givenUp + `) and kind = '` + kind + `'
+    where state in (` + unfinished + `, ` + givenUp + `) and kind = '` + sinks.JobKind + `'
     group by queue
 )
 select coalesce(queue, name), coalesce(pending, 0), coalesce((julianday('now') - julianday(oldest)) * 86400, 0.0),
@@ -147,8 +155,30 @@ func (d *Database[TTx]) Ready(ctx context.Context) error {
 	return nil
 }
 
-// sinkStates reads a row for every sink that has a queue or jobs.
-func (d *Database[TTx]) sinkStates(ctx context.Context) ([]SinkState, error) {
+// Client makes a client of River for the queue.
+func (d *Database[TTx]) Client(config river.Config) (*river.Client[TTx], error) {
+	config.Schema = d.schema
+	client, err := river.NewClient(d.driver, &config)
+	if err != nil {
+		return nil, fmt.Errorf("opening the queue: %w", err)
+	}
+	return client, nil
+}
+
+// SinkState is how a sink is doing.
+type SinkState struct {
+	Name string `json:"name"`
+	// Configured is false for what a sink left behind that was renamed or removed.
+	Configured    bool    `json:"configured"`
+	Disabled      bool    `json:"disabled"`
+	Reason        string  `json:"reason"` // why it is disabled
+	Pending       int     `json:"pending"`
+	OldestSeconds float64 `json:"oldest_seconds"` // age of the oldest that is pending
+	Dead          int     `json:"dead"`
+}
+
+// SinkStates reads a row for every sink that has a queue or jobs.
+func (d *Database[TTx]) SinkStates(ctx context.Context) ([]SinkState, error) {
 	var states []SinkState
 	err := d.query(ctx, d.sinksQuery, func(row scanner) error {
 		var (
@@ -156,7 +186,7 @@ func (d *Database[TTx]) sinkStates(ctx context.Context) ([]SinkState, error) {
 			age   float64
 		)
 		err := row.Scan(&state.Name, &state.Pending, &age, &state.Dead, &state.Disabled, &state.Reason)
-		state.Name = sinkOf(state.Name)
+		state.Name = SinkOf(state.Name)
 		state.OldestSeconds = seconds(age).Seconds()
 		states = append(states, state)
 		return err

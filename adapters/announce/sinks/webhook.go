@@ -1,4 +1,4 @@
-package announce
+package sinks
 
 import (
 	"bytes"
@@ -190,8 +190,8 @@ func newWebhookClient(proxy *url.URL, allowPrivate bool, deps Dependencies) *htt
 			TLSHandshakeTimeout:    webhookDialTimeout,
 			ForceAttemptHTTP2:      true,
 			HTTP2:                  &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second},
-			MaxIdleConnsPerHost:    workersPerSink,
-			MaxConnsPerHost:        workersPerSink,
+			MaxIdleConnsPerHost:    Concurrency,
+			MaxConnsPerHost:        Concurrency,
 			IdleConnTimeout:        webhookIdle,
 			MaxResponseHeaderBytes: maxAnswerHeader,
 			DisableCompression:     true,
@@ -273,9 +273,9 @@ func judge(answer *http.Response, now time.Time) error {
 	case status >= 300 && status < 400:
 		return fmt.Errorf("%w; redirects are not followed", failure)
 	case status == http.StatusGone:
-		return goneError{failure}
+		return GoneError{Cause: failure}
 	case status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable:
-		return laterError{cause: failure, after: retryafter.Parse(answer.Header, now, maxRetryAfter)}
+		return LaterError{Cause: failure, After: retryafter.Parse(answer.Header, now, maxRetryAfter)}
 	default:
 		return failure
 	}

@@ -1,4 +1,4 @@
-package announce
+package sinks
 
 import (
 	"cmp"
@@ -10,8 +10,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// RegistrySink is the name of the sink that is the registry's own Redis.
-const RegistrySink = "registry"
+// Registry is the name of the sink that is the registry's own Redis.
+const Registry = "registry"
 
 // The registry's names.
 const (
@@ -73,7 +73,7 @@ func (r Redis) Open(name string, deps Dependencies) (OpenSink, error) {
 		return nil, err
 	}
 	sink := &channel{name: name, channel: cmp.Or(r.Channel, eventsChannel)}
-	deletesKeys := name == RegistrySink
+	deletesKeys := name == Registry
 	if r.LivenessKeys != nil {
 		deletesKeys = *r.LivenessKeys
 	}

@@ -1,4 +1,4 @@
-package announce
+package operator
 
 import (
 	"context"
@@ -6,21 +6,20 @@ import (
 	"slices"
 
 	"github.com/riverqueue/river/rivertype"
-)
 
-// OtherSinks is the name under which Stats sums up sinks that are not configured.
-const OtherSinks = "other"
+	"github.com/molecule-ai/gatehouse/adapters/announce/queue"
+)
 
 // Sinks says how each sink is doing: those that are configured, in the order of
 // the configuration, and then what others left behind.
-func (a *Announcements) Sinks(ctx context.Context) ([]SinkState, error) {
+func (a *Announcements) Sinks(ctx context.Context) ([]queue.SinkState, error) {
 	found, err := a.states(ctx)
 	if err != nil {
 		return nil, err
 	}
-	states := make([]SinkState, len(a.sinks))
+	states := make([]queue.SinkState, len(a.sinks))
 	for i, name := range a.sinks {
-		states[i] = SinkState{Name: name, Configured: true}
+		states[i] = queue.SinkState{Name: name, Configured: true}
 	}
 	for _, state := range found {
 		i := slices.Index(a.sinks, state.Name)
@@ -38,9 +37,9 @@ func (a *Announcements) Sinks(ctx context.Context) ([]SinkState, error) {
 }
 
 // Stats is Sinks for metrics, whose labels configuration has to bound: whatever is
-// not configured comes as one last sink of the name OtherSinks, if there is any.
+// not configured comes as one last sink of the name queue.OtherSinks, if there is any.
 // It is one query.
-func (a *Announcements) Stats(ctx context.Context) ([]SinkState, error) {
+func (a *Announcements) Stats(ctx context.Context) ([]queue.SinkState, error) {
 	states, err := a.Sinks(ctx)
 	if err != nil {
 		return nil, err
@@ -49,7 +48,7 @@ func (a *Announcements) Stats(ctx context.Context) ([]SinkState, error) {
 	if len(others) == 0 {
 		return stats, nil
 	}
-	sum := SinkState{Name: OtherSinks}
+	sum := queue.SinkState{Name: queue.OtherSinks}
 	for _, other := range others {
 		sum.Pending += other.Pending
 		sum.Dead += other.Dead
@@ -61,14 +60,14 @@ func (a *Announcements) Stats(ctx context.Context) ([]SinkState, error) {
 // Disable keeps a sink from being tried, in all processes, until Enable.
 // Announcements go on to wait for it.
 func (a *Announcements) Disable(ctx context.Context, sink string) error {
-	_, err := disableSink(ctx, a.queue, sink, "disabled by an operator")
+	_, err := queue.Disable(ctx, a.queue, sink, "disabled by an operator")
 	return sinkError(err)
 }
 
 // Enable has a disabled sink tried again. What waits for it gets all the time for
 // retries again.
 func (a *Announcements) Enable(ctx context.Context, sink string) error {
-	return sinkError(enableSink(ctx, a.queue, sink))
+	return sinkError(queue.Enable(ctx, a.queue, sink))
 }
 
 func sinkError(err error) error {

@@ -1,4 +1,4 @@
-package announce
+package sinks
 
 import (
 	"fmt"
@@ -15,7 +15,7 @@ import (
 const (
 	// cloudEventsMediaType is that of a CloudEvent in structured mode.
 	cloudEventsMediaType = "application/cloudevents+json"
-	defaultSource        = "gatehouse"
+	DefaultSource        = "gatehouse"
 )
 
 // cloudEvent is a CloudEvents 1.0 event in the JSON format. The CloudEvents SDK is
@@ -45,7 +45,7 @@ func newCloudEvent(job Job, source string) ([]byte, error) {
 		SpecVersion:     "1.0",
 		ID:              job.EventID.String(),
 		Source:          source,
-		Type:            eventType(job.Event),
+		Type:            EventType(job.Event),
 		Subject:         job.WorkspaceID.String(),
 		Time:            job.CreatedAt.UTC(),
 		DataContentType: "application/json",
@@ -77,9 +77,9 @@ func CheckSource(source string) error {
 	return nil
 }
 
-// eventType is the CloudEvents type of one of the registry's events:
+// EventType is the CloudEvents type of one of the registry's events:
 // WORKSPACE_PROVISION_FAILED is gatehouse.workspace.provision_failed.
-func eventType(event string) string {
+func EventType(event string) string {
 	return "gatehouse." + strings.Replace(strings.ToLower(event), "_", ".", 1)
 }
 
