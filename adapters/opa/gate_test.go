@@ -44,15 +44,32 @@ func shippedWith(t testing.TB, changes ...[]string) opa.Source {
 
 const (
 	gateRule   = "lib/platform_requires_model.rego"
-	passedOn   = "deny contains violation if some violation in lib.platform_requires_model"
+	everyHook  = "deny contains violation if some violation in lib.every_hook"
 	gateInData = "allow_weaker: [PLATFORM_AGENT_IDENTITY_GATE]\n\nenforcement: {}"
 )
+
+// everyRuleBut is what a hook's package says in place of everyHook to ask for all rules but one.
+func everyRuleBut(name string) string {
+	text, err := fs.ReadFile(policies.FS, "lib/every_hook.rego")
+	if err != nil {
+		panic(err)
+	}
+	var asked strings.Builder
+	for line := range strings.Lines(string(text)) {
+		rule, isRule := strings.CutPrefix(line, "every_hook contains violation if some violation in ")
+		if isRule && strings.TrimSpace(rule) != name {
+			asked.WriteString("deny contains violation if some violation in lib." + rule)
+		}
+	}
+	return asked.String()
+}
 
 // weakenings are ways to weaken PLATFORM_AGENT_IDENTITY_GATE, with what is said of each.
 func weakenings() map[string]struct {
 	changes [][]string
 	says    string
 } {
+	allBut := everyRuleBut("platform_requires_model")
 	type weakening = struct {
 		changes [][]string
 		says    string
@@ -76,13 +93,13 @@ func weakenings() map[string]struct {
 			[][]string{{"heartbeat/heartbeat.rego", ""}, {"heartbeat/status_values.rego", ""}, {"heartbeat/workspace_known.rego", ""}},
 			"hook heartbeat is gone",
 		},
-		"a hook does not ask for it": {[][]string{{"heartbeat/heartbeat.rego", passedOn, ""}}, "hook heartbeat has no rule with this code"},
+		"a hook does not ask for it": {[][]string{{"heartbeat/heartbeat.rego", everyHook, allBut}}, "hook heartbeat has no rule with this code"},
 		"it only warns": {
-			[][]string{{"register/register.rego", passedOn, strings.Replace(passedOn, "deny", "warn", 1)}},
+			[][]string{{"register/register.rego", everyHook, allBut + "warn contains violation if some violation in lib.platform_requires_model"}},
 			"a stored platform workspace without MODEL (hook register, status provisioning, caller_proof token) is not denied",
 		},
 		"it never holds":           {[][]string{{gateRule, "if some violation in identity_gaps", "if {\n\tsome violation in identity_gaps\n\tinput.request.never\n}"}}, "is not denied"},
-		"for one proof alone":      {[][]string{{"register/register.rego", passedOn, "deny contains violation if {\n\tsome violation in lib.platform_requires_model\n\tinput.caller_proof == \"token\"\n}"}}, "caller_proof bootstrap) is not denied"},
+		"for one proof alone":      {[][]string{{"register/register.rego", everyHook, allBut + "deny contains violation if {\n\tsome violation in lib.platform_requires_model\n\tinput.caller_proof == \"token\"\n}"}}, "caller_proof bootstrap) is not denied"},
 		"it marks nothing":         {[][]string{{gateRule, "missing_secret_marks if stored_platform", ""}, {gateRule, "missing_secret_marks if caller_proved", ""}}, "is denied and not marked failed"},
 		"a claim hides the row":    {[][]string{{"lib/platform.rego", "platform if stored_platform", "platform if {\n\tstored_platform\n\tnot input.request.kind == \"workspace\"\n}"}}, "is not denied"},
 		"a near name is enough":    {[][]string{{"lib/secrets.rego", "key in input.facts.secret_keys", "lower(key) in {lower(k) | some k in input.facts.secret_keys}"}}, "is not denied"},

@@ -20,7 +20,7 @@ func weaknesses(snapshot, base *opa.Snapshot) []string {
 // Everything in which policies hold less than others is listed, and what holds more is not.
 func TestHowPoliciesAreWeakerIsListed(t *testing.T) {
 	shipped := load(t, shippedWith(t))
-	const urls = "deny contains violation if some violation in lib.url_safety"
+	allBut := everyRuleBut("url_safety")
 	for name, test := range map[string]struct {
 		changes [][]string
 		want    []string
@@ -29,8 +29,8 @@ func TestHowPoliciesAreWeakerIsListed(t *testing.T) {
 		"a rule more":         {[][]string{{"register/more.rego", "package admission.register\n\n" + annotation("MORE") + "deny contains {\"reason\": \"r\", \"message\": \"m\"} if input.request.never\n"}}, nil},
 		"recorded only":       {[][]string{{"data.yaml", "enforcement: {}", "enforcement: {URL_UNSAFE: audit}"}}, []string{"URL_UNSAFE: is audit, not deny (hook heartbeat, register)"}},
 		"warned of":           {[][]string{{"data.yaml", "enforcement: {}", "enforcement: {TIER_INVALID: warn}"}}, []string{"TIER_INVALID: is warn, not deny (hook heartbeat, register)"}},
-		"warned of at one":    {[][]string{{"register/register.rego", urls, "warn" + urls[len("deny"):]}}, []string{"URL_UNSAFE: is warn, not deny (hook register)"}},
-		"not asked at one":    {[][]string{{"heartbeat/heartbeat.rego", urls, ""}}, []string{"URL_UNSAFE: is asked for no more (hook heartbeat)"}},
+		"warned of at one":    {[][]string{{"register/register.rego", everyHook, allBut + "warn contains violation if some violation in lib.url_safety"}}, []string{"URL_UNSAFE: is warn, not deny (hook register)"}},
+		"not asked at one":    {[][]string{{"heartbeat/heartbeat.rego", everyHook, allBut}}, []string{"URL_UNSAFE: is asked for no more (hook heartbeat)"}},
 		"a code that is gone": {[][]string{{"heartbeat/workspace_known.rego", ""}}, []string{"WORKSPACE_UNKNOWN: is gone"}},
 		"no mark": {[][]string{{"lib/workspace_requires_secrets.rego", "mark_failed: true", "mark_failed: false"}},
 			[]string{"REQUIRED_SECRETS_MISSING: marks nothing failed"}},

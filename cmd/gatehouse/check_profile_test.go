@@ -22,7 +22,7 @@ deny contains violation if {
 func TestCheckProfilesTheEmbeddedRules(t *testing.T) {
 	got := command(t, "", "check", "--profile")
 	require.Zero(t, got.code, got.err)
-	require.Regexp(t, `admission\.lib\.url_problems +lib/url_safety\.rego:29 +\d+ +\d+\.\d % +never`, got.out)
+	require.Regexp(t, `admission\.lib\.url_problems +lib/url_safety\.rego:27 +\d+ +\d+\.\d % +never`, got.out)
 	require.Contains(t, got.out, "No rule needs the engine")
 
 	var answer checkAnswer

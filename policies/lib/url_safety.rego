@@ -24,38 +24,8 @@ url_problems contains violation if {
 	}
 }
 
-# Nearly every URL is safe, and then nothing more is asked. What url_safe asks
-# for and what url_dangers finds missing are the same conditions.
 url_problems contains violation if {
 	url_given
-	not url_safe
-	some violation in url_dangers
-}
-
-url_given if {
-	url := input.request.url
-	not url in {null, ""}
-}
-
-url_safe if {
-	url_readable
-	url_scheme_allowed
-	not url_has_userinfo
-	url_names_host
-	url_destination_allowed
-}
-
-url_destination_allowed if {
-	input.url.ip != ""
-	url_address_allowed
-}
-
-url_destination_allowed if {
-	input.url.ip == ""
-	url_host_allowed
-}
-
-url_dangers contains violation if {
 	not url_readable
 	violation := {
 		"reason": "url_invalid",
@@ -63,7 +33,7 @@ url_dangers contains violation if {
 	}
 }
 
-url_dangers contains violation if {
+url_problems contains violation if {
 	url_readable
 	not url_scheme_allowed
 	violation := {
@@ -72,7 +42,7 @@ url_dangers contains violation if {
 	}
 }
 
-url_dangers contains violation if {
+url_problems contains violation if {
 	url_has_userinfo
 	violation := {
 		"reason": "url_userinfo",
@@ -80,7 +50,7 @@ url_dangers contains violation if {
 	}
 }
 
-url_dangers contains violation if {
+url_problems contains violation if {
 	url_readable
 	not url_names_host
 	violation := {
@@ -89,7 +59,7 @@ url_dangers contains violation if {
 	}
 }
 
-url_dangers contains violation if {
+url_problems contains violation if {
 	url_names_host
 	input.url.ip != ""
 	not url_address_allowed
@@ -99,7 +69,7 @@ url_dangers contains violation if {
 	}
 }
 
-url_dangers contains violation if {
+url_problems contains violation if {
 	url_names_host
 	input.url.ip == ""
 	not url_host_allowed
@@ -107,6 +77,11 @@ url_dangers contains violation if {
 		"reason": "url_host_refused",
 		"message": "The URL points to a host name that no agent may have.",
 	}
+}
+
+url_given if {
+	url := input.request.url
+	not url in {null, ""}
 }
 
 # Control characters, spaces and backslashes are dropped by some parsers, kept
