@@ -18,12 +18,14 @@ test: lint ## everything, with the race detector, on a real Postgres and a real 
 	go build -o bin/withservices ./internal/testenv/withservices
 	./bin/withservices -- go test -race -timeout 20m $(PACKAGES)
 	go test ./adapters/opa/fastpath # its proofs, which need no race detector and take minutes with it
-	go run ./bench/allocations
+	cd bench && ../bin/withservices -- go test -race ./...
+	go -C bench run . allocations
 
 # golangci-lint runs gofmt and go vet too; on empty caches, running them once more would cost minutes.
 lint: ## gofmt, vet and more by golangci-lint (built once, from tools/go.mod); for policies fmt, Regal (tools/regal) and check
 	go -C tools build -o ../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	./bin/golangci-lint run ./...
+	cd bench && ../bin/golangci-lint run ./...
 	go build -o bin/gatehouse ./cmd/gatehouse
 	@echo "gatehouse fmt --list policies policies_test"; ./bin/gatehouse fmt --list policies policies_test || \
 	  { echo "not formatted (bin/gatehouse fmt --write policies policies_test)" >&2; exit 1; }
@@ -41,19 +43,20 @@ soak: ## the fault tests at full length: 50 times kill -9, two replicas, 2,000 d
 # must be the same, or compare refuses.
 bench: build ## Gatehouse beside "opa run --server" and a bare handler, in at most 10 minutes; writes docs/performance.md
 	go -C tools/opa build -o ../../bin/opa github.com/open-policy-agent/opa
-	go build -o bin/compare ./bench/compare
-	timeout --signal=INT 600 ./bin/compare -write docs/performance.md
+	go -C bench build -o ../bin/bench .
+	timeout --signal=INT 600 ./bin/bench compare -write docs/performance.md
 
 scale: build ## one, two and four replicas on one Postgres behind nginx, in at most 5 minutes; writes docs/scale.md
-	go build -o bin/scale ./bench/scale
-	timeout --signal=INT 300 ./bin/scale -write docs/scale.md
+	go -C bench build -o ../bin/bench .
+	timeout --signal=INT 300 ./bin/bench scale -write docs/scale.md
 
 gobench: ## every Go benchmark, in the form that benchstat compares; see docs/performance.md
 	go build -o bin/withservices ./internal/testenv/withservices
 	./bin/withservices -- go test -run '^$$' -bench . -benchmem $(PACKAGES)
+	cd bench && go test -run '^$$' -bench . -benchmem ./allocations
 
 allocations: ## write down what each stage of a review allocates; "make test" fails when it becomes more
-	go run ./bench/allocations -write
+	go -C bench run . allocations -write
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1\t/'

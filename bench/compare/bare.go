@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package compare
 
 import (
 	"context"
@@ -15,9 +15,9 @@ import (
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
-// serveBare is the ceiling: a handler of net/http that reads the same body into a struct and writes an answer of the
+// ServeBare is the ceiling: a handler of net/http that reads the same body into a struct and writes an answer of the
 // same form, and decides nothing.
-func serveBare(ctx context.Context, address string) error {
+func ServeBare(ctx context.Context, address string) error {
 	type violation struct {
 		Rule, Code, Reason, Message string
 	}

@@ -1,9 +1,9 @@
 //go:build linux
 
-// Command scale measures one, two and four replicas of Gatehouse on one durable Postgres, behind nginx, and works out
+// Package scale measures one, two and four replicas of Gatehouse on one durable Postgres, behind nginx, and works out
 // what that means for loads that this machine cannot make. Every process is on this machine and on loopback; the setups
 // are under load in turn, round by round. `make scale` runs it and writes the tables into docs/scale.md.
-package main
+package scale
 
 import (
 	"context"
@@ -12,27 +12,13 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 
 	"github.com/molecule-ai/gatehouse/bench/rig"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	err := run(ctx, os.Args[1:])
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "scale:", err)
-		os.Exit(1)
-	}
-}
-
-func run(ctx context.Context, arguments []string) error {
-	if len(arguments) == 1 && arguments[0] == "load" {
-		return rig.ServeLoad(ctx)
-	}
+// Run measures, prints the tables and, with -write, puts them into a page.
+func Run(ctx context.Context, arguments []string) error {
 	o, err := readOptions(arguments)
 	if err != nil {
 		return err

@@ -1,10 +1,10 @@
 //go:build linux
 
-// Command compare measures Gatehouse beside `opa run --server` and a bare net/http handler, on one machine and in
+// Package compare measures Gatehouse beside `opa run --server` and a bare net/http handler, on one machine and in
 // one run, with the same policy and the same workspaces. Servers, Postgres and the load generator are processes of
 // their own; the servers are under load in turn, round by round, so that what else the machine does hits all of them.
 // `make bench` runs it and writes the table into docs/performance.md.
-package main
+package compare
 
 import (
 	"context"
@@ -12,31 +12,14 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
-	"syscall"
 
 	"github.com/molecule-ai/gatehouse/bench/rig"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	err := run(ctx, os.Args[1:])
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "compare:", err)
-		os.Exit(1)
-	}
-}
-
-func run(ctx context.Context, arguments []string) error {
-	switch {
-	case len(arguments) == 1 && arguments[0] == "load":
-		return rig.ServeLoad(ctx)
-	case len(arguments) == 2 && arguments[0] == "bare":
-		return serveBare(ctx, arguments[1])
-	}
+// Run measures, prints the tables and, with -write, puts them into a page.
+func Run(ctx context.Context, arguments []string) error {
 	options, err := readOptions(arguments)
 	if err != nil {
 		return err

@@ -1,4 +1,4 @@
-package bench
+package allocations
 
 import (
 	"bytes"
@@ -23,8 +23,8 @@ import (
 	"github.com/molecule-ai/gatehouse/server/httpapi"
 )
 
-// Stage is a part of a review's way. Run does it once, for the nth time.
-type Stage struct {
+// stage is a part of a review's way. Run does it once, for the nth time.
+type stage struct {
 	Name string
 	Run  func(n int) error
 }
@@ -40,8 +40,8 @@ const (
 	whatIf = `{"hook": "register", "review": ` + review + `, "facts": {"exists": true, "workspace": ` + stored + `, "secret_keys": ["MODEL"]}}`
 )
 
-// NewStages makes the stages. Files are made in folder; close ends what the stages have begun.
-func NewStages(ctx context.Context, folder string) (stages []Stage, close func() error, err error) {
+// newStages makes the stages. Files are made in folder; close ends what the stages have begun.
+func newStages(ctx context.Context, folder string) (stages []stage, close func() error, err error) {
 	schema, err := fs.ReadFile(policies.FS, "input.schema.json")
 	if err != nil {
 		return nil, nil, err
@@ -72,7 +72,7 @@ func NewStages(ctx context.Context, folder string) (stages []Stage, close func()
 	}
 	group := groupcommit.New(groupcommit.Options{}, func(_ context.Context, batch []int) ([]int, error) { return batch, nil })
 	service := newService(snapshot, decision)
-	stages = []Stage{
+	stages = []stage{
 		{"decode/review", func(int) error {
 			_, err := admission.DecodeReview("register", []byte(review), admission.DefaultMaxDepth)
 			return err

@@ -1,7 +1,6 @@
-// Command allocations counts what each stage of a review allocates and compares it with a file that is committed. It
-// compares no times: they depend on the machine, and allocations hardly do. It fails when a stage allocates more; with
-// -write it makes the file anew.
-package main
+// Package allocations counts what each stage of a review allocates and compares that with a committed file. It compares
+// no times: they depend on the machine, and allocations hardly do.
+package allocations
 
 import (
 	"context"
@@ -13,19 +12,18 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-
-	"github.com/molecule-ai/gatehouse/bench"
 )
 
-func main() {
-	baseline := flag.String("baseline", "bench/allocations.txt", "file with what each stage may allocate")
-	write := flag.Bool("write", false, "write the file instead of comparing with it")
-	flag.Parse()
-	err := run(context.Background(), *baseline, *write, os.Stdout)
+// Run fails when a stage allocates more than the file says. With -write it writes the file anew.
+func Run(ctx context.Context, arguments []string) error {
+	flags := flag.NewFlagSet("allocations", flag.ContinueOnError)
+	baseline := flags.String("baseline", "allocations/allocations.txt", "file with what each stage may allocate")
+	write := flags.Bool("write", false, "write the file instead of comparing with it")
+	err := flags.Parse(arguments)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "allocations:", err)
-		os.Exit(1)
+		return err
 	}
+	return run(ctx, *baseline, *write, os.Stdout)
 }
 
 func run(ctx context.Context, baseline string, write bool, out io.Writer) error {
@@ -61,7 +59,7 @@ func count(ctx context.Context) (counted []stageAllocations, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
-	stages, closeStages, err := bench.NewStages(ctx, folder)
+	stages, closeStages, err := newStages(ctx, folder)
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +79,7 @@ func count(ctx context.Context) (counted []stageAllocations, err error) {
 	return counted, nil
 }
 
-const heading = "# Allocations of each stage of a review (bench/stages.go). \"make allocations\" writes this file.\n"
+const heading = "# Allocations of each stage of a review (bench/allocations/stages.go). \"make allocations\" writes this file.\n"
 
 func format(counted []stageAllocations) string {
 	var b strings.Builder
@@ -140,7 +138,7 @@ func compare(allowed map[string]float64, counted []stageAllocations, out io.Writ
 		_, _ = fmt.Fprintf(out, "%-16s is in the file, and no stage\n", stage)
 	}
 	if grown {
-		return errors.New("the stages do not allocate what bench/allocations.txt says: " +
+		return errors.New("the stages do not allocate what bench/allocations/allocations.txt says: " +
 			"find out why, or if it is worth it run \"make allocations\" and commit the file")
 	}
 	return nil

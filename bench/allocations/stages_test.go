@@ -1,16 +1,14 @@
-package bench_test
+package allocations
 
 import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/molecule-ai/gatehouse/bench"
 )
 
 // BenchmarkStage times the stages of a review one by one; benchstat compares two runs by their names.
 func BenchmarkStage(b *testing.B) {
-	stages, closeStages, err := bench.NewStages(b.Context(), b.TempDir())
+	stages, closeStages, err := newStages(b.Context(), b.TempDir())
 	require.NoError(b, err)
 	b.Cleanup(func() { require.NoError(b, closeStages()) })
 	for _, stage := range stages {
@@ -27,7 +25,7 @@ func BenchmarkStage(b *testing.B) {
 }
 
 func TestEveryStageRuns(t *testing.T) {
-	stages, closeStages, err := bench.NewStages(t.Context(), t.TempDir())
+	stages, closeStages, err := newStages(t.Context(), t.TempDir())
 	require.NoError(t, err)
 	for _, stage := range stages {
 		require.NoError(t, stage.Run(1), stage.Name)
