@@ -192,7 +192,7 @@ func scanFinding(rows *sql.Rows) (f admission.AuditFinding, err error) {
 }
 
 // FactsRevision names the query that gives the facts.
-func (s *Store) FactsRevision() string { return admission.FactsRevision(s.facts.query) }
+func (s *Store) FactsRevision() string { return admission.FactsRevision(s.factsQuery) }
 
 // LiveRevision is that of the policies that a server on this file made live last, "" if none has.
 func (s *Store) LiveRevision(ctx context.Context) (string, error) {

@@ -33,34 +33,12 @@ from request_uids u join decisions d on d.id = u.decision_id
 where u.uid = $1 and u.caller = $2`
 )
 
-// inserts are what writes one decision within a transaction of database/sql.
-type inserts struct {
-	decision, claim, recorded *sql.Stmt
-}
-
-// beginInserts prepares before it begins: the transaction holds the only connection.
-func (s *Store) beginInserts(ctx context.Context) (*sql.Tx, inserts, error) {
-	for _, each := range []*statement{&s.insertDecision, &s.claimUID, &s.earlier} {
-		_, err := each.get(ctx) //nolint:sqlclosecheck // kept for the next batch; Close closes it with the pool
-		if err != nil {
-			return nil, inserts{}, err
-		}
-	}
-	tx, err := s.writer.BeginTx(ctx, nil)
-	if err != nil {
-		return nil, inserts{}, err
-	}
-	return tx, inserts{
-		decision: s.insertDecision.in(ctx, tx), claim: s.claimUID.in(ctx, tx), recorded: s.earlier.in(ctx, tx),
-	}, nil
-}
-
 // earlier is the decision that carries the uid of d already, if any does.
-func (i inserts) earlier(ctx context.Context, d admission.Decision) (_ admission.Decision, found bool, _ error) {
+func earlier(ctx context.Context, tx *sql.Tx, d admission.Decision) (_ admission.Decision, found bool, _ error) {
 	if !claims(d) {
 		return admission.Decision{}, false, nil
 	}
-	earlier, err := readRecorded(i.recorded.QueryContext(ctx, d.UID, d.Caller))
+	earlier, err := readRecorded(ctx, tx, d.RequestKey())
 	if errors.Is(err, admission.ErrNotRecorded) {
 		return admission.Decision{}, false, nil
 	}
@@ -70,16 +48,16 @@ func (i inserts) earlier(ctx context.Context, d admission.Decision) (_ admission
 // claims says whether d is the answer to its uid from now on. An error is none.
 func claims(d admission.Decision) bool { return d.UID != "" && d.Failed == nil }
 
-func (i inserts) insert(ctx context.Context, d admission.Decision) error {
+func insert(ctx context.Context, tx *sql.Tx, d admission.Decision) error {
 	values, err := decisionValues(d)
 	if err != nil {
 		return err
 	}
-	_, err = i.decision.ExecContext(ctx, values...)
+	_, err = tx.ExecContext(ctx, insertDecisionSQL, values...)
 	if err != nil || !claims(d) {
 		return err
 	}
-	claimed, err := affected(i.claim.ExecContext(ctx, claimValues(d)...))
+	claimed, err := affected(tx.ExecContext(ctx, claimUIDSQL, claimValues(d)...))
 	if err == nil && claimed == 0 {
 		err = errors.New("its uid is claimed by a decision that is gone")
 	}
@@ -153,34 +131,29 @@ func unlessEmpty(text string) any {
 	return text
 }
 
-// readRecorded reads the decision of a uid, as it was answered, from recordedSQL that was asked.
-func readRecorded(rows *sql.Rows, err error) (admission.Decision, error) {
-	if err != nil {
-		return admission.Decision{}, err
-	}
-	d, err := readRecordedRow(rows)
-	return d, errors.Join(err, rows.Close())
-}
-
-func readRecordedRow(rows *sql.Rows) (admission.Decision, error) {
-	if !rows.Next() {
-		if err := rows.Err(); err != nil {
-			return admission.Decision{}, err
-		}
-		return admission.Decision{}, admission.ErrNotRecorded
-	}
+// readRecorded reads the decision of a uid, as it was answered.
+func readRecorded(ctx context.Context, from querier, of admission.RequestKey) (admission.Decision, error) {
 	var row decisionRow
 	var digest []byte
-	err := rows.Scan(append(row.cells(), &digest)...)
+	found, err := collect(ctx, from, func(rows *sql.Rows) (admission.Decision, error) {
+		err := rows.Scan(append(row.cells(), &digest)...)
+		if err != nil {
+			return admission.Decision{}, err
+		}
+		d, err := row.decision()
+		if err == nil && copy(d.Digest[:], digest) != len(d.Digest) {
+			err = errors.New("its digest is too short")
+		}
+		if err != nil {
+			return admission.Decision{}, fmt.Errorf("the recorded decision %s is unreadable: %w", row.id, err)
+		}
+		return d, nil
+	}, recordedSQL, of.UID, of.Caller)
 	if err != nil {
 		return admission.Decision{}, err
 	}
-	d, err := row.decision()
-	if err == nil && copy(d.Digest[:], digest) != len(d.Digest) {
-		err = errors.New("its digest is too short")
+	if len(found) == 0 {
+		return admission.Decision{}, admission.ErrNotRecorded
 	}
-	if err != nil {
-		return admission.Decision{}, fmt.Errorf("the recorded decision %s is unreadable: %w", row.id, err)
-	}
-	return d, nil
+	return found[0], nil
 }

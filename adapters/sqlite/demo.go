@@ -37,21 +37,19 @@ func (s *Store) loadDemo(ctx context.Context) (n int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	tx, err := s.writer.BeginTx(ctx, nil)
-	if err != nil {
-		return 0, err
-	}
-	defer rollback(tx)
-	for _, w := range demo {
-		inserted, err := insertDemo(ctx, tx, w)
-		if err != nil {
-			return 0, err
+	err = s.inTransaction(ctx, func(tx *sql.Tx) error {
+		for _, w := range demo {
+			inserted, err := insertDemo(ctx, tx, w)
+			if err != nil {
+				return err
+			}
+			if inserted {
+				n++
+			}
 		}
-		if inserted {
-			n++
-		}
-	}
-	return n, tx.Commit()
+		return nil
+	})
+	return n, err
 }
 
 // readDemo reads YAML by way of JSON, so that the members have the names that the API gives them and a

@@ -39,7 +39,7 @@ func (s *Store) Facts(ctx context.Context, workspaceID uuid.UUID) (admission.Fac
 // askFacts lets an operator's query be interrupted, which costs as much as our own query does: that one looks up a
 // few rows by their keys, waits for nobody, and is over before anybody would interrupt it.
 func (s *Store) askFacts(ctx context.Context, c *connection, workspaceID uuid.UUID) (admission.Facts, error) {
-	query, err := c.statement(ctx, s.facts.query)
+	query, err := c.statement(ctx, s.factsQuery)
 	if err != nil {
 		return admission.Facts{}, err
 	}

@@ -20,7 +20,7 @@ func (s *Store) Recorded(ctx context.Context, of admission.RequestKey) (admissio
 	}
 	var d admission.Decision
 	if err == nil {
-		d, err = s.readRecorded(ctx, of)
+		d, err = readRecorded(ctx, s.readers, of)
 	}
 	if err != nil {
 		return admission.Decision{}, fmt.Errorf("reading the decision of a uid: %w", explainLedger(ctx, err))
@@ -46,14 +46,6 @@ func (s *Store) claimed(ctx context.Context, of admission.RequestKey) (claimed b
 	return claimed, err
 }
 
-func (s *Store) readRecorded(ctx context.Context, of admission.RequestKey) (admission.Decision, error) {
-	query, err := s.recorded.get(ctx) //nolint:sqlclosecheck // kept for the next look-up; Close closes it with the pool
-	if err != nil {
-		return admission.Decision{}, err
-	}
-	return readRecorded(query.QueryContext(ctx, of.UID, of.Caller))
-}
-
 // Record writes a decision together with those that are recorded at the same time. If its uid was decided before, it
 // writes nothing and gives that one.
 func (s *Store) Record(ctx context.Context, d admission.Decision) (admission.Decision, error) {
@@ -73,7 +65,7 @@ func (s *Store) record(ctx context.Context, d admission.Decision) (admission.Dec
 	if err != nil || recorded {
 		return d, err
 	}
-	return s.readRecorded(ctx, d.RequestKey())
+	return readRecorded(ctx, s.readers, d.RequestKey())
 }
 
 // row is a decision as the driver takes it, so that whoever writes a batch has nothing to do but that.

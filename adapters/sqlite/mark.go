@@ -30,33 +30,26 @@ func (s *Store) RecordAndMark(
 func (s *Store) recordAndMark(
 	ctx context.Context, d admission.Decision, seen admission.Facts, judge admission.Judge,
 ) (judged admission.Judged, err error) {
-	tx, inserts, err := s.beginInserts(ctx)
-	if err != nil {
-		return judged, err
-	}
-	defer rollback(tx)
-	err = s.checkPlace()
-	if err != nil {
-		return judged, err
-	}
-
-	earlier, found, err := inserts.earlier(ctx, d)
-	if err != nil || found {
-		return admission.Judged{Decision: earlier}, err
-	}
-	judged, err = s.judgeAgain(ctx, tx, d, seen, judge)
-	if err != nil {
-		return judged, err
-	}
-	err = s.mark(ctx, tx, &judged.Decision)
-	if err != nil {
-		return judged, err
-	}
-	err = inserts.insert(ctx, judged.Decision)
-	if err != nil {
-		return judged, err
-	}
-	err = tx.Commit()
+	err = s.inTransaction(ctx, func(tx *sql.Tx) error {
+		err := s.checkPlace()
+		if err != nil {
+			return err
+		}
+		before, found, err := earlier(ctx, tx, d)
+		if err != nil || found {
+			judged.Decision = before
+			return err
+		}
+		judged, err = s.judgeAgain(ctx, tx, d, seen, judge)
+		if err != nil {
+			return err
+		}
+		err = s.mark(ctx, tx, &judged.Decision)
+		if err != nil {
+			return err
+		}
+		return insert(ctx, tx, judged.Decision)
+	})
 	if err == nil && judged.Event != nil {
 		s.events.call()
 	}
@@ -68,7 +61,7 @@ func (s *Store) recordAndMark(
 func (s *Store) judgeAgain(
 	ctx context.Context, tx *sql.Tx, d admission.Decision, seen admission.Facts, judge admission.Judge,
 ) (admission.Judged, error) {
-	facts, err := readFacts(tx.QueryContext(ctx, s.facts.query, d.WorkspaceID.String())) //nolint:rowserrcheck // readFacts does
+	facts, err := readFacts(tx.QueryContext(ctx, s.factsQuery, d.WorkspaceID.String())) //nolint:rowserrcheck // readFacts does
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return admission.Judged{}, fmt.Errorf("reading the facts again: %w", err)

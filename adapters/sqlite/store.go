@@ -64,10 +64,8 @@ type Store struct {
 	readers *sql.DB
 	lookups *lookups // as readers
 
-	ownFacts bool // the facts query is an operator's
-
-	facts, recorded                   statement // of readers
-	earlier, insertDecision, claimUID statement // of the writer
+	factsQuery string
+	ownFacts   bool // the facts query is an operator's
 
 	records *groupcommit.Group[row, bool]
 	events  signal
@@ -82,7 +80,8 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		return nil, fmt.Errorf("opening the SQLite store: %w", err)
 	}
 	busy := cmp.Or(o.BusyTimeout, defaultBusyTimeout)
-	s := &Store{path: path, outbox: o.Outbox, logger: o.Logger, ownFacts: o.FactsQuery != ""}
+	s := &Store{path: path, outbox: o.Outbox, logger: o.Logger,
+		factsQuery: cmp.Or(o.FactsQuery, defaultFactsQuery), ownFacts: o.FactsQuery != ""}
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)
 	}
@@ -97,11 +96,6 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the SQLite store: %w", err), s.Close())
 	}
-	s.facts = statement{pool: s.readers, query: cmp.Or(o.FactsQuery, defaultFactsQuery)}
-	s.recorded = statement{pool: s.readers, query: recordedSQL}
-	s.earlier = statement{pool: s.writer, query: recordedSQL}
-	s.insertDecision = statement{pool: s.writer, query: insertDecisionSQL}
-	s.claimUID = statement{pool: s.writer, query: claimUIDSQL}
 	s.records = groupcommit.New(groupcommit.Options{Hopeless: isOfTheFile}, s.writeBatch)
 	return s, nil
 }

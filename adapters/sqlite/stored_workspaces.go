@@ -23,17 +23,17 @@ func (s *Store) WorkspacesAfter(ctx context.Context, after uuid.UUID, limit int)
 	return found, nil
 }
 
-func (s *Store) workspacesAfter(ctx context.Context, after uuid.UUID, limit int) ([]admission.StoredWorkspace, error) {
-	_, err := s.facts.get(ctx) //nolint:sqlclosecheck // kept for the next look-up; Close closes it with the pool
-	if err != nil {
-		return nil, err
-	}
+func (s *Store) workspacesAfter(ctx context.Context, after uuid.UUID, limit int) (_ []admission.StoredWorkspace, err error) {
 	tx, err := s.readers.BeginTx(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
 	defer rollback(tx)
-	facts := s.facts.in(ctx, tx) //nolint:sqlclosecheck // the transaction closes it
+	facts, err := tx.PrepareContext(ctx, s.factsQuery)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, facts.Close()) }()
 	found := make([]admission.StoredWorkspace, 0, limit)
 	for len(found) < limit {
 		ids, err := collect(ctx, tx, scanID, idsAfterSQL, after.String(), limit-len(found))
