@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/molecule-ai/gatehouse/adapters/sqlite/connection"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
@@ -27,7 +28,7 @@ type demoWorkspace struct {
 func (s *Store) LoadDemo(ctx context.Context) (n int, err error) {
 	n, err = s.loadDemo(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("loading the demo workspaces: %w", explain(ctx, err))
+		return 0, fmt.Errorf("loading the demo workspaces: %w", connection.Explain(ctx, err))
 	}
 	return n, nil
 }
@@ -37,7 +38,7 @@ func (s *Store) loadDemo(ctx context.Context) (n int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	err = s.inTransaction(ctx, func(tx *sql.Tx) error {
+	err = s.file.InTransaction(ctx, func(tx *sql.Tx) error {
 		for _, w := range demo {
 			inserted, err := insertDemo(ctx, tx, w)
 			if err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/uuid"
 
+	"github.com/molecule-ai/gatehouse/adapters/sqlite/connection"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
@@ -26,20 +27,20 @@ var _ admission.FactsReader = (*Store)(nil)
 // is an error, never a guess.
 func (s *Store) Facts(ctx context.Context, workspaceID uuid.UUID) (admission.Facts, error) {
 	var facts admission.Facts
-	err := s.lookups.do(ctx, func(c *connection) (err error) {
+	err := s.file.Lookups.Do(ctx, func(c *connection.Connection) (err error) {
 		facts, err = s.askFacts(ctx, c, workspaceID)
 		return err
 	})
 	if err != nil {
-		return admission.Facts{}, fmt.Errorf("reading facts: %w", explain(ctx, err))
+		return admission.Facts{}, fmt.Errorf("reading facts: %w", connection.Explain(ctx, err))
 	}
 	return facts, nil
 }
 
 // askFacts lets an operator's query be interrupted, which costs as much as our own query does: that one looks up a
 // few rows by their keys, waits for nobody, and is over before anybody would interrupt it.
-func (s *Store) askFacts(ctx context.Context, c *connection, workspaceID uuid.UUID) (admission.Facts, error) {
-	query, err := c.statement(ctx, s.factsQuery)
+func (s *Store) askFacts(ctx context.Context, c *connection.Connection, workspaceID uuid.UUID) (admission.Facts, error) {
+	query, err := c.Statement(ctx, s.factsQuery)
 	if err != nil {
 		return admission.Facts{}, err
 	}
@@ -47,7 +48,7 @@ func (s *Store) askFacts(ctx context.Context, c *connection, workspaceID uuid.UU
 		ctx = context.WithoutCancel(ctx)
 	}
 	rows, err := query.QueryContext(ctx, []driver.NamedValue{{Ordinal: 1, Value: workspaceID.String()}})
-	return readFacts(&driverRows{Rows: rows}, err)
+	return readFacts(&connection.DriverRows{Rows: rows}, err)
 }
 
 // rowReader is *sql.Rows or the rows of a connection's own statement.

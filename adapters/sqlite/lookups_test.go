@@ -1,10 +1,9 @@
 package sqlite
 
 import (
-	"context"
 	"database/sql"
+	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -12,10 +11,10 @@ import (
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
-func TestReviewsLookUpWhileListingsHaveAllConnections(t *testing.T) {
+func TestLookupsHaveConnectionsWhileListingsHaveAllOfTheReaders(t *testing.T) {
 	s := openMigrated(t)
-	for range s.readers.Stats().MaxOpenConnections {
-		held, err := s.readers.Conn(t.Context())
+	for range s.file.Readers.Stats().MaxOpenConnections {
+		held, err := s.file.Readers.Conn(t.Context())
 		require.NoError(t, err)
 		defer func(c *sql.Conn) { require.NoError(t, c.Close()) }(held)
 	}
@@ -27,24 +26,11 @@ func TestReviewsLookUpWhileListingsHaveAllConnections(t *testing.T) {
 	require.ErrorIs(t, err, admission.ErrNotRecorded)
 }
 
-func TestALookUpWaitsForAConnectionAsLongAsItsContextLasts(t *testing.T) {
-	s := openMigrated(t)
-	size := cap(s.lookups.free)
-	var lent []*connection
-	for range size {
-		c, err := s.lookups.take(t.Context())
-		require.NoError(t, err)
-		lent = append(lent, c)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
-	defer cancel()
-	_, err := s.Facts(ctx, uuid.New())
-	require.ErrorIs(t, err, context.DeadlineExceeded)
-
-	for _, c := range lent {
-		s.lookups.free <- c
-	}
-	_, err = s.Facts(t.Context(), uuid.New())
+func openMigrated(t *testing.T) *Store {
+	t.Helper()
+	s, err := Open(t.Context(), Options{Path: filepath.Join(t.TempDir(), "gatehouse.db")})
 	require.NoError(t, err)
-	require.Len(t, s.lookups.free, size, "every connection came back")
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	require.NoError(t, s.Migrate(t.Context()))
+	return s
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/google/uuid"
 
+	"github.com/molecule-ai/gatehouse/adapters/sqlite/connection"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
@@ -22,7 +23,7 @@ func (s *Store) RecordAndMark(
 ) (admission.Judged, error) {
 	judged, err := s.recordAndMark(ctx, d, seen, judge)
 	if err != nil {
-		err = fmt.Errorf("recording a deny: %w", explainLedger(ctx, err))
+		err = fmt.Errorf("recording a deny: %w", connection.ExplainLedger(ctx, err))
 	}
 	return judged, err
 }
@@ -30,8 +31,8 @@ func (s *Store) RecordAndMark(
 func (s *Store) recordAndMark(
 	ctx context.Context, d admission.Decision, seen admission.Facts, judge admission.Judge,
 ) (judged admission.Judged, err error) {
-	err = s.inTransaction(ctx, func(tx *sql.Tx) error {
-		err := s.checkPlace()
+	err = s.file.InTransaction(ctx, func(tx *sql.Tx) error {
+		err := s.file.CheckPlace()
 		if err != nil {
 			return err
 		}
@@ -112,7 +113,7 @@ func setFailed(ctx context.Context, tx *sql.Tx, id uuid.UUID, message string) er
 	marked, err := tx.ExecContext(ctx, `
 		update workspaces set status = 'failed', last_sample_error = $2, updated_at = $3
 		where id = $1 and (status is null or status not in ('removed', 'paused', 'hibernated'))`,
-		id.String(), message, timeText(time.Now()))
+		id.String(), message, connection.TimeText(time.Now()))
 	if err != nil {
 		return err
 	}
@@ -135,7 +136,7 @@ func (s *Store) writeEvent(ctx context.Context, tx *sql.Tx, event *admission.Eve
 	}
 	_, err = tx.ExecContext(ctx, `
 		insert into structure_events (id, event_type, workspace_id, payload, created_at) values ($1, $2, $3, $4, $5)`,
-		event.ID.String(), event.Event, event.WorkspaceID.String(), string(payload), timeText(event.Timestamp))
+		event.ID.String(), event.Event, event.WorkspaceID.String(), string(payload), connection.TimeText(event.Timestamp))
 	if err != nil {
 		return err
 	}
@@ -148,7 +149,7 @@ func (s *Store) writeEvent(ctx context.Context, tx *sql.Tx, event *admission.Eve
 		select $1, $2, coalesce(max(workspace_seq), 0) + 1, $3, $4, $5, $6, $7 from events where workspace_id = $2
 		returning workspace_seq`,
 		event.ID.String(), event.WorkspaceID.String(), event.Event, event.DecisionID.String(), event.Hook,
-		string(message), timeText(event.Timestamp)).Scan(&event.Sequence)
+		string(message), connection.TimeText(event.Timestamp)).Scan(&event.Sequence)
 	if err != nil || s.outbox == nil {
 		return err
 	}

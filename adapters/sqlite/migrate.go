@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/pressly/goose/v3"
+
+	"github.com/molecule-ai/gatehouse/adapters/sqlite/connection"
 )
 
 //go:embed migrations/*.sql
@@ -26,22 +28,22 @@ func (s *Store) Migrate(ctx context.Context) (err error) {
 	}
 	// The store's own lock would not do: goose takes and releases it for every migration, and two processes that
 	// both found the same one pending would both run it.
-	unlock, err := s.lockFile(ctx, ".migration-lock", time.Minute)
+	unlock, err := s.file.LockFile(ctx, ".migration-lock", time.Minute)
 	if err != nil {
-		return fmt.Errorf("waiting for another migration of the SQLite store: %w", explain(ctx, err))
+		return fmt.Errorf("waiting for another migration of the SQLite store: %w", connection.Explain(ctx, err))
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
 
 	have, want, err := provider.GetVersions(ctx)
 	if err != nil {
-		return fmt.Errorf("reading the version of the SQLite store: %w", explain(ctx, err))
+		return fmt.Errorf("reading the version of the SQLite store: %w", connection.Explain(ctx, err))
 	}
 	if have > want {
 		return fmt.Errorf("%w: its tables are of version %d, this program knows %d", ErrNewer, have, want)
 	}
 	applied, err := provider.Up(ctx)
 	if err != nil {
-		return fmt.Errorf("migrating the SQLite store: %w", explain(ctx, err))
+		return fmt.Errorf("migrating the SQLite store: %w", connection.Explain(ctx, err))
 	}
 	for _, m := range applied {
 		s.logger.InfoContext(ctx, "migrated the SQLite store",
@@ -54,7 +56,7 @@ func (s *Store) Migrate(ctx context.Context) (err error) {
 func (s *Store) Pending(ctx context.Context) ([]int64, error) {
 	pending, err := s.pending(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("looking for pending migrations: %w", explain(ctx, err))
+		return nil, fmt.Errorf("looking for pending migrations: %w", connection.Explain(ctx, err))
 	}
 	return pending, nil
 }
@@ -65,7 +67,7 @@ func (s *Store) pending(ctx context.Context) ([]int64, error) {
 		return nil, err
 	}
 	var begun bool
-	err = s.readers.QueryRowContext(ctx,
+	err = s.file.Readers.QueryRowContext(ctx,
 		`select exists (select 1 from sqlite_schema where name = $1)`, goose.DefaultTablename).Scan(&begun)
 	if err != nil {
 		return nil, err
@@ -74,7 +76,7 @@ func (s *Store) pending(ctx context.Context) ([]int64, error) {
 	for _, source := range provider.ListSources() {
 		applied := false
 		if begun {
-			err = s.readers.QueryRowContext(ctx,
+			err = s.file.Readers.QueryRowContext(ctx,
 				`select exists (select 1 from goose_db_version where version_id = $1)`, source.Version).Scan(&applied)
 		}
 		if err != nil {
@@ -92,6 +94,6 @@ func (s *Store) migrations() (*goose.Provider, error) {
 	if err != nil {
 		return nil, err
 	}
-	return goose.NewProvider(goose.DialectSQLite3, s.writer, files,
+	return goose.NewProvider(goose.DialectSQLite3, s.file.Writer, files,
 		goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
 }

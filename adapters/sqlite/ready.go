@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/molecule-ai/gatehouse/adapters/sqlite/connection"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
@@ -15,32 +16,32 @@ import (
 // to the disk. suspected says that reviews have just failed to record theirs: then a decision is written too, and taken
 // back. That costs more, and finds what only some writes meet.
 func (s *Store) LedgerReady(ctx context.Context, suspected bool) error {
-	err := s.checkPlace()
+	err := s.file.CheckPlace()
 	if err != nil {
-		return explainLedger(ctx, err)
+		return connection.ExplainLedger(ctx, err)
 	}
 	pending, err := s.Pending(ctx)
 	if err != nil {
-		return explainLedger(ctx, err)
+		return connection.ExplainLedger(ctx, err)
 	}
 	if len(pending) > 0 {
 		return admission.LedgerUnavailable("the tables are not migrated",
 			fmt.Errorf("the SQLite store lacks the migrations %v; run gatehouse migrate", pending))
 	}
-	err = onConnection(ctx, s.writer, func(c *connection) error {
+	err = connection.OnConnection(ctx, s.file.Writer, func(c *connection.Connection) error {
 		if suspected {
-			err := c.tryToRecord(ctx)
+			err := tryToRecord(ctx, c)
 			if err != nil {
 				return err
 			}
 		}
-		return c.inTransaction(ctx, func(ctx context.Context) error {
-			return errors.Join(s.checkPlace(), c.touch(ctx))
+		return c.InTransaction(ctx, func(ctx context.Context) error {
+			return errors.Join(s.file.CheckPlace(), touch(ctx, c))
 		})
 	})
 	if err != nil {
 		// Waiting for a lock does not end with ctx, and says more than that ctx has ended.
-		return fmt.Errorf("trying to write: %w", explainLedger(context.WithoutCancel(ctx), err))
+		return fmt.Errorf("trying to write: %w", connection.ExplainLedger(context.WithoutCancel(ctx), err))
 	}
 	return nil
 }
@@ -48,23 +49,23 @@ func (s *Store) LedgerReady(ctx context.Context, suspected bool) error {
 // FactsReady says why facts cannot be read, nil if they can: connections that are open go on reading a file that is gone,
 // and new ones cannot.
 func (s *Store) FactsReady(ctx context.Context) error {
-	err := s.checkPlace()
+	err := s.file.CheckPlace()
 	if err != nil {
-		return explainLedger(ctx, err)
+		return connection.ExplainLedger(ctx, err)
 	}
 	return s.CheckFacts(ctx)
 }
 
 // touch writes the version that the file has already, which nobody reads: the smallest change that a commit has to put on
 // the disk.
-func (c *connection) touch(ctx context.Context) error {
-	return c.run(ctx, `pragma user_version = 0`)
+func touch(ctx context.Context, c *connection.Connection) error {
+	return c.Run(ctx, `pragma user_version = 0`)
 }
 
 var errTakenBack = errors.New("taken back")
 
 // tryToRecord writes a decision and takes it back.
-func (c *connection) tryToRecord(ctx context.Context) error {
+func tryToRecord(ctx context.Context, c *connection.Connection) error {
 	probe, err := admission.NewProbe(time.Now())
 	if err != nil {
 		return err
@@ -73,15 +74,15 @@ func (c *connection) tryToRecord(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	insert, err := c.statement(ctx, insertDecisionSQL)
+	insert, err := c.Statement(ctx, insertDecisionSQL)
 	if err != nil {
 		return err
 	}
-	claim, err := c.statement(ctx, claimUIDSQL)
+	claim, err := c.Statement(ctx, claimUIDSQL)
 	if err != nil {
 		return err
 	}
-	err = c.inTransaction(ctx, func(ctx context.Context) error {
+	err = c.InTransaction(ctx, func(ctx context.Context) error {
 		_, err := claim.ExecContext(ctx, made.claim)
 		if err != nil {
 			return err
@@ -102,10 +103,10 @@ func (c *connection) tryToRecord(ctx context.Context) error {
 // the registry may have set another status meanwhile. A row that is gone is not failed.
 func (s *Store) StillFailed(ctx context.Context, workspaceID uuid.UUID) (bool, error) {
 	var failed bool
-	err := s.readers.QueryRowContext(ctx,
+	err := s.file.Readers.QueryRowContext(ctx,
 		`select exists (select 1 from workspaces where id = $1 and status = 'failed')`, workspaceID.String()).Scan(&failed)
 	if err != nil {
-		return false, fmt.Errorf("reading the status of a workspace: %w", explain(ctx, err))
+		return false, fmt.Errorf("reading the status of a workspace: %w", connection.Explain(ctx, err))
 	}
 	return failed, nil
 }

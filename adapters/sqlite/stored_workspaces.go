@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/molecule-ai/gatehouse/adapters/sqlite/connection"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
@@ -18,17 +19,17 @@ const idsAfterSQL = `select id from workspaces where id > $1 order by id limit $
 func (s *Store) WorkspacesAfter(ctx context.Context, after uuid.UUID, limit int) ([]admission.StoredWorkspace, error) {
 	found, err := s.workspacesAfter(ctx, after, limit)
 	if err != nil {
-		return nil, fmt.Errorf("reading stored workspaces: %w", explain(ctx, err))
+		return nil, fmt.Errorf("reading stored workspaces: %w", connection.Explain(ctx, err))
 	}
 	return found, nil
 }
 
 func (s *Store) workspacesAfter(ctx context.Context, after uuid.UUID, limit int) (_ []admission.StoredWorkspace, err error) {
-	tx, err := s.readers.BeginTx(ctx, nil)
+	tx, err := s.file.Readers.BeginTx(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
-	defer rollback(tx)
+	defer connection.Rollback(tx)
 	facts, err := tx.PrepareContext(ctx, s.factsQuery)
 	if err != nil {
 		return nil, err
@@ -36,7 +37,7 @@ func (s *Store) workspacesAfter(ctx context.Context, after uuid.UUID, limit int)
 	defer func() { err = errors.Join(err, facts.Close()) }()
 	found := make([]admission.StoredWorkspace, 0, limit)
 	for len(found) < limit {
-		ids, err := collect(ctx, tx, scanID, idsAfterSQL, after.String(), limit-len(found))
+		ids, err := connection.Collect(ctx, tx, connection.ScanID, idsAfterSQL, after.String(), limit-len(found))
 		if err != nil || len(ids) == 0 {
 			return found, err
 		}
@@ -57,9 +58,9 @@ func (s *Store) workspacesAfter(ctx context.Context, after uuid.UUID, limit int)
 // CountWorkspaces is how many there are.
 func (s *Store) CountWorkspaces(ctx context.Context) (int64, error) {
 	var n int64
-	err := s.readers.QueryRowContext(ctx, `select count(*) from workspaces`).Scan(&n)
+	err := s.file.Readers.QueryRowContext(ctx, `select count(*) from workspaces`).Scan(&n)
 	if err != nil {
-		return 0, fmt.Errorf("counting workspaces: %w", explain(ctx, err))
+		return 0, fmt.Errorf("counting workspaces: %w", connection.Explain(ctx, err))
 	}
 	return n, nil
 }

@@ -3,12 +3,23 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/google/uuid"
+	codes "modernc.org/sqlite/lib"
 
+	"github.com/molecule-ai/gatehouse/adapters/sqlite/connection"
 	"github.com/molecule-ai/gatehouse/server/admission"
+)
+
+var (
+	// ErrUnknownWorkspace says that no workspace of that id is stored.
+	ErrUnknownWorkspace = errors.New("no workspace of this id is stored")
+	// ErrInvalid says that a workspace cannot be stored as it is: its kind or status is none that the registry
+	// has.
+	ErrInvalid = errors.New("the workspace cannot be stored like this")
 )
 
 const (
@@ -37,7 +48,7 @@ type execer interface {
 // PutWorkspace stores all that a registry tells of a workspace in place of what was stored, and leaves the
 // names of its secrets alone. It returns ErrInvalid for a kind or status that the registry does not have.
 func (s *Store) PutWorkspace(ctx context.Context, id uuid.UUID, w admission.Workspace) error {
-	err := putWorkspace(ctx, s.writer, id, w)
+	err := putWorkspace(ctx, s.file.Writer, id, w)
 	if err != nil {
 		return fmt.Errorf("storing a workspace: %w", explainPut(ctx, err))
 	}
@@ -48,14 +59,14 @@ func (s *Store) PutWorkspace(ctx context.Context, id uuid.UUID, w admission.Work
 func putWorkspace(ctx context.Context, to execer, id uuid.UUID, w admission.Workspace) error {
 	_, err := to.ExecContext(ctx, putWorkspaceSQL,
 		id.String(), w.Name, w.Kind, w.Status, w.Tier, w.Runtime, w.Role, w.URL, w.ParentID, w.WorkspaceAccess,
-		w.WorkspaceDir, w.BudgetLimit, w.MonthlySpend, w.LastSampleError, w.DeliveryMode, timeText(time.Now()))
+		w.WorkspaceDir, w.BudgetLimit, w.MonthlySpend, w.LastSampleError, w.DeliveryMode, connection.TimeText(time.Now()))
 	return err
 }
 
 // DeleteWorkspace forgets a workspace and the names of its secrets; its decisions and events stay. It returns
 // ErrUnknownWorkspace if there is none.
 func (s *Store) DeleteWorkspace(ctx context.Context, id uuid.UUID) error {
-	deleted, err := s.writer.ExecContext(ctx, `delete from workspaces where id = $1`, id.String())
+	deleted, err := s.file.Writer.ExecContext(ctx, `delete from workspaces where id = $1`, id.String())
 	if err != nil {
 		return fmt.Errorf("deleting a workspace: %w", explainPut(ctx, err))
 	}
@@ -72,7 +83,7 @@ func (s *Store) DeleteWorkspace(ctx context.Context, id uuid.UUID) error {
 // PutSecretKey stores that a workspace has a secret of this name. It returns ErrUnknownWorkspace if there is
 // no such workspace, and nil if the name is stored already.
 func (s *Store) PutSecretKey(ctx context.Context, id uuid.UUID, key string) error {
-	err := putSecretKey(ctx, s.writer, id, key)
+	err := putSecretKey(ctx, s.file.Writer, id, key)
 	if err != nil {
 		return fmt.Errorf("storing the name of a secret: %w", explainPut(ctx, err))
 	}
@@ -87,13 +98,13 @@ func putSecretKey(ctx context.Context, to execer, id uuid.UUID, key string) erro
 // DeleteSecretKey forgets the name of a secret. It returns ErrUnknownWorkspace if there is no such workspace,
 // and nil if it has no secret of this name.
 func (s *Store) DeleteSecretKey(ctx context.Context, id uuid.UUID, key string) error {
-	_, err := s.writer.ExecContext(ctx,
+	_, err := s.file.Writer.ExecContext(ctx,
 		`delete from workspace_secrets where workspace_id = $1 and key = $2`, id.String(), key)
 	if err != nil {
 		return fmt.Errorf("deleting the name of a secret: %w", explainPut(ctx, err))
 	}
 	var stored bool
-	err = s.readers.QueryRowContext(ctx, storedSQL, id.String()).Scan(&stored)
+	err = s.file.Readers.QueryRowContext(ctx, storedSQL, id.String()).Scan(&stored)
 	if err != nil {
 		return fmt.Errorf("deleting the name of a secret: %w", explainPut(ctx, err))
 	}
@@ -101,4 +112,16 @@ func (s *Store) DeleteSecretKey(ctx context.Context, id uuid.UUID, key string) e
 		return ErrUnknownWorkspace
 	}
 	return nil
+}
+
+// explainPut says in err what a registry can do wrong.
+func explainPut(ctx context.Context, err error) error {
+	switch connection.CodeOf(err) {
+	case codes.SQLITE_CONSTRAINT_FOREIGNKEY:
+		return fmt.Errorf("%w: %w", ErrUnknownWorkspace, err)
+	case codes.SQLITE_CONSTRAINT_CHECK:
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	default:
+		return connection.ExplainLedger(ctx, err)
+	}
 }

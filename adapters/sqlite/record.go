@@ -2,11 +2,11 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
 
+	"github.com/molecule-ai/gatehouse/adapters/sqlite/connection"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
@@ -20,26 +20,26 @@ func (s *Store) Recorded(ctx context.Context, of admission.RequestKey) (admissio
 	}
 	var d admission.Decision
 	if err == nil {
-		d, err = readRecorded(ctx, s.readers, of)
+		d, err = readRecorded(ctx, s.file.Readers, of)
 	}
 	if err != nil {
-		return admission.Decision{}, fmt.Errorf("reading the decision of a uid: %w", explainLedger(ctx, err))
+		return admission.Decision{}, fmt.Errorf("reading the decision of a uid: %w", connection.ExplainLedger(ctx, err))
 	}
 	return d, nil
 }
 
 // claimed looks for one key, waits for nobody, and is over before anybody would interrupt it.
 func (s *Store) claimed(ctx context.Context, of admission.RequestKey) (claimed bool, _ error) {
-	err := s.lookups.do(ctx, func(c *connection) error {
-		query, err := c.statement(ctx, claimedSQL)
+	err := s.file.Lookups.Do(ctx, func(c *connection.Connection) error {
+		query, err := c.Statement(ctx, claimedSQL)
 		if err != nil {
 			return err
 		}
-		rows, err := query.QueryContext(context.WithoutCancel(ctx), arguments([]any{of.UID, of.Caller}))
+		rows, err := query.QueryContext(context.WithoutCancel(ctx), connection.Arguments([]any{of.UID, of.Caller}))
 		if err != nil {
 			return err
 		}
-		found := driverRows{Rows: rows}
+		found := connection.DriverRows{Rows: rows}
 		claimed = found.Next()
 		return errors.Join(found.Err(), rows.Close())
 	})
@@ -51,7 +51,7 @@ func (s *Store) claimed(ctx context.Context, of admission.RequestKey) (claimed b
 func (s *Store) Record(ctx context.Context, d admission.Decision) (admission.Decision, error) {
 	written, err := s.record(ctx, d)
 	if err != nil {
-		return admission.Decision{}, fmt.Errorf("recording a decision: %w", explainLedger(ctx, err))
+		return admission.Decision{}, fmt.Errorf("recording a decision: %w", connection.ExplainLedger(ctx, err))
 	}
 	return written, nil
 }
@@ -65,7 +65,7 @@ func (s *Store) record(ctx context.Context, d admission.Decision) (admission.Dec
 	if err != nil || recorded {
 		return d, err
 	}
-	return readRecorded(ctx, s.readers, d.RequestKey())
+	return readRecorded(ctx, s.file.Readers, d.RequestKey())
 }
 
 // row is a decision as the driver takes it, so that whoever writes a batch has nothing to do but that.
@@ -79,9 +79,9 @@ func newRow(d admission.Decision) (row, error) {
 	if err != nil {
 		return row{}, err
 	}
-	made := row{decision: arguments(values)}
+	made := row{decision: connection.Arguments(values)}
 	if claims(d) {
-		made.claim = arguments(claimValues(d))
+		made.claim = connection.Arguments(claimValues(d))
 	}
 	return made, nil
 }
@@ -89,31 +89,31 @@ func newRow(d admission.Decision) (row, error) {
 // writeBatch writes decisions in one transaction, and says of each whether it did: it leaves out those whose uid was
 // decided before, in the batch or earlier.
 func (s *Store) writeBatch(ctx context.Context, batch []row) (recorded []bool, err error) {
-	err = onConnection(ctx, s.writer, func(c *connection) (err error) {
-		recorded, err = c.record(ctx, batch, s.checkPlace)
+	err = connection.OnConnection(ctx, s.file.Writer, func(c *connection.Connection) (err error) {
+		recorded, err = record(ctx, c, batch, s.file.CheckPlace)
 		return err
 	})
 	return recorded, err
 }
 
-func (c *connection) record(ctx context.Context, batch []row, check func() error) ([]bool, error) {
-	insert, err := c.statement(ctx, insertDecisionSQL)
+func record(ctx context.Context, c *connection.Connection, batch []row, check func() error) ([]bool, error) {
+	insert, err := c.Statement(ctx, insertDecisionSQL)
 	if err != nil {
 		return nil, err
 	}
-	claim, err := c.statement(ctx, claimUIDSQL)
+	claim, err := c.Statement(ctx, claimUIDSQL)
 	if err != nil {
 		return nil, err
 	}
 	recorded := make([]bool, len(batch))
-	err = c.inTransaction(ctx, func(ctx context.Context) error {
+	err = c.InTransaction(ctx, func(ctx context.Context) error {
 		err := check()
 		if err != nil {
 			return err
 		}
 		for i, each := range batch {
 			if len(each.claim) > 0 {
-				claimed, err := affected(claim.ExecContext(ctx, each.claim))
+				claimed, err := connection.Affected(claim.ExecContext(ctx, each.claim))
 				if err != nil {
 					return err
 				}
@@ -131,7 +131,3 @@ func (c *connection) record(ctx context.Context, batch []row, check func() error
 	})
 	return recorded, err
 }
-
-// rollback ends a transaction that was not committed. Its error says nothing that the error which led here
-// does not say; after a commit it does nothing.
-func rollback(tx *sql.Tx) { _ = tx.Rollback() }

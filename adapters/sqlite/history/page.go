@@ -1,4 +1,4 @@
-package sqlite
+package history
 
 import (
 	"bytes"
@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/molecule-ai/gatehouse/adapters/sqlite/connection"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
@@ -34,7 +35,7 @@ func pageSQL(q admission.DecisionQuery) (query string, args []any) {
 		direction = "asc"
 	}
 	return fmt.Sprintf("select %s from decisions d indexed by %s %s order by d.id %s limit %d",
-		decisionColumns, pageIndex(q.DecisionFilter), where, direction, q.Limit), c.args
+		DecisionColumns, pageIndex(q.DecisionFilter), where, direction, q.Limit), c.args
 }
 
 // pageIndex is the one by which the fewest decisions are looked at, as a rule.
@@ -90,10 +91,10 @@ func (c *conditions) filter(f admission.DecisionFilter) {
 		c.where = append(c.where, map[bool]string{true: "d.allowed = 1", false: "d.allowed = 0"}[*f.Allowed])
 	}
 	if !f.Since.IsZero() {
-		c.add("d.decided_at >= ?", timeText(ceiling(f.Since)))
+		c.add("d.decided_at >= ?", connection.TimeText(ceiling(f.Since)))
 	}
 	if !f.Until.IsZero() {
-		c.add("d.decided_at < ?", timeText(ceiling(f.Until)))
+		c.add("d.decided_at < ?", connection.TimeText(ceiling(f.Until)))
 	}
 }
 

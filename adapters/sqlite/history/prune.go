@@ -1,4 +1,4 @@
-package sqlite
+package history
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/molecule-ai/gatehouse/adapters/sqlite/connection"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
@@ -27,62 +28,41 @@ where (uid, caller) in (select uid, caller from decisions where error_code is nu
 	pruneDecisionsSQL = `delete from decisions where seq in (` + oldDecisions + `)`
 )
 
+// Retention deletes what is too old.
+type Retention struct{ file *connection.File }
+
 // PruneDecisions deletes those made before a time, with the uids of their requests, and says how many; events stay.
 // Where another process does so already, it does nothing. There is no room to be made for decisions to come, so the
 // present does not matter here.
 //
 // The file does not shrink by it: the pages become free and the next decisions take them, so that it stays at the
 // size that the decisions of one retention need. A seq is never given again.
-func (s *Store) PruneDecisions(ctx context.Context, _, before time.Time) (admission.Pruned, error) {
-	release, _, held, err := s.Exclusive(ctx, "prune-decisions")
+func (r Retention) PruneDecisions(ctx context.Context, _, before time.Time) (admission.Pruned, error) {
+	release, _, held, err := r.file.Exclusive(ctx, "prune-decisions")
 	if err != nil || !held {
 		return admission.Pruned{}, err
 	}
 	defer release()
 	var pruned admission.Pruned
-	err = s.inBatches(ctx, func(tx *sql.Tx) (more bool, err error) {
+	err = r.file.InBatches(ctx, func(tx *sql.Tx) (more bool, err error) {
 		uids, decisions, err := pruneOnce(ctx, tx, before)
 		pruned.UIDs += uids
 		pruned.Decisions += decisions
 		return decisions == pruneBatch, err
 	})
 	if err != nil {
-		return pruned, fmt.Errorf("deleting old decisions: %w", explain(ctx, err))
+		return pruned, fmt.Errorf("deleting old decisions: %w", connection.Explain(ctx, err))
 	}
 	return pruned, nil
 }
 
 func pruneOnce(ctx context.Context, tx *sql.Tx, before time.Time) (uids, decisions int64, err error) {
 	_, bound := admission.DecisionFilter{Until: before}.IDs()
-	args := []any{bound.String(), timeText(ceiling(before)), pruneBatch}
-	uids, err = affected(tx.ExecContext(ctx, pruneUIDsSQL, args...))
+	args := []any{bound.String(), connection.TimeText(ceiling(before)), pruneBatch}
+	uids, err = connection.Affected(tx.ExecContext(ctx, pruneUIDsSQL, args...))
 	if err != nil {
 		return 0, 0, err
 	}
-	decisions, err = affected(tx.ExecContext(ctx, pruneDecisionsSQL, args...))
+	decisions, err = connection.Affected(tx.ExecContext(ctx, pruneDecisionsSQL, args...))
 	return uids, decisions, err
-}
-
-// inBatches runs transactions until there is no more to do, and leaves the writer alone after each for as long as
-// that took. Requests of this process are next in the queue anyway; other processes look for the lock from time to
-// time, and would not find it free.
-func (s *Store) inBatches(ctx context.Context, batch func(*sql.Tx) (more bool, err error)) error {
-	for {
-		var more bool
-		start := time.Now()
-		err := s.inTransaction(ctx, func(tx *sql.Tx) (err error) {
-			more, err = batch(tx)
-			return err
-		})
-		if err != nil || !more {
-			return err
-		}
-		pause := time.NewTimer(time.Since(start))
-		select {
-		case <-pause.C:
-		case <-ctx.Done():
-			pause.Stop()
-			return ctx.Err()
-		}
-	}
 }

@@ -1,32 +1,18 @@
-package sqlite
+package connection
 
 import (
 	"context"
 	"errors"
-	"os"
 
 	codes "modernc.org/sqlite/lib"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
-// errMoved says that what is written now would be written into a file that nobody finds again.
-var errMoved = errors.New("the file that was opened is no longer at its path")
-
-// checkPlace is errMoved where the file was deleted, moved or replaced. SQLite would go on writing into the deleted file
-// without an error, and every answer would be lost when the process ends.
-func (s *Store) checkPlace() error {
-	now, err := os.Stat(s.path)
-	if err == nil && os.SameFile(s.file, now) {
-		return nil
-	}
-	return errors.Join(errMoved, err)
-}
-
-// explainLedger is explain for what the ledger and the registry write. An error of the file as a whole becomes
+// ExplainLedger is Explain for what the ledger and the registry write. An error of the file as a whole becomes
 // admission.LedgerUnavailable.
-func explainLedger(ctx context.Context, err error) error {
-	err = explain(ctx, err)
+func ExplainLedger(ctx context.Context, err error) error {
+	err = Explain(ctx, err)
 	var coded *admission.Error
 	reason := unavailable(err)
 	if reason == "" || ctx.Err() != nil || errors.As(err, &coded) {
@@ -35,15 +21,15 @@ func explainLedger(ctx context.Context, err error) error {
 	return admission.LedgerUnavailable(reason, err)
 }
 
-// isOfTheFile says whether nothing else could be written either.
-func isOfTheFile(err error) bool { return unavailable(err) != "" }
+// IsUnavailable says whether nothing else could be written either.
+func IsUnavailable(err error) bool { return unavailable(err) != "" }
 
 // unavailable says in plain words why the file takes nothing for now; "" if err is of something else.
 func unavailable(err error) string {
-	if errors.Is(err, errMoved) {
+	if errors.Is(err, ErrMoved) {
 		return "the SQLite file is no longer where it was opened"
 	}
-	switch codeOf(err) & primary {
+	switch CodeOf(err) & primary {
 	case codes.SQLITE_BUSY:
 		return "another process has the SQLite file locked"
 	case codes.SQLITE_READONLY:

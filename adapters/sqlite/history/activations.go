@@ -1,4 +1,4 @@
-package sqlite
+package history
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/molecule-ai/gatehouse/adapters/sqlite/connection"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
@@ -28,6 +29,8 @@ where id <= (select id from policy_activations order by id desc limit 1 offset $
 
 	activationsSQL = `select ` + activationColumns + ` from policy_activations order by id desc limit $1`
 
+	liveRevisionSQL = `select revision from policy_activations where result = 'activated' order by id desc limit 1`
+
 	lastSignedSQL = `
 select ` + activationColumns + ` from policy_activations
 where result = 'activated' and signed_by <> '' order by id desc limit 1`
@@ -36,8 +39,11 @@ where result = 'activated' and signed_by <> '' order by id desc limit 1`
 // maxActivations is for years of changes; only a source that is broken again and again reaches it.
 const maxActivations = 10_000
 
+// ActivationStore keeps which policies became live, and which were refused.
+type ActivationStore struct{ file *connection.File }
+
 // RecordActivation records that policies became live or were refused. Recording it again changes nothing.
-func (s *Store) RecordActivation(ctx context.Context, a admission.PolicyActivation) error {
+func (s ActivationStore) RecordActivation(ctx context.Context, a admission.PolicyActivation) error {
 	result := "refused"
 	if a.Activated {
 		result = "activated"
@@ -49,8 +55,8 @@ func (s *Store) RecordActivation(ctx context.Context, a admission.PolicyActivati
 			builtAt = present(bundle.BuiltAt.UTC().Format(time.RFC3339Nano))
 		}
 	}
-	err := s.inTransaction(ctx, func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, insertActivationSQL, a.ID.String(), timeText(a.At), a.Source, a.Revision, result, a.Reason,
+	err := s.file.InTransaction(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, insertActivationSQL, a.ID.String(), connection.TimeText(a.At), a.Source, a.Revision, result, a.Reason,
 			revision, builtAt, signedBy)
 		if err != nil {
 			return err
@@ -59,7 +65,7 @@ func (s *Store) RecordActivation(ctx context.Context, a admission.PolicyActivati
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("recording an activation of policies: %w", explain(ctx, err))
+		return fmt.Errorf("recording an activation of policies: %w", connection.Explain(ctx, err))
 	}
 	return nil
 }
@@ -67,10 +73,10 @@ func (s *Store) RecordActivation(ctx context.Context, a admission.PolicyActivati
 func present(text string) sql.NullString { return sql.NullString{String: text, Valid: true} }
 
 // Activations are the last so many, newest first.
-func (s *Store) Activations(ctx context.Context, limit int) (found []admission.PolicyActivation, err error) {
-	rows, err := s.readers.QueryContext(ctx, activationsSQL, limit)
+func (s ActivationStore) Activations(ctx context.Context, limit int) (found []admission.PolicyActivation, err error) {
+	rows, err := s.file.Readers.QueryContext(ctx, activationsSQL, limit)
 	if err != nil {
-		return nil, fmt.Errorf("reading activations of policies: %w", explain(ctx, err))
+		return nil, fmt.Errorf("reading activations of policies: %w", connection.Explain(ctx, err))
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
@@ -84,15 +90,25 @@ func (s *Store) Activations(ctx context.Context, limit int) (found []admission.P
 }
 
 // LastSigned is the signed bundle that a server on this file made live last, nil if none has.
-func (s *Store) LastSigned(ctx context.Context) (*admission.ActivatedBundle, error) {
-	last, err := scanActivation(s.readers.QueryRowContext(ctx, lastSignedSQL))
+func (s ActivationStore) LastSigned(ctx context.Context) (*admission.ActivatedBundle, error) {
+	last, err := scanActivation(s.file.Readers.QueryRowContext(ctx, lastSignedSQL))
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading which signed policies were live last: %w", explain(ctx, err))
+		return nil, fmt.Errorf("reading which signed policies were live last: %w", connection.Explain(ctx, err))
 	}
 	return last.Bundle, nil
+}
+
+// LiveRevision is that of the policies that a server on this file made live last, "" if none has.
+func (s ActivationStore) LiveRevision(ctx context.Context) (string, error) {
+	var revision string
+	err := s.file.Readers.QueryRowContext(ctx, liveRevisionSQL).Scan(&revision)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return "", fmt.Errorf("reading which policies are live: %w", connection.Explain(ctx, err))
+	}
+	return revision, nil
 }
 
 func scanActivation(row interface{ Scan(into ...any) error }) (admission.PolicyActivation, error) {
@@ -103,7 +119,7 @@ func scanActivation(row interface{ Scan(into ...any) error }) (admission.PolicyA
 	if err != nil {
 		return a, err
 	}
-	a.At, err = time.Parse(timeLayout, at)
+	a.At, err = time.Parse(connection.TimeLayout, at)
 	if err != nil {
 		return a, err
 	}

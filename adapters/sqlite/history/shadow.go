@@ -1,4 +1,4 @@
-package sqlite
+package history
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"github.com/molecule-ai/gatehouse/adapters/sqlite/connection"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
@@ -52,9 +53,12 @@ where g.place <= max($3, 1)
 order by d.kind, d.rule, d.code, d.id desc`
 )
 
+// ShadowStore keeps how the verdicts of a candidate differ from those of the live policies.
+type ShadowStore struct{ file *connection.File }
+
 // RecordDivergences writes a batch, all of it or nothing. Those that are there already it leaves as they are.
-func (s *Store) RecordDivergences(ctx context.Context, batch []admission.Divergence) error {
-	err := s.inTransaction(ctx, func(tx *sql.Tx) error {
+func (s ShadowStore) RecordDivergences(ctx context.Context, batch []admission.Divergence) error {
+	err := s.file.InTransaction(ctx, func(tx *sql.Tx) error {
 		for _, d := range batch {
 			err := insertDivergence(ctx, tx, d)
 			if err != nil {
@@ -64,7 +68,7 @@ func (s *Store) RecordDivergences(ctx context.Context, batch []admission.Diverge
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("writing %d divergences: %w", len(batch), explain(ctx, err))
+		return fmt.Errorf("writing %d divergences: %w", len(batch), connection.Explain(ctx, err))
 	}
 	return nil
 }
@@ -79,17 +83,17 @@ func insertDivergence(ctx context.Context, tx *sql.Tx, d admission.Divergence) e
 		return err
 	}
 	_, err = tx.ExecContext(ctx, insertDivergenceSQL,
-		d.ID.String(), timeText(d.At), string(d.Kind), d.Rule, d.Code, d.DecisionID.String(), d.WorkspaceID.String(), d.Hook,
+		d.ID.String(), connection.TimeText(d.At), string(d.Kind), d.Rule, d.Code, d.DecisionID.String(), d.WorkspaceID.String(), d.Hook,
 		d.Live.Revision, string(live), d.Candidate.Revision, string(candidate), sql.Null[string]{V: d.Error, Valid: d.Error != ""})
 	return err
 }
 
 // AddShadowCounts adds to what has been counted of each pair. After an error it may have been added all the same.
-func (s *Store) AddShadowCounts(ctx context.Context, at time.Time, counts map[admission.ShadowPair]admission.ShadowCounts) error {
-	err := s.inTransaction(ctx, func(tx *sql.Tx) error {
+func (s ShadowStore) AddShadowCounts(ctx context.Context, at time.Time, counts map[admission.ShadowPair]admission.ShadowCounts) error {
+	err := s.file.InTransaction(ctx, func(tx *sql.Tx) error {
 		for pair, c := range counts {
 			_, err := tx.ExecContext(ctx, addShadowCountsSQL,
-				pair.Live, pair.Candidate, c.Evaluated, c.Diverged, c.Failed, c.Dropped, timeText(at))
+				pair.Live, pair.Candidate, c.Evaluated, c.Diverged, c.Failed, c.Dropped, connection.TimeText(at))
 			if err != nil {
 				return err
 			}
@@ -97,58 +101,45 @@ func (s *Store) AddShadowCounts(ctx context.Context, at time.Time, counts map[ad
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("counting shadow evaluations: %w", explain(ctx, err))
+		return fmt.Errorf("counting shadow evaluations: %w", connection.Explain(ctx, err))
 	}
 	return nil
 }
 
 // PruneDivergences deletes those of decisions before a time, and all but the newest keep, and says how many.
-func (s *Store) PruneDivergences(ctx context.Context, before time.Time, keep int) (int64, error) {
-	result, err := s.writer.ExecContext(ctx, pruneDivergencesSQL, timeText(before), keep)
+func (s ShadowStore) PruneDivergences(ctx context.Context, before time.Time, keep int) (int64, error) {
+	result, err := s.file.Writer.ExecContext(ctx, pruneDivergencesSQL, connection.TimeText(before), keep)
 	if err != nil {
-		return 0, fmt.Errorf("deleting old divergences: %w", explain(ctx, err))
+		return 0, fmt.Errorf("deleting old divergences: %w", connection.Explain(ctx, err))
 	}
 	return result.RowsAffected()
 }
 
-func (s *Store) inTransaction(ctx context.Context, do func(*sql.Tx) error) error {
-	tx, err := s.writer.BeginTx(ctx, nil)
-	if err != nil {
-		return err
-	}
-	defer rollback(tx)
-	err = do(tx)
-	if err != nil {
-		return err
-	}
-	return tx.Commit()
-}
-
 // ShadowSummary says what came of a pair, or with the zero pair of the one that was compared last, with up to
 // so many examples of each flip. A pair that was never compared has nothing but its name.
-func (s *Store) ShadowSummary(ctx context.Context, pair admission.ShadowPair, examples int) (admission.ShadowSummary, error) {
+func (s ShadowStore) ShadowSummary(ctx context.Context, pair admission.ShadowPair, examples int) (admission.ShadowSummary, error) {
 	summary := admission.ShadowSummary{ShadowPair: pair, Flips: []admission.ShadowFlip{}}
 	err := s.readSummary(ctx, &summary, examples)
 	if err != nil {
-		return summary, fmt.Errorf("reading the summary of the shadow: %w", explain(ctx, err))
+		return summary, fmt.Errorf("reading the summary of the shadow: %w", connection.Explain(ctx, err))
 	}
 	return summary, nil
 }
 
-func (s *Store) readSummary(ctx context.Context, into *admission.ShadowSummary, examples int) (err error) {
+func (s ShadowStore) readSummary(ctx context.Context, into *admission.ShadowSummary, examples int) (err error) {
 	var updated string
-	err = s.readers.QueryRowContext(ctx, shadowCountsSQL, into.Live, into.Candidate).Scan(
+	err = s.file.Readers.QueryRowContext(ctx, shadowCountsSQL, into.Live, into.Candidate).Scan(
 		&into.Live, &into.Candidate, &into.Evaluated, &into.Diverged, &into.Failed, &into.Dropped, &updated)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil
 	}
 	if err == nil {
-		into.Updated, err = time.Parse(timeLayout, updated)
+		into.Updated, err = time.Parse(connection.TimeLayout, updated)
 	}
 	if err != nil {
 		return err
 	}
-	rows, err := s.readers.QueryContext(ctx, shadowFlipsSQL, into.Live, into.Candidate, examples)
+	rows, err := s.file.Readers.QueryContext(ctx, shadowFlipsSQL, into.Live, into.Candidate, examples)
 	if err != nil {
 		return err
 	}
@@ -175,7 +166,7 @@ func addFlip(into *admission.ShadowSummary, rows *sql.Rows, examples int) error 
 		return err
 	}
 	for text, into := range map[*string]*time.Time{&first: &flip.First, &last: &flip.Last, &at: &d.At} {
-		*into, err = time.Parse(timeLayout, *text)
+		*into, err = time.Parse(connection.TimeLayout, *text)
 		if err != nil {
 			return err
 		}

@@ -1,4 +1,4 @@
-package sqlite
+package connection
 
 import (
 	"context"
@@ -7,27 +7,27 @@ import (
 
 var errClosed = errors.New("the SQLite store is closed")
 
-// lookups are connections for what reviews look up, and for nothing else. Who pages through a million decisions takes none of them,
+// Lookups are connections for what reviews look up, and for nothing else. Who pages through a million decisions takes none of them,
 // and one is lent for less than database/sql asks: that needs to know when a context ends even if nobody waits.
-type lookups struct {
+type Lookups struct {
 	connector connector
-	free      chan *connection // nil for one that is not open yet
+	free      chan *Connection // nil for one that is not open yet
 }
 
-func newLookups(dsn string, size int) (*lookups, error) {
+func newLookups(dsn string, size int) (*Lookups, error) {
 	connector, err := newConnector(dsn, 0)
 	if err != nil {
 		return nil, err
 	}
-	l := &lookups{connector: connector, free: make(chan *connection, size)}
+	l := &Lookups{connector: connector, free: make(chan *Connection, size)}
 	for range size {
 		l.free <- nil
 	}
 	return l, nil
 }
 
-// do lends a connection to ask.
-func (l *lookups) do(ctx context.Context, ask func(*connection) error) error {
+// Do lends a connection to ask.
+func (l *Lookups) Do(ctx context.Context, ask func(*Connection) error) error {
 	c, err := l.take(ctx)
 	if err != nil {
 		return err
@@ -48,12 +48,12 @@ func (l *lookups) do(ctx context.Context, ask func(*connection) error) error {
 }
 
 // take asks when ctx ends only if all are lent.
-func (l *lookups) take(ctx context.Context) (*connection, error) {
+func (l *Lookups) take(ctx context.Context) (*Connection, error) {
 	err := ctx.Err()
 	if err != nil {
 		return nil, err
 	}
-	var c *connection
+	var c *Connection
 	open := false
 	select {
 	case c, open = <-l.free:
@@ -71,7 +71,7 @@ func (l *lookups) take(ctx context.Context) (*connection, error) {
 }
 
 // close waits for those that are lent.
-func (l *lookups) close() error {
+func (l *Lookups) close() error {
 	var all []error
 	for range cap(l.free) {
 		c := <-l.free

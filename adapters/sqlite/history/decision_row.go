@@ -1,4 +1,4 @@
-package sqlite
+package history
 
 import (
 	"database/sql"
@@ -8,18 +8,19 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/uuid"
 
+	"github.com/molecule-ai/gatehouse/adapters/sqlite/connection"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
-// decisionColumns are what decisionRow reads of decisions d.
-const decisionColumns = `
+// DecisionColumns are what DecisionRow reads of decisions d.
+const DecisionColumns = `
     d.seq, d.id, d.decided_at, coalesce(d.uid, ''), d.hook, d.caller, d.caller_proof, d.workspace_id, d.kind,
     d.error_code, d.error_detail, d.policy_revision, d.marked_failed, d.dry_run, d.violations, d.event_id, d.event,
     d.facts_us, d.policy_us, d.erased, d.masked, d.input,
     coalesce(d.request_id, ''), coalesce(d.traceparent, '')`
 
-// decisionRow is scanned into again and again.
-type decisionRow struct {
+// DecisionRow is scanned into again and again.
+type DecisionRow struct {
 	seq               int64
 	id, workspaceID   uuid.UUID
 	at                string
@@ -37,7 +38,11 @@ type decisionRow struct {
 	trace             admission.Trace
 }
 
-func (r *decisionRow) cells() []any {
+// ID is of the row that was read last.
+func (r *DecisionRow) ID() uuid.UUID { return r.id }
+
+// Cells are what to scan into, in the order of DecisionColumns.
+func (r *DecisionRow) Cells() []any {
 	return []any{
 		&r.seq, &r.id, &r.at, &r.uid, &r.hook, &r.caller, &r.proof, &r.workspaceID, &r.kind,
 		&r.failed, &r.detail, &r.revision, &r.marked, &r.dry, &r.violations, &r.eventID, &r.event,
@@ -46,7 +51,8 @@ func (r *decisionRow) cells() []any {
 	}
 }
 
-func (r *decisionRow) decision() (admission.Decision, error) {
+// Decision is what was scanned.
+func (r *DecisionRow) Decision() (admission.Decision, error) {
 	d := admission.Decision{
 		ID: r.id, UID: r.uid, Hook: r.hook, Caller: r.caller, CallerProof: r.proof, Trace: r.trace,
 		WorkspaceID: r.workspaceID, Kind: r.kind, Input: jsontext.Value(r.input), MarkedFailed: r.marked,
@@ -62,7 +68,7 @@ func (r *decisionRow) decision() (admission.Decision, error) {
 		d.Failed = &admission.Failure{Code: admission.Code(r.failed.V), Detail: r.detail.V}
 	}
 	var err error
-	d.At, err = time.Parse(timeLayout, r.at)
+	d.At, err = time.Parse(connection.TimeLayout, r.at)
 	if err != nil {
 		return d, err
 	}
@@ -87,7 +93,10 @@ func (r *decisionRow) decision() (admission.Decision, error) {
 	return d, nil
 }
 
-// timeLayout has a fixed width, so that times sort as texts.
-const timeLayout = "2006-01-02T15:04:05.000000Z"
-
-func timeText(t time.Time) string { return t.UTC().Format(timeLayout) }
+// OrNull gives nil, which is NULL, for no text.
+func OrNull(text string) any {
+	if text == "" {
+		return nil
+	}
+	return text
+}

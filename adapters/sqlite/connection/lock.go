@@ -1,4 +1,4 @@
-package sqlite
+package connection
 
 import (
 	"context"
@@ -12,11 +12,11 @@ import (
 // once if another has it. lost is nil and so never fires: the right is a lock of a file beside the store, which the
 // system takes back from a process that dies and from no other. It does not end with ctx, nor with the store. release
 // may be called again.
-func (s *Store) Exclusive(ctx context.Context, name string) (release func(), lost <-chan struct{}, held bool, err error) {
+func (f *File) Exclusive(ctx context.Context, name string) (release func(), lost <-chan struct{}, held bool, err error) {
 	err = ctx.Err()
 	var unlock func() error
 	if err == nil {
-		unlock, err = s.lockFile(context.WithoutCancel(ctx), "."+url.PathEscape(name)+"-lock", 0)
+		unlock, err = f.LockFile(context.WithoutCancel(ctx), "."+url.PathEscape(name)+"-lock", 0)
 	}
 	switch {
 	case errors.Is(err, ErrLocked):
@@ -27,28 +27,28 @@ func (s *Store) Exclusive(ctx context.Context, name string) (release func(), los
 	return func() {
 		err := unlock()
 		if err != nil {
-			s.logger.WarnContext(ctx, "a lock could not be released", "name", name, "error", err)
+			f.logger.WarnContext(ctx, "a lock could not be released", "name", name, "error", err)
 		}
 	}, nil, true, nil
 }
 
-// lockFile holds the write lock of an empty SQLite file beside the store, which a process that is killed gives up.
+// LockFile holds the write lock of an empty SQLite file beside the store, which a process that is killed gives up.
 // Where another has it, it waits, and then is ErrLocked. The lock ends with ctx.
-func (s *Store) lockFile(ctx context.Context, suffix string, patience time.Duration) (unlock func() error, err error) {
-	pool, err := openPool(dsn(s.path+suffix, patience, url.Values{
+func (f *File) LockFile(ctx context.Context, suffix string, patience time.Duration) (unlock func() error, err error) {
+	pool, err := openPool(dsn(f.path+suffix, patience, url.Values{
 		"_txlock": {"immediate"},
 		// Nothing is ever written, so there need be no journal, which a process that is killed would leave.
 		"_journal_mode": {"MEMORY"},
 		// SQLite makes the file, with the rights of this one. Were it made and closed here, closing it would drop the
 		// locks that others in this process have on it by then: that is how POSIX has it.
-		"modeof": {s.path},
+		"modeof": {f.path},
 	}), 1, 0)
 	if err != nil {
 		return nil, err
 	}
 	tx, err := pool.BeginTx(ctx, nil)
 	if err != nil {
-		return nil, errors.Join(explain(ctx, err), pool.Close())
+		return nil, errors.Join(Explain(ctx, err), pool.Close())
 	}
 	return func() error {
 		// A context that ended has ended the transaction already, and so has an earlier call.

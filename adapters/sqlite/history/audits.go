@@ -1,4 +1,4 @@
-package sqlite
+package history
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/google/uuid"
 
+	"github.com/molecule-ai/gatehouse/adapters/sqlite/connection"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
@@ -55,17 +56,18 @@ where run_id = $1 and code = $4 and workspace_id > $2 order by workspace_id limi
 select id from (select id, row_number() over (partition by candidate order by id desc) as nth from audit_runs)
 where nth > $1 order by id desc`
 
-	liveRevisionSQL = `select revision from policy_activations where result = 'activated' order by id desc limit 1`
-
 	pruneFindingsSQL = `
 delete from audit_findings
 where (run_id, workspace_id) in (select run_id, workspace_id from audit_findings where run_id = $1 limit $2)`
 )
 
+// AuditStore keeps runs of the audit and what they found.
+type AuditStore struct{ file *connection.File }
+
 // SaveAudit keeps a run as it is now, and findings that are new, in one transaction. Saving them again changes
 // nothing.
-func (s *Store) SaveAudit(ctx context.Context, run admission.AuditRun, findings []admission.AuditFinding) error {
-	err := s.inTransaction(ctx, func(tx *sql.Tx) error {
+func (s AuditStore) SaveAudit(ctx context.Context, run admission.AuditRun, findings []admission.AuditFinding) error {
+	err := s.file.InTransaction(ctx, func(tx *sql.Tx) error {
 		err := saveRun(ctx, tx, run)
 		if err != nil {
 			return err
@@ -73,7 +75,7 @@ func (s *Store) SaveAudit(ctx context.Context, run admission.AuditRun, findings 
 		return saveFindings(ctx, tx, findings)
 	})
 	if err != nil {
-		return fmt.Errorf("saving a run of the audit: %w", explain(ctx, err))
+		return fmt.Errorf("saving a run of the audit: %w", connection.Explain(ctx, err))
 	}
 	return nil
 }
@@ -89,14 +91,14 @@ func saveRun(ctx context.Context, tx *sql.Tx, r admission.AuditRun) error {
 	}
 	var finished any
 	if r.FinishedAt != nil {
-		finished = timeText(*r.FinishedAt)
+		finished = connection.TimeText(*r.FinishedAt)
 	}
 	var saas sql.Null[bool]
 	if r.Deployment != nil {
 		saas = sql.Null[bool]{V: r.Deployment.SaaS, Valid: true}
 	}
 	_, err = tx.ExecContext(ctx, saveRunSQL, r.ID.String(), r.Hook, string(r.State), r.Enforce, r.Revision,
-		r.Candidate, saas, r.FactsRevision, timeText(r.StartedAt), timeText(r.UpdatedAt), finished,
+		r.Candidate, saas, r.FactsRevision, connection.TimeText(r.StartedAt), connection.TimeText(r.UpdatedAt), finished,
 		r.Worked.Microseconds(), r.Cursor.String(), r.Evaluated, r.Denied, r.Warned, r.Failed, r.Marked, string(violations), string(notJudged))
 	return err
 }
@@ -116,7 +118,7 @@ func saveFindings(ctx context.Context, tx *sql.Tx, findings []admission.AuditFin
 			return err
 		}
 		_, err = insert.ExecContext(ctx, f.RunID.String(), f.WorkspaceID.String(), f.Kind, f.Status, f.Denied, f.Code,
-			string(violations), unlessEmpty(string(f.Error)), f.Marked, unlessNil(f.DecisionID))
+			string(violations), OrNull(string(f.Error)), f.Marked, unlessNil(f.DecisionID))
 		if err != nil {
 			return err
 		}
@@ -129,23 +131,23 @@ func unlessNil(id uuid.UUID) sql.Null[string] {
 }
 
 // Audits are the last so many runs, newest first.
-func (s *Store) Audits(ctx context.Context, limit int) ([]admission.AuditRun, error) {
-	runs, err := collect(ctx, s.readers, scanRun, runsSQL, limit)
+func (s AuditStore) Audits(ctx context.Context, limit int) ([]admission.AuditRun, error) {
+	runs, err := connection.Collect(ctx, s.file.Readers, scanRun, runsSQL, limit)
 	if err != nil {
-		return nil, fmt.Errorf("reading runs of the audit: %w", explain(ctx, err))
+		return nil, fmt.Errorf("reading runs of the audit: %w", connection.Explain(ctx, err))
 	}
 	return runs, nil
 }
 
 // AuditFindings gives one page of the findings of a run, in order of workspaces.
-func (s *Store) AuditFindings(ctx context.Context, q admission.AuditQuery) ([]admission.AuditFinding, error) {
+func (s AuditStore) AuditFindings(ctx context.Context, q admission.AuditQuery) ([]admission.AuditFinding, error) {
 	query, args := findingsSQL, []any{q.RunID.String(), q.After.String(), q.Limit}
 	if q.Code != "" {
 		query, args = findingsOfCodeSQL, append(args, q.Code)
 	}
-	findings, err := collect(ctx, s.readers, scanFinding, query, args...)
+	findings, err := connection.Collect(ctx, s.file.Readers, scanFinding, query, args...)
 	if err != nil {
-		return nil, fmt.Errorf("reading findings of the audit: %w", explain(ctx, err))
+		return nil, fmt.Errorf("reading findings of the audit: %w", connection.Explain(ctx, err))
 	}
 	return findings, nil
 }
@@ -171,7 +173,7 @@ func scanRun(rows *sql.Rows) (r admission.AuditRun, err error) {
 		times[r.FinishedAt] = finished.V
 	}
 	for into, text := range times {
-		*into, err = time.Parse(timeLayout, text)
+		*into, err = time.Parse(connection.TimeLayout, text)
 		if err != nil {
 			return r, err
 		}
@@ -191,37 +193,24 @@ func scanFinding(rows *sql.Rows) (f admission.AuditFinding, err error) {
 	return f, err
 }
 
-// FactsRevision names the query that gives the facts.
-func (s *Store) FactsRevision() string { return admission.FactsRevision(s.factsQuery) }
-
-// LiveRevision is that of the policies that a server on this file made live last, "" if none has.
-func (s *Store) LiveRevision(ctx context.Context) (string, error) {
-	var revision string
-	err := s.readers.QueryRowContext(ctx, liveRevisionSQL).Scan(&revision)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return "", fmt.Errorf("reading which policies are live: %w", explain(ctx, err))
-	}
-	return revision, nil
-}
-
 // PruneAudits deletes all but the newest so many runs of the live policies, and so many of candidates, with their
 // findings. A run goes after its findings, so that one that was interrupted is found again.
-func (s *Store) PruneAudits(ctx context.Context, keep int) error {
+func (s AuditStore) PruneAudits(ctx context.Context, keep int) error {
 	err := s.pruneAudits(ctx, keep)
 	if err != nil {
-		return fmt.Errorf("deleting old runs of the audit: %w", explain(ctx, err))
+		return fmt.Errorf("deleting old runs of the audit: %w", connection.Explain(ctx, err))
 	}
 	return nil
 }
 
-func (s *Store) pruneAudits(ctx context.Context, keep int) error {
-	old, err := collect(ctx, s.readers, scanID, oldRunsSQL, keep)
+func (s AuditStore) pruneAudits(ctx context.Context, keep int) error {
+	old, err := connection.Collect(ctx, s.file.Readers, connection.ScanID, oldRunsSQL, keep)
 	if err != nil {
 		return err
 	}
 	for _, id := range old {
-		err = s.inBatches(ctx, func(tx *sql.Tx) (more bool, err error) {
-			deleted, err := affected(tx.ExecContext(ctx, pruneFindingsSQL, id.String(), pruneBatch))
+		err = s.file.InBatches(ctx, func(tx *sql.Tx) (more bool, err error) {
+			deleted, err := connection.Affected(tx.ExecContext(ctx, pruneFindingsSQL, id.String(), pruneBatch))
 			if err != nil || deleted == pruneBatch {
 				return true, err
 			}

@@ -1,4 +1,4 @@
-package sqlite
+package connection
 
 import (
 	"context"
@@ -13,11 +13,11 @@ import (
 	codes "modernc.org/sqlite/lib"
 )
 
-// connection is the driver's, with statements of its own that every review asks. They pass database/sql by: it and the
+// Connection is the driver's, with statements of its own that every review asks. They pass database/sql by: it and the
 // driver start a goroutine each for a statement whose context can end, which costs as much as the statement.
-type connection struct {
+type Connection struct {
 	driverConnection
-	prepared map[string]preparedStatement
+	prepared map[string]PreparedStatement
 	// busy is how long a transaction waits for another process's. 0 for a connection that never writes.
 	busy    time.Duration
 	hurried bool // it waits for hurry only
@@ -35,7 +35,8 @@ type driverConnection interface {
 	driver.Validator
 }
 
-type preparedStatement interface {
+// PreparedStatement is one of a connection's own.
+type PreparedStatement interface {
 	driver.Stmt
 	driver.StmtExecContext
 	driver.StmtQueryContext
@@ -55,7 +56,7 @@ func newConnector(dsn string, busy time.Duration) (connector, error) {
 // Connect is what database/sql calls.
 func (c connector) Connect(ctx context.Context) (driver.Conn, error) { return c.open(ctx) }
 
-func (c connector) open(ctx context.Context) (*connection, error) {
+func (c connector) open(ctx context.Context) (*Connection, error) {
 	made, err := c.Connector.Connect(ctx)
 	if err != nil {
 		return nil, err
@@ -64,17 +65,17 @@ func (c connector) open(ctx context.Context) (*connection, error) {
 	if !ok {
 		return nil, errors.Join(fmt.Errorf("the SQLite driver gives a %T, which lacks methods", made), made.Close())
 	}
-	return &connection{driverConnection: complete, prepared: make(map[string]preparedStatement), busy: c.busy}, nil
+	return &Connection{driverConnection: complete, prepared: make(map[string]PreparedStatement), busy: c.busy}, nil
 }
 
-// onConnection lends a connection of a pool to do, once there is one.
-func onConnection(ctx context.Context, pool *sql.DB, do func(*connection) error) error {
+// OnConnection lends a connection of a pool to do, once there is one.
+func OnConnection(ctx context.Context, pool *sql.DB, do func(*Connection) error) error {
 	held, err := pool.Conn(ctx)
 	if err != nil {
 		return err
 	}
 	err = held.Raw(func(raw any) error {
-		c, ok := raw.(*connection)
+		c, ok := raw.(*Connection)
 		if !ok {
 			return fmt.Errorf("the pool has a %T, which it did not open", raw)
 		}
@@ -84,7 +85,7 @@ func onConnection(ctx context.Context, pool *sql.DB, do func(*connection) error)
 }
 
 // Close ends its statements first: with one left, SQLite would keep the connection and its locks.
-func (c *connection) Close() error {
+func (c *Connection) Close() error {
 	var all []error
 	for _, statement := range c.prepared {
 		all = append(all, statement.Close())
@@ -93,8 +94,8 @@ func (c *connection) Close() error {
 	return errors.Join(append(all, c.driverConnection.Close())...)
 }
 
-// statement prepares a query at its first use: when the store is opened, the tables may not be there yet.
-func (c *connection) statement(ctx context.Context, query string) (preparedStatement, error) {
+// Statement prepares a query at its first use: when the store is opened, the tables may not be there yet.
+func (c *Connection) Statement(ctx context.Context, query string) (PreparedStatement, error) {
 	statement, ok := c.prepared[query]
 	if ok {
 		return statement, nil
@@ -103,7 +104,7 @@ func (c *connection) statement(ctx context.Context, query string) (preparedState
 	if err != nil {
 		return nil, err
 	}
-	statement, ok = made.(preparedStatement)
+	statement, ok = made.(PreparedStatement)
 	if !ok {
 		return nil, errors.Join(fmt.Errorf("the SQLite driver gives a %T, which lacks methods", made), made.Close())
 	}
@@ -118,11 +119,11 @@ const (
 	rollbackSQL = `rollback`
 )
 
-// inTransaction commits what do does, or nothing of it. It waits for another process's transaction as long as the
+// InTransaction commits what do does, or nothing of it. It waits for another process's transaction as long as the
 // busy timeout says; once it has begun, nothing in it waits, so nothing in it is interrupted.
-func (c *connection) inTransaction(ctx context.Context, do func(context.Context) error) error {
+func (c *Connection) InTransaction(ctx context.Context, do func(context.Context) error) error {
 	whole := context.WithoutCancel(ctx)
-	err := c.adapt(whole, c.run(whole, beginSQL))
+	err := c.adapt(whole, c.Run(whole, beginSQL))
 	if err != nil {
 		return err
 	}
@@ -131,17 +132,17 @@ func (c *connection) inTransaction(ctx context.Context, do func(context.Context)
 		err = do(whole)
 	}
 	if err == nil {
-		err = c.run(whole, commitSQL)
+		err = c.Run(whole, commitSQL)
 	}
 	if err != nil {
 		// After some errors SQLite has rolled back by itself.
-		return errors.Join(err, c.run(whole, rollbackSQL))
+		return errors.Join(err, c.Run(whole, rollbackSQL))
 	}
 	return nil
 }
 
 // BeginTx is what database/sql calls.
-func (c *connection) BeginTx(ctx context.Context, options driver.TxOptions) (driver.Tx, error) {
+func (c *Connection) BeginTx(ctx context.Context, options driver.TxOptions) (driver.Tx, error) {
 	tx, err := c.driverConnection.BeginTx(ctx, options)
 	return tx, c.adapt(context.WithoutCancel(ctx), err)
 }
@@ -152,8 +153,8 @@ const hurry = 100 * time.Millisecond
 // adapt changes how long the next transaction waits for another process's, by what came of the beginning of this one.
 // Everybody who writes goes over one connection, one after the other: if each waited in vain for as long as the first,
 // they would all miss their deadlines, and none would hear why.
-func (c *connection) adapt(ctx context.Context, begun error) error {
-	locked := codeOf(begun)&primary == codes.SQLITE_BUSY
+func (c *Connection) adapt(ctx context.Context, begun error) error {
+	locked := CodeOf(begun)&primary == codes.SQLITE_BUSY
 	if c.busy <= hurry || locked == c.hurried || begun != nil && !locked {
 		return begun
 	}
@@ -161,15 +162,16 @@ func (c *connection) adapt(ctx context.Context, begun error) error {
 	if locked {
 		patience = hurry
 	}
-	err := c.run(ctx, fmt.Sprintf("pragma busy_timeout = %d", patience.Milliseconds()))
+	err := c.Run(ctx, fmt.Sprintf("pragma busy_timeout = %d", patience.Milliseconds()))
 	if err == nil {
 		c.hurried = locked
 	}
 	return begun
 }
 
-func (c *connection) run(ctx context.Context, query string) error {
-	statement, err := c.statement(ctx, query)
+// Run executes a statement without arguments.
+func (c *Connection) Run(ctx context.Context, query string) error {
+	statement, err := c.Statement(ctx, query)
 	if err != nil {
 		return err
 	}
@@ -177,8 +179,8 @@ func (c *connection) run(ctx context.Context, query string) error {
 	return err
 }
 
-// arguments are what the driver takes: integers of 64 bits, texts, truths, bytes and nil.
-func arguments(all []any) []driver.NamedValue {
+// Arguments are what the driver takes: integers of 64 bits, texts, truths, bytes and nil.
+func Arguments(all []any) []driver.NamedValue {
 	values := make([]driver.NamedValue, len(all))
 	for i, each := range all {
 		values[i] = driver.NamedValue{Ordinal: i + 1, Value: each}
@@ -186,16 +188,16 @@ func arguments(all []any) []driver.NamedValue {
 	return values
 }
 
-// driverRows are the rows of a connection's own statement, read as those of database/sql are.
-type driverRows struct {
+// DriverRows are the rows of a connection's own statement, read as those of database/sql are.
+type DriverRows struct {
 	driver.Rows
 	values []driver.Value
 	err    error
 }
 
-func (r *driverRows) Columns() ([]string, error) { return r.Rows.Columns(), nil }
+func (r *DriverRows) Columns() ([]string, error) { return r.Rows.Columns(), nil }
 
-func (r *driverRows) Next() bool {
+func (r *DriverRows) Next() bool {
 	if r.values == nil {
 		r.values = make([]driver.Value, len(r.Rows.Columns()))
 	}
@@ -203,7 +205,7 @@ func (r *driverRows) Next() bool {
 	return r.err == nil
 }
 
-func (r *driverRows) Err() error {
+func (r *DriverRows) Err() error {
 	if errors.Is(r.err, io.EOF) {
 		return nil
 	}
@@ -211,7 +213,7 @@ func (r *driverRows) Err() error {
 }
 
 // Scan gives each value to a place of its own, all of which are scanners.
-func (r *driverRows) Scan(places ...any) error {
+func (r *DriverRows) Scan(places ...any) error {
 	for i, place := range places {
 		scanner, ok := place.(sql.Scanner)
 		if !ok {

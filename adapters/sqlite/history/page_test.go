@@ -1,6 +1,8 @@
-package sqlite
+package history_test
 
 import (
+	"database/sql"
+	"log/slog"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -9,13 +11,16 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/molecule-ai/gatehouse/adapters/sqlite"
+	"github.com/molecule-ai/gatehouse/adapters/sqlite/connection"
+	"github.com/molecule-ai/gatehouse/adapters/sqlite/history"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
-// TestPagesAreReadInOrderFromWhereTheyBegin looks at SQLite's plans: each page is a search by the index that it names,
+// TestPagesAreReadByTheIndexTheyName looks at SQLite's plans: each page is a search by the index that it names,
 // bounded by ids where there are any, and nothing is sorted.
-func TestPagesAreReadInOrderFromWhereTheyBegin(t *testing.T) {
-	s, now := openMigrated(t), time.Now()
+func TestPagesAreReadByTheIndexTheyName(t *testing.T) {
+	readers, now := openMigrated(t), time.Now()
 	for _, c := range []struct {
 		filter admission.DecisionFilter
 		plan   string
@@ -31,35 +36,40 @@ func TestPagesAreReadInOrderFromWhereTheyBegin(t *testing.T) {
 		{admission.DecisionFilter{UID: "u"}, "USING PRIMARY KEY (uid=?)"},
 		{admission.DecisionFilter{UID: "u"}, "USING INDEX decisions_failed_uid (uid=?)"},
 	} {
-		query, args := pageSQL(admission.DecisionQuery{DecisionFilter: c.filter, After: admission.FirstDecisionID(now), Limit: 50})
-		plan := planOf(t, s, query, args)
+		query, args := history.PageSQL(admission.DecisionQuery{DecisionFilter: c.filter, After: admission.FirstDecisionID(now), Limit: 50})
+		plan := planOf(t, readers, query, args)
 		require.Contains(t, plan, c.plan)
 		require.NotContains(t, plan, "SCAN")
 		require.NotContains(t, plan, "TEMP B-TREE")
 	}
 }
 
-// TestPruningLooksAtNothingThatStays: neither at the uids of other decisions, nor at findings of other runs.
+// TestPruningLooksAtNothingThatStays looks neither at the uids of other decisions, nor at findings of other runs.
 func TestPruningLooksAtNothingThatStays(t *testing.T) {
-	s := openMigrated(t)
-	for _, query := range []string{pruneUIDsSQL, pruneDecisionsSQL, pruneFindingsSQL} {
-		plan := planOf(t, s, query, []any{"id", "2026-01-01", 1}[:strings.Count(query, "$")])
+	readers := openMigrated(t)
+	for _, query := range history.PruningStatements() {
+		plan := planOf(t, readers, query, []any{"id", "2026-01-01", 1}[:strings.Count(query, "$")])
 		require.NotContains(t, plan, "SCAN", query)
 	}
 }
 
-func openMigrated(t *testing.T) *Store {
+// openMigrated gives the readers of a file with empty tables.
+func openMigrated(t *testing.T) *sql.DB {
 	t.Helper()
-	s, err := Open(t.Context(), Options{Path: filepath.Join(t.TempDir(), "gatehouse.db")})
+	path := filepath.Join(t.TempDir(), "gatehouse.db")
+	s, err := sqlite.Open(t.Context(), sqlite.Options{Path: path})
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	require.NoError(t, s.Migrate(t.Context()))
-	return s
+	require.NoError(t, s.Close())
+	file, err := connection.Open(t.Context(), path, 0, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, file.Close()) })
+	return file.Readers
 }
 
-func planOf(t *testing.T, s *Store, query string, args []any) string {
+func planOf(t *testing.T, from *sql.DB, query string, args []any) string {
 	t.Helper()
-	rows, err := s.readers.QueryContext(t.Context(), "explain query plan "+query, args...)
+	rows, err := from.QueryContext(t.Context(), "explain query plan "+query, args...)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, rows.Close()) }()
 	var steps []string

@@ -8,6 +8,8 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"github.com/molecule-ai/gatehouse/adapters/sqlite/connection"
+	"github.com/molecule-ai/gatehouse/adapters/sqlite/history"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
@@ -28,7 +30,7 @@ on conflict (uid, caller) do nothing`
 	claimedSQL = `select 1 from request_uids where uid = ? and caller = ?`
 
 	recordedSQL = `
-select ` + decisionColumns + `, u.digest
+select ` + history.DecisionColumns + `, u.digest
 from request_uids u join decisions d on d.id = u.decision_id
 where u.uid = $1 and u.caller = $2`
 )
@@ -57,7 +59,7 @@ func insert(ctx context.Context, tx *sql.Tx, d admission.Decision) error {
 	if err != nil || !claims(d) {
 		return err
 	}
-	claimed, err := affected(tx.ExecContext(ctx, claimUIDSQL, claimValues(d)...))
+	claimed, err := connection.Affected(tx.ExecContext(ctx, claimUIDSQL, claimValues(d)...))
 	if err == nil && claimed == 0 {
 		err = errors.New("its uid is claimed by a decision that is gone")
 	}
@@ -66,7 +68,7 @@ func insert(ctx context.Context, tx *sql.Tx, d admission.Decision) error {
 
 // claimValues are in the order of the columns of claimUIDSQL.
 func claimValues(d admission.Decision) []any {
-	return []any{d.UID, d.Caller, d.Digest[:], d.ID.String(), timeText(d.At)}
+	return []any{d.UID, d.Caller, d.Digest[:], d.ID.String(), connection.TimeText(d.At)}
 }
 
 // decisionValues are in the order of the columns of insertDecisionSQL, and of the types that the driver takes.
@@ -100,11 +102,11 @@ func decisionValues(d admission.Decision) ([]any, error) {
 		reason = denying.Reason
 	}
 	return []any{
-		d.ID.String(), timeText(d.At), unlessEmpty(d.UID), d.Hook, d.Caller, string(d.CallerProof),
-		d.WorkspaceID.String(), d.Kind, allowed, unlessEmpty(d.Code()), reason, failed, detail, d.Verdict.Revision,
+		d.ID.String(), connection.TimeText(d.At), history.OrNull(d.UID), d.Hook, d.Caller, string(d.CallerProof),
+		d.WorkspaceID.String(), d.Kind, allowed, history.OrNull(d.Code()), reason, failed, detail, d.Verdict.Revision,
 		d.MarkedFailed, d.DryRun, violations, eventID, event, d.Timings.Facts.Microseconds(),
 		d.Timings.Policy.Microseconds(), erased, masked, string(d.Input),
-		unlessEmpty(d.Trace.RequestID), unlessEmpty(d.Trace.Parent),
+		history.OrNull(d.Trace.RequestID), history.OrNull(d.Trace.Parent),
 	}, nil
 }
 
@@ -124,28 +126,21 @@ func pointersText(pointers []string) (any, error) {
 	return string(text), err
 }
 
-func unlessEmpty(text string) any {
-	if text == "" {
-		return nil
-	}
-	return text
-}
-
 // readRecorded reads the decision of a uid, as it was answered.
-func readRecorded(ctx context.Context, from querier, of admission.RequestKey) (admission.Decision, error) {
-	var row decisionRow
+func readRecorded(ctx context.Context, from connection.Querier, of admission.RequestKey) (admission.Decision, error) {
+	var row history.DecisionRow
 	var digest []byte
-	found, err := collect(ctx, from, func(rows *sql.Rows) (admission.Decision, error) {
-		err := rows.Scan(append(row.cells(), &digest)...)
+	found, err := connection.Collect(ctx, from, func(rows *sql.Rows) (admission.Decision, error) {
+		err := rows.Scan(append(row.Cells(), &digest)...)
 		if err != nil {
 			return admission.Decision{}, err
 		}
-		d, err := row.decision()
+		d, err := row.Decision()
 		if err == nil && copy(d.Digest[:], digest) != len(d.Digest) {
 			err = errors.New("its digest is too short")
 		}
 		if err != nil {
-			return admission.Decision{}, fmt.Errorf("the recorded decision %s is unreadable: %w", row.id, err)
+			return admission.Decision{}, fmt.Errorf("the recorded decision %s is unreadable: %w", row.ID(), err)
 		}
 		return d, nil
 	}, recordedSQL, of.UID, of.Caller)
