@@ -13,6 +13,7 @@ import (
 
 // Whoever has policies refused again and again pushes out neither what was live last nor which signed bundle was.
 func TestLastActivationsAreNotPruned(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent))
 	record := func(id string, activation admission.PolicyActivation) {
 		activation.ID, activation.At = uuid.MustParse(id), time.Now()

@@ -10,6 +10,7 @@ import (
 
 // Of an audit of before its deployment and its facts were kept, nothing is claimed.
 func TestAuditsOfTheVersionBefore(t *testing.T) {
+	t.Parallel()
 	url := testenv.DatabaseURL(t, testenv.RegistryCurrent)
 	schema := atVersion(t, url, 6)
 	store := open(t, url)

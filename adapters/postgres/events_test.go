@@ -34,6 +34,7 @@ from (values
 ) as old (id, workspace_id, decision_id)`
 
 func TestEventsOfTheFirstVersionAreNumberedInOrder(t *testing.T) {
+	t.Parallel()
 	url := testenv.DatabaseURL(t, testenv.RegistryCurrent)
 	atVersion(t, url, 1)
 	db, err := pgx.Connect(t.Context(), url)
@@ -65,6 +66,7 @@ func TestEventsOfTheFirstVersionAreNumberedInOrder(t *testing.T) {
 }
 
 func TestASeqThatIsCommittedLateIsSeenByWhoAsksForWriters(t *testing.T) {
+	t.Parallel()
 	for name, committed := range map[string]bool{"committed": true, "rolled back": false} {
 		t.Run(name, func(t *testing.T) {
 			url := testenv.DatabaseURL(t, testenv.RegistryCurrent)
@@ -106,6 +108,7 @@ func TestASeqThatIsCommittedLateIsSeenByWhoAsksForWriters(t *testing.T) {
 }
 
 func TestListeningGoesOnAfterARestartOfTheServer(t *testing.T) {
+	t.Parallel()
 	server := testenv.OwnPostgres(t, testenv.Options{})
 	url, err := server.CreateDatabase(t.Context(), testenv.RegistryCurrent)
 	require.NoError(t, err)

@@ -18,6 +18,7 @@ func factsQuery(sql string) func(*postgres.Options) {
 }
 
 func TestARegistryWithoutKindsIsAnErrorAndNeverNotPlatform(t *testing.T) {
+	t.Parallel()
 	store := open(t, testenv.DatabaseURL(t, testenv.RegistryBase))
 
 	_, err := store.Facts(t.Context(), uuid.New())
@@ -30,6 +31,7 @@ func TestARegistryWithoutKindsIsAnErrorAndNeverNotPlatform(t *testing.T) {
 }
 
 func TestAnOperatorsOwnQueryFitsARegistryWithoutKinds(t *testing.T) {
+	t.Parallel()
 	url := testenv.DatabaseURL(t, testenv.RegistryBase)
 	h := newHarness(t, url, factsQuery(`
 select array(select key from workspace_secrets where workspace_id = $1) as secret_keys,
@@ -56,6 +58,7 @@ from workspaces where id = $1::uuid`))
 }
 
 func TestAFactsQueryThatBreaksItsContractIsRefusedWithAReason(t *testing.T) {
+	t.Parallel()
 	const (
 		yes       = "true as exists"
 		workspace = `'{"kind":"workspace"}'::json as workspace`
@@ -145,6 +148,7 @@ func TestAFactsQueryThatBreaksItsContractIsRefusedWithAReason(t *testing.T) {
 }
 
 func TestTheBuiltInFactsQueryKeepsItsContract(t *testing.T) {
+	t.Parallel()
 	store := open(t, testenv.DatabaseURL(t, testenv.RegistryCurrent))
 
 	require.NoError(t, store.CheckFacts(t.Context()))
@@ -153,6 +157,7 @@ func TestTheBuiltInFactsQueryKeepsItsContract(t *testing.T) {
 // A workspace that the look-up of many does not give back has no known facts, which are not the facts of one that does not
 // exist or has no secrets. Its neighbours in the same statement have theirs.
 func TestAWorkspaceThatABatchDoesNotGiveIsAnError(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent))
 	h.store.ForgetWorkspaces()
 	ids := h.putWorkspaces(t, 3)

@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"context"
 	"os"
+	"runtime"
 	"testing"
 	"time"
 
@@ -19,10 +20,16 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(testenv.Main(m)) }
 
-// One database, emptied for each test: making one takes longer than most of the tests do.
-func TestPostgresKeepsThePromisesOfAStore(t *testing.T) {
-	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent))
+// The tests share a few databases, which are emptied for each: making one takes longer than most of the tests do.
+func TestConformance(t *testing.T) {
+	free := make(chan *harness, min(4, runtime.GOMAXPROCS(0)))
+	for range cap(free) {
+		free <- newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent))
+	}
 	storetest.Run(t, func(t *testing.T) storetest.Harness {
+		t.Parallel()
+		h := <-free
+		t.Cleanup(func() { free <- h })
 		h.exec(t, `
 truncate workspaces, workspace_secrets, global_secrets, structure_events, outbox,
     gatehouse.decisions, gatehouse.request_uids, gatehouse.events,

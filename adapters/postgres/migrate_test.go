@@ -31,6 +31,7 @@ func versions(t *testing.T) []int64 {
 }
 
 func TestMigrationsAreAppliedOnceHoweverManyProcessesTry(t *testing.T) {
+	t.Parallel()
 	url := testenv.DatabaseURL(t, testenv.RegistryCurrent)
 	stores := []*postgres.Store{open(t, url), open(t, url), open(t, url)}
 	pending, err := stores[0].Pending(t.Context())
@@ -56,6 +57,7 @@ func TestMigrationsAreAppliedOnceHoweverManyProcessesTry(t *testing.T) {
 }
 
 func TestMigrationsTouchNothingOfTheRegistry(t *testing.T) {
+	t.Parallel()
 	store := open(t, testenv.DatabaseURL(t, testenv.Empty))
 
 	require.NoError(t, store.Migrate(t.Context()))
@@ -68,6 +70,7 @@ func TestMigrationsTouchNothingOfTheRegistry(t *testing.T) {
 
 // A uid of before uids had callers is that of its decision's caller, and no other's.
 func TestOldUIDsBelongToTheCallersOfTheirDecisions(t *testing.T) {
+	t.Parallel()
 	url := testenv.DatabaseURL(t, testenv.RegistryCurrent)
 	schema := atVersion(t, url, 8)
 	before, err := pgx.Connect(t.Context(), url)
@@ -125,6 +128,7 @@ func TestOldUIDsBelongToTheCallersOfTheirDecisions(t *testing.T) {
 }
 
 func TestACommitIsDurableWhateverTheServersDefault(t *testing.T) {
+	t.Parallel()
 	url := testenv.DatabaseURL(t, testenv.RegistryCurrent)
 	for asked, want := range map[string]string{"": "on", "&synchronous_commit=off": "on", "&synchronous_commit=remote_apply": "remote_apply"} {
 		store := open(t, url+asked)
@@ -137,6 +141,7 @@ func TestACommitIsDurableWhateverTheServersDefault(t *testing.T) {
 }
 
 func TestAURLThatCannotBeReadIsRefusedWithoutItsPassword(t *testing.T) {
+	t.Parallel()
 	_, err := postgres.Open(t.Context(), postgres.Options{URL: "postgres://gatehouse:hunter2@localhost:no/registry"})
 
 	require.ErrorContains(t, err, "the database URL is not postgres:")
@@ -144,6 +149,7 @@ func TestAURLThatCannotBeReadIsRefusedWithoutItsPassword(t *testing.T) {
 }
 
 func TestStillFailedIsTheStatusNow(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent))
 	id := h.platformRow(t)
 

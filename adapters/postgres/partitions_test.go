@@ -89,6 +89,7 @@ func version4Decision(id uuid.UUID, at time.Time, uid string) admission.Decision
 }
 
 func TestDecisionsOfVersion4SurviveTheMigration(t *testing.T) {
+	t.Parallel()
 	url := testenv.DatabaseURL(t, testenv.RegistryCurrent)
 	atVersion(t, url, 4)
 	before, err := pgx.Connect(t.Context(), url)
@@ -130,6 +131,7 @@ func TestDecisionsOfVersion4SurviveTheMigration(t *testing.T) {
 }
 
 func TestTheMigrationToPartitionsCanBeTakenBack(t *testing.T) {
+	t.Parallel()
 	url := testenv.DatabaseURL(t, testenv.RegistryCurrent)
 	schema := atVersion(t, url, 5)
 	h := newHarness(t, url)
@@ -185,6 +187,7 @@ func (h *harness) partitionWith(t *testing.T, id uuid.UUID) string {
 }
 
 func TestPartitionsAreMadeAheadAndDecisionsGoIntoTheirs(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent))
 	now := time.Now()
 	require.Equal(t, []string{"decisions_before", "decisions_default"}, h.partitions(t))
@@ -214,6 +217,7 @@ func TestPartitionsAreMadeAheadAndDecisionsGoIntoTheirs(t *testing.T) {
 }
 
 func TestOldPartitionsAreDropped(t *testing.T) {
+	t.Parallel()
 	h := partitionedByDay(t, 5)
 	now := time.Now()
 	var recorded []admission.Decision
@@ -245,6 +249,7 @@ func TestOldPartitionsAreDropped(t *testing.T) {
 }
 
 func TestAPartitionThatIsInUseStaysUntilTheNextTime(t *testing.T) {
+	t.Parallel()
 	h := partitionedByDay(t, 5)
 	now := time.Now()
 	old := decisionOf(t, now.AddDate(0, 0, -5))
@@ -278,6 +283,7 @@ func TestAPartitionThatIsInUseStaysUntilTheNextTime(t *testing.T) {
 }
 
 func TestUpkeepRefusesSillyTimes(t *testing.T) {
+	t.Parallel()
 	h := partitionedByDay(t, 3)
 	now := time.Now()
 	before := h.partitions(t)
@@ -297,6 +303,7 @@ func TestUpkeepRefusesSillyTimes(t *testing.T) {
 }
 
 func TestADecisionOfWhichTheSeqIsCommittedLateIsSeenByWhoAsksForWriters(t *testing.T) {
+	t.Parallel()
 	url := testenv.DatabaseURL(t, testenv.RegistryCurrent)
 	outbox := postgrestest.NewHeldOutbox(t, url)
 	h := newHarness(t, url, func(o *postgres.Options) { o.Outbox = outbox })
@@ -332,6 +339,7 @@ func TestADecisionOfWhichTheSeqIsCommittedLateIsSeenByWhoAsksForWriters(t *testi
 }
 
 func TestAnExclusiveRightIsLostWithItsConnection(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent))
 	release, lost, held, err := h.store.Exclusive(t.Context(), "audit")
 	require.NoError(t, err)
@@ -348,6 +356,7 @@ func TestAnExclusiveRightIsLostWithItsConnection(t *testing.T) {
 }
 
 func TestAnExclusiveRightOutlivesTheContextThatAskedForIt(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent))
 	ctx, cancel := context.WithCancel(t.Context())
 	release, _, held, err := h.store.Exclusive(ctx, "audit")
@@ -363,6 +372,7 @@ func TestAnExclusiveRightOutlivesTheContextThatAskedForIt(t *testing.T) {
 }
 
 func TestWorkspacesAreListedWithAnOperatorsOwnFacts(t *testing.T) {
+	t.Parallel()
 	const ownQuery = `
 select w.role is distinct from 'ghost' as "exists", json_build_object('kind', w.kind, 'own', w.name) as workspace, array['K'] as secret_keys,
     array[]::text[] as global_secret_keys

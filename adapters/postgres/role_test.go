@@ -18,6 +18,7 @@ import (
 
 // The role has one name on a whole server, hence a server of its own.
 func TestTheDocumentedRoleCanServeAndCannotReadASecret(t *testing.T) {
+	t.Parallel()
 	server := testenv.OwnPostgres(t, testenv.Options{})
 	owner, err := server.CreateDatabase(t.Context(), testenv.RegistryCurrent)
 	require.NoError(t, err)
@@ -88,6 +89,7 @@ func TestTheDocumentedRoleCanServeAndCannotReadASecret(t *testing.T) {
 
 // Readiness asks for each right that a review needs.
 func TestLedgerIsNotReadyWithoutARight(t *testing.T) {
+	t.Parallel()
 	server := testenv.OwnPostgres(t, testenv.Options{})
 	owner, err := server.CreateDatabase(t.Context(), testenv.RegistryCurrent)
 	require.NoError(t, err)
@@ -114,6 +116,7 @@ func TestLedgerIsNotReadyWithoutARight(t *testing.T) {
 }
 
 func TestNobodyElseMayDropDecisions(t *testing.T) {
+	t.Parallel()
 	server := testenv.OwnPostgres(t, testenv.Options{})
 	owner, err := server.CreateDatabase(t.Context(), testenv.RegistryCurrent)
 	require.NoError(t, err)

@@ -58,6 +58,7 @@ func denials(t testing.TB, ids []uuid.UUID) []admission.Decision {
 }
 
 func TestARowThatIsHeldHoldsUpNobodyElse(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent), func(o *postgres.Options) { o.Timeout = 2 * patience })
 	ids := h.putWorkspaces(t, 30)
 	held := ids[:2]
@@ -87,6 +88,7 @@ func TestARowThatIsHeldHoldsUpNobodyElse(t *testing.T) {
 }
 
 func TestADenyThatCannotBeDecidedAgainFailsAlone(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent))
 	decisions := denials(t, h.putWorkspaces(t, 30))
 	undecided := errors.New("the policies gave no verdict")
@@ -113,6 +115,7 @@ func TestADenyThatCannotBeDecidedAgainFailsAlone(t *testing.T) {
 }
 
 func TestAUIDThatWasAnsweredBeforeIsAnsweredAloneAgain(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent))
 	ids := h.putWorkspaces(t, 30)
 	answered := make(map[int]uuid.UUID)
@@ -145,6 +148,7 @@ func TestAUIDThatWasAnsweredBeforeIsAnsweredAloneAgain(t *testing.T) {
 }
 
 func TestFactsThatAreAskedForTogetherAreThoseOfEachAlone(t *testing.T) {
+	t.Parallel()
 	for name, query := range map[string]string{
 		"the built-in query": "",
 		"an operator's own": `select $1::uuid <> '00000000-0000-0000-0000-000000000000' as "exists",
@@ -196,6 +200,7 @@ func (o countingOutbox) Announce(ctx context.Context, tx pgx.Tx, events ...admis
 }
 
 func TestAMarkTakesTwoRoundTrips(t *testing.T) {
+	t.Parallel()
 	database := testenv.DatabaseURL(t, testenv.RegistryCurrent)
 	h := newHarness(t, database)
 	ids := h.putWorkspaces(t, 2)
@@ -228,6 +233,7 @@ func TestAMarkTakesTwoRoundTrips(t *testing.T) {
 
 // An outbox that asks more of its transaction than fits is told so, and never that it is done.
 func TestAnOutboxHasOneStatement(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent), func(o *postgres.Options) { o.Outbox = twiceOutbox{} })
 	_, err := h.mark(t.Context(), t, deniedDecision(t, h.platformRow(t)))
 	require.ErrorContains(t, err, "one statement")
@@ -241,6 +247,7 @@ func (o twiceOutbox) Announce(ctx context.Context, tx pgx.Tx, events ...admissio
 
 // The registry's tables may have triggers that drop rows without a word. Then there is no mark at all.
 func TestAnEffectThatComesToNothingUndoesTheMark(t *testing.T) {
+	t.Parallel()
 	for table, event := range map[string]string{"workspaces": "update", "structure_events": "insert", "gatehouse.events": "insert"} {
 		t.Run(table, func(t *testing.T) {
 			h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent))
@@ -264,6 +271,7 @@ func (failingOutbox) Announce(ctx context.Context, tx pgx.Tx, _ ...admission.Eve
 }
 
 func TestAnOutboxWhoseStatementFailsUndoesTheMarkAndCostsNoConnection(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent),
 		func(o *postgres.Options) { o.MaxConns, o.Outbox = 1, failingOutbox{} })
 	id := h.platformRow(t)
@@ -280,6 +288,7 @@ func TestAnOutboxWhoseStatementFailsUndoesTheMarkAndCostsNoConnection(t *testing
 
 // A statement that is planned for each batch anew takes twice as long.
 func TestStatementsOfBatchesArePlannedOnce(t *testing.T) {
+	t.Parallel()
 	url := testenv.DatabaseURL(t, testenv.RegistryCurrent)
 	h := newHarness(t, url)
 	store := open(t, url, func(o *postgres.Options) { o.MaxConns, o.Outbox = 1, tableOutbox{} })
@@ -315,6 +324,7 @@ where generic_plans + custom_plans > 2 * $1`, customAtFirst).Scan(&statements, &
 // Postgres keeps the plan that it made while a table was small, until the table is analyzed. By then a plan that reads
 // all of it has cost more with each batch. (The registry's tables are there before Gatehouse is.)
 func TestStatementsOnOwnTablesThatWerePlannedWhileTheseWereSmallUseIndexes(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent))
 	for _, id := range h.putWorkspaces(t, 5) {
 		d := deniedDecision(t, id)

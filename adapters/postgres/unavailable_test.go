@@ -36,6 +36,7 @@ func (h *harness) recovers(t *testing.T) {
 
 // The setting holds for connections that are made while it is there, and as long as they last.
 func TestReadOnlyDatabaseIsAnUnavailableLedger(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent))
 	id := h.platformRow(t)
 	seen, err := h.store.Facts(t.Context(), id)
@@ -62,6 +63,7 @@ func TestReadOnlyDatabaseIsAnUnavailableLedger(t *testing.T) {
 
 // A failover leaves connections to what was the primary. With target_session_attrs=read-write a new one finds what is.
 func TestDemotedPrimaryIsLeftForTheNewOne(t *testing.T) {
+	t.Parallel()
 	before, after := testenv.OwnPostgres(t, testenv.Options{}), testenv.OwnPostgres(t, testenv.Options{})
 	old, err := before.CreateDatabase(t.Context(), testenv.RegistryCurrent)
 	require.NoError(t, err)
@@ -120,6 +122,7 @@ func parsed(t *testing.T, text string) *url.URL {
 // The trigger answers as a server does that cannot make a table longer. That only an insert of a row meets it is true of
 // a full disk too.
 func TestFullDiskIsAnUnavailableLedger(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent))
 	id := h.platformRow(t)
 	h.exec(t, `create function full_disk() returns trigger language plpgsql as
@@ -140,6 +143,7 @@ func TestFullDiskIsAnUnavailableLedger(t *testing.T) {
 
 // Whoever waits for the same table hears why, not only the first of them.
 func TestLockedTableIsAnUnavailableLedger(t *testing.T) {
+	t.Parallel()
 	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent), func(o *postgres.Options) { o.Timeout = time.Second })
 	id := h.platformRow(t)
 	const reason = "another transaction holds a lock for too long"

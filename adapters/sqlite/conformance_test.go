@@ -33,6 +33,7 @@ type harness struct {
 const globalSecrets = "test_global_secrets"
 
 func openHarness(t *testing.T) storetest.Harness {
+	t.Parallel()
 	query, err := os.ReadFile("facts.sql")
 	require.NoError(t, err)
 	const none = `'[]' as global_secret_keys`
@@ -44,8 +45,8 @@ func openHarness(t *testing.T) storetest.Harness {
 			`(select json_group_array(g.key) from `+globalSecrets+` g) as global_secret_keys`, 1),
 		BusyTimeout: time.Minute,
 	}
+	writeMigrated(t, o.Path)
 	h := &harness{options: o, store: open(t, o), other: open(t, o)}
-	require.NoError(t, h.store.Migrate(t.Context()))
 	h.exec(t, `create table test_announced (id text, workspace_id text, sequence integer)`)
 	h.exec(t, `create table `+globalSecrets+` (key text primary key)`)
 	return h

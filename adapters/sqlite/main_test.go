@@ -2,9 +2,11 @@ package sqlite_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -55,12 +57,39 @@ func openDemo(t testing.TB, o sqlite.Options) *sqlite.Store {
 	t.Helper()
 	if o.Path == "" {
 		o.Path = filepath.Join(t.TempDir(), "gatehouse.db")
+		writeMigrated(t, o.Path)
 	}
 	s := open(t, o)
 	require.NoError(t, s.Migrate(t.Context()))
 	_, err := s.LoadDemo(t.Context())
 	require.NoError(t, err)
 	return s
+}
+
+// migrated is a file with all tables and nothing in them. Migrating takes longer than most tests do, above all with -race.
+var migrated = sync.OnceValues(func() (file []byte, err error) {
+	folder, err := os.MkdirTemp("", "gatehouse-test-*")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
+	path := filepath.Join(folder, "gatehouse.db")
+	s, err := sqlite.Open(context.Background(), sqlite.Options{Path: path})
+	if err != nil {
+		return nil, err
+	}
+	err = errors.Join(s.Migrate(context.Background()), s.Close()) // which leaves nothing beside the file
+	if err != nil {
+		return nil, err
+	}
+	return os.ReadFile(path)
+})
+
+func writeMigrated(t testing.TB, path string) {
+	t.Helper()
+	file, err := migrated()
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(path, file, 0o600))
 }
 
 func open(t testing.TB, o sqlite.Options) *sqlite.Store {

@@ -55,11 +55,11 @@ var eventsTests = map[string]func(*testing.T, Harness){
 		requireNumbered(t, h, ids, given)
 	},
 	"concurrent marks leave no gap, no repeat, and the order of the ledger": func(t *testing.T, h Harness) {
-		const rounds, callers = 25, 8
+		const callers = 8
 		ids := []uuid.UUID{uuid.New(), uuid.New(), uuid.New()}
 		given := make(map[uuid.UUID]int64)
 		var mu sync.Mutex
-		for range rounds {
+		for range rounds(25) {
 			for _, id := range ids {
 				h.PutWorkspace(t, id, platform(ordinary))
 			}

@@ -59,8 +59,7 @@ var raceTests = map[string]func(*testing.T, Harness){
 	// under that lock. So there are two orders. Either the secret is committed first, and then it is seen and
 	// nothing is marked; or the mark is, and then the secret's own transaction finds the row failed.
 	"a secret that is inserted while marking is seen, or comes after the mark": func(t *testing.T, h Harness) {
-		const rounds = 200
-		for range rounds {
+		for range rounds(200) {
 			id := uuid.New()
 			h.PutWorkspace(t, id, platform(ordinary))
 			seen := facts(t, h.Store(), id)

@@ -188,7 +188,7 @@ var uidTests = map[string]func(*testing.T, Harness){
 		requireEvents(t, h, id, 1)
 	},
 	"a uid that is marked and recorded at once is decided once": func(t *testing.T, h Harness) {
-		for round := range 20 {
+		for round := range rounds(20) {
 			id, uid := uuid.New(), fmt.Sprintf("uid-%d", round)
 			h.PutWorkspace(t, id, platform(ordinary))
 			seen := facts(t, h.Store(), id)

@@ -6,6 +6,9 @@ package storetest
 
 import (
 	"context"
+	"flag"
+	"os"
+	"strconv"
 	"testing"
 	"time"
 
@@ -150,6 +153,17 @@ type Announcement struct {
 	Sequence int64
 }
 
+// soakVariable asks for as many rounds and random sequences as "make soak" runs.
+const soakVariable = "GATEHOUSE_SOAK"
+
+// rounds are how often a test repeats what may go wrong by chance: all when the machine soaks, a quarter otherwise.
+func rounds(all int) int {
+	if os.Getenv(soakVariable) != "" {
+		return all
+	}
+	return all / 4
+}
+
 // Run runs the suite. open gives a harness over an empty database, and closes it when the test it is given has
 // ended.
 func Run(t *testing.T, open func(t *testing.T) Harness) {
@@ -162,6 +176,11 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 	groups := []string{
 		"facts", "record", "uid", "mark", "again", "race", "model", "events", "activations", "shadow",
 		"decisions", "retention", "exclusive", "audit", "workspaces",
+	}
+	const sequences = 100 // what rapid takes by itself
+	err := flag.Set("rapid.checks", strconv.Itoa(rounds(sequences)))
+	if err != nil {
+		t.Fatal(err)
 	}
 	for _, group := range groups {
 		for name, test := range tests[group] {
