@@ -35,7 +35,7 @@ lint: ## gofmt, vet and more by golangci-lint (built once, from tools/go.mod); f
 
 soak: ## the fault tests at full length: 50 times kill -9, two replicas, 2,000 denies; faults in the fast path, and its fuzzer
 	go build -o bin/withservices ./internal/testenv/withservices
-	GATEHOUSE_SOAK=1 ./bin/withservices -- go test -race -count 1 -timeout 60m -v -run 'Kill9|Replicas' ./cmd/gatehouse
+	GATEHOUSE_SOAK=1 ./bin/withservices -- go test -race -count 1 -timeout 60m -v -run 'Kill9|Replicas' ./cmd/gatehouse/...
 	GATEHOUSE_SOAK=1 go test -count 1 -timeout 60m -v -run 'Mutations' ./adapters/opa/fastpath
 	GATEHOUSE_SOAK=1 ./bin/withservices -- go test -race -count 1 -timeout 60m -run 'Conformance' ./adapters/sqlite ./adapters/postgres
 	go test -run '^$$' -fuzz FuzzFastPath -fuzztime 1m ./adapters/opa/fastpath

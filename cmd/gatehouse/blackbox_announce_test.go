@@ -1,4 +1,4 @@
-package main
+package main_test
 
 import (
 	"fmt"
@@ -20,19 +20,10 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 	"github.com/stretchr/testify/require"
 
+	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cmdtest"
 	"github.com/molecule-ai/gatehouse/internal/testenv"
 	"github.com/molecule-ai/gatehouse/policies"
 )
-
-// effort is how much a fault test does: a bounded part of it in make test, all of it in make soak.
-func effort(bounded, soak int) int {
-	if os.Getenv("GATEHOUSE_SOAK") != "" {
-		return soak
-	}
-	return bounded
-}
-
-const webhookSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 // subscribers are one sink of each type, real ones, that count what they see of each event.
 type subscribers struct {
@@ -48,7 +39,7 @@ type subscribers struct {
 func newSubscribers(t *testing.T) *subscribers {
 	t.Helper()
 	s := &subscribers{t: t, redis: testenv.RedisURL(t), seen: map[string]map[string]int{"hook": {}, "bus": {}, "registry": {}}}
-	verifier, err := standardwebhooks.NewWebhook(webhookSecret)
+	verifier, err := standardwebhooks.NewWebhook(cmdtest.WebhookSecret)
 	require.NoError(t, err)
 	s.webhook = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
@@ -78,7 +69,7 @@ func (s *subscribers) listenOnBus() {
 	})
 	require.NoError(s.t, err)
 	server.Start()
-	require.True(s.t, server.ReadyForConnections(patience))
+	require.True(s.t, server.ReadyForConnections(cmdtest.Patience))
 	s.nats = server
 	s.t.Cleanup(func() {
 		server.Shutdown()
@@ -97,14 +88,14 @@ func (s *subscribers) listenOnBus() {
 }
 
 func (s *subscribers) listenToRegistry() {
-	heard := subscribe(s.t, s.redis)
+	heard := cmdtest.Subscribe(s.t, s.redis)
 	done := make(chan struct{})
 	s.t.Cleanup(func() { close(done) })
 	go func() {
 		for {
 			select {
-			case message := <-heard.messages:
-				if id := workspaceOf(message); id != "" {
+			case message := <-heard.Messages:
+				if id := cmdtest.WorkspaceOf(message); id != "" {
 					s.saw("registry", id)
 				}
 			case <-done:
@@ -122,14 +113,14 @@ sinks:
   - {name: hook, type: webhook, url: %q, secrets: [%q], retry_for: 1h, allow_private: true}
   - {name: registry, type: redis, url: %q, channel: "events:broadcast"}
   - {name: bus, type: nats, url: %q, subject: gatehouse.events}
-`, s.webhook.URL, webhookSecret, s.redis, s.nats.ClientURL())
+`, s.webhook.URL, cmdtest.WebhookSecret, s.redis, s.nats.ClientURL())
 	require.NoError(s.t, os.WriteFile(path, []byte(text), 0o600))
 	return path
 }
 
 // missing says which of the committed events a sink has not seen, and how often it saw one again.
-func (s *subscribers) missing(reg *registry) (missing, repeats int) {
-	rows, err := reg.pool.Query(s.t.Context(), `select id::text, workspace_id::text from gatehouse.events`)
+func (s *subscribers) missing(reg *cmdtest.Registry) (missing, repeats int) {
+	rows, err := reg.Pool.Query(s.t.Context(), `select id::text, workspace_id::text from gatehouse.events`)
 	require.NoError(s.t, err)
 	defer rows.Close()
 	s.mu.Lock()
@@ -158,24 +149,24 @@ func strictPolicies(t *testing.T) string {
 	require.NoError(t, os.CopyFS(folder, policies.FS))
 	data, err := os.ReadFile(filepath.Join(folder, "data.yaml"))
 	require.NoError(t, err)
-	changed := replaceOnce(t, string(data), "  platform: [MODEL]\n", "  platform: [MODEL]\n  workspace: [TOKEN]\n")
+	changed := cmdtest.ReplaceOnce(t, string(data), "  platform: [MODEL]\n", "  platform: [MODEL]\n  workspace: [TOKEN]\n")
 	require.NoError(t, os.WriteFile(filepath.Join(folder, "data.yaml"), []byte(changed), 0o600))
 	return folder
 }
 
 // requireLedgerOnce requires that each bad workspace that was marked has one event, in the ledger and in the
 // registry's own table, and one decision that made it.
-func requireLedgerOnce(t *testing.T, reg *registry) {
+func requireLedgerOnce(t *testing.T, reg *cmdtest.Registry) {
 	t.Helper()
-	marked := reg.count(`select count(*) from workspaces where status = 'failed'`)
-	require.Equal(t, marked, reg.count(`select count(*) from gatehouse.events`))
-	require.Equal(t, marked, reg.count(`select count(distinct workspace_id) from gatehouse.events`))
-	require.Equal(t, marked, reg.count(`select count(*) from structure_events`))
-	require.Equal(t, marked, reg.count(`select count(*) from gatehouse.decisions where marked_failed`))
+	marked := reg.Count(`select count(*) from workspaces where status = 'failed'`)
+	require.Equal(t, marked, reg.Count(`select count(*) from gatehouse.events`))
+	require.Equal(t, marked, reg.Count(`select count(distinct workspace_id) from gatehouse.events`))
+	require.Equal(t, marked, reg.Count(`select count(*) from structure_events`))
+	require.Equal(t, marked, reg.Count(`select count(*) from gatehouse.decisions where marked_failed`))
 }
 
 // registerAll registers workspaces from several callers until all are answered or the program is gone.
-func registerAll(gate *program, ids []uuid.UUID, answered func(wireAnswer)) {
+func registerAll(gate *cmdtest.Program, ids []uuid.UUID, answered func(cmdtest.WireAnswer)) {
 	queue := make(chan uuid.UUID, len(ids))
 	for _, id := range ids {
 		queue <- id
@@ -185,9 +176,9 @@ func registerAll(gate *program, ids []uuid.UUID, answered func(wireAnswer)) {
 	for range 8 {
 		group.Go(func() {
 			for id := range queue {
-				status, text := gate.post("/v1/admission/register", registerBody(id))
+				status, text := gate.Post("/v1/admission/register", cmdtest.RegisterBody(id))
 				if status == http.StatusOK {
-					answered(parseAnswer(gate.t, text))
+					answered(cmdtest.ParseAnswer(gate.T, text))
 				}
 			}
 		})
@@ -195,10 +186,10 @@ func registerAll(gate *program, ids []uuid.UUID, answered func(wireAnswer)) {
 	group.Wait()
 }
 
-func badWorkspaces(reg *registry, n int) []uuid.UUID {
+func badWorkspaces(reg *cmdtest.Registry, n int) []uuid.UUID {
 	ids := make([]uuid.UUID, n)
 	for i := range ids {
-		ids[i] = reg.workspace("workspace", "provisioning")
+		ids[i] = reg.Workspace("workspace", "provisioning")
 	}
 	return ids
 }
@@ -211,66 +202,66 @@ const takeover = 3 * time.Minute
 func TestKill9BetweenCommitAndDeliveryLosesNoAnnouncement(t *testing.T) {
 	t.Parallel() // most of its time it waits until the jobs of the killed are taken over
 	database := testenv.DatabaseURL(t, testenv.RegistryCurrent)
-	reg, sinks := newRegistry(t, database), newSubscribers(t)
-	args := append([]string{"--config", sinks.config(), "--policies", strictPolicies(t), "--database-url", database}, patient...)
+	reg, sinks := cmdtest.NewRegistry(t, database), newSubscribers(t)
+	args := append([]string{"--config", sinks.config(), "--policies", strictPolicies(t), "--database-url", database}, cmdtest.Patient...)
 
-	for range effort(6, 50) {
-		gate := start(t, args...).waitReady()
+	for range cmdtest.Effort(6, 50) {
+		gate := cmdtest.Start(t, args...).WaitReady()
 		ids := badWorkspaces(reg, 12)
 		kill := 1 + rand.IntN(len(ids)) //nolint:gosec // any moment will do
 		var once sync.Once
 		var mu sync.Mutex
 		answers := 0
-		registerAll(gate, ids, func(wireAnswer) {
+		registerAll(gate, ids, func(cmdtest.WireAnswer) {
 			mu.Lock()
 			defer mu.Unlock()
 			answers++
 			if answers >= kill {
-				once.Do(func() { _ = gate.command.Process.Kill() })
+				once.Do(func() { _ = gate.Command.Process.Kill() })
 			}
 		})
-		gate.kill()
+		gate.Kill()
 	}
 
-	gate := start(t, args...).waitReady()
+	gate := cmdtest.Start(t, args...).WaitReady()
 	require.Eventually(t, func() bool {
 		missing, _ := sinks.missing(reg)
 		return missing == 0
 	}, takeover, 50*time.Millisecond, "announcements are lost")
 	requireLedgerOnce(t, reg)
 	_, repeats := sinks.missing(reg)
-	t.Logf("%d events to 3 sinks, %d repeats", reg.count(`select count(*) from gatehouse.events`), repeats)
-	gate.end()
+	t.Logf("%d events to 3 sinks, %d repeats", reg.Count(`select count(*) from gatehouse.events`), repeats)
+	gate.End()
 }
 
 func TestTwoReplicasOfWhichOneDiesLoseNothing(t *testing.T) {
 	t.Parallel() // as above
 	database := testenv.DatabaseURL(t, testenv.RegistryCurrent)
-	reg, sinks := newRegistry(t, database), newSubscribers(t)
-	args := append([]string{"--config", sinks.config(), "--policies", strictPolicies(t), "--database-url", database}, patient...)
-	first, second := start(t, args...).waitReady(), start(t, args...).waitReady()
-	ids := badWorkspaces(reg, effort(400, 2000))
+	reg, sinks := cmdtest.NewRegistry(t, database), newSubscribers(t)
+	args := append([]string{"--config", sinks.config(), "--policies", strictPolicies(t), "--database-url", database}, cmdtest.Patient...)
+	first, second := cmdtest.Start(t, args...).WaitReady(), cmdtest.Start(t, args...).WaitReady()
+	ids := badWorkspaces(reg, cmdtest.Effort(400, 2000))
 
 	var group sync.WaitGroup
 	var once sync.Once
 	var mu sync.Mutex
 	answers := 0
 	group.Go(func() {
-		registerAll(first, ids[:len(ids)/2], func(wireAnswer) {
+		registerAll(first, ids[:len(ids)/2], func(cmdtest.WireAnswer) {
 			mu.Lock()
 			defer mu.Unlock()
 			answers++
 			if answers == len(ids)/4 {
-				once.Do(func() { _ = first.command.Process.Kill() })
+				once.Do(func() { _ = first.Command.Process.Kill() })
 			}
 		})
 	})
-	group.Go(func() { registerAll(second, ids[len(ids)/2:], func(wireAnswer) {}) })
+	group.Go(func() { registerAll(second, ids[len(ids)/2:], func(cmdtest.WireAnswer) {}) })
 	group.Wait()
-	first.kill()
-	registerAll(second, ids, func(wireAnswer) {}) // the registry asks again where it got no answer
+	first.Kill()
+	registerAll(second, ids, func(cmdtest.WireAnswer) {}) // the registry asks again where it got no answer
 
-	require.Equal(t, len(ids), reg.count(`select count(*) from workspaces where status = 'failed'`))
+	require.Equal(t, len(ids), reg.Count(`select count(*) from workspaces where status = 'failed'`))
 	require.Eventually(t, func() bool {
 		missing, _ := sinks.missing(reg)
 		return missing == 0
@@ -282,10 +273,10 @@ func TestTwoReplicasOfWhichOneDiesLoseNothing(t *testing.T) {
 }
 
 // pending sums the series of gatehouse_outbox_pending.
-func pending(p *program) int {
+func pending(p *cmdtest.Program) int {
 	sum := 0
 	for _, sink := range []string{"hook", "bus", "registry"} {
-		n, err := strconv.Atoi(p.metric(fmt.Sprintf("gatehouse_outbox_pending{sink=%q}", sink)))
+		n, err := strconv.Atoi(p.Metric(fmt.Sprintf("gatehouse_outbox_pending{sink=%q}", sink)))
 		if err != nil {
 			return -1
 		}

@@ -1,4 +1,4 @@
-package main
+package main_test
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cmdtest"
 	"github.com/molecule-ai/gatehouse/internal/testenv"
 )
 
@@ -22,30 +23,30 @@ func TestPostgresThatStopsIsAnErrorWithinTheDeadlineAndRecoversAlone(t *testing.
 	server := testenv.OwnPostgres(t, testenv.Options{})
 	database, err := server.CreateDatabase(t.Context(), testenv.RegistryCurrent)
 	require.NoError(t, err)
-	reg := newRegistry(t, database)
-	gate := start(t, "--database-url", database).waitReady()
-	id := reg.workspace("workspace", "online")
-	require.True(t, *gate.review("register", registerBody(id)).Allowed)
+	reg := cmdtest.NewRegistry(t, database)
+	gate := cmdtest.Start(t, "--database-url", database).WaitReady()
+	id := reg.Workspace("workspace", "online")
+	require.True(t, *gate.Review("register", cmdtest.RegisterBody(id)).Allowed)
 
 	require.NoError(t, server.Stop(testenv.Immediate))
-	within(t, requestTimeout, func(context.Context) {
-		status, problem := gate.post("/v1/admission/register", registerBody(id))
+	cmdtest.Within(t, requestTimeout, func(context.Context) {
+		status, problem := gate.Post("/v1/admission/register", cmdtest.RegisterBody(id))
 		require.Equal(t, http.StatusInternalServerError, status)
 		require.Contains(t, problem, `"code":"facts_unavailable"`)
 	})
-	status, text := gate.post("/registry/register", fmt.Sprintf(`{"id": %q, "url": "https://agent.example.com"}`, id))
+	status, text := gate.Post("/registry/register", fmt.Sprintf(`{"id": %q, "url": "https://agent.example.com"}`, id))
 	require.Equal(t, http.StatusInternalServerError, status)
 	require.JSONEq(t, `{"error": "registration failed"}`, text)
-	status, _ = gate.get("/readyz")
+	status, _ = gate.Get("/readyz")
 	require.Equal(t, http.StatusServiceUnavailable, status)
-	status, _ = gate.get("/healthz")
+	status, _ = gate.Get("/healthz")
 	require.Equal(t, http.StatusOK, status, "a database that is away is no reason to restart the process")
 
 	require.NoError(t, server.Start(t.Context()))
-	reg.pool.Reset() // the test's own connections did not survive it
-	gate.waitReady()
-	require.True(t, *gate.review("register", registerBody(id)).Allowed)
-	require.Equal(t, 2, reg.decisions(id))
+	reg.Pool.Reset() // the test's own connections did not survive it
+	gate.WaitReady()
+	require.True(t, *gate.Review("register", cmdtest.RegisterBody(id)).Allowed)
+	require.Equal(t, 2, reg.Decisions(id))
 }
 
 func TestAServerThatStartsBeforeItsDatabaseBecomesReady(t *testing.T) {
@@ -54,46 +55,46 @@ func TestAServerThatStartsBeforeItsDatabaseBecomesReady(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, server.Stop(testenv.Fast))
 
-	gate := start(t, "--database-url", database)
-	status, problem := gate.get("/readyz")
+	gate := cmdtest.Start(t, "--database-url", database)
+	status, problem := gate.Get("/readyz")
 	require.Equal(t, http.StatusServiceUnavailable, status)
 	require.Contains(t, problem, `"code":"not_ready"`)
-	status, problem = gate.post("/v1/admission/register", registerBody(uuid.New()))
+	status, problem = gate.Post("/v1/admission/register", cmdtest.RegisterBody(uuid.New()))
 	require.Equal(t, http.StatusInternalServerError, status)
 	require.Contains(t, problem, `"code":"facts_unavailable"`)
 
 	require.NoError(t, server.Start(t.Context()))
-	gate.waitReady()
-	require.True(t, *gate.review("register", registerBody(uuid.New())).Allowed)
+	gate.WaitReady()
+	require.True(t, *gate.Review("register", cmdtest.RegisterBody(uuid.New())).Allowed)
 }
 
 func TestTheBaseSchemaIsNeverTakenForNotPlatform(t *testing.T) {
 	database := testenv.DatabaseURL(t, testenv.RegistryBase)
-	gate := start(t, "--database-url", database)
-	status, problem := gate.post("/v1/admission/register", registerBody(uuid.New()))
+	gate := cmdtest.Start(t, "--database-url", database)
+	status, problem := gate.Post("/v1/admission/register", cmdtest.RegisterBody(uuid.New()))
 	require.Equal(t, http.StatusInternalServerError, status)
 	require.Contains(t, problem, `"code":"facts_unavailable"`)
-	status, _ = gate.get("/readyz")
+	status, _ = gate.Get("/readyz")
 	require.Equal(t, http.StatusServiceUnavailable, status)
-	require.Contains(t, gate.logged(), "42703")
-	require.Eventually(t, func() bool { return gate.metric(`gatehouse_decision_records_total{result="error_recorded"}`) == "1" }, patience, tick)
-	_, records := gate.get("/v1/decisions?failed=true")
+	require.Contains(t, gate.Logged(), "42703")
+	require.Eventually(t, func() bool { return gate.Metric(`gatehouse_decision_records_total{result="error_recorded"}`) == "1" }, cmdtest.Patience, cmdtest.Tick)
+	_, records := gate.Get("/v1/decisions?failed=true")
 	require.Contains(t, records, `"error":{"code":"facts_unavailable"`, "what was answered with an error is on record as one")
 	require.NotContains(t, records, "42703", "and what lies behind it is in the log")
 }
 
 func TestFiftyRegistersOfOneBadWorkspaceAreFiftyDeniesAndOneMark(t *testing.T) {
 	database, broker := testenv.DatabaseURL(t, testenv.RegistryCurrent), testenv.RedisURL(t)
-	reg, heard := newRegistry(t, database), subscribe(t, broker)
-	gate := start(t, append(patient, "--database-url", database, "--redis-url", broker)...).waitReady()
-	id := reg.workspace("platform", "provisioning")
+	reg, heard := cmdtest.NewRegistry(t, database), cmdtest.Subscribe(t, broker)
+	gate := cmdtest.Start(t, append(cmdtest.Patient, "--database-url", database, "--redis-url", broker)...).WaitReady()
+	id := reg.Workspace("platform", "provisioning")
 
 	const callers = 50
-	answers := make([]wireAnswer, callers)
+	answers := make([]cmdtest.WireAnswer, callers)
 	var group sync.WaitGroup
 	for i := range callers {
 		group.Go(func() {
-			status, text := gate.post("/v1/admission/register", registerBody(id))
+			status, text := gate.Post("/v1/admission/register", cmdtest.RegisterBody(id))
 			if status == http.StatusOK {
 				_ = json.Unmarshal([]byte(text), &answers[i])
 			}
@@ -110,49 +111,49 @@ func TestFiftyRegistersOfOneBadWorkspaceAreFiftyDeniesAndOneMark(t *testing.T) {
 		}
 	}
 	require.Equal(t, 1, marks)
-	require.Equal(t, 1, reg.structureEvents(id))
-	require.Equal(t, 1, reg.ledgerEvents(id))
-	require.Equal(t, callers, reg.decisions(id))
-	require.Contains(t, heard.next(t), id.String())
-	require.Empty(t, heard.messages)
-	require.Equal(t, fmt.Sprint(callers), gate.metric(denials("register")))
+	require.Equal(t, 1, reg.StructureEvents(id))
+	require.Equal(t, 1, reg.LedgerEvents(id))
+	require.Equal(t, callers, reg.Decisions(id))
+	require.Contains(t, heard.Next(t), id.String())
+	require.Empty(t, heard.Messages)
+	require.Equal(t, fmt.Sprint(callers), gate.Metric(cmdtest.Denials("register")))
 }
 
 // The provisioner may commit the secret at any moment of a register. Whatever the moment: no allow before the
 // secret was there, and no mark after it was.
 func TestASecretThatIsSeededWhileRegisteringWins(t *testing.T) {
 	database := testenv.DatabaseURL(t, testenv.RegistryCurrent)
-	reg := newRegistry(t, database)
-	gate := start(t, append(patient, "--database-url", database)...).waitReady()
-	id := reg.workspace("platform", "provisioning")
+	reg := cmdtest.NewRegistry(t, database)
+	gate := cmdtest.Start(t, append(cmdtest.Patient, "--database-url", database)...).WaitReady()
+	id := reg.Workspace("platform", "provisioning")
 	// The database's own clock and transactions say what came first: a trigger notes whether the row was
 	// already failed when the secret was inserted, and whether the secret was there when the row was marked.
-	reg.exec(`create table observed (id int generated always as identity, marked_with_secret bool)`)
-	reg.exec(`create function note_mark() returns trigger language plpgsql as $$
+	reg.Exec(`create table observed (id int generated always as identity, marked_with_secret bool)`)
+	reg.Exec(`create function note_mark() returns trigger language plpgsql as $$
 		begin
 			insert into observed (marked_with_secret)
 				select exists (select from workspace_secrets where workspace_id = new.id and key = 'MODEL');
 			return new;
 		end $$`)
-	reg.exec(`create trigger note_mark after update on workspaces for each row
+	reg.Exec(`create trigger note_mark after update on workspaces for each row
 		when (new.status = 'failed' and old.status is distinct from 'failed') execute function note_mark()`)
 
 	const rounds = 200
 	allows, marks := 0, 0
 	for range rounds {
-		reg.unseed(id)
-		reg.setStatus(id, "provisioning")
-		answers := make(chan wireAnswer, 1)
+		reg.Unseed(id)
+		reg.SetStatus(id, "provisioning")
+		answers := make(chan cmdtest.WireAnswer, 1)
 		go func() {
-			_, text := gate.post("/v1/admission/register", registerBody(id))
-			var answer wireAnswer
+			_, text := gate.Post("/v1/admission/register", cmdtest.RegisterBody(id))
+			var answer cmdtest.WireAnswer
 			_ = json.Unmarshal([]byte(text), &answer)
 			answers <- answer
 		}()
-		reg.seed(id, "MODEL")
+		reg.Seed(id, "MODEL")
 		answer := <-answers
 		require.NotNil(t, answer.Allowed)
-		status, _ := reg.status(id)
+		status, _ := reg.Status(id)
 		if *answer.Allowed {
 			allows++
 			require.Equal(t, "provisioning", status, "an allow marks nothing")
@@ -162,12 +163,12 @@ func TestASecretThatIsSeededWhileRegisteringWins(t *testing.T) {
 			require.Equal(t, "failed", status)
 		}
 	}
-	require.Zero(t, reg.count(`select count(*) from observed where marked_with_secret`),
+	require.Zero(t, reg.Count(`select count(*) from observed where marked_with_secret`),
 		"a row was marked although its secret was committed")
 	// An allow's record shows the facts that were evaluated, and so that the secret was among them.
-	require.Zero(t, reg.count(`select count(*) from gatehouse.decisions
+	require.Zero(t, reg.Count(`select count(*) from gatehouse.decisions
 		where allowed and not (input::jsonb -> 'facts' -> 'secret_keys' ? 'MODEL')`))
-	require.Equal(t, marks, reg.count(`select count(*) from observed`))
+	require.Equal(t, marks, reg.Count(`select count(*) from observed`))
 	t.Logf("%d allows, %d marks", allows, marks)
 }
 
@@ -175,25 +176,25 @@ func TestWhatWasAnsweredSurvivesKill9(t *testing.T) {
 	server := testenv.OwnPostgres(t, testenv.Options{Durable: true})
 	database, err := server.CreateDatabase(t.Context(), testenv.RegistryCurrent)
 	require.NoError(t, err)
-	reg := newRegistry(t, database)
-	bad := reg.workspace("platform", "provisioning")
+	reg := cmdtest.NewRegistry(t, database)
+	bad := reg.Workspace("platform", "provisioning")
 
 	var answered []string
 	for round := range 5 {
-		gate := start(t, "--database-url", database).waitReady()
+		gate := cmdtest.Start(t, "--database-url", database).WaitReady()
 		answered = append(answered, registerUntilKilled(t, gate, reg, bad, 20+17*round)...)
 	}
 	require.NotEmpty(t, answered)
 	for _, id := range answered {
-		require.Equal(t, 1, reg.count(`select count(*) from gatehouse.decisions where id = $1`, id), "decision %s was answered and is lost", id)
+		require.Equal(t, 1, reg.Count(`select count(*) from gatehouse.decisions where id = $1`, id), "decision %s was answered and is lost", id)
 	}
-	require.Equal(t, reg.structureEvents(bad), reg.ledgerEvents(bad), "half a mark")
-	require.Equal(t, reg.ledgerEvents(bad), reg.count(`select count(*) from gatehouse.decisions where marked_failed`), "half a mark")
+	require.Equal(t, reg.StructureEvents(bad), reg.LedgerEvents(bad), "half a mark")
+	require.Equal(t, reg.LedgerEvents(bad), reg.Count(`select count(*) from gatehouse.decisions where marked_failed`), "half a mark")
 }
 
 // registerUntilKilled registers from several callers, resets the bad workspace so that it is marked again and
 // again, and kills the program after a number of answers. It gives the ids that were answered.
-func registerUntilKilled(t *testing.T, gate *program, reg *registry, bad uuid.UUID, enough int) []string {
+func registerUntilKilled(t *testing.T, gate *cmdtest.Program, reg *cmdtest.Registry, bad uuid.UUID, enough int) []string {
 	t.Helper()
 	answers := make(chan string, 4*enough)
 	stop := make(chan struct{})
@@ -210,8 +211,8 @@ func registerUntilKilled(t *testing.T, gate *program, reg *registry, bad uuid.UU
 				if caller > 0 {
 					id = uuid.New()
 				}
-				status, text := gate.post("/v1/admission/register", registerBody(id))
-				var answer wireAnswer
+				status, text := gate.Post("/v1/admission/register", cmdtest.RegisterBody(id))
+				var answer cmdtest.WireAnswer
 				if status == http.StatusOK && json.Unmarshal([]byte(text), &answer) == nil {
 					answers <- answer.DecisionID
 				}
@@ -222,50 +223,50 @@ func registerUntilKilled(t *testing.T, gate *program, reg *registry, bad uuid.UU
 	for len(ids) < enough {
 		ids = append(ids, <-answers)
 		if len(ids)%10 == 0 {
-			reg.setStatus(bad, "provisioning")
+			reg.SetStatus(bad, "provisioning")
 		}
 	}
-	require.NoError(t, gate.command.Process.Signal(syscall.SIGKILL))
+	require.NoError(t, gate.Command.Process.Signal(syscall.SIGKILL))
 	close(stop)
 	go func() { group.Wait(); close(answers) }()
 	for id := range answers {
 		ids = append(ids, id)
 	}
-	gate.kill()
+	gate.Kill()
 	return ids
 }
 
 func TestAStopFinishesAndRecordsWhatIsUnderWay(t *testing.T) {
 	database := testenv.DatabaseURL(t, testenv.RegistryCurrent)
-	reg := newRegistry(t, database)
-	gate := start(t, "--database-url", database, "--request-timeout", "20s").waitReady()
-	id := reg.workspace("platform", "provisioning")
+	reg := cmdtest.NewRegistry(t, database)
+	gate := cmdtest.Start(t, "--database-url", database, "--request-timeout", "20s").WaitReady()
+	id := reg.Workspace("platform", "provisioning")
 
 	// The registry holds the row, so the deny waits for it, and with it the stop.
-	tx, err := reg.pool.Begin(t.Context())
+	tx, err := reg.Pool.Begin(t.Context())
 	require.NoError(t, err)
 	_, err = tx.Exec(t.Context(), `select from workspaces where id = $1 for update`, id)
 	require.NoError(t, err)
 	answers := make(chan string, 1)
 	go func() {
-		_, text := gate.post("/v1/admission/register", registerBody(id))
+		_, text := gate.Post("/v1/admission/register", cmdtest.RegisterBody(id))
 		answers <- text
 	}()
 	require.Eventually(t, func() bool {
-		return reg.count(`select count(*) from pg_stat_activity where wait_event_type = 'Lock' and application_name = 'gatehouse'`) == 1
-	}, patience, 10*time.Millisecond)
-	require.NoError(t, gate.command.Process.Signal(syscall.SIGTERM))
+		return reg.Count(`select count(*) from pg_stat_activity where wait_event_type = 'Lock' and application_name = 'gatehouse'`) == 1
+	}, cmdtest.Patience, 10*time.Millisecond)
+	require.NoError(t, gate.Command.Process.Signal(syscall.SIGTERM))
 	require.Eventually(t, func() bool {
-		_, text := gate.get("/readyz")
+		_, text := gate.Get("/readyz")
 		return text != "" && !containsReady(text)
-	}, patience, 10*time.Millisecond)
+	}, cmdtest.Patience, 10*time.Millisecond)
 	require.NoError(t, tx.Rollback(t.Context()))
 
-	answer := parseAnswer(t, <-answers)
+	answer := cmdtest.ParseAnswer(t, <-answers)
 	require.True(t, answer.MarkedFailed)
-	require.NoError(t, gate.wait(), gate.logged())
-	require.Equal(t, 1, reg.decisions(id))
-	require.Equal(t, 1, reg.structureEvents(id))
+	require.NoError(t, gate.Wait(), gate.Logged())
+	require.Equal(t, 1, reg.Decisions(id))
+	require.Equal(t, 1, reg.StructureEvents(id))
 }
 
 func containsReady(text string) bool { return text == "{\"status\":\"ready\"}\n" }
@@ -273,20 +274,20 @@ func containsReady(text string) bool { return text == "{\"status\":\"ready\"}\n"
 // Redis keeps nothing for who is not there, so the test listens before the way to it is open again.
 func TestADenyWhileRedisIsAwayIsToldWhenItIsBack(t *testing.T) {
 	database, broker := testenv.DatabaseURL(t, testenv.RegistryCurrent), testenv.RedisURL(t)
-	reg := newRegistry(t, database)
+	reg := cmdtest.NewRegistry(t, database)
 	way, through := newGateway(t, broker)
-	gate := start(t, "--database-url", database, "--redis-url", through).waitReady()
-	id := reg.workspace("platform", "provisioning")
+	gate := cmdtest.Start(t, "--database-url", database, "--redis-url", through).WaitReady()
+	id := reg.Workspace("platform", "provisioning")
 	way.shut()
 
-	require.True(t, gate.review("register", registerBody(id)).MarkedFailed)
-	require.Equal(t, "1", gate.metric(`gatehouse_outbox_pending{sink="registry"}`))
+	require.True(t, gate.Review("register", cmdtest.RegisterBody(id)).MarkedFailed)
+	require.Equal(t, "1", gate.Metric(`gatehouse_outbox_pending{sink="registry"}`))
 	require.Eventually(t, func() bool {
-		return gate.metric(`gatehouse_announcements_total{result="retried",sink="registry"}`) != "0"
-	}, patience, tick)
-	heard := subscribe(t, broker)
+		return gate.Metric(`gatehouse_announcements_total{result="retried",sink="registry"}`) != "0"
+	}, cmdtest.Patience, cmdtest.Tick)
+	heard := cmdtest.Subscribe(t, broker)
 	way.open(t)
-	require.Contains(t, heard.next(t), id.String())
-	require.Eventually(t, func() bool { return gate.metric(`gatehouse_outbox_pending{sink="registry"}`) == "0" }, patience, 20*time.Millisecond)
-	require.Equal(t, "1", gate.metric(`gatehouse_announcements_total{result="delivered",sink="registry"}`))
+	require.Contains(t, heard.Next(t), id.String())
+	require.Eventually(t, func() bool { return gate.Metric(`gatehouse_outbox_pending{sink="registry"}`) == "0" }, cmdtest.Patience, 20*time.Millisecond)
+	require.Equal(t, "1", gate.Metric(`gatehouse_announcements_total{result="delivered",sink="registry"}`))
 }

@@ -1,4 +1,4 @@
-package main
+package main_test
 
 import (
 	"fmt"
@@ -14,9 +14,10 @@ import (
 	"testing"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cmdtest"
+	"github.com/molecule-ai/gatehouse/cmd/gatehouse/programtest"
 	"github.com/molecule-ai/gatehouse/internal/testenv"
 )
 
@@ -77,99 +78,64 @@ func (r *receiver) received() string {
 // sinksFile configures a webhook.
 func sinksFile(t *testing.T, url string) string {
 	t.Helper()
-	return file(t, "gatehouse.yaml", fmt.Sprintf("sinks:\n  - {name: hook, type: webhook, url: %q, secrets: [%q], allow_private: true}\n", url, webhookSecret))
-}
-
-// rows are all rows of the tables of schema gatehouse but the decisions, and what the registry's tables show of an
-// event, as text.
-func (r *registry) rows() string {
-	r.t.Helper()
-	names, err := r.pool.Query(r.t.Context(), `
-select quote_ident(schemaname) || '.' || quote_ident(tablename) from pg_tables
-where schemaname = 'gatehouse' and tablename not like 'decisions%'`)
-	require.NoError(r.t, err)
-	tables, err := pgx.CollectRows(names, pgx.RowTo[string])
-	require.NoError(r.t, err)
-	require.Greater(r.t, len(tables), 5)
-	text := r.text(`select to_jsonb(s)::text from structure_events s union all select last_sample_error from workspaces`)
-	for _, table := range tables {
-		if table != "gatehouse.request_uids" { // which keep what a caller calls its request
-			text += r.text(`select to_jsonb(t)::text from ` + table + ` t`)
-		}
-	}
-	return text
-}
-
-func (r *registry) text(sql string) string {
-	r.t.Helper()
-	rows, err := r.pool.Query(r.t.Context(), sql)
-	require.NoError(r.t, err)
-	lines, err := pgx.CollectRows(rows, pgx.RowTo[*string])
-	require.NoError(r.t, err)
-	var text strings.Builder
-	for _, line := range lines {
-		if line != nil {
-			text.WriteString(*line + "\n")
-		}
-	}
-	return text.String()
+	return cmdtest.File(t, "gatehouse.yaml", fmt.Sprintf("sinks:\n  - {name: hook, type: webhook, url: %q, secrets: [%q], allow_private: true}\n", url, cmdtest.WebhookSecret))
 }
 
 func TestAPlantedSecretIsNowhereButWhereMaskingLetsIt(t *testing.T) {
 	url := testenv.DatabaseURL(t, testenv.RegistryCurrent)
-	reg, hook, channel := newRegistry(t, url), newReceiver(t), testenv.RedisURL(t)
-	heard := subscribe(t, channel)
-	gate := start(t, append([]string{
+	reg, hook, channel := cmdtest.NewRegistry(t, url), newReceiver(t), testenv.RedisURL(t)
+	heard := cmdtest.Subscribe(t, channel)
+	gate := cmdtest.Start(t, append([]string{
 		"--database-url", url, "--redis-url", channel, "--config", sinksFile(t, hook.URL), "--log-level", "debug",
-	}, patient...)...).waitReady()
+	}, cmdtest.Patient...)...).WaitReady()
 
 	answers := plantEverywhere(t, gate, reg)
-	require.Eventually(t, func() bool { return pending(gate) == 0 }, patience, tick)
-	message := heard.next(t)
+	require.Eventually(t, func() bool { return pending(gate) == 0 }, cmdtest.Patience, cmdtest.Tick)
+	message := heard.Next(t)
 	require.Contains(t, message, "WORKSPACE_PROVISION_FAILED")
 	require.Contains(t, hook.received(), "WORKSPACE_PROVISION_FAILED")
-	_, metrics := gate.get("/metrics")
-	_, listed := gate.get("/v1/decisions?limit=1000")
-	_, announced := gate.get("/v1/announcements?limit=1000")
+	_, metrics := gate.Get("/metrics")
+	_, listed := gate.Get("/v1/decisions?limit=1000")
+	_, announced := gate.Get("/v1/announcements?limit=1000")
 	uids := regexp.MustCompile(`"uid":"[^"]*"`) // its caller's own, and what decisions are looked up by
 
 	for place, text := range map[string]string{
-		"the log": gate.logged(), "the metrics": metrics, "an answer": uids.ReplaceAllString(answers, ""),
-		"a message": message, "a webhook": hook.received(), "a table": reg.rows(), "the announcements": announced,
+		"the log": gate.Logged(), "the metrics": metrics, "an answer": uids.ReplaceAllString(answers, ""),
+		"a message": message, "a webhook": hook.received(), "a table": reg.Rows(), "the announcements": announced,
 		"the list of decisions": uids.ReplaceAllString(listed, ""),
-		"a record, but for its uid, its request and the request's URL": reg.text(`
+		"a record, but for its uid, its request and the request's URL": reg.Text(`
 			select (to_jsonb(d) - 'uid' - 'input' || jsonb_build_object('input', d.input::jsonb - 'request' - 'url'))::text from gatehouse.decisions d`),
-		"a recorded agent card": reg.text(`select d.input::jsonb #>> '{request,agent_card}' from gatehouse.decisions d`),
+		"a recorded agent card": reg.Text(`select d.input::jsonb #>> '{request,agent_card}' from gatehouse.decisions d`),
 	} {
-		requireNowhere(t, text, place, plantedSent, plantedValue)
+		requireNowhere(t, text, place, plantedSent, cmdtest.PlantedValue)
 	}
-	records := reg.text(`select to_jsonb(d)::text from gatehouse.decisions d`)
-	requireNowhere(t, records, "a record", plantedValue)
+	records := reg.Text(`select to_jsonb(d)::text from gatehouse.decisions d`)
+	requireNowhere(t, records, "a record", cmdtest.PlantedValue)
 	require.Contains(t, records, plantedSent+"role", "what is not masked is recorded as it was evaluated")
 }
 
 func TestAMaskKeepsAPlantedSecretOutOfTheRecordsAndTheirExport(t *testing.T) {
 	url := testenv.DatabaseURL(t, testenv.RegistryCurrent)
-	reg := newRegistry(t, url)
-	folder := policyFolder(t)
+	reg := cmdtest.NewRegistry(t, url)
+	folder := cmdtest.PolicyFolder(t)
 	require.NoError(t, os.WriteFile(filepath.Join(folder, "mask.rego"), []byte(`package system.log
 
 mask contains "/input/request" if input.input.request
 
 mask contains "/input/url"
 `), 0o600))
-	gate := start(t, append([]string{"--database-url", url, "--policies", folder}, patient...)...).waitReady()
+	gate := cmdtest.Start(t, append([]string{"--database-url", url, "--policies", folder}, cmdtest.Patient...)...).WaitReady()
 
 	plantEverywhere(t, gate, reg)
 
-	records := reg.text(`select (to_jsonb(d) - 'uid')::text from gatehouse.decisions d`)
+	records := reg.Text(`select (to_jsonb(d) - 'uid')::text from gatehouse.decisions d`)
 	require.Contains(t, records, "/input/request")
 	requireNowhere(t, records, "a masked record", plantedSent)
 	for _, format := range []string{"opa", "csv"} {
-		exported := command(t, "", "decisions", "export", "--until", "0s", "--database-url", url, "--format", format)
-		require.Zero(t, exported.code, exported.err)
-		require.Greater(t, strings.Count(exported.out, "\n"), 20)
-		requireNowhere(t, strings.ReplaceAll(exported.out, plantedSent+"uid", ""), "an export as "+format, plantedSent, plantedValue)
+		exported := programtest.Command(t, "", "decisions", "export", "--until", "0s", "--database-url", url, "--format", format)
+		require.Zero(t, exported.Code, exported.Err)
+		require.Greater(t, strings.Count(exported.Out, "\n"), 20)
+		requireNowhere(t, strings.ReplaceAll(exported.Out, plantedSent+"uid", ""), "an export as "+format, plantedSent, cmdtest.PlantedValue)
 	}
 }
 
@@ -185,22 +151,22 @@ func requireNowhere(t *testing.T, text, place string, secrets ...string) {
 
 // plantEverywhere sends every secret every way there is, for a workspace that is marked and for one that is admitted, and
 // gives the answers.
-func plantEverywhere(t *testing.T, gate *program, reg *registry) string {
+func plantEverywhere(t *testing.T, gate *cmdtest.Program, reg *cmdtest.Registry) string {
 	t.Helper()
-	bad := reg.workspace("platform", "provisioning")
-	good := reg.workspace("workspace", "online")
-	reg.seed(good, "MODEL")
-	reg.exec(`insert into global_secrets (key, encrypted_value) values ('SHARED', $1)`, []byte(plantedValue))
+	bad := reg.Workspace("platform", "provisioning")
+	good := reg.Workspace("workspace", "online")
+	reg.Seed(good, "MODEL")
+	reg.Exec(`insert into global_secrets (key, encrypted_value) values ('SHARED', $1)`, []byte(cmdtest.PlantedValue))
 	var answers strings.Builder
 	send := func(path, body string) {
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, gate.url+path, strings.NewReader(body))
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, gate.Url+path, strings.NewReader(body))
 		require.NoError(t, err)
 		request.Header.Set("Content-Type", "application/json")
 		request.Header.Set("Authorization", "Bearer "+plantedSent+"token")
 		request.Header.Set("User-Agent", plantedSent+"agent")
-		response, err := gate.client.Do(request)
+		response, err := gate.Client.Do(request)
 		require.NoError(t, err)
-		status, text := readAll(response)
+		status, text := cmdtest.ReadAll(response)
 		_, _ = fmt.Fprintf(&answers, "%d %v %s\n", status, response.Header, text)
 	}
 	for _, id := range []uuid.UUID{bad, good} {

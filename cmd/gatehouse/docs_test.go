@@ -1,4 +1,4 @@
-package main
+package main_test
 
 import (
 	"bytes"
@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cmdtest"
 )
 
 // With -update, pages take the outputs that their commands print now:
@@ -37,7 +39,7 @@ func TestDocsPrintWhatTheySay(t *testing.T) {
 				require.NoError(t, os.WriteFile(name, []byte(now), 0o644)) //nolint:gosec // a page is for everybody to read
 				return
 			}
-			require.Equal(t, normalize(string(text)), normalize(now))
+			require.Equal(t, cmdtest.Normalize(string(text)), cmdtest.Normalize(now))
 		})
 	}
 }
@@ -53,8 +55,8 @@ var (
 type page struct {
 	t      *testing.T
 	text   string
-	folder string   // where its commands run
-	gate   *program // nil: none is running
+	folder string           // where its commands run
+	gate   *cmdtest.Program // nil: none is running
 }
 
 func newPage(t *testing.T, text string) *page {
@@ -75,7 +77,7 @@ func newPage(t *testing.T, text string) *page {
 			require.NoError(t, os.CopyFS(filepath.Join(p.folder, name), os.DirFS(filepath.Join(root, name))))
 		}
 	case consoles > 0:
-		p.gate = start(t, "--demo").waitReady()
+		p.gate = cmdtest.Start(t, "--demo").WaitReady()
 	}
 	return p
 }
@@ -135,11 +137,11 @@ func (p *page) shell(command string) string {
 		p.serve(strings.Fields(serve[1]))
 		return ""
 	}
-	program, err := buildProgram()
+	program, err := cmdtest.BuildProgram()
 	require.NoError(p.t, err)
 	address := "127.0.0.1:8181"
 	if p.gate != nil {
-		address = strings.TrimPrefix(p.gate.url, "http://")
+		address = strings.TrimPrefix(p.gate.Url, "http://")
 	}
 	command = strings.NewReplacer("127.0.0.1:8181", address, "./bin/gatehouse", program).Replace(command)
 	shell := exec.Command("bash", "-c", command)
@@ -166,28 +168,7 @@ func (p *page) serve(args []string) {
 			args[i] = inFolder
 		}
 	}
-	p.gate = start(p.t, args...).waitReady()
-}
-
-// What differs from run to run is compared by its form.
-var volatile = []struct {
-	form *regexp.Regexp
-	name string
-}{
-	{regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}`), "<uuidv7>"},
-	{regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z`), "<time>"},
-	{regexp.MustCompile(`sha256:[0-9a-f]{16}`), "<revision>"},
-	{regexp.MustCompile(`(?m)^(Date): .*$`), "$1: <date>"},
-	{regexp.MustCompile(`(?m)^Content-Length: \d+`), "Content-Length: <length>"}, // of a body with a time in it
-	{regexp.MustCompile(`(?m)^retry: \d+$`), "retry: <jitter>"},
-	{regexp.MustCompile(`"(facts|policy)_us":\d+`), `"${1}_us":<time>`},
-}
-
-func normalize(text string) string {
-	for _, v := range volatile {
-		text = v.form.ReplaceAllString(text, v.name)
-	}
-	return text
+	p.gate = cmdtest.Start(p.t, args...).WaitReady()
 }
 
 // Links between pages and into the tree must lead somewhere.

@@ -1,17 +1,10 @@
-package main
+package main_test
 
 import (
 	"os"
-	"path/filepath"
 	"testing"
 
-	"github.com/molecule-ai/gatehouse/internal/testenv"
+	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cmdtest"
 )
 
-func TestMain(m *testing.M) {
-	code := testenv.Main(m)
-	if path := built.path; path != "" {
-		_ = os.RemoveAll(filepath.Dir(path))
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { os.Exit(cmdtest.Main(m)) }

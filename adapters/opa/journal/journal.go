@@ -1,0 +1,151 @@
+// Package journal records which policies became live or were refused.
+package journal
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/server/admission"
+)
+
+// journal records which policies became live or were refused: in the log at once, and in the store when it can
+// be written. A store that cannot be written holds no policies up.
+type Journal struct {
+	log     *slog.Logger
+	pending chan admission.PolicyActivation
+}
+
+// maxPendingActivations is for a store that is away for long; what is more than that is in the log alone.
+const maxPendingActivations = 256
+
+func New(logger *slog.Logger) *Journal {
+	return &Journal{log: logger, pending: make(chan admission.PolicyActivation, maxPendingActivations)}
+}
+
+// PolicyActivated implements opa.Recorder.
+func (j *Journal) PolicyActivated(_ context.Context, record opa.Record) {
+	attributes := []any{"source", record.Source, "policy_revision", record.Revision}
+	if bundle := record.Bundle; bundle != nil {
+		attributes = append(attributes, "bundle_revision", bundle.Revision, "built_at", bundle.BuiltAt, "signed_by", bundle.Key)
+	}
+	if len(record.Remarks) > 0 {
+		attributes = append(attributes, "remarks", record.Remarks)
+	}
+	j.log.Info("policies are live", attributes...)
+	if len(record.Weaker) > 0 {
+		j.log.Warn("the live policies are weaker than those that are shipped", "policy_revision", record.Revision, "weaker", lines(record.Weaker))
+	}
+	if len(record.WeakerThanLive) > 0 {
+		j.log.Warn("the live policies are weaker than those that were live before", "policy_revision", record.Revision, "weaker", lines(record.WeakerThanLive))
+	}
+	j.keep(record, true)
+}
+
+// lines are weaknesses as they are read.
+func lines(weaker []admission.Weakness) []string {
+	texts := make([]string, 0, len(weaker))
+	for _, one := range weaker {
+		texts = append(texts, one.String())
+	}
+	return texts
+}
+
+// PolicyRefused implements opa.Recorder.
+func (j *Journal) PolicyRefused(_ context.Context, record opa.Record) {
+	j.log.Error("policies were refused; those that were live stay",
+		"source", record.Source, "policy_revision", record.Revision, "error", record.Reason)
+	j.keep(record, false)
+}
+
+func (j *Journal) keep(record opa.Record, activated bool) {
+	id, err := uuid.NewV7()
+	if err != nil {
+		j.log.Error("an activation of policies is not stored", "error", err)
+		return
+	}
+	activation := admission.PolicyActivation{
+		ID: id, At: record.At, Source: record.Source, Revision: record.Revision, Activated: activated, Reason: record.Reason,
+	}
+	if bundle := record.Bundle; bundle != nil {
+		activation.Bundle = &admission.ActivatedBundle{Revision: bundle.Revision, BuiltAt: bundle.BuiltAt, SignedBy: bundle.Key}
+	}
+	j.queue(activation)
+}
+
+type Store interface {
+	RecordActivation(ctx context.Context, activation admission.PolicyActivation) error
+}
+
+// retryActivation is how long to wait for a store whose tables are perhaps not there yet.
+const retryActivation = time.Second
+
+// lastActivations is how long a server that stops takes for what is not stored yet.
+const lastActivations = 2 * time.Second
+
+// run writes into the store until ctx ends, and then what is left.
+func (j *Journal) Run(ctx context.Context, store Store) {
+	for {
+		select {
+		case <-ctx.Done():
+			j.writeRest(ctx, store)
+			return
+		case activation := <-j.pending:
+			j.write(ctx, store, activation)
+		}
+	}
+}
+
+func (j *Journal) writeRest(ctx context.Context, store Store) {
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastActivations)
+	defer cancel()
+	for {
+		select {
+		case activation := <-j.pending:
+			err := store.RecordActivation(limited, activation)
+			if err != nil {
+				j.log.Warn("an activation of policies is not stored", "policy_revision", activation.Revision, "error", err)
+			}
+		default:
+			return
+		}
+	}
+}
+
+// write tries until ctx ends. What it could not write is left, and may have been written all the same.
+func (j *Journal) write(ctx context.Context, store Store, activation admission.PolicyActivation) {
+	said := false
+	for {
+		err := store.RecordActivation(ctx, activation)
+		if err == nil {
+			return
+		}
+		if ctx.Err() != nil {
+			j.queue(activation)
+			return
+		}
+		if !said {
+			j.log.Warn("an activation of policies is not stored yet", "policy_revision", activation.Revision, "error", err)
+			said = true
+		}
+		timer := time.NewTimer(retryActivation)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			j.queue(activation)
+			return
+		case <-timer.C:
+		}
+	}
+}
+
+func (j *Journal) queue(activation admission.PolicyActivation) {
+	select {
+	case j.pending <- activation:
+	default:
+		j.log.Warn("an activation of policies is not stored: too many wait for the store", "policy_revision", activation.Revision)
+	}
+}

@@ -1,0 +1,43 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/server/admission"
+)
+
+// stoppingStore is told to stop in the middle of its first write, which comes to nothing.
+type stoppingStore struct {
+	stop context.CancelFunc
+	once sync.Once
+	kept []string
+}
+
+func (s *stoppingStore) RecordActivation(ctx context.Context, activation admission.PolicyActivation) error {
+	s.once.Do(s.stop)
+	if ctx.Err() != nil {
+		return errors.New("interrupted")
+	}
+	s.kept = append(s.kept, activation.Revision)
+	return nil
+}
+
+func TestActivationsThatAreNotStoredYetAreStoredAtTheStop(t *testing.T) {
+	records := New(slog.New(slog.DiscardHandler))
+	for _, revision := range []string{"first", "second", "third"} {
+		records.PolicyActivated(t.Context(), opa.Record{Revision: revision})
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	store := &stoppingStore{stop: stop}
+
+	records.Run(ctx, store)
+
+	require.ElementsMatch(t, []string{"first", "second", "third"}, store.kept)
+}

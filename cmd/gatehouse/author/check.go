@@ -1,0 +1,94 @@
+// Package author has the commands of those who write policies.
+package author
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cli"
+	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
+	"github.com/molecule-ai/gatehouse/server/admission"
+)
+
+type Check struct {
+	flags.GivenPolicySource
+	Profile bool   `help:"Print what each rule costs, and which make decisions slow."`
+	Cases   string `env:"-" help:"Directory of case files whose inputs --profile evaluates; by default the policies' own directory, or the embedded cases." placeholder:"DIR"`
+	Output  string `help:"Form of the answer." enum:"text,json" default:"text"`
+}
+
+// checkAnswer is what check prints as JSON.
+type CheckAnswer struct {
+	Source   string        `json:"source"`
+	Revision string        `json:"revision,omitempty"`
+	Hooks    []string      `json:"hooks,omitempty"`
+	Rules    int           `json:"rules"`
+	Problems []opa.Problem `json:"problems"`
+	Profile  *opa.Profile  `json:"profile,omitempty"` // with --profile
+	Remarks  []string      `json:"remarks"`
+	// Weaker is how the policies hold less than the shipped ones.
+	Weaker []admission.Weakness `json:"weaker_than_shipped"`
+}
+
+// Run compiles and type-checks the policies as serve would, and prints every error.
+func (c *Check) Run(ctx context.Context, to cli.Streams) error {
+	schema, err := flags.InputSchema()
+	if err != nil {
+		return err
+	}
+	source := c.Source()
+	answer := CheckAnswer{Source: source.Name, Problems: []opa.Problem{}, Remarks: []string{}, Weaker: []admission.Weakness{}}
+	snapshot, refused := opa.NewSnapshot(ctx, source, schema)
+	if refused != nil {
+		answer.Problems = flags.Diagnose(source, refused)
+	} else {
+		answer.Revision, answer.Hooks, answer.Rules = snapshot.Revision(), snapshot.Hooks(), len(snapshot.Rules())
+		answer.Remarks = append(answer.Remarks, snapshot.Remarks()...)
+		shipped, err := opa.NewSnapshot(ctx, flags.Embedded(), schema)
+		if err != nil {
+			return err
+		}
+		answer.Weaker = append(answer.Weaker, snapshot.WeakerThan(shipped)...)
+	}
+	if refused == nil && c.Profile {
+		answer.Profile, err = c.profile(ctx, source, snapshot)
+		if err != nil {
+			return err
+		}
+	}
+	switch {
+	case c.Output == "json":
+		err = cli.PrintJSON(to.Out, answer)
+	case refused != nil:
+		flags.PrintProblems(to.Err, answer.Problems)
+	default:
+		_, err = fmt.Fprintf(to.Out, "%s: %d rules for %s, revision %s\n",
+			answer.Source, answer.Rules, strings.Join(answer.Hooks, ", "), answer.Revision)
+	}
+	if err == nil && answer.Profile != nil && c.Output == "text" {
+		err = printProfile(to.Out, *answer.Profile)
+	}
+	if c.Output == "text" {
+		printNotes(to.Out, answer.Remarks, "weaker than shipped:", answer.Weaker)
+	}
+	if err == nil && refused != nil {
+		return cli.ErrSaid
+	}
+	return err
+}
+
+// printNotes prints what is no error: remarks, and how policies hold less than others.
+func printNotes(w io.Writer, remarks []string, title string, weaker []admission.Weakness) {
+	for _, remark := range remarks {
+		_, _ = fmt.Fprintln(w, "note:", remark)
+	}
+	if len(weaker) > 0 {
+		_, _ = fmt.Fprintln(w, title)
+	}
+	for _, one := range weaker {
+		_, _ = fmt.Fprintln(w, " ", one)
+	}
+}

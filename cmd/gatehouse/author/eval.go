@@ -1,0 +1,216 @@
+package author
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cli"
+	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
+	"github.com/molecule-ai/gatehouse/server/admission"
+)
+
+type Eval struct {
+	flags.PolicySource
+	Review    string `arg:"" help:"File with the body of POST /v1/admission/{hook}; - for standard input." default:"-"`
+	Hook      string `env:"-" help:"Hook that is asked." default:"register"`
+	Facts     string `env:"-" help:"File with the facts of the workspace: {exists, workspace, secret_keys, global_secret_keys}; without facts nothing is stored." placeholder:"FILE" xor:"facts"`
+	Workspace string `env:"-" help:"Take the facts of this workspace from the database at --database-url, which is only read." placeholder:"ID" xor:"facts"`
+	SaaS      bool   `name:"saas" help:"Decide as in a SaaS deployment."`
+	Explain   bool   `env:"-" help:"Say of every rule of the hook why it did not fire."`
+	Trace     string `env:"-" help:"Print what the engine did in this rule." placeholder:"RULE"`
+	Output    string `help:"Form of the answer." enum:"text,json" default:"text"`
+
+	flags.FactsStore
+}
+
+// Run decides one review. It exits with 0 for an allow and for a deny: both are answers.
+func (c *Eval) Run(ctx context.Context, to cli.Streams) error {
+	input, err := c.input(ctx, to)
+	if err != nil {
+		return err
+	}
+	schema, err := flags.InputSchema()
+	if err != nil {
+		return err
+	}
+	source := c.Source()
+	snapshot, err := opa.NewSnapshot(ctx, source, schema)
+	if err != nil {
+		return flags.Complain(to, source, err)
+	}
+	if !snapshot.HasHook(c.Hook) {
+		return fmt.Errorf("no policy defines the hook %s", c.Hook)
+	}
+	if c.Trace != "" && !hasRule(snapshot, c.Trace) {
+		return fmt.Errorf("--trace: no rule is called %s; gatehouse policies list has their names", c.Trace)
+	}
+	answer, err := c.decide(ctx, snapshot, input)
+	if err != nil {
+		return err
+	}
+	if c.Output == "json" {
+		return c.writeJSON(to.Out, answer, input.Facts)
+	}
+	return c.write(to.Out, answer, input.Facts, snapshot)
+}
+
+func hasRule(snapshot *opa.Snapshot, name string) bool {
+	return slices.ContainsFunc(snapshot.Rules(), func(rule admission.Rule) bool { return rule.Name == name })
+}
+
+// decide explains only if asked to, so that what is printed otherwise is what a server would do.
+func (c *Eval) decide(ctx context.Context, snapshot *opa.Snapshot, input admission.Input) (opa.Explanation, error) {
+	if c.Explain || c.Trace != "" {
+		return snapshot.Explain(ctx, input, time.Now())
+	}
+	verdict, err := snapshot.Checked().Evaluate(ctx, input, time.Now())
+	return opa.Explanation{Explanation: admission.Explanation{Verdict: verdict}}, err
+}
+
+func (c *Eval) input(ctx context.Context, to cli.Streams) (admission.Input, error) {
+	body, err := readFileOr(c.Review, to.In)
+	if err != nil {
+		return admission.Input{}, fmt.Errorf("review: %w", err)
+	}
+	review, err := admission.DecodeReview(c.Hook, body, admission.DefaultMaxDepth)
+	if err != nil {
+		return admission.Input{}, fmt.Errorf("review: %w", err)
+	}
+	facts, err := c.facts(ctx, review)
+	if err != nil {
+		return admission.Input{}, fmt.Errorf("facts: %w", err)
+	}
+	return admission.NewInput(review, facts, admission.Deployment{SaaS: c.SaaS}), nil
+}
+
+func (c *Eval) facts(ctx context.Context, review admission.Review) (admission.Facts, error) {
+	switch {
+	case c.Workspace != "":
+		id, err := admission.ParseWorkspaceID(c.Workspace)
+		if err != nil {
+			return admission.Facts{}, fmt.Errorf("--workspace: %w", err)
+		}
+		if id != review.WorkspaceID {
+			return admission.Facts{}, fmt.Errorf("--workspace is %s, and the review is of workspace %s", id, review.WorkspaceID)
+		}
+		return c.StoredFacts(ctx, id)
+	case c.Facts == "":
+		return admission.NewFacts(false, nil, nil, nil)
+	}
+	text, err := os.ReadFile(c.Facts)
+	if err != nil {
+		return admission.Facts{}, err
+	}
+	var sent admission.Facts
+	err = admission.DecodeStrict(text, &sent, admission.DefaultMaxDepth)
+	if err != nil {
+		return admission.Facts{}, err
+	}
+	return admission.NewFacts(sent.Exists, sent.Workspace, sent.SecretKeys, sent.GlobalSecretKeys)
+}
+
+func readFileOr(name string, standardInput io.Reader) ([]byte, error) {
+	if name == "-" {
+		return io.ReadAll(standardInput)
+	}
+	return os.ReadFile(name)
+}
+
+// evalAnswer is what eval prints as JSON.
+type EvalAnswer struct {
+	Allowed        bool                        `json:"allowed"`
+	MarksFailed    bool                        `json:"marks_failed"`
+	PolicyRevision string                      `json:"policy_revision"`
+	Violations     []admission.Violation       `json:"violations"`
+	Rules          []admission.RuleExplanation `json:"rules,omitempty"`
+	Trace          []string                    `env:"-" json:"trace,omitempty"`
+}
+
+func (c *Eval) writeJSON(w io.Writer, explained opa.Explanation, facts admission.Facts) error {
+	verdict := explained.Verdict
+	answer := EvalAnswer{
+		Allowed: verdict.Allowed(), MarksFailed: facts.WouldMark(verdict),
+		PolicyRevision: verdict.Revision, Violations: verdict.Violations,
+	}
+	if answer.Violations == nil {
+		answer.Violations = []admission.Violation{}
+	}
+	if c.Explain {
+		answer.Rules = explained.Rules
+	}
+	if c.Trace != "" {
+		var trace strings.Builder
+		explained.WriteTrace(&trace, c.Trace, false)
+		answer.Trace = strings.Split(strings.TrimRight(trace.String(), "\n"), "\n")
+	}
+	return cli.PrintJSON(w, answer)
+}
+
+func (c *Eval) write(w io.Writer, explained opa.Explanation, facts admission.Facts, snapshot *opa.Snapshot) error {
+	writeVerdict(w, explained.Verdict, snapshot)
+	if facts.WouldMark(explained.Verdict) {
+		_, _ = fmt.Fprintln(w, "the stored workspace would be marked failed")
+	}
+	if c.Explain {
+		writeExplanation(w, explained)
+	}
+	if c.Trace != "" {
+		_, _ = fmt.Fprintf(w, "trace of %s:\n", c.Trace)
+		explained.WriteTrace(w, c.Trace, false)
+	}
+	_, err := fmt.Fprintf(w, "policies: %s, %s\n", snapshot.Source(), snapshot.Revision())
+	return err
+}
+
+func writeVerdict(w io.Writer, verdict admission.Verdict, snapshot *opa.Snapshot) {
+	places := make(map[string]string)
+	for _, rule := range snapshot.Rules() {
+		places[rule.Name] = fmt.Sprintf("%s:%d", rule.File, rule.Row)
+	}
+	if denying := verdict.Denying(); denying != nil {
+		_, _ = fmt.Fprintf(w, "denied: %d %s: %s\n", denying.Status, denying.Code, cmp.Or(denying.Answer, denying.Message))
+	} else {
+		_, _ = fmt.Fprintln(w, "allowed")
+	}
+	for _, v := range verdict.Violations {
+		_, _ = fmt.Fprintf(w, "  %-5s %-8s %s: %s\n", v.Enforcement, v.Severity, v.Code, v.Reason)
+		_, _ = fmt.Fprintf(w, "        %s\n", v.Message)
+		_, _ = fmt.Fprintf(w, "        rule %s, %s\n", v.Rule, places[v.Rule])
+	}
+}
+
+// writeExplanation tells of every rule that did not fire where it stopped.
+func writeExplanation(w io.Writer, explained opa.Explanation) {
+	fired := 0
+	for _, one := range explained.Rules {
+		if one.Fired {
+			fired++
+		}
+	}
+	_, _ = fmt.Fprintf(w, "%d of %d rules fired; the others did not:\n", fired, len(explained.Rules))
+	for _, one := range explained.Rules {
+		if one.Fired {
+			continue
+		}
+		_, _ = fmt.Fprintf(w, "  %s (%s)\n", one.Rule.Name, one.Rule.Code)
+		writeReasons(w, one.Why, "    ")
+	}
+}
+
+func writeReasons(w io.Writer, reasons []admission.Reason, indent string) {
+	for _, reason := range reasons {
+		_, _ = fmt.Fprintf(w, "%s%s:%d: `%s` %s", indent, reason.File, reason.Row, reason.Expression, reason.Outcome)
+		if len(reason.Values) > 0 {
+			_, _ = fmt.Fprintf(w, ": %s", strings.Join(reason.Values, ", "))
+		}
+		_, _ = fmt.Fprintln(w)
+		writeReasons(w, reason.Because, indent+"  ")
+	}
+}

@@ -1,0 +1,25 @@
+package author
+
+import (
+	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cli"
+	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
+)
+
+type Schema struct {
+	Of string `arg:"" enum:"input,case" help:"input: what policies see; case: the files of cases that gatehouse test runs."`
+}
+
+// Run prints a JSON schema, for editors and for other tools of authors.
+func (c *Schema) Run(to cli.Streams) error {
+	text := opa.CaseSchema()
+	if c.Of == "input" {
+		var err error
+		text, err = flags.InputSchema()
+		if err != nil {
+			return err
+		}
+	}
+	_, err := to.Out.Write(text)
+	return err
+}

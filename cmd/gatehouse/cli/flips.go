@@ -1,0 +1,48 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"github.com/molecule-ai/gatehouse/server/admission"
+)
+
+// writeFlips prints flips and their examples. before says whose verdicts the first ones are.
+func WriteFlips(w io.Writer, flips []admission.ShadowFlip, before string) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(table, "\nKIND\tCODE\tRULE\tCOUNT\tLAST")
+	for _, flip := range flips {
+		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\n", flip.Kind, OrDash(flip.Code), OrDash(flip.Rule), flip.Count, flip.Last.Format(time.RFC3339))
+	}
+	err := table.Flush()
+	for _, flip := range flips {
+		if len(flip.Examples) > 0 {
+			_, err = fmt.Fprintf(w, "\n%s %s\n", flip.Kind, flip.Code)
+		}
+		for _, example := range flip.Examples {
+			_, err = fmt.Fprintf(w, "  decision %s of workspace %s, %s\n    %-10s %s\n    candidate: %s\n", example.DecisionID,
+				example.WorkspaceID, example.Hook, before+":", verdictLine(example.Live, ""), verdictLine(example.Candidate, example.Error))
+		}
+	}
+	return err
+}
+
+// verdictLine is a verdict in one line: what is answered, and every violation with what is done about it.
+func verdictLine(verdict admission.ShadowVerdict, failure string) string {
+	if failure != "" {
+		return "error: " + failure
+	}
+	line := "deny"
+	if verdict.Allowed {
+		line = "allow"
+	}
+	for _, v := range verdict.Violations {
+		line += fmt.Sprintf("  %s %s/%s", v.Enforcement, v.Code, v.Reason)
+		if v.Declared != "" {
+			line += fmt.Sprintf(" (the rule says %s)", v.Declared)
+		}
+	}
+	return line
+}

@@ -1,0 +1,79 @@
+package flags
+
+import (
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cli"
+)
+
+// diagnose takes an error apart that came of loading source. Files of a directory are called as the author
+// calls them, so that an editor finds them.
+func Diagnose(source opa.Source, err error) []opa.Problem {
+	problems := opa.Diagnose(err, source.FS)
+	info, missing := os.Stat(source.Name)
+	if missing != nil || !info.IsDir() {
+		return problems
+	}
+	for i := range problems {
+		if problems[i].File != "" {
+			problems[i].File = filepath.Join(source.Name, problems[i].File)
+		}
+	}
+	return problems
+}
+
+// complain prints everything that is wrong with the policies of source.
+func Complain(to cli.Streams, source opa.Source, err error) error {
+	PrintProblems(to.Err, Diagnose(source, err))
+	return cli.ErrSaid
+}
+
+// printPolicyErrors prints everything that is wrong with policies whose files are not at hand.
+func PrintPolicyErrors(w io.Writer, err error) {
+	PrintProblems(w, opa.Diagnose(err, nil))
+}
+
+// diagnoseFile takes an error apart that came of one file, by the name that it was read by.
+func DiagnoseFile(err error) []opa.Problem {
+	return opa.Diagnose(err, anyFile{})
+}
+
+// anyFile opens files by the names that a user has given.
+type anyFile struct{}
+
+func (anyFile) Open(name string) (fs.File, error) { return os.Open(name) }
+
+func PrintProblems(w io.Writer, problems []opa.Problem) {
+	for _, problem := range problems {
+		switch {
+		case problem.File != "" && problem.Row == 0:
+			_, _ = fmt.Fprintf(w, "%s: ", problem.File)
+		case problem.File != "":
+			_, _ = fmt.Fprintf(w, "%s:%d:%d: ", problem.File, problem.Row, problem.Column)
+		}
+		if problem.Code != "" {
+			_, _ = fmt.Fprintf(w, "%s: ", problem.Code)
+		}
+		_, _ = fmt.Fprintln(w, strings.ReplaceAll(problem.Message, "\n", "\n\t"))
+		if problem.Line != "" {
+			_, _ = fmt.Fprintf(w, "\t%s\n\t%s^\n", problem.Line, indentTo(problem.Line, problem.Column))
+		}
+	}
+}
+
+// indentTo is white space as wide as what lies before a column of a line: its tabs stay tabs.
+func indentTo(line string, column int) string {
+	before := line[:max(0, min(column-1, len(line)))]
+	return strings.Map(func(r rune) rune {
+		if r == '\t' {
+			return r
+		}
+		return ' '
+	}, strings.ToValidUTF8(before, ""))
+}

@@ -1,0 +1,204 @@
+package operate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"time"
+
+	"github.com/molecule-ai/gatehouse/adapters/announce"
+	"github.com/molecule-ai/gatehouse/adapters/announce/queue"
+	"github.com/molecule-ai/gatehouse/adapters/migration"
+	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa/ports"
+	"github.com/molecule-ai/gatehouse/adapters/postgres"
+	"github.com/molecule-ai/gatehouse/adapters/sqlite"
+	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cli"
+	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
+	"github.com/molecule-ai/gatehouse/internal/background"
+	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/audit"
+	"github.com/molecule-ai/gatehouse/server/failurelog"
+)
+
+// auditCommand is about what is stored. It works on the database itself, beside servers and without.
+type Audit struct {
+	Run  auditRunCommand  `cmd:"" default:"withargs" help:"Hold every stored workspace to the policies, as if it registered now."`
+	List auditListCommand `cmd:"" help:"List the audits that are kept, of servers too."`
+	Show auditShowCommand `cmd:"" help:"Show what an audit found."`
+}
+
+type auditRunCommand struct {
+	flags.PolicySource
+	flags.Database
+	flags.Facts
+	flags.EventSinks
+
+	Enforce         bool   `env:"-" help:"Deny: mark workspaces failed and announce them as a live deny does. Give the sinks that serve has."`
+	Fresh           bool   `env:"-" help:"Begin anew, also where an audit was interrupted."`
+	Rate            int    `env:"-" help:"Workspaces to look at in a second; 0 for as many as can be." default:"0"`
+	Parallel        int    `env:"-" help:"Workspaces to look at at once; 0 for one for each core." default:"0"`
+	FailOnViolation bool   `help:"Exit with 1 if a workspace is denied or gives no verdict."`
+	Examples        int    `env:"-" help:"How many workspaces to name for each code." default:"3"`
+	Output          string `help:"Form of the answer." enum:"text,json" default:"text"`
+}
+
+// Deadlines of a command, which nobody waits for as a registry does.
+const (
+	auditFactsTimeout   = 5 * time.Second
+	auditPolicyTimeout  = time.Second
+	auditRequestTimeout = 10 * time.Second
+)
+
+// Run audits, and prints what it found.
+func (c *auditRunCommand) Run(ctx context.Context, to cli.Streams) error {
+	if c.Rate < 0 || c.Parallel < 0 || c.Examples < 0 {
+		return errors.New("--rate, --parallel and --examples must not be negative")
+	}
+	schema, err := flags.InputSchema()
+	if err != nil {
+		return err
+	}
+	source := c.Source()
+	snapshot, err := opa.NewSnapshot(ctx, source, schema)
+	if err != nil {
+		return flags.Complain(to, source, err)
+	}
+	logger := slog.New(slog.NewTextHandler(to.Err, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	store, err := c.open(ctx, logger)
+	if err != nil {
+		return err
+	}
+	report, err := c.audit(ctx, to, store, snapshot, logger)
+	err = errors.Join(err, store.close())
+	if err != nil {
+		return err
+	}
+	err = writeAuditReport(to.Out, c.Output, report)
+	if err == nil && c.FailOnViolation && report.Audit.Denied+report.Audit.Failed > 0 {
+		return cli.ErrSaid
+	}
+	return err
+}
+
+func (c *auditRunCommand) audit(
+	ctx context.Context, to cli.Streams, store *auditedStore, snapshot *opa.Snapshot, logger *slog.Logger,
+) (AuditReport, error) {
+	total, err := store.CountWorkspaces(ctx)
+	if err != nil {
+		return AuditReport{}, err
+	}
+	live, err := store.LiveRevision(ctx)
+	if err != nil {
+		return AuditReport{}, err
+	}
+	bar := cli.NewProgress(to.Err, total, "workspaces")
+	options := audit.Options{
+		Workspaces: store, Runs: store, Lock: store, Policies: func() audit.Ruleset { return ports.Audit(snapshot) },
+		Candidate: snapshot.Revision() != live, Setting: c.AuditSetting(store), Evaluator: admission.Evaluator{Timeout: auditPolicyTimeout},
+		Parallel: c.Parallel, Rate: c.Rate, Fresh: c.Fresh, Logger: logger,
+		Progress: func(run admission.AuditRun) { _ = bar.Set64(min(run.Evaluated, bar.GetMax64())) }, // it is an estimate
+	}
+	if c.Parallel == 0 {
+		options.Parallel = runtime.GOMAXPROCS(0)
+	}
+	if c.Enforce {
+		failures := failurelog.New(store, nobody{}, logger)
+		keeping := background.Start(context.WithoutCancel(ctx), failures.Run)
+		defer keeping.Close()
+		options.Gate = &admission.Gate{
+			Facts: store, Ledger: store, Failures: failures, Observer: nobody{}, Deployment: options.Deployment, Now: time.Now,
+			Limits: admission.Limits{Facts: auditFactsTimeout, Policy: auditPolicyTimeout, Request: auditRequestTimeout},
+		}
+	}
+	run, err := audit.New(options).Run(ctx)
+	_ = bar.Finish()
+	if err != nil && run.Evaluated > 0 && run.State != admission.AuditFinished {
+		err = fmt.Errorf("%w; after %d workspaces, where the next audit of the same kind goes on", err, run.Evaluated)
+	}
+	if err != nil {
+		return AuditReport{}, err
+	}
+	return newAuditReport(ctx, store, run, c.Examples)
+}
+
+// nobody counts nothing: nobody scrapes a command.
+type nobody struct{}
+
+func (nobody) FailureKept(bool)                            {}
+func (nobody) Unmasked()                                   {}
+func (nobody) Reviewed(context.Context, admission.Outcome) {}
+
+// auditedStore is a store that an audit works on.
+type auditedStore struct {
+	flags.AuditStore
+	admission.FactsReader
+	admission.Ledger
+	close func() error
+}
+
+// open opens the store with its tables up to date, and with the queues of the sinks, into which an event goes in
+// the transaction that marks. Servers deliver it.
+func (c *auditRunCommand) open(ctx context.Context, logger *slog.Logger) (*auditedStore, error) {
+	err := c.CheckURL()
+	if err != nil {
+		return nil, err
+	}
+	factsQuery, err := c.FactsQuery()
+	if err != nil {
+		return nil, err
+	}
+	sinks, err := c.SinkConfigs()
+	if err != nil {
+		return nil, err
+	}
+	if c.Enforce && len(sinks) == 0 {
+		logger.Warn("no sinks are given: nobody is told of workspaces that are marked failed")
+	}
+	if path, isSQLite := c.SQLitePath(); isSQLite {
+		return openAuditedSQLite(ctx, sqlite.Options{Path: path, FactsQuery: factsQuery, Logger: logger}, sinks)
+	}
+	return openAuditedPostgres(ctx, postgres.Options{
+		URL: c.DatabaseURL, MaxConns: c.DatabaseMaxConns, FactsQuery: factsQuery, Logger: logger,
+	}, sinks)
+}
+
+func openAuditedSQLite(ctx context.Context, options sqlite.Options, sinks announce.SinkConfigs) (*auditedStore, error) {
+	outbox, err := announce.NewSQLiteOutbox(sinks)
+	if err != nil {
+		return nil, err
+	}
+	options.Outbox = outbox
+	store, err := sqlite.Open(ctx, options)
+	if err != nil {
+		return nil, err
+	}
+	err = migration.All(ctx, store, queue.SQLite(store.Writer()))
+	if err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	return &auditedStore{AuditStore: store, FactsReader: store, Ledger: store, close: store.Close}, nil
+}
+
+func openAuditedPostgres(ctx context.Context, options postgres.Options, sinks announce.SinkConfigs) (*auditedStore, error) {
+	outbox, err := announce.NewPostgresOutbox(sinks)
+	if err != nil {
+		return nil, err
+	}
+	options.Outbox = outbox
+	store, err := postgres.Open(ctx, options)
+	if err != nil {
+		return nil, err
+	}
+	err = migration.All(ctx, store, queue.Postgres(store.Pool()))
+	if err != nil {
+		store.Close()
+		return nil, err
+	}
+	return &auditedStore{AuditStore: store, FactsReader: store, Ledger: store, close: func() error {
+		store.Close()
+		return nil
+	}}, nil
+}

@@ -1,0 +1,249 @@
+package operate
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/molecule-ai/gatehouse/adapters/postgres"
+	"github.com/molecule-ai/gatehouse/adapters/sqlite"
+	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cli"
+	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
+	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/audit"
+	"github.com/molecule-ai/gatehouse/server/httpapi"
+)
+
+// auditReport is what an audit found, with examples of workspaces that a code is the first thing to say of.
+type AuditReport struct {
+	Audit    httpapi.AuditReport                 `json:"audit"`
+	Examples map[string][]admission.AuditFinding `json:"examples"`
+}
+
+// newAuditReport reads the first workspaces of each code.
+func newAuditReport(ctx context.Context, store httpapi.AuditReader, run admission.AuditRun, examples int) (AuditReport, error) {
+	report := AuditReport{Audit: httpapi.NewAuditReport(run), Examples: make(map[string][]admission.AuditFinding)}
+	if examples == 0 {
+		return report, nil
+	}
+	for code := range run.Violations {
+		found, err := store.AuditFindings(ctx, admission.AuditQuery{RunID: run.ID, Code: code, Limit: examples})
+		if err != nil {
+			return AuditReport{}, err
+		}
+		if len(found) > 0 {
+			report.Examples[code] = found
+		}
+	}
+	return report, nil
+}
+
+func writeAuditReport(w io.Writer, form string, report AuditReport) error {
+	if form == "json" {
+		return cli.WriteJSON(w, report)
+	}
+	run := report.Audit
+	_, _ = fmt.Fprintf(w, "audit %s of %s, policies %s: %s after %s\n", run.ID, run.StartedAt.Format(time.RFC3339),
+		policiesOf(run.AuditRun), run.State, run.Worked.Round(time.Millisecond))
+	if run.Deployment != nil {
+		_, _ = fmt.Fprintf(w, "saas %s, facts query %s\n", saasOf(run.AuditRun), run.FactsRevision)
+	}
+	_, err := fmt.Fprintf(w, "%d workspaces: %s, %d warned of, %d without a verdict\n",
+		run.Evaluated, deniedWord(run.AuditRun), run.Warned, run.Failed)
+	for _, rule := range run.NotJudged {
+		_, err = fmt.Fprintf(w, "not judged: %s (%s) reads %s\n", rule.Rule, rule.Code, strings.Join(rule.Reads, ", "))
+	}
+	if err != nil || len(run.Violations) == 0 {
+		return err
+	}
+	_, _ = fmt.Fprintln(w)
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(table, "CODE\tWORKSPACES")
+	for _, code := range cli.ByCount(run.Violations) {
+		line := fmt.Sprintf("%s\t%d", code, run.Violations[code])
+		if examples := report.Examples[code]; len(examples) > 0 {
+			line += "\tas " + named(examples)
+		}
+		_, _ = fmt.Fprintln(table, line)
+	}
+	return table.Flush()
+}
+
+func policiesOf(run admission.AuditRun) string {
+	if run.Candidate {
+		return run.Revision + " (candidate)"
+	}
+	return run.Revision
+}
+
+// saasOf says nothing of runs of which it was not kept.
+func saasOf(run admission.AuditRun) string {
+	if run.Deployment == nil {
+		return "-"
+	}
+	return cli.YesOrNo(run.Deployment.SaaS)
+}
+
+func named(findings []admission.AuditFinding) string {
+	ids := make([]string, len(findings))
+	for i, f := range findings {
+		ids[i] = f.WorkspaceID.String()
+	}
+	return strings.Join(ids, ", ")
+}
+
+func deniedWord(run admission.AuditRun) string {
+	if run.Enforce {
+		return fmt.Sprintf("%d denied (%d marked failed now)", run.Denied, run.Marked)
+	}
+	return fmt.Sprintf("%d would be denied", run.Denied)
+}
+
+type auditListCommand struct {
+	flags.Database
+	Output string `help:"Form of the answer." enum:"text,json" default:"text"`
+}
+
+// Run lists the audits that are kept.
+func (c *auditListCommand) Run(ctx context.Context, to cli.Streams) error {
+	return withAudits(ctx, c.Database, func(store httpapi.AuditReader) error {
+		runs, err := store.Audits(ctx, audit.Most)
+		if err != nil {
+			return err
+		}
+		if c.Output == "json" {
+			list := httpapi.AuditList{Audits: make([]httpapi.AuditReport, len(runs))}
+			for i, run := range runs {
+				list.Audits[i] = httpapi.NewAuditReport(run)
+			}
+			return cli.WriteJSON(to.Out, list)
+		}
+		table := tabwriter.NewWriter(to.Out, 0, 0, 2, ' ', 0)
+		_, _ = fmt.Fprintln(table, "ID\tSTARTED\tSTATE\tENFORCES\tWORKSPACES\tDENIED\tWARNED\tFAILED\tMARKED\tWORKED\tSAAS\tPOLICIES")
+		for _, run := range runs {
+			_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%s\t%s\t%s\n", run.ID, run.StartedAt.Format(time.RFC3339),
+				run.State, cli.YesOrNo(run.Enforce), run.Evaluated, run.Denied, run.Warned, run.Failed, run.Marked,
+				run.Worked.Round(time.Millisecond), saasOf(run), policiesOf(run))
+		}
+		return table.Flush()
+	})
+}
+
+type auditShowCommand struct {
+	flags.Database
+	Audit  string `arg:"" optional:"" help:"Id of the audit, as list prints it; the last one if it is left out."`
+	Code   string `env:"-" help:"Only workspaces with this code." placeholder:"CODE"`
+	Limit  int    `env:"-" help:"How many workspaces at most, up to 1000." default:"50"`
+	Cursor string `env:"-" help:"Go on where a list ended." placeholder:"CURSOR"`
+	Output string `help:"Form of the answer." enum:"text,json" default:"text"`
+}
+
+// Run shows an audit and a page of what it found.
+func (c *auditShowCommand) Run(ctx context.Context, to cli.Streams) error {
+	if c.Limit < 1 || c.Limit > httpapi.MaxPage {
+		return fmt.Errorf("--limit is not a number from 1 to %d", httpapi.MaxPage)
+	}
+	after := uuid.Nil
+	if c.Cursor != "" {
+		var err error
+		after, err = uuid.Parse(c.Cursor)
+		if err != nil {
+			return errors.New("--cursor is not one that a page gave")
+		}
+	}
+	return withAudits(ctx, c.Database, func(store httpapi.AuditReader) error {
+		run, err := c.find(ctx, store)
+		if err != nil {
+			return err
+		}
+		page, err := httpapi.ReadAuditFindings(ctx, store, admission.AuditQuery{RunID: run.ID, Code: c.Code, After: after, Limit: c.Limit})
+		if err != nil {
+			return err
+		}
+		if c.Output == "json" {
+			return cli.WriteJSON(to.Out, AuditPage{httpapi.NewAuditReport(run), page})
+		}
+		return writeAuditPage(to.Out, run, page)
+	})
+}
+
+// auditPage is what show prints as JSON.
+type AuditPage struct {
+	Audit                    httpapi.AuditReport `json:"audit"`
+	httpapi.AuditFindingPage `json:",inline"`
+}
+
+func (c *auditShowCommand) find(ctx context.Context, store httpapi.AuditReader) (admission.AuditRun, error) {
+	runs, err := store.Audits(ctx, audit.Most)
+	if err != nil {
+		return admission.AuditRun{}, err
+	}
+	if len(runs) == 0 {
+		return admission.AuditRun{}, errors.New("no audit is kept")
+	}
+	if c.Audit == "" {
+		return runs[0], nil
+	}
+	at := slices.IndexFunc(runs, func(run admission.AuditRun) bool { return run.ID.String() == c.Audit })
+	if at < 0 {
+		return admission.AuditRun{}, errors.New("no audit has this id, or it is no longer kept")
+	}
+	return runs[at], nil
+}
+
+func writeAuditPage(w io.Writer, run admission.AuditRun, page httpapi.AuditFindingPage) error {
+	err := writeAuditReport(w, "text", AuditReport{Audit: httpapi.NewAuditReport(run)})
+	if err != nil || len(page.Findings) == 0 {
+		return err
+	}
+	_, _ = fmt.Fprintln(w)
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(table, "WORKSPACE\tKIND\tSTATUS\tDENIED\tMARKED\tCODE\tREASON")
+	for _, f := range page.Findings {
+		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", f.WorkspaceID, f.Kind, f.Status, cli.YesOrNo(f.Denied),
+			cli.YesOrNo(f.Marked), cmp.Or(f.Code, string(f.Error)), reasons(f))
+	}
+	err = table.Flush()
+	if err == nil && page.Next != "" {
+		_, err = fmt.Fprintf(w, "more: --cursor %s\n", page.Next)
+	}
+	return err
+}
+
+// reasons are those of all violations, in order.
+func reasons(f admission.AuditFinding) string {
+	all := make([]string, len(f.Violations))
+	for i, v := range f.Violations {
+		all[i] = v.Reason
+	}
+	return strings.Join(all, ", ")
+}
+
+// withAudits opens the store of the database that the flags name.
+func withAudits(ctx context.Context, flags flags.Database, do func(httpapi.AuditReader) error) error {
+	err := flags.CheckURL()
+	if err != nil {
+		return err
+	}
+	if path, isSQLite := flags.SQLitePath(); isSQLite {
+		store, err := sqlite.Open(ctx, sqlite.Options{Path: path})
+		if err != nil {
+			return err
+		}
+		return errors.Join(do(store), store.Close())
+	}
+	store, err := postgres.Open(ctx, postgres.Options{URL: flags.DatabaseURL, MaxConns: flags.DatabaseMaxConns})
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	return do(store)
+}

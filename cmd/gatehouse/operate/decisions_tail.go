@@ -1,0 +1,112 @@
+package operate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/go-json-experiment/json"
+	"github.com/google/uuid"
+
+	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cli"
+	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
+	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/httpapi"
+	"github.com/molecule-ai/gatehouse/server/stream"
+)
+
+type decisionsTailCommand struct {
+	flags.Database
+	decisionFilterFlags
+	Lines  int    `env:"-" short:"n" help:"How many of those that are there to begin with, up to 1000." default:"10"`
+	Input  bool   `env:"-" help:"With --output json: with what was evaluated."`
+	Output string `help:"Form of the answer: json has one line for each." enum:"text,json" default:"text"`
+}
+
+// Run prints decisions until ctx ends, which is how it is told to stop.
+func (c *decisionsTailCommand) Run(ctx context.Context, to cli.Streams) error {
+	filter, err := c.filter()
+	if err != nil {
+		return err
+	}
+	if c.Lines < 0 || c.Lines > httpapi.MaxPage {
+		return fmt.Errorf("--lines is a number from 0 to %d", httpapi.MaxPage)
+	}
+	return c.WithDecisions(ctx, func(store flags.DecisionStore) error {
+		hub := stream.New(stream.Decisions(store), stream.DecisionOptions())
+		hub.Start()
+		defer hub.Close()
+		tail := tail{command: c, out: to.Out, hub: hub, filter: filter, shown: make(map[uuid.UUID]bool)}
+		err := tail.run(ctx, store)
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	})
+}
+
+// tail prints what is recorded from a moment on, and some of what was there.
+type tail struct {
+	command  *decisionsTailCommand
+	out      io.Writer
+	hub      *stream.Hub[admission.Decision]
+	filter   admission.DecisionFilter
+	position int64
+	shown    map[uuid.UUID]bool // of those that were there, which can come again
+}
+
+func (t *tail) run(ctx context.Context, store httpapi.DecisionReader) error {
+	next, err := t.hub.Subscribe(ctx, stream.FromNow) // before the list is read: nothing is between them
+	if err != nil {
+		return err
+	}
+	err = t.begin(ctx, store)
+	for err == nil {
+		var items []admission.Streamed[admission.Decision]
+		items, err = next(ctx)
+		if errors.Is(err, stream.ErrTooSlow) {
+			next, err = t.hub.Subscribe(ctx, t.position)
+			continue
+		}
+		for i := 0; i < len(items) && err == nil; i++ {
+			t.position = items[i].Position
+			if d := items[i].Item; d != nil && t.filter.Passes(d) && !t.shown[d.ID] {
+				err = t.show(httpapi.NewDecisionRecord(d, t.command.Input))
+			}
+		}
+	}
+	return err
+}
+
+func (t *tail) begin(ctx context.Context, store httpapi.DecisionReader) error {
+	if t.command.Output == "text" {
+		_, err := fmt.Fprintf(t.out, decisionLine, "TIME", "HOOK", "VERDICT", "CODE", "KIND", "WORKSPACE", "ID")
+		if err != nil {
+			return err
+		}
+	}
+	if t.command.Lines == 0 {
+		return nil
+	}
+	page, err := httpapi.ReadDecisionPage(ctx, store, admission.DecisionQuery{DecisionFilter: t.filter, Limit: t.command.Lines}, t.command.Input)
+	for _, d := range slices.Backward(page.Decisions) {
+		if err == nil {
+			t.shown[d.ID] = true
+			err = t.show(d)
+		}
+	}
+	return err
+}
+
+func (t *tail) show(d httpapi.DecisionRecord) error {
+	if t.command.Output == "text" {
+		return writeDecision(t.out, d)
+	}
+	line, err := json.Marshal(d)
+	if err == nil {
+		_, err = fmt.Fprintf(t.out, "%s\n", line)
+	}
+	return err
+}

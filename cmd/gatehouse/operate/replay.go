@@ -1,0 +1,177 @@
+package operate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"github.com/schollz/progressbar/v3"
+
+	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa/ports"
+	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cli"
+	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
+	"github.com/molecule-ai/gatehouse/cmd/gatehouse/settings"
+	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/replay"
+)
+
+// replayCommand shows policies what was recorded. It works on the database itself, which it only reads, and its
+// candidate are the policies of --policies.
+type Replay struct {
+	flags.PolicySource
+	flags.Database
+
+	Since      moment     `env:"-" help:"Decisions from then on: a time (RFC 3339) or how long ago." default:"168h" placeholder:"WHEN"`
+	Until      moment     `env:"-" help:"Decisions from before then." placeholder:"WHEN"`
+	Hook       string     `env:"-" help:"Only decisions of this hook." placeholder:"HOOK"`
+	Code       string     `env:"-" help:"Only decisions of this code: that of the violation that denied." placeholder:"CODE"`
+	Workspace  string     `env:"-" help:"Only decisions of this workspace." placeholder:"ID"`
+	Limit      int        `env:"-" help:"How many decisions at most, the newest; 0 for all." default:"0"`
+	Parallel   int        `env:"-" help:"Decisions to evaluate at once; 0 for one for each core." default:"0"`
+	Examples   int        `env:"-" help:"How many decisions to show of each flip, the newest." default:"3"`
+	FailOnFlip failOnFlip `help:"Exit with 1 if a verdict flips or fails (any, also without a value), or if a deny becomes an allow (deny-to-allow)." placeholder:"any"`
+	Output     string     `help:"Form of the answer." enum:"text,json" default:"text"`
+}
+
+// failOnFlip is a flag that may go without a value.
+type failOnFlip string
+
+const (
+	failOnAny         failOnFlip = "any"
+	failOnDenyToAllow failOnFlip = "deny-to-allow"
+)
+
+// Decode implements kong.MapperValue.
+func (f *failOnFlip) Decode(ctx *kong.DecodeContext) error {
+	*f = failOnAny
+	if ctx.Scan.Peek().Type != kong.FlagValueToken {
+		return nil
+	}
+	value, err := ctx.Scan.PopValue("flip")
+	if err != nil {
+		return err
+	}
+	switch text := fmt.Sprint(value.Value); text {
+	case "true": // of a variable or a file
+	case "false", "":
+		*f = ""
+	case string(failOnAny), string(failOnDenyToAllow):
+		*f = failOnFlip(text)
+	default:
+		return settings.Safe{Problem: errors.New("want any or deny-to-allow")}
+	}
+	return nil
+}
+
+// IsBool implements kong.BoolMapperValue.
+func (*failOnFlip) IsBool() bool { return true }
+
+func (f failOnFlip) fails(report replay.Report) bool {
+	switch f {
+	case failOnAny:
+		return report.Flipped+report.Failed > 0
+	case failOnDenyToAllow:
+		return report.Count(admission.DenyToAllow) > 0
+	default:
+		return false
+	}
+}
+
+// Run replays, and prints what came of it.
+func (c *Replay) Run(ctx context.Context, to cli.Streams) error {
+	options, err := c.options(time.Now())
+	if err != nil {
+		return err
+	}
+	schema, err := flags.InputSchema()
+	if err != nil {
+		return err
+	}
+	source := c.Source()
+	snapshot, err := opa.NewSnapshot(ctx, source, schema)
+	if err != nil {
+		return flags.Complain(to, source, err)
+	}
+	records, closeRecords, err := c.Records(ctx)
+	if err != nil {
+		return err
+	}
+	report, err := c.replay(ctx, to, records, ports.Replay(snapshot), options)
+	err = errors.Join(err, closeRecords())
+	if err != nil {
+		return fmt.Errorf("%w; after %d decisions", err, report.Read)
+	}
+	if c.Output == "json" {
+		err = cli.WriteJSON(to.Out, report)
+	} else {
+		err = writeReplay(to.Out, report)
+	}
+	if err == nil && report.Disagreed > 0 {
+		return fmt.Errorf("%w on %d decisions, of which the candidate has no verdict", admission.ErrEvaluatorsDisagree, report.Disagreed)
+	}
+	if err == nil && c.FailOnFlip.fails(report) {
+		return cli.ErrSaid
+	}
+	return err
+}
+
+func (c *Replay) options(now time.Time) (replay.Options, error) {
+	if c.Limit < 0 || c.Parallel < 0 || c.Examples < 0 {
+		return replay.Options{}, errors.New("--limit, --parallel and --examples must not be negative")
+	}
+	filter := admission.DecisionFilter{Hook: c.Hook, Code: c.Code}
+	var err error
+	filter.Since, err = c.Since.at(now)
+	if err != nil {
+		return replay.Options{}, fmt.Errorf("--since: %w", err)
+	}
+	filter.Until, err = c.Until.at(now)
+	if err != nil {
+		return replay.Options{}, fmt.Errorf("--until: %w", err)
+	}
+	if c.Workspace != "" {
+		filter.WorkspaceID, err = admission.ParseWorkspaceID(c.Workspace)
+		if err != nil {
+			return replay.Options{}, fmt.Errorf("--workspace: %w", err)
+		}
+	}
+	return replay.Options{Filter: filter, Limit: c.Limit, Parallel: c.Parallel, Examples: c.Examples, Evaluator: admission.Evaluator{Timeout: replayTimeout}}, nil
+}
+
+// replayTimeout is of one evaluation: that of a request, which is the longest that a live one can take.
+const replayTimeout = 2 * time.Second
+
+func (c *Replay) replay(
+	ctx context.Context, to cli.Streams, records replay.Source, candidate replay.Candidate, options replay.Options,
+) (replay.Report, error) {
+	bar := newReplayBar(to.Err, options)
+	options.Progress = bar.show
+	report, err := replay.Run(ctx, records, candidate, options)
+	_ = bar.Finish()
+	return report, err
+}
+
+// replayBar shows how much has been gone through of what there is to read.
+type replayBar struct {
+	*progressbar.ProgressBar
+	options replay.Options
+}
+
+const barSteps = 1000
+
+func newReplayBar(w io.Writer, options replay.Options) replayBar {
+	return replayBar{options: options, ProgressBar: progressbar.NewOptions64(barSteps,
+		progressbar.OptionSetWriter(w), progressbar.OptionSetVisibility(cli.IsTerminal(w)),
+		progressbar.OptionSetDescription("decisions"), progressbar.OptionThrottle(100*time.Millisecond),
+		progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(true),
+	)}
+}
+
+func (b replayBar) show(p replay.Progress) {
+	b.Describe(fmt.Sprintf("%d decisions, back to %s", p.Read, p.Reached.Format(time.DateTime)))
+	_ = b.Set64(min(int64(barSteps*b.options.Fraction(p)), barSteps-1))
+}

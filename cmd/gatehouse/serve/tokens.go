@@ -1,0 +1,74 @@
+package serve
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/molecule-ai/gatehouse/internal/rereadfile"
+	"github.com/molecule-ai/gatehouse/server/httpapi"
+)
+
+// callerTokens keep the callers those of --registry-token and --tokens-file.
+type callerTokens struct {
+	file    *rereadfile.File[[]httpapi.Token]
+	callers *httpapi.Authenticator
+}
+
+// lookForTokens is how often the file is looked at. Requests do not look themselves: they are answered in microseconds.
+const lookForTokens = time.Second
+
+// tokens reads who may call.
+func (c *Command) tokens(reports rereadfile.Reporter) (*callerTokens, error) {
+	var registry []httpapi.Token
+	if c.RegistryToken != "" {
+		token, err := httpapi.NewToken("registry", httpapi.RoleRegistry, c.RegistryToken)
+		if err != nil {
+			return nil, fmt.Errorf("--registry-token: %w", err)
+		}
+		registry = append(registry, token)
+	}
+	var paths []string
+	if c.TokensFile != "" {
+		paths = append(paths, c.TokensFile)
+	}
+	file, err := rereadfile.Open("tokens-file", reports, func(contents [][]byte) ([]httpapi.Token, error) {
+		tokens := registry
+		for _, text := range contents {
+			read, err := httpapi.ParseTokens(c.TokensFile, text)
+			if err != nil {
+				return nil, err
+			}
+			tokens = append(tokens[:len(tokens):len(tokens)], read...)
+		}
+		return tokens, nil
+	}, paths...)
+	if err != nil {
+		return nil, fmt.Errorf("--tokens-file: %w", err)
+	}
+	callers := &httpapi.Authenticator{}
+	callers.Use(file.Get())
+	return &callerTokens{file: file, callers: callers}, nil
+}
+
+// reload uses what the file has become. What is refused leaves the callers that were known.
+func (t *callerTokens) reload() {
+	tokens, changed := t.file.Look()
+	if changed {
+		t.callers.Use(tokens)
+	}
+}
+
+// run looks at the file until ctx ends.
+func (t *callerTokens) run(ctx context.Context) {
+	ticker := time.NewTicker(lookForTokens)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			t.reload()
+		}
+	}
+}

@@ -1,0 +1,76 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"testing/fstest" // the standard library's file system in memory
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa/check"
+	"github.com/molecule-ai/gatehouse/adapters/opa/sources"
+	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/httpapi"
+)
+
+// workshop gives the server policies to try.
+type workshop struct {
+	engine *opa.Engine
+	// checking is taken by one candidate at a time: to compile one takes a core for many evaluations, and cannot
+	// be broken off.
+	checking *semaphore.Weighted
+}
+
+func newWorkshop(engine *opa.Engine) workshop {
+	return workshop{engine: engine, checking: semaphore.NewWeighted(1)}
+}
+
+// Live implements httpapi.Workshop.
+func (w workshop) Live() httpapi.TriedRules {
+	live, _ := w.engine.Current().(*opa.Snapshot)
+	if live == nil {
+		return nil
+	}
+	return triedRules{live}
+}
+
+// Candidate implements httpapi.Workshop.
+func (w workshop) Candidate(ctx context.Context, files map[string]string) (httpapi.TriedRules, error) {
+	fsys := make(fstest.MapFS, len(files))
+	for name, text := range files {
+		fsys[name] = &fstest.MapFile{Data: []byte(text), Mode: 0o444}
+	}
+	_, err := check.Read(fsys, sources.DefaultLimits)
+	if err != nil {
+		return nil, refusedCandidate(err)
+	}
+	err = w.checking.Acquire(ctx, 1)
+	if err != nil {
+		return nil, err
+	}
+	defer w.checking.Release(1)
+	snapshot, err := w.engine.Candidate(ctx, opa.Source{Name: "candidate", FS: fsys})
+	switch {
+	case err == nil:
+		return triedRules{snapshot}, nil
+	case ctx.Err() != nil:
+		return nil, errors.Join(ctx.Err(), err)
+	default:
+		return nil, refusedCandidate(err)
+	}
+}
+
+// refusedCandidate tells an author all that is wrong with the texts that they sent.
+func refusedCandidate(err error) error {
+	return admission.Malformed("the candidate is refused: " + err.Error())
+}
+
+type triedRules struct{ *opa.Snapshot }
+
+// Explanation implements httpapi.TriedRules.
+func (t triedRules) Explanation(ctx context.Context, in admission.Input, at time.Time) (admission.Explanation, error) {
+	explained, err := t.Explain(ctx, in, at)
+	return explained.Explanation, err
+}

@@ -1,0 +1,96 @@
+// Package failurelog records the reviews that failed, after their answers.
+package failurelog
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/molecule-ai/gatehouse/server/admission"
+)
+
+// failureMeter counts what becomes of the records of reviews that failed.
+type Meter interface {
+	FailureKept(written bool)
+	Unmasked()
+}
+
+// failureLog writes the records of reviews that failed, after their answers. Where the store is what failed, and
+// stays away for failureAge, they are lost and counted: an answer never waits for them, and no export waits for longer.
+type Log struct {
+	ledger  Recorder
+	meter   Meter
+	log     *slog.Logger
+	pending chan admission.FailedReview
+}
+
+type Recorder interface {
+	Record(ctx context.Context, d admission.Decision) (admission.Decision, error)
+}
+
+const (
+	// maxPendingFailures is for a store that was away for a moment.
+	maxPendingFailures = 1024
+	// failurePatience is how long one record may take.
+	Patience = 2 * time.Second
+	// failureAge is how old a review may be that is still recorded: what is older may have been exported.
+	MaxAge = 2 * time.Minute
+)
+
+func New(ledger Recorder, meter Meter, logger *slog.Logger) *Log {
+	return &Log{ledger: ledger, meter: meter, log: logger, pending: make(chan admission.FailedReview, maxPendingFailures)}
+}
+
+// Failed implements admission.FailureLog.
+func (f *Log) Failed(failed admission.FailedReview) {
+	select {
+	case f.pending <- failed:
+	default:
+		f.meter.FailureKept(false)
+	}
+}
+
+// run writes until ctx ends, and then what is queued.
+func (f *Log) Run(ctx context.Context) {
+	writing := context.WithoutCancel(ctx)
+	for {
+		select {
+		case failed := <-f.pending:
+			f.write(writing, failed)
+		case <-ctx.Done():
+			f.drain(writing)
+			return
+		}
+	}
+}
+
+func (f *Log) drain(ctx context.Context) {
+	limited, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	for {
+		select {
+		case failed := <-f.pending:
+			f.write(limited, failed)
+		default:
+			return
+		}
+	}
+}
+
+func (f *Log) write(ctx context.Context, failed admission.FailedReview) {
+	if time.Since(failed.At()) > MaxAge {
+		f.meter.FailureKept(false)
+		return
+	}
+	limited, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	d, unmasked := failed.Record(limited)
+	if unmasked != nil {
+		f.meter.Unmasked()
+	}
+	_, err := f.ledger.Record(limited, d)
+	f.meter.FailureKept(err == nil)
+	if err != nil {
+		f.log.Warn("an error that was answered is not recorded", "decision_id", d.ID, "code", d.Failed.Code, "error", err)
+	}
+}
