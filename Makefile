@@ -1,9 +1,19 @@
-# make run: build and serve with demo workspaces; make test: everything, on real servers.
+# make run: build and serve with demo workspaces; make check: before a commit; make test: everything, on real servers.
 
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo devel)
-PACKAGES ?= ./...
+# The packages whose tests take longest come first: they begin while the others are compiled.
+PACKAGES ?= ./cmd/gatehouse/... ./adapters/sqlite/... ./adapters/postgres/... ./...
+# What "make check" lints is what has changed since this commit.
+SINCE ?= $(shell git merge-base HEAD origin/main 2>/dev/null || git merge-base HEAD main 2>/dev/null || echo HEAD)
 
-.PHONY: build run test lint soak bench scale gobench allocations help
+# No registry that Go, npm or Debian read serves golangci-lint or Regal built. They are built once for each version of theirs
+# and of Go, and kept in Go's build cache for every checkout.
+TOOLS := $(shell go env GOCACHE)/tools-$(shell go env GOVERSION)
+GOLANGCI_LINT := $(TOOLS)/golangci-lint-$(shell git hash-object tools/go.sum)
+REGAL := $(TOOLS)/regal-$(shell git hash-object tools/regal/go.sum)
+
+.DELETE_ON_ERROR:
+.PHONY: build run check unit test race lint lint-go lint-policies soak bench scale gobench allocations help
 
 build: ## the program, in bin/
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/gatehouse ./cmd/gatehouse
@@ -11,27 +21,51 @@ build: ## the program, in bin/
 run: build ## serve on 127.0.0.1:8181 with an SQLite file, the embedded policies and demo workspaces
 	./bin/gatehouse serve --demo
 
-# -race needs a C compiler. Postgres and Redis are found, or installed where that is allowed; see
-# internal/testenv. Not "go run": it would not hand on the signals that end the servers.
-test: lint ## everything, with the race detector, on a real Postgres and a real Redis; and that nothing allocates more
-	@command -v $${CC:-cc} >/dev/null || { echo "make test needs a C compiler for the race detector: install gcc" >&2; exit 1; }
-	go build -o bin/withservices ./internal/testenv/withservices
-	./bin/withservices -- go test -race -timeout 20m $(PACKAGES)
-	go test ./adapters/opa/fastpath # its proofs, which need no race detector and take minutes with it
-	cd bench && ../bin/withservices -- go test -race ./...
+check: ## before a commit, in less than a minute: build, vet, lint of what changed since main, and the tests that need no server
+	go build ./... && go -C bench build ./...
+	go vet ./...
+	$(MAKE) --no-print-directory $(GOLANGCI_LINT)
+	$(GOLANGCI_LINT) run --new-from-rev=$(SINCE) ./...
+	$(MAKE) --no-print-directory unit
+
+# A package whose tests start servers or the program imports internal/testenv.
+unit: ## the tests of packages that need no server, without the race detector
+	go test $$(go list -f '{{.ImportPath}}{{range .TestImports}} {{.}}{{end}}{{range .XTestImports}} {{.}}{{end}}' ./... | \
+	  grep -v internal/testenv | cut -d' ' -f1)
+
+# Most tests wait, for servers and for time to pass. The linters are built and run meanwhile.
+test: ## everything: lint, and all tests with the race detector, on a real Postgres and a real Redis; and that nothing allocates more
+	$(MAKE) --no-print-directory -j2 race lint
 	go -C bench run . allocations
 
+# -race needs a C compiler. Postgres and Redis are found, or installed where that is allowed; see
+# internal/testenv. Not "go run": it would not hand on the signals that end the servers.
+race: ## all tests, with the race detector but for the proofs of the fast path; PACKAGES=… for some
+	@command -v $${CC:-cc} >/dev/null || { echo "make test needs a C compiler for the race detector: install gcc" >&2; exit 1; }
+	go build -o bin/withservices ./internal/testenv/withservices
+	./bin/withservices -- go test -race -vet=off -timeout 20m $(PACKAGES)
+	cd bench && ../bin/withservices -- go test -race -vet=off ./...
+	go test -vet=off ./adapters/opa/fastpath # its proofs, which need no race detector and take minutes with it
+
+lint: lint-policies lint-go ## golangci-lint for Go; for policies fmt, check and Regal
+
 # golangci-lint runs gofmt and go vet too; on empty caches, running them once more would cost minutes.
-lint: ## gofmt, vet and more by golangci-lint (built once, from tools/go.mod); for policies fmt, Regal (tools/regal) and check
-	go -C tools build -o ../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
-	./bin/golangci-lint run ./...
-	cd bench && ../bin/golangci-lint run ./...
+lint-go: $(GOLANGCI_LINT) ## the Go half of lint
+	$(GOLANGCI_LINT) run ./...
+	cd bench && $(GOLANGCI_LINT) run ./...
+
+lint-policies: $(REGAL) ## the half of lint for policies
 	go build -o bin/gatehouse ./cmd/gatehouse
 	@echo "gatehouse fmt --list policies policies_test"; ./bin/gatehouse fmt --list policies policies_test || \
 	  { echo "not formatted (bin/gatehouse fmt --write policies policies_test)" >&2; exit 1; }
 	./bin/gatehouse check --policies policies
-	go -C tools/regal build -o ../../bin/regal github.com/open-policy-agent/regal
-	./bin/regal lint policies policies_test
+	$(REGAL) lint policies policies_test
+
+$(GOLANGCI_LINT):
+	go -C tools build -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+$(REGAL):
+	go -C tools/regal build -o $@ github.com/open-policy-agent/regal
 
 soak: ## the fault tests at full length: 50 times kill -9, two replicas, 2,000 denies; faults in the fast path, and its fuzzer
 	go build -o bin/withservices ./internal/testenv/withservices
@@ -60,4 +94,4 @@ allocations: ## write down what each stage of a review allocates; "make test" fa
 	go -C bench run . allocations -write
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1\t/'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/'
