@@ -6,15 +6,16 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa/casetest"
+	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 	"github.com/molecule-ai/gatehouse/policies"
 	policiestest "github.com/molecule-ai/gatehouse/policies_test"
 )
 
-var embedded = opa.Source{Name: "embedded", FS: policies.FS}
+var embedded = snapshot.Source{Name: "embedded", FS: policies.FS}
 
 func TestRegoTestsPassAndReachEveryLine(t *testing.T) {
-	report, err := opa.RunTests(t.Context(), embedded, policiestest.FS)
+	report, err := casetest.RunRego(t.Context(), embedded, policiestest.FS)
 	require.NoError(t, err)
 	require.NotEmpty(t, report.Results)
 	for _, result := range report.Results {
@@ -27,9 +28,9 @@ func TestRegoTestsPassAndReachEveryLine(t *testing.T) {
 func TestPoliciesDecideEveryCaseAsItsFileSays(t *testing.T) {
 	schema, err := fs.ReadFile(policies.FS, "input.schema.json")
 	require.NoError(t, err)
-	cases, err := opa.LoadCases(policiestest.FS, "cases")
+	cases, err := casetest.Load(policiestest.FS, "cases")
 	require.NoError(t, err)
-	results, err := opa.RunCases(t.Context(), embedded, schema, cases)
+	results, err := casetest.RunCases(t.Context(), embedded, schema, cases)
 	require.NoError(t, err)
 	require.NotEmpty(t, results)
 	for _, result := range results {
@@ -42,9 +43,9 @@ func TestPoliciesDecideEveryCaseAsItsFileSays(t *testing.T) {
 func TestEveryRuleHasACaseThatItDenies(t *testing.T) {
 	schema, err := fs.ReadFile(policies.FS, "input.schema.json")
 	require.NoError(t, err)
-	snapshot, err := opa.NewSnapshot(t.Context(), embedded, schema)
+	snapshot, err := snapshot.New(t.Context(), embedded, schema)
 	require.NoError(t, err)
-	cases, err := opa.LoadCases(policiestest.FS, "cases")
+	cases, err := casetest.Load(policiestest.FS, "cases")
 	require.NoError(t, err)
 
 	denied := make(map[string]bool)

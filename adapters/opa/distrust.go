@@ -54,7 +54,7 @@ func (d *distrust) of(revision string) *Distrusted {
 // anyway.
 func (e *Engine) Reference(revision string) admission.Evaluable {
 	live := e.live.Load()
-	if live == nil || live.snapshot.revision != revision || live.snapshot.byOPA.Load() {
+	if live == nil || live.snapshot.Revision() != revision || live.snapshot.ByOPA() {
 		return nil
 	}
 	return live.snapshot.Reference()
@@ -64,7 +64,7 @@ func (e *Engine) Reference(revision string) admission.Evaluable {
 // for policies that are being loaded.
 func (e *Engine) Distrust(revision string, decisionID uuid.UUID, rules []string) {
 	e.distrust.add(revision, Distrusted{At: e.now(), DecisionID: decisionID, Rules: rules})
-	if live := e.live.Load(); live != nil && live.snapshot.revision == revision {
-		live.snapshot.byOPA.Store(true)
+	if live := e.live.Load(); live != nil && live.snapshot.Revision() == revision {
+		live.snapshot.DistrustFastPath()
 	}
 }

@@ -2,13 +2,13 @@ package opa
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/molecule-ai/gatehouse/adapters/opa/regoval"
+	"github.com/molecule-ai/gatehouse/adapters/opa/casetest"
+	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
@@ -19,14 +19,14 @@ type Engine struct {
 	now           func() time.Time
 	recorder      Recorder
 	allowRollback bool
-	byOPA         bool                      // the fast path decides nothing
-	shipped       func() (*Snapshot, error) // nil: nothing is compared with it
+	byOPA         bool                               // the fast path decides nothing
+	shipped       func() (*snapshot.Snapshot, error) // nil: nothing is compared with it
 
 	loading   sync.Mutex // one load at a time, so that what was loaded last is what is live
 	live      atomic.Pointer[activation]
 	waiting   atomic.Pointer[activation]
-	awaiting  atomic.Bool                // Remember has not been called, and has to be
-	newest    atomic.Pointer[BundleInfo] // the signed bundle that was live last, in this process or before
+	awaiting  atomic.Bool                         // Remember has not been called, and has to be
+	newest    atomic.Pointer[snapshot.BundleInfo] // the signed bundle that was live last, in this process or before
 	failed    atomic.Pointer[Refusal]
 	count     atomic.Int64
 	confirmed atomic.Pointer[time.Time]
@@ -35,7 +35,7 @@ type Engine struct {
 }
 
 type activation struct {
-	snapshot *Snapshot
+	snapshot *snapshot.Snapshot
 	at       time.Time
 	weaker   []admission.Weakness // than the shipped policies
 }
@@ -64,9 +64,9 @@ func AwaitHistory() Option { return func(e *Engine) { e.awaiting.Store(true) } }
 func ByOPA() Option { return func(e *Engine) { e.byOPA = true } }
 
 // Shipped compares what becomes live with the policies of source. They are compiled when others become live.
-func Shipped(source Source) Option {
+func Shipped(source snapshot.Source) Option {
 	return func(e *Engine) {
-		e.shipped = sync.OnceValues(func() (*Snapshot, error) { return NewSnapshot(context.Background(), source, e.schema) })
+		e.shipped = sync.OnceValues(func() (*snapshot.Snapshot, error) { return snapshot.New(context.Background(), source, e.schema) })
 	}
 }
 
@@ -81,15 +81,15 @@ func NewEngine(schema []byte, now func() time.Time, options ...Option) *Engine {
 
 // Load checks source and makes it live, or leaves what is live and returns why. The source is current when it
 // is loaded.
-func (e *Engine) Load(ctx context.Context, source Source) error {
+func (e *Engine) Load(ctx context.Context, source snapshot.Source) error {
 	return e.LoadAsOf(ctx, source, e.now())
 }
 
 // LoadAsOf is Load of policies that were last known to be current at confirmed.
-func (e *Engine) LoadAsOf(ctx context.Context, source Source, confirmed time.Time) error {
+func (e *Engine) LoadAsOf(ctx context.Context, source snapshot.Source, confirmed time.Time) error {
 	e.loading.Lock()
 	defer e.loading.Unlock()
-	snapshot, revision, err := e.check(ctx, source)
+	checked, revision, err := e.check(ctx, source)
 	if err != nil {
 		e.refuse(ctx, source.Name, revision, err)
 		return err
@@ -97,35 +97,35 @@ func (e *Engine) LoadAsOf(ctx context.Context, source Source, confirmed time.Tim
 	e.failed.Store(nil)
 	e.confirmed.Store(&confirmed)
 	e.unreached.Store(nil)
-	if source.Bundle.isSigned() {
+	if source.Bundle.IsSigned() {
 		e.newest.Store(source.Bundle)
 		if e.awaiting.Load() {
-			e.waiting.Store(&activation{snapshot: snapshot, at: e.now()})
+			e.waiting.Store(&activation{snapshot: checked, at: e.now()})
 			return nil
 		}
 	}
-	e.activate(ctx, snapshot)
+	e.activate(ctx, checked)
 	return nil
 }
 
 // activate makes a snapshot live that was found good.
-func (e *Engine) activate(ctx context.Context, snapshot *Snapshot) {
+func (e *Engine) activate(ctx context.Context, next *snapshot.Snapshot) {
 	at := e.now()
-	weaker, weakerThanLive := e.compare(snapshot)
-	e.live.Store(&activation{snapshot: snapshot, at: at, weaker: weaker})
-	if e.distrust.of(snapshot.revision) != nil { // after it is live, where Distrust finds it if this comes too early
-		snapshot.byOPA.Store(true)
+	weaker, weakerThanLive := e.compare(next)
+	e.live.Store(&activation{snapshot: next, at: at, weaker: weaker})
+	if e.distrust.of(next.Revision()) != nil { // after it is live, where Distrust finds it if this comes too early
+		next.DistrustFastPath()
 	}
 	e.waiting.Store(nil)
 	e.recorder.PolicyActivated(ctx, Record{
-		At: at, Source: snapshot.source, Revision: snapshot.revision, Bundle: snapshot.bundle, Remarks: snapshot.remarks,
+		At: at, Source: next.Source(), Revision: next.Revision(), Bundle: next.Bundle(), Remarks: next.Remarks(),
 		Weaker: weaker, WeakerThanLive: weakerThanLive,
 	})
 }
 
 // Remember tells which signed bundle was live last before this process, nil for none, and makes what waits for that
 // live. It is an error, and what waits is refused, if that is older.
-func (e *Engine) Remember(ctx context.Context, last *BundleInfo) error {
+func (e *Engine) Remember(ctx context.Context, last *snapshot.BundleInfo) error {
 	e.loading.Lock()
 	defer e.loading.Unlock()
 	e.awaiting.Store(false)
@@ -135,10 +135,10 @@ func (e *Engine) Remember(ctx context.Context, last *BundleInfo) error {
 		return nil
 	}
 	if !e.allowRollback {
-		err := checkNewer(next.snapshot.bundle, last)
+		err := checkNewer(next.snapshot.Bundle(), last)
 		if err != nil {
 			e.newest.Store(last)
-			e.refuse(ctx, next.snapshot.source, next.snapshot.revision, err)
+			e.refuse(ctx, next.snapshot.Source(), next.snapshot.Revision(), err)
 			e.waiting.Store(nil)
 			return err
 		}
@@ -149,7 +149,7 @@ func (e *Engine) Remember(ctx context.Context, last *BundleInfo) error {
 
 // check does all that may refuse a source, in the order of what it costs. A panic of the engine refuses too:
 // policies are reloaded beside the requests, and must not end the server that answers them.
-func (e *Engine) check(ctx context.Context, source Source) (snapshot *Snapshot, revision string, err error) {
+func (e *Engine) check(ctx context.Context, source snapshot.Source) (checked *snapshot.Snapshot, revision string, err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
 			err = fmt.Errorf("the engine panicked on the policies: %v", cause)
@@ -159,26 +159,26 @@ func (e *Engine) check(ctx context.Context, source Source) (snapshot *Snapshot, 
 	if err != nil {
 		return nil, "", err
 	}
-	loaded, err := source.load(regoval.Capabilities())
+	contents, err := source.Read()
 	if err != nil {
 		return nil, "", err
 	}
-	snapshot, err = newCheckedSnapshot(ctx, source.Name, loaded, e.schema)
+	checked, err = contents.Snapshot(ctx, e.schema)
 	if err != nil {
-		return nil, loaded.revision, err
+		return nil, contents.Revision, err
 	}
-	snapshot.bundle = source.Bundle
-	snapshot.never = e.byOPA
-	snapshot.byOPA.Store(e.byOPA)
-	skipped, err := checkOwnTests(ctx, source.Name, loaded, e.schema)
+	if e.byOPA {
+		checked.WithoutFastPath()
+	}
+	skipped, err := casetest.RunOwn(ctx, contents, e.schema)
 	for _, test := range skipped {
-		snapshot.remarks = append(snapshot.remarks, "test "+test+" is skipped")
+		checked.Remark("test " + test + " is skipped")
 	}
-	return snapshot, loaded.revision, err
+	return checked, contents.Revision, err
 }
 
 // compare lists how policies that pass hold less than the shipped ones, and than the live ones.
-func (e *Engine) compare(next *Snapshot) (weaker, weakerThanLive []admission.Weakness) {
+func (e *Engine) compare(next *snapshot.Snapshot) (weaker, weakerThanLive []admission.Weakness) {
 	if live := e.live.Load(); live != nil {
 		weakerThanLive = next.WeakerThan(live.snapshot)
 	}
@@ -191,38 +191,6 @@ func (e *Engine) compare(next *Snapshot) (weaker, weakerThanLive []admission.Wea
 	}
 	return next.WeakerThan(shipped), weakerThanLive
 }
-
-// clockSkew is by how much the clock of who builds bundles may be ahead.
-const clockSkew = 10 * time.Minute
-
-// checkOrder refuses a signed bundle that is older than the one that was live last, wherever that came from. An unsigned
-// one has no order: who can replace it can also change the time that it names.
-func (e *Engine) checkOrder(next *BundleInfo) error {
-	if !next.isSigned() || e.allowRollback {
-		return nil
-	}
-	// A time far ahead would lock out every bundle that is built until then.
-	if next.BuiltAt.After(e.now().Add(clockSkew)) {
-		return fmt.Errorf("the bundle says it was built at %s, which is in the future", stamp(next.BuiltAt))
-	}
-	return checkNewer(next, e.newest.Load())
-}
-
-func checkNewer(next, last *BundleInfo) error {
-	switch {
-	case last == nil || last.BuiltAt.IsZero():
-		return nil
-	case next.BuiltAt.IsZero():
-		return errors.New("rollback: the bundle does not say when it was built, and the one that was live last does; " +
-			"build it with gatehouse bundle build, or start with --allow-rollback")
-	case next.BuiltAt.Before(last.BuiltAt):
-		return fmt.Errorf("rollback: the bundle was built at %s, before the one that was live last (%s, signed by %s); "+
-			"start with --allow-rollback to accept it", stamp(next.BuiltAt), last.describe(), last.Key)
-	}
-	return nil
-}
-
-func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 
 // Refuse notes policies that could not even be loaded: no bundle, a wrong signature, too large. revision is
 // what is known of theirs, which may be nothing.
@@ -284,8 +252,8 @@ func (e *Engine) Current() admission.Ruleset {
 
 // Status is what operators see of the engine.
 type Status struct {
-	Snapshot  *Snapshot            // nil when none is live
-	Waiting   *Snapshot            // is good, and waits for Remember; nil for none
+	Snapshot  *snapshot.Snapshot   // nil when none is live
+	Waiting   *snapshot.Snapshot   // is good, and waits for Remember; nil for none
 	Since     time.Time            // of the last success
 	Confirmed time.Time            // when what is live was last known to be what its source has
 	Refused   *Refusal             // nil when the last load succeeded
@@ -306,7 +274,7 @@ func (e *Engine) Status() Status {
 	status.Refused, status.Unreached, status.Failures = e.failed.Load(), e.unreached.Load(), e.count.Load()
 	if live := e.live.Load(); live != nil {
 		status.Snapshot, status.Since, status.Weaker = live.snapshot, live.at, live.weaker
-		status.ByOPA, status.Distrusted = live.snapshot.byOPA.Load(), e.distrust.of(live.snapshot.revision)
+		status.ByOPA, status.Distrusted = live.snapshot.ByOPA(), e.distrust.of(live.snapshot.Revision())
 	}
 	if confirmed := e.confirmed.Load(); confirmed != nil {
 		status.Confirmed = *confirmed

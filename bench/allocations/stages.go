@@ -15,7 +15,8 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa/explain"
+	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 	"github.com/molecule-ai/gatehouse/adapters/sqlite"
 	"github.com/molecule-ai/gatehouse/internal/groupcommit"
 	"github.com/molecule-ai/gatehouse/policies"
@@ -46,7 +47,7 @@ func newStages(ctx context.Context, folder string) (stages []stage, close func()
 	if err != nil {
 		return nil, nil, err
 	}
-	snapshot, err := opa.NewSnapshot(ctx, opa.Source{Name: "embedded", FS: policies.FS}, schema)
+	snapshot, err := snapshot.New(ctx, snapshot.Source{Name: "embedded", FS: policies.FS}, schema)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -99,7 +100,7 @@ func newInput(asked admission.Review, row string, keys ...string) (admission.Inp
 	return admission.NewInput(asked, facts, admission.Deployment{}), err
 }
 
-func evaluate(ctx context.Context, snapshot *opa.Snapshot, in admission.Input, allowed bool) error {
+func evaluate(ctx context.Context, snapshot *snapshot.Snapshot, in admission.Input, allowed bool) error {
 	verdict, err := snapshot.Evaluate(ctx, in, time.Unix(0, 0))
 	if err == nil && verdict.Allowed() != allowed {
 		err = fmt.Errorf("the policies say %t", verdict.Allowed())
@@ -108,7 +109,7 @@ func evaluate(ctx context.Context, snapshot *opa.Snapshot, in admission.Input, a
 }
 
 // decide makes a decision as a gate does.
-func decide(ctx context.Context, snapshot *opa.Snapshot, in admission.Input) (admission.Decision, error) {
+func decide(ctx context.Context, snapshot *snapshot.Snapshot, in admission.Input) (admission.Decision, error) {
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	id, err := admission.NewDecisionID(now)
 	if err != nil {
@@ -153,7 +154,7 @@ func record(ctx context.Context, store *sqlite.Store, decision admission.Decisio
 }
 
 // newService is the HTTP service with real policies and a reviewer that has decided.
-func newService(snapshot *opa.Snapshot, decision admission.Decision) http.Handler {
+func newService(snapshot *snapshot.Snapshot, decision admission.Decision) http.Handler {
 	return httpapi.New(httpapi.Options{
 		Reviewer: decided{decision}, Authenticator: &httpapi.Authenticator{}, Observer: nobody{}, Metrics: http.NotFoundHandler(),
 		Logger:         slog.New(slog.DiscardHandler),
@@ -174,7 +175,7 @@ type nobody struct{}
 func (nobody) Served(string, string, int, time.Duration) {}
 
 // live gives one snapshot to what-ifs, and takes no candidates.
-type live struct{ *opa.Snapshot }
+type live struct{ *snapshot.Snapshot }
 
 func (l live) Live() httpapi.TriedRules { return l }
 
@@ -183,7 +184,7 @@ func (live) Candidate(context.Context, map[string]string) (httpapi.TriedRules, e
 }
 
 func (l live) Explanation(ctx context.Context, in admission.Input, at time.Time) (admission.Explanation, error) {
-	explained, err := l.Explain(ctx, in, at)
+	explained, err := explain.Review(ctx, l.Snapshot, in, at)
 	return explained.Explanation, err
 }
 

@@ -11,17 +11,17 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 	"github.com/molecule-ai/gatehouse/bench/rig"
 	"github.com/molecule-ai/gatehouse/policies"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
-func policySnapshot(t *testing.T) *opa.Snapshot {
+func policySnapshot(t *testing.T) *snapshot.Snapshot {
 	t.Helper()
 	schema, err := fs.ReadFile(policies.FS, "input.schema.json")
 	require.NoError(t, err)
-	snapshot, err := opa.NewSnapshot(t.Context(), opa.Directory("../policy"), schema)
+	snapshot, err := snapshot.New(t.Context(), snapshot.Directory("../policy"), schema)
 	require.NoError(t, err)
 	require.Len(t, snapshot.Rules(), 6)
 	return snapshot

@@ -38,13 +38,13 @@ func (o options) compare(ctx context.Context) (rep report, err error) {
 	began := time.Now()
 	rep.options = o
 	if o.has("E") {
-		rep.policies, err = o.goBenchmarks(ctx, "./adapters/opa", "^BenchmarkEvaluate$")
+		rep.policies, err = o.goBenchmarks(ctx, "./adapters/opa/snapshot", "^BenchmarkEvaluate$")
 		if err != nil {
 			return rep, err
 		}
 	}
 	if o.has("F") {
-		rep.rules, err = o.goBenchmarks(ctx, "./adapters/opa", "^BenchmarkRules$/^rules=(10|100|1000)$/^deny$")
+		rep.rules, err = o.goBenchmarks(ctx, "./adapters/opa/snapshot", "^BenchmarkRules$/^rules=(10|100|1000)$/^deny$")
 		if err != nil {
 			return rep, err
 		}

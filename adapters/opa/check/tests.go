@@ -10,10 +10,9 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 )
 
-// Tests refuses rules in _test.rego files that add to the policies: tests would see them, and reviews would not. meant
-// says which other rules a review would look for, if they were in a file of rules. Files that cannot be parsed are left
-// to whoever runs the tests.
-func Tests(tests map[string][]byte, policies map[string]*ast.Module, meant func(ast.Ref) bool) error {
+// Tests refuses rules in _test.rego files that add to the policies: tests would see them, and reviews would not. Files
+// that cannot be parsed are left to whoever runs the tests.
+func Tests(tests map[string][]byte, policies map[string]*ast.Module) error {
 	defined := make(map[string]bool)
 	for _, module := range policies {
 		for _, rule := range module.Rules {
@@ -28,7 +27,7 @@ func Tests(tests map[string][]byte, policies map[string]*ast.Module, meant func(
 		}
 		for _, rule := range module.Rules {
 			ref := ruleRef(module, rule)
-			if isTest(rule) || !defined[ref.String()] && !meant(ref) {
+			if isTest(rule) || !defined[ref.String()] && !isLookedFor(ref) {
 				continue
 			}
 			refused = append(refused, &Refused{File: name, Why: fmt.Sprintf(

@@ -8,7 +8,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/stretchr/testify/require"
 
-	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa/casetest"
 	"github.com/molecule-ai/gatehouse/adapters/opa/fastpath"
 	"github.com/molecule-ai/gatehouse/adapters/opa/regoval"
 	"github.com/molecule-ai/gatehouse/policies"
@@ -47,7 +47,7 @@ func input(t *testing.T, body string, workspace string, keys ...string) admissio
 
 func TestViewKnowsWhatTheInputHolds(t *testing.T) {
 	evaluator := embedded(t)
-	all, err := opa.LoadCases(policytests.FS, "cases")
+	all, err := casetest.Load(policytests.FS, "cases")
 	require.NoError(t, err)
 	odd := `{"workspace": {"id": "01890a5d-ac96-774b-bcce-b302099a8057", "k\u0069nd": "pl\u0061tform", "agent_card": {"url": "x"},
 		"url": "https://\u0061", "tier": 1e2, "parent_id": [1, {"a": null}], "name": {"url": 1}}}`

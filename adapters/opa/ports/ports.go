@@ -4,13 +4,13 @@ package ports
 import (
 	"context"
 
-	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 	"github.com/molecule-ai/gatehouse/server/audit"
 	"github.com/molecule-ai/gatehouse/server/replay"
 )
 
 // rulesOf gives no policies where there is no snapshot.
-func Audit(snapshot *opa.Snapshot) audit.Ruleset {
+func Audit(snapshot *snapshot.Snapshot) audit.Ruleset {
 	if snapshot == nil {
 		return nil
 	}
@@ -18,7 +18,7 @@ func Audit(snapshot *opa.Snapshot) audit.Ruleset {
 }
 
 // auditRules are policies for an audit, which has the time to decide by both evaluators.
-type auditRules struct{ opa.Checked }
+type auditRules struct{ snapshot.Checked }
 
 // OfStored implements audit.Ruleset.
 func (r auditRules) OfStored(ctx context.Context, hook string, known []string) (audit.Stored, error) {
@@ -29,6 +29,6 @@ func (r auditRules) OfStored(ctx context.Context, hook string, known []string) (
 	return audit.Stored{Rules: rules.Checked(), Read: read, NotJudged: notJudged}, nil
 }
 
-func Replay(snapshot *opa.Snapshot) replay.Candidate {
+func Replay(snapshot *snapshot.Snapshot) replay.Candidate {
 	return replay.Candidate{Rules: snapshot.Checked(), Revision: snapshot.Revision(), Source: snapshot.Source()}
 }

@@ -13,16 +13,16 @@ import (
 
 	"github.com/open-policy-agent/opa/v1/bundle"
 
-	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa/check"
 )
 
 // DefaultLimits are far beyond what policies need.
-var DefaultLimits = opa.Limits{Bytes: 32 << 20, Files: 10_000}
+var DefaultLimits = check.Limits{Bytes: 32 << 20, Files: 10_000}
 
 // unpack reads the files of a gzipped tar archive, as GNU tar, bsdtar, git archive and opa build write them. It is
 // stricter than OPA's reader, which bounds each file but not their sum, takes names as they are, lets a second file
 // of one name replace the first, and leaves out links and whatever follows the end of the tar.
-func unpack(archive []byte, limits opa.Limits) (map[string][]byte, error) {
+func unpack(archive []byte, limits check.Limits) (map[string][]byte, error) {
 	unzipped, err := gzip.NewReader(bytes.NewReader(archive))
 	if err != nil {
 		return nil, fmt.Errorf("no gzipped archive: %w", err)
@@ -44,7 +44,7 @@ func unpack(archive []byte, limits opa.Limits) (map[string][]byte, error) {
 	return files, checkTree(files)
 }
 
-func readEntries(entries *tar.Reader, limits opa.Limits) (map[string][]byte, error) {
+func readEntries(entries *tar.Reader, limits check.Limits) (map[string][]byte, error) {
 	files := make(map[string][]byte)
 	var total int64
 	for {
@@ -85,7 +85,7 @@ func readEntries(entries *tar.Reader, limits opa.Limits) (map[string][]byte, err
 	}
 }
 
-func tooLarge(limits opa.Limits) error {
+func tooLarge(limits check.Limits) error {
 	return fmt.Errorf("the bundle holds more than %d bytes when it is unpacked", limits.Bytes)
 }
 

@@ -13,8 +13,8 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/bundle"
 
-	"github.com/molecule-ai/gatehouse/adapters/opa"
 	"github.com/molecule-ai/gatehouse/adapters/opa/check"
+	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 )
 
 // The names that OPA gives to what a bundle holds beside policies and data.
@@ -25,44 +25,44 @@ const (
 
 // Trust says which bundles are taken.
 type Trust struct {
-	Limits opa.Limits
+	Limits check.Limits
 	Keys   Keys // none: signatures are not looked at
 }
 
 // ReadBundle unpacks a bundle and checks all that can be checked without compiling it. The source that it
 // gives holds the bundle's files in memory.
-func (t Trust) ReadBundle(name string, archive []byte) (opa.Source, error) {
+func (t Trust) ReadBundle(name string, archive []byte) (snapshot.Source, error) {
 	files, err := unpack(archive, t.Limits)
 	if err != nil {
-		return opa.Source{}, err
+		return snapshot.Source{}, err
 	}
 	return t.readFiles(name, files)
 }
 
-func (t Trust) readFiles(name string, files map[string][]byte) (opa.Source, error) {
+func (t Trust) readFiles(name string, files map[string][]byte) (snapshot.Source, error) {
 	info, err := t.examine(files)
 	if err != nil {
-		return opa.Source{}, err
+		return snapshot.Source{}, err
 	}
-	return opa.Source{Name: name, FS: inMemory(files), Bundle: &info}, nil
+	return snapshot.Source{Name: name, FS: inMemory(files), Bundle: &info}, nil
 }
 
 // examine has OPA's reader look at the files that were unpacked, and not at the archive once more: what is verified is
 // what is loaded.
-func (t Trust) examine(files map[string][]byte) (opa.BundleInfo, error) {
+func (t Trust) examine(files map[string][]byte) (snapshot.BundleInfo, error) {
 	err := checkNames(files)
 	if err != nil {
-		return opa.BundleInfo{}, err
+		return snapshot.BundleInfo{}, err
 	}
 	_, err = check.Read(inMemory(files), t.Limits)
 	if err != nil {
-		return opa.BundleInfo{}, err
+		return snapshot.BundleInfo{}, err
 	}
 	loader, err := bundle.NewFSLoader(inMemory(files))
 	if err != nil {
-		return opa.BundleInfo{}, err
+		return snapshot.BundleInfo{}, err
 	}
-	var info opa.BundleInfo
+	var info snapshot.BundleInfo
 	reader := bundle.NewCustomReader(loader.WithPathFormat(bundle.Passthrough)).
 		WithProcessAnnotations(true).WithRegoVersion(ast.RegoV1).WithSizeLimitBytes(t.Limits.Bytes)
 	if t.Keys.None() {
@@ -70,21 +70,21 @@ func (t Trust) examine(files map[string][]byte) (opa.BundleInfo, error) {
 	} else {
 		signatures, err := readSignatures(files)
 		if err != nil {
-			return opa.BundleInfo{}, err
+			return snapshot.BundleInfo{}, err
 		}
 		config, key, err := verification(signatures, t.Keys.Now())
 		if err != nil {
-			return opa.BundleInfo{}, err
+			return snapshot.BundleInfo{}, err
 		}
 		info.Key = key.Fingerprint
 		reader.WithBundleVerificationConfig(config)
 	}
 	read, err := reader.Read()
 	if err != nil {
-		return opa.BundleInfo{}, err
+		return snapshot.BundleInfo{}, err
 	}
 	if read.Manifest.RegoVersion != nil && *read.Manifest.RegoVersion != ast.RegoV1.Int() || len(read.Manifest.FileRegoVersions) > 0 {
-		return opa.BundleInfo{}, errors.New("the bundle's manifest asks for another version of Rego than 1")
+		return snapshot.BundleInfo{}, errors.New("the bundle's manifest asks for another version of Rego than 1")
 	}
 	info.Revision = read.Manifest.Revision
 	info.BuiltAt, err = builtAt(read.Manifest)

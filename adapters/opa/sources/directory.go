@@ -16,8 +16,8 @@ import (
 
 	"github.com/fsnotify/fsnotify"
 
-	"github.com/molecule-ai/gatehouse/adapters/opa"
 	"github.com/molecule-ai/gatehouse/adapters/opa/check"
+	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 )
 
 // directory is a folder of policies.
@@ -50,7 +50,7 @@ func (d *directory) Fetch(_ context.Context, tag string) (Fetched, error) {
 	case err != nil:
 		return Fetched{Tag: now, Refused: err}, nil
 	}
-	return Fetched{Tag: now, Source: opa.Source{Name: d.path, FS: inMemory(files), Aside: read.Aside}}, nil
+	return Fetched{Tag: now, Source: snapshot.Source{Name: d.path, FS: inMemory(files), Aside: read.Aside}}, nil
 }
 
 func (d *directory) watched() []string {

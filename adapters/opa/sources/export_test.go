@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 )
 
 // Check asks the origin once, as Run does.
@@ -20,7 +20,7 @@ var Pack = pack
 var Unpack = unpack
 
 // ReadFiles is ReadBundle of files that were unpacked.
-func (t Trust) ReadFiles(name string, files map[string][]byte) (opa.Source, error) {
+func (t Trust) ReadFiles(name string, files map[string][]byte) (snapshot.Source, error) {
 	return t.readFiles(name, files)
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 )
 
 // Follower keeps the engine's policies those of an origin. Start, and then Run in one goroutine; Reload may be
@@ -75,14 +76,14 @@ func (f *Follower) loadKept(ctx context.Context) {
 
 // bundleOrigin is an origin whose bundles can be kept.
 type bundleOrigin interface {
-	readArchive(archive []byte) (opa.Source, error)
+	readArchive(archive []byte) (snapshot.Source, error)
 }
 
-func (b *httpBundle) readArchive(archive []byte) (opa.Source, error) {
+func (b *httpBundle) readArchive(archive []byte) (snapshot.Source, error) {
 	return b.options.ReadBundle(b.name, archive)
 }
 
-func (b *ociBundle) readArchive(archive []byte) (opa.Source, error) {
+func (b *ociBundle) readArchive(archive []byte) (snapshot.Source, error) {
 	return b.options.ReadBundle(b.name, archive)
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa/check"
 	"github.com/molecule-ai/gatehouse/adapters/opa/sources"
 )
 
@@ -125,7 +126,7 @@ func TestADirectoryIsBounded(t *testing.T) {
 	folder := t.TempDir()
 	save(t, folder, "some_rule.rego", denyAll("one"))
 	save(t, folder, "data.json", `{"a": "`+strings.Repeat("b", 1000)+`"}`)
-	for says, limits := range map[string]opa.Limits{
+	for says, limits := range map[string]check.Limits{
 		"more than 900 bytes of policies and data": {Bytes: 900, Files: 10},
 		"more than 1 files":                        {Bytes: 1 << 20, Files: 1},
 	} {

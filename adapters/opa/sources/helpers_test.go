@@ -27,6 +27,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 	"github.com/molecule-ai/gatehouse/adapters/opa/sources"
 	"github.com/molecule-ai/gatehouse/policies"
 	"github.com/molecule-ai/gatehouse/server/admission"
@@ -85,7 +86,7 @@ has_model if "MODEL" in input.facts.secret_keys
 }
 
 // withoutGate lets policies of an archive go without the platform agent's rule.
-func withoutGate(t testing.TB, source opa.Source) opa.Source {
+func withoutGate(t testing.TB, source snapshot.Source) snapshot.Source {
 	t.Helper()
 	data, err := fs.ReadFile(source.FS, "data.yaml")
 	if !errors.Is(err, fs.ErrNotExist) {

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 	"github.com/molecule-ai/gatehouse/adapters/opa/sources"
 )
 
@@ -43,7 +44,7 @@ func TestEveryKindOfKeySignsAndVerifies(t *testing.T) {
 			trust := sources.Trust{Limits: sources.DefaultLimits, Keys: keysOf(t, key.public)}
 			source, err := trust.ReadBundle("x", archive)
 			require.NoError(t, err)
-			require.Equal(t, opa.BundleInfo{Revision: "v1", BuiltAt: buildDay, Key: key.key(t).Fingerprint}, *source.Bundle)
+			require.Equal(t, snapshot.BundleInfo{Revision: "v1", BuiltAt: buildDay, Key: key.key(t).Fingerprint}, *source.Bundle)
 
 			trust.Keys = keysOf(t, newKeyPair(t, kind).public)
 			_, err = trust.ReadBundle("x", archive)

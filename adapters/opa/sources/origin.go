@@ -12,7 +12,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa/check"
+	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 	"github.com/molecule-ai/gatehouse/internal/rereadfile"
 )
 
@@ -31,7 +32,7 @@ type Origin interface {
 type Fetched struct {
 	Tag       string // identifies the content
 	Unchanged bool   // Tag is the one that was given; all else is empty
-	Source    opa.Source
+	Source    snapshot.Source
 	Refused   error  // why the content is no policies that may be looked at; Source is then empty
 	Archive   []byte // the bundle as it came, of an origin that may be out of reach later
 	AskAgain  bool   // the place answers only when there is something new
@@ -59,7 +60,7 @@ const (
 // Open gives the origin that a specification names: https://…, oci://registry/repository:tag, file:PATH or
 // PATH.tar.gz of a bundle, or else a directory. It does not ask it yet.
 func Open(specification string, options Options) (Origin, error) {
-	if options.Limits == (opa.Limits{}) {
+	if options.Limits == (check.Limits{}) {
 		options.Limits = DefaultLimits
 	}
 	scheme, rest, _ := strings.Cut(specification, "://")
@@ -87,13 +88,13 @@ func Open(specification string, options Options) (Origin, error) {
 }
 
 // Once fetches what origin has and gives it as a source.
-func Once(ctx context.Context, origin Origin) (opa.Source, error) {
+func Once(ctx context.Context, origin Origin) (snapshot.Source, error) {
 	fetched, err := origin.Fetch(ctx, "")
 	if err == nil {
 		err = fetched.Refused
 	}
 	if err != nil {
-		return opa.Source{}, fmt.Errorf("policies from %s: %w", origin.Name(), err)
+		return snapshot.Source{}, fmt.Errorf("policies from %s: %w", origin.Name(), err)
 	}
 	return fetched.Source, nil
 }

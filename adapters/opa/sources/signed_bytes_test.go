@@ -8,7 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 	"github.com/molecule-ai/gatehouse/adapters/opa/sources"
 )
 
@@ -27,15 +27,15 @@ func TestEveryBitOfASignedBundleIsRefusedOrSaysTheSame(t *testing.T) {
 		Revision: "v1", Key: key.signing(t),
 	})
 	trust := sources.Trust{Limits: sources.DefaultLimits, Keys: keysOf(t, key.public)}
-	load := func(files map[string][]byte) (opa.BundleInfo, string, error) {
+	load := func(files map[string][]byte) (snapshot.BundleInfo, string, error) {
 		source, err := trust.ReadFiles("x", files)
 		if err != nil {
-			return opa.BundleInfo{}, "", err
+			return snapshot.BundleInfo{}, "", err
 		}
 		engine := newEngine(t)
 		err = engine.Load(t.Context(), source)
 		if err != nil {
-			return opa.BundleInfo{}, "", err
+			return snapshot.BundleInfo{}, "", err
 		}
 		// The revision digests every module and all data, as they were loaded.
 		return *source.Bundle, engine.Status().Snapshot.Revision(), nil

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa/check"
 	"github.com/molecule-ai/gatehouse/adapters/opa/sources"
 )
 
@@ -183,7 +184,7 @@ func TestAnArchiveOfPaddingIsBounded(t *testing.T) {
 	for i := range folders {
 		folders[i] = tar.Header{Typeflag: tar.TypeDir, Name: fmt.Sprintf("%d/", i), Mode: 0o755}
 	}
-	trust := sources.Trust{Limits: opa.Limits{Bytes: 1 << 20, Files: 10}}
+	trust := sources.Trust{Limits: check.Limits{Bytes: 1 << 20, Files: 10}}
 	_, err := trust.ReadBundle("x", entries(t, folders...))
 	require.ErrorContains(t, err, "the bundle holds more than 1048576 bytes when it is unpacked")
 }

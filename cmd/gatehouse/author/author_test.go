@@ -11,7 +11,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/stretchr/testify/require"
 
-	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa/casetest"
 	"github.com/molecule-ai/gatehouse/adapters/sqlite"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/author"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cli"
@@ -251,7 +251,7 @@ func TestSchemaPrintsSchemas(t *testing.T) {
 		_, err = compiler.Compile(name)
 		require.NoError(t, err)
 	}
-	require.Equal(t, string(opa.CaseSchema()), programtest.Command(t, "", "schema", "case").Out)
+	require.Equal(t, string(casetest.Schema()), programtest.Command(t, "", "schema", "case").Out)
 	require.Equal(t, cli.ExitUsage, programtest.Command(t, "", "schema", "output").Code)
 }
 

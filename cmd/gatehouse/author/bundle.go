@@ -13,6 +13,7 @@ import (
 
 	"github.com/molecule-ai/gatehouse/adapters/opa"
 	"github.com/molecule-ai/gatehouse/adapters/opa/check"
+	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 	"github.com/molecule-ai/gatehouse/adapters/opa/sources"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cli"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
@@ -49,7 +50,7 @@ func (c *bundleBuildCommand) Run(ctx context.Context, to cli.Streams) error {
 	if err != nil {
 		return err
 	}
-	snapshot, err := opa.NewSnapshot(ctx, from.Source(), schema)
+	snapshot, err := snapshot.New(ctx, from.Source(), schema)
 	if err != nil {
 		return flags.Complain(to, from.Source(), err)
 	}

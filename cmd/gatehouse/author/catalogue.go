@@ -8,7 +8,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cli"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
 	"github.com/molecule-ai/gatehouse/server/admission"
@@ -39,7 +39,7 @@ func (c *policiesListCommand) Run(ctx context.Context, to cli.Streams) error {
 		return err
 	}
 	source := c.Source()
-	snapshot, err := opa.NewSnapshot(ctx, source, schema)
+	snapshot, err := snapshot.New(ctx, source, schema)
 	if err != nil {
 		return flags.Complain(to, source, err)
 	}

@@ -7,7 +7,9 @@ import (
 	"io"
 	"strings"
 
-	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa/check"
+	"github.com/molecule-ai/gatehouse/adapters/opa/explain"
+	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cli"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
 	"github.com/molecule-ai/gatehouse/server/admission"
@@ -22,13 +24,13 @@ type Check struct {
 
 // checkAnswer is what check prints as JSON.
 type CheckAnswer struct {
-	Source   string        `json:"source"`
-	Revision string        `json:"revision,omitempty"`
-	Hooks    []string      `json:"hooks,omitempty"`
-	Rules    int           `json:"rules"`
-	Problems []opa.Problem `json:"problems"`
-	Profile  *opa.Profile  `json:"profile,omitempty"` // with --profile
-	Remarks  []string      `json:"remarks"`
+	Source   string           `json:"source"`
+	Revision string           `json:"revision,omitempty"`
+	Hooks    []string         `json:"hooks,omitempty"`
+	Rules    int              `json:"rules"`
+	Problems []check.Problem  `json:"problems"`
+	Profile  *explain.Profile `json:"profile,omitempty"` // with --profile
+	Remarks  []string         `json:"remarks"`
 	// Weaker is how the policies hold less than the shipped ones.
 	Weaker []admission.Weakness `json:"weaker_than_shipped"`
 }
@@ -40,21 +42,21 @@ func (c *Check) Run(ctx context.Context, to cli.Streams) error {
 		return err
 	}
 	source := c.Source()
-	answer := CheckAnswer{Source: source.Name, Problems: []opa.Problem{}, Remarks: []string{}, Weaker: []admission.Weakness{}}
-	snapshot, refused := opa.NewSnapshot(ctx, source, schema)
+	answer := CheckAnswer{Source: source.Name, Problems: []check.Problem{}, Remarks: []string{}, Weaker: []admission.Weakness{}}
+	rules, refused := snapshot.New(ctx, source, schema)
 	if refused != nil {
 		answer.Problems = flags.Diagnose(source, refused)
 	} else {
-		answer.Revision, answer.Hooks, answer.Rules = snapshot.Revision(), snapshot.Hooks(), len(snapshot.Rules())
-		answer.Remarks = append(answer.Remarks, snapshot.Remarks()...)
-		shipped, err := opa.NewSnapshot(ctx, flags.Embedded(), schema)
+		answer.Revision, answer.Hooks, answer.Rules = rules.Revision(), rules.Hooks(), len(rules.Rules())
+		answer.Remarks = append(answer.Remarks, rules.Remarks()...)
+		shipped, err := snapshot.New(ctx, flags.Embedded(), schema)
 		if err != nil {
 			return err
 		}
-		answer.Weaker = append(answer.Weaker, snapshot.WeakerThan(shipped)...)
+		answer.Weaker = append(answer.Weaker, rules.WeakerThan(shipped)...)
 	}
 	if refused == nil && c.Profile {
-		answer.Profile, err = c.profile(ctx, source, snapshot)
+		answer.Profile, err = c.profile(ctx, source, rules)
 		if err != nil {
 			return err
 		}

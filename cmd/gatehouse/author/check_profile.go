@@ -9,15 +9,17 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa/casetest"
+	"github.com/molecule-ai/gatehouse/adapters/opa/explain"
+	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
 	policytests "github.com/molecule-ai/gatehouse/policies_test"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // profile evaluates the inputs of the case files, and without any the least that hooks are asked.
-func (c *Check) profile(ctx context.Context, source opa.Source, snapshot *opa.Snapshot) (*opa.Profile, error) {
-	cases, err := opa.LoadCases(c.cases(source), ".")
+func (c *Check) profile(ctx context.Context, source snapshot.Source, rules *snapshot.Snapshot) (*explain.Profile, error) {
+	cases, err := casetest.Load(c.cases(source), ".")
 	if err != nil {
 		return nil, fmt.Errorf("cases to profile: %w", err)
 	}
@@ -25,14 +27,14 @@ func (c *Check) profile(ctx context.Context, source opa.Source, snapshot *opa.Sn
 	for _, one := range cases {
 		inputs = append(inputs, one.Input())
 	}
-	profile, err := snapshot.Profile(ctx, inputs, time.Now())
+	profile, err := explain.Measure(ctx, rules, inputs, time.Now())
 	if err != nil {
 		return nil, fmt.Errorf("profiling: %w", err)
 	}
 	return &profile, nil
 }
 
-func (c *Check) cases(source opa.Source) fs.FS {
+func (c *Check) cases(source snapshot.Source) fs.FS {
 	switch {
 	case c.Cases != "":
 		return os.DirFS(c.Cases)
@@ -43,7 +45,7 @@ func (c *Check) cases(source opa.Source) fs.FS {
 	}
 }
 
-func printProfile(w io.Writer, profile opa.Profile) error {
+func printProfile(w io.Writer, profile explain.Profile) error {
 	of := fmt.Sprintf("the inputs of %d cases", profile.Inputs)
 	if profile.Rehearsal {
 		of = "the least input of each hook, as there are no cases"
@@ -66,7 +68,7 @@ func printProfile(w io.Writer, profile opa.Profile) error {
 }
 
 // needsEngine says nothing of rules that only others ask.
-func needsEngine(rule opa.RuleCost) string {
+func needsEngine(rule explain.RuleCost) string {
 	switch {
 	case !rule.Entries:
 		return "-"
@@ -77,7 +79,7 @@ func needsEngine(rule opa.RuleCost) string {
 	}
 }
 
-func printSlow(w io.Writer, rules []opa.RuleCost) error {
+func printSlow(w io.Writer, rules []explain.RuleCost) error {
 	slow, partly := 0, 0
 	for _, rule := range rules {
 		switch {

@@ -10,7 +10,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa/explain"
+	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cli"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
 	"github.com/molecule-ai/gatehouse/server/admission"
@@ -41,7 +42,7 @@ func (c *Eval) Run(ctx context.Context, to cli.Streams) error {
 		return err
 	}
 	source := c.Source()
-	snapshot, err := opa.NewSnapshot(ctx, source, schema)
+	snapshot, err := snapshot.New(ctx, source, schema)
 	if err != nil {
 		return flags.Complain(to, source, err)
 	}
@@ -61,17 +62,17 @@ func (c *Eval) Run(ctx context.Context, to cli.Streams) error {
 	return c.write(to.Out, answer, input.Facts, snapshot)
 }
 
-func hasRule(snapshot *opa.Snapshot, name string) bool {
+func hasRule(snapshot *snapshot.Snapshot, name string) bool {
 	return slices.ContainsFunc(snapshot.Rules(), func(rule admission.Rule) bool { return rule.Name == name })
 }
 
 // decide explains only if asked to, so that what is printed otherwise is what a server would do.
-func (c *Eval) decide(ctx context.Context, snapshot *opa.Snapshot, input admission.Input) (opa.Explanation, error) {
+func (c *Eval) decide(ctx context.Context, snapshot *snapshot.Snapshot, input admission.Input) (explain.Explanation, error) {
 	if c.Explain || c.Trace != "" {
-		return snapshot.Explain(ctx, input, time.Now())
+		return explain.Review(ctx, snapshot, input, time.Now())
 	}
 	verdict, err := snapshot.Checked().Evaluate(ctx, input, time.Now())
-	return opa.Explanation{Explanation: admission.Explanation{Verdict: verdict}}, err
+	return explain.Explanation{Explanation: admission.Explanation{Verdict: verdict}}, err
 }
 
 func (c *Eval) input(ctx context.Context, to cli.Streams) (admission.Input, error) {
@@ -133,7 +134,7 @@ type EvalAnswer struct {
 	Trace          []string                    `env:"-" json:"trace,omitempty"`
 }
 
-func (c *Eval) writeJSON(w io.Writer, explained opa.Explanation, facts admission.Facts) error {
+func (c *Eval) writeJSON(w io.Writer, explained explain.Explanation, facts admission.Facts) error {
 	verdict := explained.Verdict
 	answer := EvalAnswer{
 		Allowed: verdict.Allowed(), MarksFailed: facts.WouldMark(verdict),
@@ -153,7 +154,7 @@ func (c *Eval) writeJSON(w io.Writer, explained opa.Explanation, facts admission
 	return cli.PrintJSON(w, answer)
 }
 
-func (c *Eval) write(w io.Writer, explained opa.Explanation, facts admission.Facts, snapshot *opa.Snapshot) error {
+func (c *Eval) write(w io.Writer, explained explain.Explanation, facts admission.Facts, snapshot *snapshot.Snapshot) error {
 	writeVerdict(w, explained.Verdict, snapshot)
 	if facts.WouldMark(explained.Verdict) {
 		_, _ = fmt.Fprintln(w, "the stored workspace would be marked failed")
@@ -169,7 +170,7 @@ func (c *Eval) write(w io.Writer, explained opa.Explanation, facts admission.Fac
 	return err
 }
 
-func writeVerdict(w io.Writer, verdict admission.Verdict, snapshot *opa.Snapshot) {
+func writeVerdict(w io.Writer, verdict admission.Verdict, snapshot *snapshot.Snapshot) {
 	places := make(map[string]string)
 	for _, rule := range snapshot.Rules() {
 		places[rule.Name] = fmt.Sprintf("%s:%d", rule.File, rule.Row)
@@ -187,7 +188,7 @@ func writeVerdict(w io.Writer, verdict admission.Verdict, snapshot *opa.Snapshot
 }
 
 // writeExplanation tells of every rule that did not fire where it stopped.
-func writeExplanation(w io.Writer, explained opa.Explanation) {
+func writeExplanation(w io.Writer, explained explain.Explanation) {
 	fired := 0
 	for _, one := range explained.Rules {
 		if one.Fired {

@@ -12,7 +12,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
-	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 	"github.com/molecule-ai/gatehouse/adapters/opa/sources"
 	"github.com/molecule-ai/gatehouse/adapters/postgres"
 	"github.com/molecule-ai/gatehouse/adapters/sqlite"
@@ -76,10 +76,10 @@ func (c *policiesDiffCommand) weaker(ctx context.Context, to cli.Streams) ([]adm
 	}
 	candidate := c.PolicySource
 	candidate.Policies = c.ShadowPolicies
-	var snapshots [2]*opa.Snapshot
+	var snapshots [2]*snapshot.Snapshot
 	for i, from := range []flags.PolicySource{c.PolicySource, candidate} {
 		source := from.Source()
-		snapshots[i], err = opa.NewSnapshot(ctx, source, schema)
+		snapshots[i], err = snapshot.New(ctx, source, schema)
 		if err != nil {
 			return nil, flags.Complain(to, source, err)
 		}

@@ -1,7 +1,7 @@
 package author
 
 import (
-	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa/casetest"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cli"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
 )
@@ -12,7 +12,7 @@ type Schema struct {
 
 // Run prints a JSON schema, for editors and for other tools of authors.
 func (c *Schema) Run(to cli.Streams) error {
-	text := opa.CaseSchema()
+	text := casetest.Schema()
 	if c.Of == "input" {
 		var err error
 		text, err = flags.InputSchema()

@@ -14,7 +14,8 @@ import (
 	"github.com/open-policy-agent/opa/v1/tester"
 	"github.com/open-policy-agent/opa/v1/topdown"
 
-	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa/casetest"
+	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cli"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
 	policytests "github.com/molecule-ai/gatehouse/policies_test"
@@ -37,7 +38,7 @@ func (c *Test) Run(ctx context.Context, to cli.Streams) error {
 	if err != nil {
 		return err
 	}
-	options := opa.TestOptions{Explain: c.Output == "text"}
+	options := casetest.Options{Explain: c.Output == "text"}
 	if c.Filter != "" {
 		options.Run, err = regexp.Compile(c.Filter)
 		if err != nil {
@@ -45,7 +46,7 @@ func (c *Test) Run(ctx context.Context, to cli.Streams) error {
 		}
 	}
 	source := c.Source()
-	report, err := opa.Test(ctx, source, c.tests(source), schema, options)
+	report, err := casetest.Run(ctx, source, c.tests(source), schema, options)
 	if err != nil {
 		return flags.Complain(to, source, err)
 	}
@@ -60,7 +61,7 @@ func (c *Test) Run(ctx context.Context, to cli.Streams) error {
 	return errors.Join(err, c.conclude(report))
 }
 
-func (c *Test) tests(source opa.Source) fs.FS {
+func (c *Test) tests(source snapshot.Source) fs.FS {
 	switch {
 	case c.Tests != "":
 		return os.DirFS(c.Tests)
@@ -72,7 +73,7 @@ func (c *Test) tests(source opa.Source) fs.FS {
 }
 
 // conclude says whether all is well.
-func (c *Test) conclude(report opa.TestReport) error {
+func (c *Test) conclude(report casetest.Report) error {
 	if len(report.Results)+len(report.Cases) == 0 {
 		if c.Filter != "" {
 			return fmt.Errorf("no test matches --run %s", c.Filter)
@@ -88,7 +89,7 @@ func (c *Test) conclude(report opa.TestReport) error {
 	return nil
 }
 
-func failures(report opa.TestReport) int {
+func failures(report casetest.Report) int {
 	failed := len(report.Failed())
 	for _, result := range report.Cases {
 		if len(result.Problems) > 0 {
@@ -98,7 +99,7 @@ func failures(report opa.TestReport) int {
 	return failed
 }
 
-func (c *Test) write(w io.Writer, report opa.TestReport) {
+func (c *Test) write(w io.Writer, report casetest.Report) {
 	for _, result := range report.Results {
 		if result.Pass() {
 			c.pass(w, result.Package+"."+result.Name)
@@ -209,7 +210,7 @@ func writeFailedAt(w io.Writer, trace []*topdown.Event) {
 }
 
 // detailOfCase shows how a case differs from what it expects, and why the rules that it expects did not fire.
-func detailOfCase(result opa.CaseResult) string {
+func detailOfCase(result casetest.CaseResult) string {
 	var text strings.Builder
 	for _, problem := range result.Problems {
 		_, _ = fmt.Fprintln(&text, problem)

@@ -6,7 +6,7 @@ import (
 	"io"
 	"time"
 
-	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa/casetest"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
@@ -33,7 +33,7 @@ type coverageAnswer struct {
 	Files   []admission.FileCoverage `json:"files"`
 }
 
-func testAnswerOf(report opa.TestReport) TestAnswer {
+func testAnswerOf(report casetest.Report) TestAnswer {
 	answer := TestAnswer{
 		Tests: []testOutcome{}, Failed: failures(report), Skipped: len(report.Skipped()),
 		Coverage: coverageAnswer{Percent: report.Coverage, Files: report.Files},
@@ -96,7 +96,7 @@ type junitProblem struct {
 	Text    string `xml:",cdata"`
 }
 
-func writeJUnit(w io.Writer, report opa.TestReport) error {
+func writeJUnit(w io.Writer, report casetest.Report) error {
 	all := &JunitSuites{Failures: failures(report)}
 	for _, result := range report.Results {
 		one := junitCase{Name: result.Name, Class: result.Package, Time: seconds(result.Duration)}

@@ -10,7 +10,8 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa/check"
+	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 	"github.com/molecule-ai/gatehouse/adapters/opa/sources"
 	"github.com/molecule-ai/gatehouse/internal/rereadfile"
 	"github.com/molecule-ai/gatehouse/policies"
@@ -58,18 +59,18 @@ func (g *GivenPolicySource) AfterApply(ctx *kong.Context) error {
 
 func (f PolicySource) IsEmbedded() bool { return f.Policies == "" || f.Policies == EmbeddedName }
 
-func Embedded() opa.Source { return opa.Source{Name: EmbeddedName, FS: policies.FS} }
+func Embedded() snapshot.Source { return snapshot.Source{Name: EmbeddedName, FS: policies.FS} }
 
 // fetchTimeout is patience for a command; serve asks again.
 const FetchTimeout = time.Minute
 
 // source gives the policies of the flags as they are now. What cannot be had is an error of whoever reads it.
-func (f PolicySource) Source() opa.Source {
+func (f PolicySource) Source() snapshot.Source {
 	if f.IsEmbedded() {
 		return Embedded()
 	}
 	if f.IsDirectory() {
-		directory := opa.Directory(f.Policies)
+		directory := snapshot.Directory(f.Policies)
 		directory.Name = sources.Shown(f.Policies)
 		return directory
 	}
@@ -77,14 +78,14 @@ func (f PolicySource) Source() opa.Source {
 	defer cancel()
 	origin, err := f.Origin(sources.Options{})
 	if err != nil {
-		return opa.Source{Name: sources.Shown(f.Policies), FS: unreadable{err}}
+		return snapshot.Source{Name: sources.Shown(f.Policies), FS: unreadable{err}}
 	}
 	fetched, err := origin.Fetch(ctx, "")
 	if err == nil {
 		err = fetched.Refused
 	}
 	if err != nil {
-		return opa.Source{Name: origin.Name(), FS: unreadable{err}}
+		return snapshot.Source{Name: origin.Name(), FS: unreadable{err}}
 	}
 	return fetched.Source
 }
@@ -108,7 +109,7 @@ func (f PolicySource) Origin(options sources.Options) (sources.Origin, error) {
 
 func (f PolicySource) trust(report rereadfile.Reporter) (sources.Trust, error) {
 	keys, err := sources.ReadKeys(f.PoliciesKey, report)
-	return sources.Trust{Limits: opa.Limits{Bytes: f.PoliciesMaxBytes, Files: f.PoliciesMaxFiles}, Keys: keys}, err
+	return sources.Trust{Limits: check.Limits{Bytes: f.PoliciesMaxBytes, Files: f.PoliciesMaxFiles}, Keys: keys}, err
 }
 
 // unreadable is a file system that says why there is none.

@@ -8,14 +8,15 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa/check"
+	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cli"
 )
 
 // diagnose takes an error apart that came of loading source. Files of a directory are called as the author
 // calls them, so that an editor finds them.
-func Diagnose(source opa.Source, err error) []opa.Problem {
-	problems := opa.Diagnose(err, source.FS)
+func Diagnose(source snapshot.Source, err error) []check.Problem {
+	problems := check.Diagnose(err, source.FS)
 	info, missing := os.Stat(source.Name)
 	if missing != nil || !info.IsDir() {
 		return problems
@@ -29,19 +30,19 @@ func Diagnose(source opa.Source, err error) []opa.Problem {
 }
 
 // complain prints everything that is wrong with the policies of source.
-func Complain(to cli.Streams, source opa.Source, err error) error {
+func Complain(to cli.Streams, source snapshot.Source, err error) error {
 	PrintProblems(to.Err, Diagnose(source, err))
 	return cli.ErrSaid
 }
 
 // printPolicyErrors prints everything that is wrong with policies whose files are not at hand.
 func PrintPolicyErrors(w io.Writer, err error) {
-	PrintProblems(w, opa.Diagnose(err, nil))
+	PrintProblems(w, check.Diagnose(err, nil))
 }
 
 // diagnoseFile takes an error apart that came of one file, by the name that it was read by.
-func DiagnoseFile(err error) []opa.Problem {
-	return opa.Diagnose(err, anyFile{})
+func DiagnoseFile(err error) []check.Problem {
+	return check.Diagnose(err, anyFile{})
 }
 
 // anyFile opens files by the names that a user has given.
@@ -49,7 +50,7 @@ type anyFile struct{}
 
 func (anyFile) Open(name string) (fs.File, error) { return os.Open(name) }
 
-func PrintProblems(w io.Writer, problems []opa.Problem) {
+func PrintProblems(w io.Writer, problems []check.Problem) {
 	for _, problem := range problems {
 		switch {
 		case problem.File != "" && problem.Row == 0:

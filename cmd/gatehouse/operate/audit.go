@@ -11,8 +11,8 @@ import (
 	"github.com/molecule-ai/gatehouse/adapters/announce"
 	"github.com/molecule-ai/gatehouse/adapters/announce/queue"
 	"github.com/molecule-ai/gatehouse/adapters/migration"
-	"github.com/molecule-ai/gatehouse/adapters/opa"
 	"github.com/molecule-ai/gatehouse/adapters/opa/ports"
+	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 	"github.com/molecule-ai/gatehouse/adapters/postgres"
 	"github.com/molecule-ai/gatehouse/adapters/sqlite"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cli"
@@ -62,7 +62,7 @@ func (c *auditRunCommand) Run(ctx context.Context, to cli.Streams) error {
 		return err
 	}
 	source := c.Source()
-	snapshot, err := opa.NewSnapshot(ctx, source, schema)
+	snapshot, err := snapshot.New(ctx, source, schema)
 	if err != nil {
 		return flags.Complain(to, source, err)
 	}
@@ -84,7 +84,7 @@ func (c *auditRunCommand) Run(ctx context.Context, to cli.Streams) error {
 }
 
 func (c *auditRunCommand) audit(
-	ctx context.Context, to cli.Streams, store *auditedStore, snapshot *opa.Snapshot, logger *slog.Logger,
+	ctx context.Context, to cli.Streams, store *auditedStore, snapshot *snapshot.Snapshot, logger *slog.Logger,
 ) (AuditReport, error) {
 	total, err := store.CountWorkspaces(ctx)
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
-	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa/casetest"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cli"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
 	"github.com/molecule-ai/gatehouse/server/admission"
@@ -113,7 +113,7 @@ func (c *Bench) fromCases() ([]admission.Input, error) {
 		if !info.IsDir() {
 			folder, name = filepath.Split(path)
 		}
-		cases, err := opa.LoadCases(os.DirFS(folder), name)
+		cases, err := casetest.Load(os.DirFS(folder), name)
 		if err != nil {
 			return nil, err
 		}

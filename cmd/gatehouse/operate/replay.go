@@ -10,8 +10,8 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/schollz/progressbar/v3"
 
-	"github.com/molecule-ai/gatehouse/adapters/opa"
 	"github.com/molecule-ai/gatehouse/adapters/opa/ports"
+	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cli"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/settings"
@@ -92,7 +92,7 @@ func (c *Replay) Run(ctx context.Context, to cli.Streams) error {
 		return err
 	}
 	source := c.Source()
-	snapshot, err := opa.NewSnapshot(ctx, source, schema)
+	snapshot, err := snapshot.New(ctx, source, schema)
 	if err != nil {
 		return flags.Complain(to, source, err)
 	}

@@ -13,8 +13,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
-	"github.com/molecule-ai/gatehouse/adapters/opa"
 	"github.com/molecule-ai/gatehouse/adapters/opa/ports"
+	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 	"github.com/molecule-ai/gatehouse/adapters/postgres"
 	"github.com/molecule-ai/gatehouse/adapters/sqlite"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cmdtest"
@@ -88,10 +88,10 @@ func used(b *testing.B) (usage syscall.Rusage) {
 }
 
 // recordCopies has some reviews decided by the embedded policies, and copies the records.
-func recordCopies(b *testing.B, count int, databaseURL string) *opa.Snapshot {
+func recordCopies(b *testing.B, count int, databaseURL string) *snapshot.Snapshot {
 	schema, err := flags.InputSchema()
 	require.NoError(b, err)
-	snapshot, err := opa.NewSnapshot(b.Context(), flags.Embedded(), schema)
+	snapshot, err := snapshot.New(b.Context(), flags.Embedded(), schema)
 	require.NoError(b, err)
 	ledger, copies, closeStore := copying(b, databaseURL)
 	gate := &admission.Gate{

@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
-	"github.com/molecule-ai/gatehouse/adapters/opa"
 	"github.com/molecule-ai/gatehouse/adapters/opa/ports"
+	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 	"github.com/molecule-ai/gatehouse/adapters/postgres"
 	"github.com/molecule-ai/gatehouse/adapters/sqlite"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cmdtest"
@@ -25,7 +25,7 @@ import (
 )
 
 // tried are sets of policies of a history: what they read and what they keep out of records differs.
-func tried(t *testing.T) []*opa.Snapshot {
+func tried(t *testing.T) []*snapshot.Snapshot {
 	t.Helper()
 	rule := func(name, code, condition string) []string {
 		return []string{
@@ -54,9 +54,9 @@ func tried(t *testing.T) []*opa.Snapshot {
 	}
 	schema, err := flags.InputSchema()
 	require.NoError(t, err)
-	snapshots := make([]*opa.Snapshot, len(folders))
+	snapshots := make([]*snapshot.Snapshot, len(folders))
 	for i, folder := range folders {
-		snapshots[i], err = opa.NewSnapshot(t.Context(), opa.Directory(folder), schema)
+		snapshots[i], err = snapshot.New(t.Context(), snapshot.Directory(folder), schema)
 		require.NoError(t, err)
 	}
 	return snapshots
@@ -114,14 +114,14 @@ func postgresRecorder(t *testing.T) recordingStore {
 
 // decided is a review of a history: what evaluated it, and the input as it was before anything was masked.
 type decided struct {
-	by    *opa.Snapshot
+	by    *snapshot.Snapshot
 	input admission.Input
 	id    uuid.UUID
 }
 
 // history is an observer of a gate whose policies change.
 type history struct {
-	live *opa.Snapshot
+	live *snapshot.Snapshot
 	all  []decided
 }
 
@@ -190,7 +190,7 @@ func TestARecordReplayedWithItsOwnPoliciesGivesItsVerdict(t *testing.T) {
 	}
 }
 
-func anyHistory(t *rapid.T, store recordingStore, snapshots []*opa.Snapshot) []decided {
+func anyHistory(t *rapid.T, store recordingStore, snapshots []*snapshot.Snapshot) []decided {
 	h := &history{}
 	gate := &admission.Gate{
 		Facts: store, Policy: h, Ledger: store, Observer: h, Failures: discarded{}, Now: time.Now,
@@ -208,7 +208,7 @@ type discarded struct{}
 
 func (discarded) Failed(admission.FailedReview) {}
 
-func replayOne(t *rapid.T, recorded admission.LedgerDecision, by *opa.Snapshot) replay.Report {
+func replayOne(t *rapid.T, recorded admission.LedgerDecision, by *snapshot.Snapshot) replay.Report {
 	report, err := replay.Run(context.Background(), one{recorded}, ports.Replay(by), replay.Options{Parallel: 1, Examples: 1})
 	require.NoError(t, err)
 	require.EqualValues(t, 1, report.Read)
@@ -221,7 +221,7 @@ func replayOne(t *rapid.T, recorded admission.LedgerDecision, by *opa.Snapshot) 
 }
 
 // requireSame holds that what a candidate can be shown of a record decides as the whole input does.
-func requireSame(t *rapid.T, recorded admission.Decision, candidate *opa.Snapshot, whole admission.Input) {
+func requireSame(t *rapid.T, recorded admission.Decision, candidate *snapshot.Snapshot, whole admission.Input) {
 	if _, hidden := recorded.Redaction.Hides(candidate.ReadPointers("register")); hidden {
 		return
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/molecule-ai/gatehouse/adapters/metrics"
 	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
 	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/httpapi"
@@ -112,7 +113,7 @@ func refusalOf(refusal *opa.Refusal) *httpapi.PolicyRefusal {
 	return &httpapi.PolicyRefusal{Source: refusal.Source, At: refusal.At.UTC(), Reason: refusal.Err.Error()}
 }
 
-func bundleOf(snapshot *opa.Snapshot) *httpapi.PolicyBundle {
+func bundleOf(snapshot *snapshot.Snapshot) *httpapi.PolicyBundle {
 	info := snapshot.Bundle()
 	if info == nil {
 		return nil

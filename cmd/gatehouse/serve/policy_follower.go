@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 	"github.com/molecule-ai/gatehouse/adapters/opa/sources"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
 	"github.com/molecule-ai/gatehouse/server/admission"
@@ -82,7 +83,7 @@ func (f *feed) remember(ctx context.Context, last *admission.ActivatedBundle) er
 	if last == nil {
 		return f.engine.Remember(ctx, nil)
 	}
-	return f.engine.Remember(ctx, &opa.BundleInfo{Revision: last.Revision, BuiltAt: last.BuiltAt, Key: last.SignedBy})
+	return f.engine.Remember(ctx, &snapshot.BundleInfo{Revision: last.Revision, BuiltAt: last.BuiltAt, Key: last.SignedBy})
 }
 
 // keepRecalling ends as soon as the store has told it. What is refused then is told by the journal.

@@ -3,8 +3,8 @@ package serve
 import (
 	"context"
 
-	"github.com/molecule-ai/gatehouse/adapters/opa"
 	"github.com/molecule-ai/gatehouse/adapters/opa/ports"
+	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/replay"
 )
@@ -17,7 +17,7 @@ type replayPolicies struct {
 
 // ReplayLive implements server.ReplayPolicies.
 func (p replayPolicies) ReplayLive() (replay.Candidate, error) {
-	live, _ := p.engine.Current().(*opa.Snapshot)
+	live, _ := p.engine.Current().(*snapshot.Snapshot)
 	if live == nil {
 		return replay.Candidate{}, &admission.Error{Code: admission.CodeNotReady, Detail: "no policies are active"}
 	}
@@ -30,7 +30,7 @@ func (p replayPolicies) ReplayShadow() (replay.Candidate, error) {
 	if candidate == nil {
 		return replay.Candidate{}, &admission.Error{Code: admission.CodeNoCandidate, Detail: "this server has no candidate policies"}
 	}
-	snapshot, _ := candidate.Rules.(*opa.Snapshot) // load gave it one
+	snapshot, _ := candidate.Rules.(*snapshot.Snapshot) // load gave it one
 	return ports.Replay(snapshot), nil
 }
 

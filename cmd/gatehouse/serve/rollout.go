@@ -13,6 +13,7 @@ import (
 
 	"github.com/molecule-ai/gatehouse/adapters/metrics"
 	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 	"github.com/molecule-ai/gatehouse/adapters/opa/sources"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
 	"github.com/molecule-ai/gatehouse/server/admission"
@@ -104,7 +105,7 @@ func (r *rollout) load(ctx context.Context) {
 }
 
 // check fetches the candidate and checks it as live policies are.
-func (r *rollout) check(ctx context.Context) (*opa.Snapshot, error) {
+func (r *rollout) check(ctx context.Context) (*snapshot.Snapshot, error) {
 	if r.source.IsEmbedded() {
 		return r.engine.Candidate(ctx, flags.Embedded())
 	}
@@ -154,7 +155,7 @@ func (r *rollout) ShadowStatus(ctx context.Context, examples int) (httpapi.Shado
 func (r *rollout) Promote(ctx context.Context, revision, caller string) (httpapi.Promotion, error) {
 	var done httpapi.Promotion
 	err := r.Shadow.Promote(revision, func(c *shadow.Candidate) error {
-		snapshot, _ := c.Rules.(*opa.Snapshot) // load gave it one
+		snapshot, _ := c.Rules.(*snapshot.Snapshot) // load gave it one
 		previous, err := r.engine.Promote(context.WithoutCancel(ctx), snapshot)
 		if err != nil {
 			return &admission.Error{Code: admission.CodeCandidateChanged, Detail: err.Error()}

@@ -20,7 +20,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
-	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cmdtest"
 )
 
@@ -33,13 +33,13 @@ func TestAReloadStormFailsNoRequestAndMixesNoRevisions(t *testing.T) {
 		lasting = 20 * time.Second
 	}
 	gateless := &fstest.MapFile{Data: []byte(cmdtest.GatelessData)}
-	denies := opa.Source{Name: "denies", FS: fstest.MapFS{"data.yaml": gateless, "rule.rego": {Data: fmt.Appendf(nil, cmdtest.StormRule, "external")}}}
-	allows := opa.Source{Name: "allows", FS: fstest.MapFS{"data.yaml": gateless, "rule.rego": {Data: fmt.Appendf(nil, cmdtest.StormRule, "other")}}}
+	denies := snapshot.Source{Name: "denies", FS: fstest.MapFS{"data.yaml": gateless, "rule.rego": {Data: fmt.Appendf(nil, cmdtest.StormRule, "external")}}}
+	allows := snapshot.Source{Name: "allows", FS: fstest.MapFS{"data.yaml": gateless, "rule.rego": {Data: fmt.Appendf(nil, cmdtest.StormRule, "other")}}}
 
 	database := filepath.Join(t.TempDir(), "storm.db")
 	engine, web := stormServer(t, database)
 	verdicts := make(map[string]bool)
-	for source, allowed := range map[*opa.Source]bool{&denies: false, &allows: true} {
+	for source, allowed := range map[*snapshot.Source]bool{&denies: false, &allows: true} {
 		require.NoError(t, engine.Load(t.Context(), *source))
 		verdicts[engine.Status().Snapshot.Revision()] = allowed
 	}

@@ -10,6 +10,8 @@ import (
 
 	"github.com/molecule-ai/gatehouse/adapters/opa"
 	"github.com/molecule-ai/gatehouse/adapters/opa/check"
+	"github.com/molecule-ai/gatehouse/adapters/opa/explain"
+	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 	"github.com/molecule-ai/gatehouse/adapters/opa/sources"
 	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/httpapi"
@@ -29,7 +31,7 @@ func newWorkshop(engine *opa.Engine) workshop {
 
 // Live implements httpapi.Workshop.
 func (w workshop) Live() httpapi.TriedRules {
-	live, _ := w.engine.Current().(*opa.Snapshot)
+	live, _ := w.engine.Current().(*snapshot.Snapshot)
 	if live == nil {
 		return nil
 	}
@@ -51,10 +53,10 @@ func (w workshop) Candidate(ctx context.Context, files map[string]string) (httpa
 		return nil, err
 	}
 	defer w.checking.Release(1)
-	snapshot, err := w.engine.Candidate(ctx, opa.Source{Name: "candidate", FS: fsys})
+	candidate, err := w.engine.Candidate(ctx, snapshot.Source{Name: "candidate", FS: fsys})
 	switch {
 	case err == nil:
-		return triedRules{snapshot}, nil
+		return triedRules{candidate}, nil
 	case ctx.Err() != nil:
 		return nil, errors.Join(ctx.Err(), err)
 	default:
@@ -67,10 +69,10 @@ func refusedCandidate(err error) error {
 	return admission.Malformed("the candidate is refused: " + err.Error())
 }
 
-type triedRules struct{ *opa.Snapshot }
+type triedRules struct{ *snapshot.Snapshot }
 
 // Explanation implements httpapi.TriedRules.
 func (t triedRules) Explanation(ctx context.Context, in admission.Input, at time.Time) (admission.Explanation, error) {
-	explained, err := t.Explain(ctx, in, at)
+	explained, err := explain.Review(ctx, t.Snapshot, in, at)
 	return explained.Explanation, err
 }

@@ -1,0 +1,287 @@
+// Package explain tells authors why policies decided as they did: where each rule stopped, which lines were reached, and what
+// each rule costs. It follows OPA's evaluation of the rules as they are written, and costs many times a decision.
+package explain
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/cover"
+	"github.com/open-policy-agent/opa/v1/rego"
+	"github.com/open-policy-agent/opa/v1/topdown"
+	"github.com/open-policy-agent/opa/v1/topdown/lineage"
+
+	"github.com/molecule-ai/gatehouse/adapters/opa/regoval"
+	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
+	"github.com/molecule-ai/gatehouse/server/admission"
+)
+
+// Explanation says of every rule of a hook whether it fired on one input and, if not, where it stopped. It is
+// for authors: it holds values of the input, and costs many times an evaluation.
+type Explanation struct {
+	admission.Explanation
+	trace []*topdown.Event
+}
+
+// Review gives the verdict of Checked, and follows every rule of the hook.
+func Review(ctx context.Context, s *snapshot.Snapshot, in admission.Input, at time.Time) (Explanation, error) {
+	// The index and the early exit leave out rules that cannot hold, which are those to be explained.
+	buffer, coverage := topdown.NewBufferTracer(), cover.New()
+	verdict, err := s.EvaluateWatched(ctx, in, at,
+		rego.EvalQueryTracer(buffer), rego.EvalQueryTracer(coverage), rego.EvalRuleIndexing(false), rego.EvalEarlyExit(false))
+	if err != nil {
+		return Explanation{}, err
+	}
+	decided, err := s.Checked().Evaluate(ctx, in, at)
+	if err == nil {
+		err = admission.Compare(decided, verdict)
+	}
+	if err != nil {
+		return Explanation{}, err
+	}
+	input, err := regoval.Input(in)
+	if err != nil {
+		return Explanation{}, fmt.Errorf("building the input: %w", err)
+	}
+	x := &explainer{snapshot: s, input: input, attempts: make(map[place][]*attempt)}
+	x.read(*buffer)
+	explanation := Explanation{trace: *buffer}
+	explanation.Verdict, explanation.Coverage = verdict, reached(s, coverage)
+	for _, rule := range s.RulesOf(in.Hook) {
+		explained := admission.RuleExplanation{Rule: rule, Fired: fires(verdict, rule) && x.held(placeOf(rule))}
+		if !explained.Fired {
+			explained.Why = x.why(rule)
+		}
+		explanation.Rules = append(explanation.Rules, explained)
+	}
+	return explanation, nil
+}
+
+// reached is the coverage of the files that an evaluation came to: the others are for other hooks.
+func reached(s *snapshot.Snapshot, coverage *cover.Cover) []admission.FileCoverage {
+	return slices.DeleteFunc(Files(coverage, s.Compiler().Modules), func(file admission.FileCoverage) bool {
+		return file.Percent == 0
+	})
+}
+
+func fires(verdict admission.Verdict, rule admission.Rule) bool {
+	return slices.ContainsFunc(verdict.Violations, func(v admission.Violation) bool { return v.Rule == rule.Name })
+}
+
+// WriteTrace prints what the engine did inside of a rule: everything, or only the way to what failed.
+func (e Explanation) WriteTrace(w io.Writer, rule string, onlyFails bool) {
+	places := make(map[place]bool)
+	for _, explained := range e.Rules {
+		if explained.Rule.Name == rule {
+			places[placeOf(explained.Rule)] = true
+		}
+	}
+	inside := make(map[uint64]bool)
+	var events []*topdown.Event
+	for _, event := range e.trace {
+		if event.Location != nil && event.HasRule() && places[place{event.Location.File, event.Location.Row}] || inside[event.ParentID] {
+			inside[event.QueryID] = true
+		}
+		if inside[event.QueryID] && !isTagging(event) {
+			events = append(events, withoutTag(event))
+		}
+	}
+	if onlyFails {
+		events = lineage.Fails(events)
+	} else {
+		events = lineage.Full(events)
+	}
+	topdown.PrettyTraceWithOpts(w, events, topdown.PrettyTraceOptions{Locations: true, ExprVariables: true})
+}
+
+// isTagging says whether the event is of the expression that tag has added, which no author wrote.
+func isTagging(event *topdown.Event) bool {
+	expr, isExpr := event.Node.(*ast.Expr)
+	return isExpr && mentions(expr, snapshot.TaggedVar)
+}
+
+// withoutTag leaves the tagged entry out of what is told of a rule's head.
+func withoutTag(event *topdown.Event) *topdown.Event {
+	if !event.HasRule() {
+		return event
+	}
+	told := *event
+	told.LocalMetadata = maps.Clone(event.LocalMetadata)
+	delete(told.LocalMetadata, snapshot.TaggedVar)
+	return &told
+}
+
+func mentions(expr *ast.Expr, name ast.Var) bool {
+	found := false
+	ast.WalkVars(expr, func(v ast.Var) bool {
+		found = found || v == name
+		return found
+	})
+	return found
+}
+
+// place identifies a rule, one body of it, in a trace and in the catalogue.
+type place struct {
+	file string
+	row  int
+}
+
+func placeOf(rule admission.Rule) place { return place{rule.File, rule.Row} }
+
+func (p place) compare(other place) int {
+	return cmp.Or(cmp.Compare(p.file, other.file), cmp.Compare(p.row, other.row))
+}
+
+// attempt is one evaluation of a rule's body.
+type attempt struct {
+	rule    *ast.Rule
+	held    bool
+	failed  *topdown.Event // at the expression that came furthest
+	entered int            // where in the trace
+	window  [2]int         // of the trace, in which the expression was evaluated that failed
+}
+
+func (a *attempt) progress() int {
+	if a.failed == nil {
+		return -1
+	}
+	return a.failed.Node.(*ast.Expr).Index
+}
+
+type explainer struct {
+	snapshot *snapshot.Snapshot
+	input    ast.Value
+	attempts map[place][]*attempt
+}
+
+func (x *explainer) read(trace []*topdown.Event) {
+	byQuery := make(map[uint64]*attempt)
+	evaluated := make(map[uint64]int)
+	for i, event := range trace {
+		tried := byQuery[event.QueryID]
+		switch node := event.Node.(type) {
+		case *ast.Rule:
+			at := place{node.Location.File, node.Location.Row}
+			switch {
+			case event.Op == topdown.EnterOp:
+				byQuery[event.QueryID] = &attempt{rule: node, entered: i}
+				x.attempts[at] = append(x.attempts[at], byQuery[event.QueryID])
+			case event.Op == topdown.ExitOp && tried != nil:
+				tried.held = true
+			}
+		case *ast.Expr:
+			if event.Op == topdown.EvalOp {
+				evaluated[event.QueryID] = i
+			}
+			if event.Op == topdown.FailOp && tried != nil && node.Index > tried.progress() && !mentions(node, snapshot.TaggedVar) {
+				tried.failed, tried.window = event, [2]int{evaluated[event.QueryID], i}
+			}
+		}
+	}
+}
+
+func (x *explainer) held(at place) bool { return anyHeld(x.attempts[at]) }
+
+func anyHeld(attempts []*attempt) bool {
+	return slices.ContainsFunc(attempts, func(a *attempt) bool { return a.held })
+}
+
+// attemptsFor are the attempts of a rule that say something of another attempt that refers to it. The value of
+// a rule is the same everywhere and is looked for only once; a function has one for each call.
+func (x *explainer) attemptsFor(caller *attempt, rule *ast.Rule) []*attempt {
+	all := x.attempts[place{rule.Location.File, rule.Location.Row}]
+	if len(rule.Head.Args) == 0 {
+		return all
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(a *attempt) bool {
+		return a.entered < caller.window[0] || a.entered > caller.window[1]
+	})
+}
+
+// furthest is the attempt that came furthest; nil if there was none, or one that held.
+func furthest(attempts []*attempt) *attempt {
+	if anyHeld(attempts) {
+		return nil
+	}
+	var best *attempt
+	for _, tried := range attempts {
+		if tried.failed != nil && (best == nil || tried.progress() > best.progress()) {
+			best = tried
+		}
+	}
+	return best
+}
+
+func (x *explainer) best(at place) *attempt { return furthest(x.attempts[at]) }
+
+// why explains a rule that has not fired: by its own body, or, if that held or nobody asked, by the bodies of
+// the rules that would have passed its entries on.
+func (x *explainer) why(rule admission.Rule) []admission.Reason {
+	seen := map[place]bool{placeOf(rule): true}
+	if best := x.best(placeOf(rule)); best != nil {
+		return []admission.Reason{x.reason(best, seen)}
+	}
+	var reasons []admission.Reason
+	name := ast.MustParseRef("data." + rule.Package).Append(ast.StringTerm(rule.Name))
+	for _, at := range x.places() {
+		best := x.best(at)
+		if best != nil && !seen[at] && slices.ContainsFunc(refsIn(best.rule.Body), func(ref ast.Ref) bool { return ref.HasPrefix(name) }) {
+			seen[at] = true
+			reasons = append(reasons, x.reason(best, seen))
+		}
+	}
+	return reasons
+}
+
+func (x *explainer) places() []place {
+	places := make([]place, 0, len(x.attempts))
+	for at := range x.attempts {
+		places = append(places, at)
+	}
+	slices.SortFunc(places, place.compare)
+	return places
+}
+
+// reason describes where an attempt failed. seen keeps it from telling the same twice.
+func (x *explainer) reason(tried *attempt, seen map[place]bool) admission.Reason {
+	expr := tried.failed.Node.(*ast.Expr)
+	written := writtenAs(tried.rule.Body, expr)
+	reason := admission.Reason{File: written.Location.File, Row: written.Location.Row, Expression: oneLine(written.Location.Text)}
+	reason.Values, reason.Outcome = x.values(tried, expr)
+	if expr.Negated {
+		reason.Outcome = wasFalse
+		return reason
+	}
+	for _, ref := range refsIn(expr) {
+		rules := x.snapshot.Compiler().GetRules(ref.GroundPrefix())
+		slices.SortFunc(rules, func(a, b *ast.Rule) int {
+			return place{a.Location.File, a.Location.Row}.compare(place{b.Location.File, b.Location.Row})
+		})
+		for _, rule := range rules {
+			at := place{rule.Location.File, rule.Location.Row}
+			best := furthest(x.attemptsFor(tried, rule))
+			if best != nil && !seen[at] {
+				seen[at] = len(rule.Head.Args) == 0
+				reason.Because = append(reason.Because, x.reason(best, seen))
+			}
+		}
+	}
+	return reason
+}
+
+// writtenAs is the author's expression of which the compiler made expr: it moves the arguments of calls into
+// expressions of their own, before the call.
+func writtenAs(body ast.Body, expr *ast.Expr) *ast.Expr {
+	for _, candidate := range body {
+		if candidate.Index >= expr.Index && !candidate.Generated {
+			return candidate
+		}
+	}
+	return expr
+}

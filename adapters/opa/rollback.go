@@ -1,0 +1,49 @@
+package opa
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
+)
+
+// clockSkew is by how much the clock of who builds bundles may be ahead.
+const clockSkew = 10 * time.Minute
+
+// checkOrder refuses a signed bundle that is older than the one that was live last, wherever that came from. An unsigned
+// one has no order: who can replace it can also change the time that it names.
+func (e *Engine) checkOrder(next *snapshot.BundleInfo) error {
+	if !next.IsSigned() || e.allowRollback {
+		return nil
+	}
+	// A time far ahead would lock out every bundle that is built until then.
+	if next.BuiltAt.After(e.now().Add(clockSkew)) {
+		return fmt.Errorf("the bundle says it was built at %s, which is in the future", stamp(next.BuiltAt))
+	}
+	return checkNewer(next, e.newest.Load())
+}
+
+func checkNewer(next, last *snapshot.BundleInfo) error {
+	switch {
+	case last == nil || last.BuiltAt.IsZero():
+		return nil
+	case next.BuiltAt.IsZero():
+		return errors.New("rollback: the bundle does not say when it was built, and the one that was live last does; " +
+			"build it with gatehouse bundle build, or start with --allow-rollback")
+	case next.BuiltAt.Before(last.BuiltAt):
+		return fmt.Errorf("rollback: the bundle was built at %s, before the one that was live last (%s, signed by %s); "+
+			"start with --allow-rollback to accept it", stamp(next.BuiltAt), describe(last), last.Key)
+	}
+	return nil
+}
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
+
+// describe is how a message names a bundle.
+func describe(b *snapshot.BundleInfo) string {
+	if b.Revision == "" {
+		return stamp(b.BuiltAt)
+	}
+	return fmt.Sprintf("%s, revision %s", stamp(b.BuiltAt), b.Revision)
+}

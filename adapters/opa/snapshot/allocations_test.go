@@ -1,0 +1,38 @@
+//go:build !race
+
+// The race detector allocates too.
+package snapshot_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A decision may not come to allocate more than this: the numbers are the measured ones and a tenth.
+func TestADecisionAllocatesNoMoreThanItDid(t *testing.T) {
+	snapshot := embedded(t)
+	most := map[string]float64{
+		"hook=register/allow": 52, "hook=register/deny": 102, "hook=heartbeat/allow": 38, "hook=heartbeat/deny": 87,
+	}
+	for name, in := range typical(t) {
+		allocations := testing.AllocsPerRun(200, func() {
+			_, err := snapshot.Evaluate(t.Context(), in, time.Unix(0, 0))
+			require.NoError(t, err)
+		})
+		require.LessOrEqual(t, allocations, most[name], name)
+	}
+}
+
+// Rules that an equality rules out cost nothing.
+func TestAHundredTimesTheRulesAllocateNoMore(t *testing.T) {
+	of := func(count int) float64 {
+		snapshot, in := load(t, manyRules(count)), registering(t, `, "tier": -1`)
+		return testing.AllocsPerRun(200, func() {
+			_, err := snapshot.Evaluate(t.Context(), in, time.Unix(0, 0))
+			require.NoError(t, err)
+		})
+	}
+	require.InDelta(t, of(10), of(1000), 2)
+}

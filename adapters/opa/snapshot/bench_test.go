@@ -1,0 +1,106 @@
+package snapshot_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/molecule-ai/gatehouse/adapters/opa/regoval"
+	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
+	"github.com/molecule-ai/gatehouse/policies"
+	"github.com/molecule-ai/gatehouse/server/admission"
+)
+
+// platformRow is a platform agent as the default facts query reads it.
+const platformRow = `{"kind": "platform", "status": "provisioning", "name": "concierge", "tier": 1, "runtime": "langgraph",
+	"role": "concierge", "url": null, "parent_id": null, "workspace_access": "none", "workspace_dir": null,
+	"budget_limit": null, "monthly_spend": 0, "delivery_mode": "push"}`
+
+const someBeat = `{"workspace": {"id": "01890a5d-ac96-774b-bcce-b302099a8057", "from_status": "offline", "to_status": "online"}}`
+
+// typical are decisions that the embedded policies are measured by.
+func typical(t testing.TB) map[string]admission.Input {
+	t.Helper()
+	return map[string]admission.Input{
+		"hook=register/allow":  input(t, "register", platformRegister, facts(t, platformRow, "MODEL")),
+		"hook=register/deny":   input(t, "register", platformRegister, facts(t, platformRow)),
+		"hook=heartbeat/allow": input(t, "heartbeat", someBeat, facts(t, platformRow, "MODEL")),
+		"hook=heartbeat/deny":  input(t, "heartbeat", someBeat, facts(t, platformRow)),
+	}
+}
+
+func BenchmarkEvaluate(b *testing.B) {
+	snapshot := embedded(b)
+	for name, in := range typical(b) {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				_, err := snapshot.Evaluate(b.Context(), in, time.Unix(0, 0))
+				require.NoError(b, err)
+			}
+		})
+	}
+}
+
+// What an evaluation as the rules are written costs, which explanations and coverage pay.
+func BenchmarkEvaluateAsWritten(b *testing.B) {
+	snapshot := embedded(b)
+	for name, in := range typical(b) {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				_, err := snapshot.AsWritten(b.Context(), in, time.Unix(0, 0))
+				require.NoError(b, err)
+			}
+		})
+	}
+}
+
+// The input as values of OPA, which only decisions pay that the rules have to be evaluated for.
+func BenchmarkInput(b *testing.B) {
+	in := typical(b)["hook=register/allow"]
+	b.ReportAllocs()
+	for b.Loop() {
+		_, err := regoval.Input(in)
+		require.NoError(b, err)
+	}
+}
+
+// One hook of many rules, each guarded by an equality. One of them holds.
+func BenchmarkRules(b *testing.B) {
+	for _, count := range []int{10, 100, 1000, 10000} {
+		snapshot := load(b, manyRules(count))
+		for name, tier := range map[string]int{"allow": count, "deny": count / 2} {
+			in := registering(b, fmt.Sprintf(`, "tier": %d`, tier))
+			b.Run(fmt.Sprintf("rules=%d/%s", count, name), func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					_, err := snapshot.Evaluate(b.Context(), in, time.Unix(0, 0))
+					require.NoError(b, err)
+				}
+			})
+		}
+	}
+}
+
+func manyRules(count int) snapshot.Source {
+	var text strings.Builder
+	text.WriteString(hookPackage)
+	for i := range count {
+		text.WriteString(annotation("SOME_CODE"))
+		fmt.Fprintf(&text, "deny contains violation if {\n\tinput.request.tier == %d\n\tnot input.request.kind == \"platform\"\n\t%s\n}\n\n", i, someEntry)
+	}
+	return files(map[string]string{"register/some_rule.rego": text.String()})
+}
+
+func BenchmarkNewSnapshot(b *testing.B) {
+	text := schema(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		_, err := snapshot.New(b.Context(), snapshot.Source{Name: "embedded", FS: policies.FS}, text)
+		require.NoError(b, err)
+	}
+}
