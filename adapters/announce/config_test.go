@@ -34,7 +34,7 @@ func parse(text string) (announce.SinkConfigs, error) {
 	return configs, err
 }
 
-func TestSinksAreReadAsOperatorsWriteThem(t *testing.T) {
+func TestSinkConfigsAreReadFromYAML(t *testing.T) {
 	no := false
 	read, err := parse(`
   - {name: ops, type: webhook, url: "https://hooks.example.com/x", secrets: ["` + testSecret + `", "env:NEXT"], retry_for: 24h,
@@ -59,7 +59,7 @@ func TestSinksAreReadAsOperatorsWriteThem(t *testing.T) {
 	}, read)
 }
 
-func TestWrongSinkIsRefusedWithItsNameItsMemberAndNoSecret(t *testing.T) {
+func TestSinkConfigsRefuseMistakesAndRepeatNoSecret(t *testing.T) {
 	const hook = `name: ops, type: webhook, url: "https://u:hunter2@h.example/hunter2?t=hunter2", secrets: ["` + testSecret + `"]`
 	for text, want := range map[string]string{
 		`{` + hook + `, retryfor: 1h}`:                                                   `sink "ops": retryfor is not a member of a sink, did you mean "retry_for"?`,
@@ -108,7 +108,7 @@ func webhook(address, secret string) string {
 	return fmt.Sprintf(`{name: ops, type: webhook, url: %q, secrets: [%q]}`, address, secret)
 }
 
-func TestConfigurationIsPrintedWithoutItsSecrets(t *testing.T) {
+func TestSinkConfigPrintsNoSecret(t *testing.T) {
 	settings := sinks.Webhook{URL: "https://u:hunter2@h/hunter2", Secrets: []sinks.Secret{testSecret}}
 	config := announce.SinkConfig{Name: "ops", Settings: settings}
 	log := &logBook{}
@@ -121,7 +121,7 @@ func TestConfigurationIsPrintedWithoutItsSecrets(t *testing.T) {
 	require.NotContains(t, text, "MfKQ9r8GK")
 }
 
-func TestSecretsCanBeKeptElsewhere(t *testing.T) {
+func TestSecretInAVariableOrAFile(t *testing.T) {
 	receiver := newReceiver(t, nil)
 	settings := receiver.settings(t)
 	path := filepath.Join(t.TempDir(), "secret")
@@ -141,7 +141,7 @@ func TestSecretsCanBeKeptElsewhere(t *testing.T) {
 	}
 }
 
-func TestSinkGetsWhatItIsConfiguredToGet(t *testing.T) {
+func TestOutboxFiltersEventsForEachSink(t *testing.T) {
 	onEachDatabase(t, func(t *testing.T, q *testQueue) {
 		names := []string{"all", "event", "type", "hook", "code", "none"}
 		q.subscribe(t,
@@ -174,7 +174,7 @@ func TestSinkGetsWhatItIsConfiguredToGet(t *testing.T) {
 	})
 }
 
-func TestEachSinkHasItsOwnTimeForRetries(t *testing.T) {
+func TestRetryForIsOfEachSink(t *testing.T) {
 	t.Parallel()
 	pool := openPostgres(t, testenv.DatabaseURL(t, testenv.Empty))
 	q, count := postgresQueue(t, pool), &results{}
@@ -188,4 +188,9 @@ func TestEachSinkHasItsOwnTimeForRetries(t *testing.T) {
 		return count.of("short", announce.Dead) == 1 && count.of("long", announce.Retried) > 5
 	}, patience, tick)
 	require.Zero(t, count.of("long", announce.Dead))
+}
+
+func TestOpenRefusesASourceThatIsNoURIReference(t *testing.T) {
+	_, err := announce.Open(nil, sinks.Dependencies{Source: "a b"})
+	require.ErrorContains(t, err, "is not a URI reference")
 }

@@ -14,9 +14,9 @@ type lane struct {
 	sink    sinks.Sink
 	retry   Retry
 	timeout time.Duration
-	turns   turns
+	slots   workspaceSlots
 	hold    hold
-	disable sync.Mutex // by one attempt at a time, so that it is said once
+	disable sync.Mutex // held by the attempt that disables the sink, so that it is logged once
 	pause   pause
 }
 
@@ -36,8 +36,7 @@ func newLane(sink sinks.Sink, options Options) *lane {
 	return made
 }
 
-// hold keeps a sink from being tried for a while, because its receiver asked for
-// that. Jobs that come meanwhile have not failed.
+// hold is how long a receiver asked to be left alone. Jobs that come meanwhile have not failed.
 type hold struct {
 	mu    sync.Mutex
 	until time.Time
@@ -58,8 +57,8 @@ func (h *hold) remaining() time.Duration {
 	return max(0, time.Until(h.until))
 }
 
-// pause is what is known of a queue that is paused. River tells its clients, but one that is just starting or connecting
-// can miss that, and asks by itself once a minute only.
+// pause is whether the sink's queue is known to be paused. River tells its clients, but one that is just starting or connecting
+// misses that, and asks only once a minute.
 type pause struct {
 	mu     sync.Mutex
 	asked  time.Time
@@ -69,8 +68,8 @@ type pause struct {
 // askAgain is for how long an answer holds.
 const askAgain = time.Second
 
-// known asks whether a sink's queue is paused, unless somebody has just done so. If it cannot be found out, it is as
-// before.
+// known says whether the sink's queue is paused. It asks at most once in each askAgain. If asking fails, the last answer
+// holds.
 func (p *pause) known(ctx context.Context, queues func(context.Context) (queue.Control, error), sink string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -7,11 +7,9 @@ import (
 	"time"
 )
 
-// quietHandler takes River's log lines. River recovers from what it calls an
-// error, and with the database away its parts say so several times a second; so
-// nothing of it is more than a warning, the same warning comes once a minute,
-// and its reports of normal work are for debugging. What a sink's failure means
-// is said by this package, once per attempt.
+// quietHandler takes River's log lines. River recovers from what it calls an error, and while the database is away its parts
+// repeat themselves several times a second. So its errors become warnings, the same warning comes at most once a minute, and
+// its reports of normal work are for debugging. A sink's failure is logged by this package, once per attempt.
 type quietHandler struct {
 	next slog.Handler
 	said *said
@@ -59,7 +57,7 @@ func quieter(level slog.Level) slog.Level {
 	return slog.LevelDebug
 }
 
-// again relies on River's messages being constants, which bounds the map.
+// again says whether a message is due. River's messages are constants, which bounds the map.
 func (s *said) again(message string, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

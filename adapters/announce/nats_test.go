@@ -94,7 +94,7 @@ func messages(t testing.TB, stream jetstream.Stream) []*jetstream.RawStreamMsg {
 	return got
 }
 
-func TestStreamGetsEachEventOnceHoweverOftenItIsSent(t *testing.T) {
+func TestNATSStreamDropsRepeats(t *testing.T) {
 	t.Parallel()
 	server := startNATS(t)
 	stream := server.addStream(t, "gatehouse.>")
@@ -111,7 +111,7 @@ func TestStreamGetsEachEventOnceHoweverOftenItIsSent(t *testing.T) {
 	require.Contains(t, string(got[0].Data), job.WorkspaceID.String())
 }
 
-func TestEventsWaitForAStreamThatTakesThem(t *testing.T) {
+func TestNATSEventsWaitForAStream(t *testing.T) {
 	t.Parallel()
 	server, log, count := startNATS(t), &logBook{}, &results{}
 	q := postgresQueue(t, openPostgres(t, testenv.DatabaseURL(t, testenv.Empty)))
@@ -132,7 +132,7 @@ func TestEventsWaitForAStreamThatTakesThem(t *testing.T) {
 	require.Len(t, messages(t, stream), 1)
 }
 
-func TestEverythingIsDeliveredOnceNATSIsBack(t *testing.T) {
+func TestNATSDeliversEverythingOnceItIsBack(t *testing.T) {
 	t.Parallel()
 	server, log, count := startNATS(t), &logBook{}, &results{}
 	stream := server.addStream(t, "gatehouse.events")
@@ -164,7 +164,7 @@ func TestEverythingIsDeliveredOnceNATSIsBack(t *testing.T) {
 	requireNoSecrets(t, q, log)
 }
 
-func TestWrongPasswordOfNATSIsSaidWithoutItAndTriedAgain(t *testing.T) {
+func TestNATSRetriesAWrongPasswordAndDoesNotRepeatIt(t *testing.T) {
 	t.Parallel()
 	server, log := startNATS(t), &logBook{}
 	server.addStream(t, "gatehouse.events")
@@ -183,7 +183,7 @@ func TestWrongPasswordOfNATSIsSaidWithoutItAndTriedAgain(t *testing.T) {
 	require.NotContains(t, log.String(), "outdated")
 }
 
-func TestWrongStreamRefusesTheEvent(t *testing.T) {
+func TestNATSRefusesAnotherStream(t *testing.T) {
 	t.Parallel()
 	server := startNATS(t)
 	server.addStream(t, "gatehouse.events")

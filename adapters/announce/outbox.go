@@ -18,15 +18,14 @@ import (
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
-// maxAttempts is River's count of attempts that ended without a word: the
-// process was killed. Failed deliveries do not count; Retry bounds those.
+// maxAttempts bounds attempts whose process was killed. River counts only those; Retry bounds failed deliveries.
 const maxAttempts = 1000
 
 // Outbox puts events into the queue. It needs no connection of its own, so that
 // a store can be opened with it. It is safe for concurrent use.
 //
-// On Postgres, transactions that notify are committed one after the other, each
-// waiting for the disk: announcing is silent there, and Wake notifies afterwards.
+// On Postgres, transactions that notify are committed one after the other, and each waits for the disk. So Announce does not
+// notify there; Wake does so afterwards, once for many.
 type Outbox[TTx any] struct {
 	driver  riverdriver.Driver[TTx]
 	config  river.Config
@@ -71,10 +70,9 @@ func newOutbox[TTx any](driver riverdriver.Driver[TTx], schema string, configs S
 	return outbox, nil
 }
 
-// client is a new one for every transaction where clients notify: a client does so once
-// per queue and FetchCooldown, whether or not the transaction that carried the call is
-// committed, or is committed last. With a client that is shared, the others' jobs would
-// wait for the next poll.
+// client is a new one for every transaction where clients notify. A client notifies once per queue and FetchCooldown, even if
+// the transaction that carries the notification is rolled back or committed late. Jobs of the other transactions of a shared
+// client would wait for the next poll.
 func (o *Outbox[TTx]) client() (*river.Client[TTx], error) {
 	if o.shared != nil {
 		return o.shared, nil
@@ -86,7 +84,8 @@ func (o *Outbox[TTx]) client() (*river.Client[TTx], error) {
 	return client, nil
 }
 
-// insertTopic is where River's clients hear of jobs.
+// insertTopic is where River's clients hear of jobs. It and the payload below are River's own:
+// TestOutboxNotifiesAsRiverDoesAndOnlyOnWake fails when River changes them.
 const insertTopic = "river_insert"
 
 // Wake has the workers of the configured sinks look into their queues once tx, which

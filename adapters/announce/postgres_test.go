@@ -21,7 +21,7 @@ import (
 	"github.com/molecule-ai/gatehouse/internal/testenv"
 )
 
-func TestTwoRelaysShareTheWork(t *testing.T) {
+func TestRelaysShareTheWork(t *testing.T) {
 	t.Parallel()
 	address := testenv.DatabaseURL(t, testenv.Empty)
 	sink, events := &recorder{name: sinks.Registry}, newEvents(t, 200)
@@ -89,7 +89,7 @@ func repeated(t *testing.T, log *logBook) []string {
 	return twice
 }
 
-func TestJobOfAKilledProcessIsTakenOver(t *testing.T) {
+func TestRelayTakesOverTheJobOfAKilledProcess(t *testing.T) {
 	onEachDatabase(t, func(t *testing.T, q *testQueue) {
 		sink, events := &recorder{name: sinks.Registry}, newEvents(t, 1)
 		q.announce(t, events...)
@@ -104,7 +104,7 @@ func TestJobOfAKilledProcessIsTakenOver(t *testing.T) {
 	})
 }
 
-func TestConcurrentMigrationsAllSucceed(t *testing.T) {
+func TestMigrateConcurrently(t *testing.T) {
 	t.Parallel()
 	type database interface {
 		Migrate(ctx context.Context) error
@@ -166,7 +166,7 @@ func (c *countedTx) SendBatch(ctx context.Context, batch *pgx.Batch) pgx.BatchRe
 }
 
 // The store sends this statement together with its own and with the commit, so there can be no second one.
-func TestAnnouncingIsOneStatementHoweverManyEventsAndSinks(t *testing.T) {
+func TestOutboxAnnouncesInOneStatement(t *testing.T) {
 	t.Parallel()
 	pool := openPostgres(t, testenv.DatabaseURL(t, testenv.Empty))
 	postgresQueue(t, pool)
@@ -186,7 +186,7 @@ func TestAnnouncingIsOneStatementHoweverManyEventsAndSinks(t *testing.T) {
 	require.Equal(t, 120, jobs)
 }
 
-func TestMigratingLeavesNoIndexThatNobodyReads(t *testing.T) {
+func TestMigrateDropsIndexesThatNobodyReads(t *testing.T) {
 	t.Parallel()
 	pool := openPostgres(t, testenv.DatabaseURL(t, testenv.Empty))
 	postgresQueue(t, pool)
@@ -196,7 +196,7 @@ func TestMigratingLeavesNoIndexThatNobodyReads(t *testing.T) {
 	require.Empty(t, indexes)
 }
 
-func TestRoleThatMayNotChangeTablesCanServe(t *testing.T) {
+func TestRelayServesUnderARoleThatMayNotChangeTables(t *testing.T) {
 	t.Parallel()
 	server := testenv.OwnPostgres(t, testenv.Options{})
 	address, err := server.CreateDatabase(t.Context(), testenv.Empty)

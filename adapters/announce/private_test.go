@@ -17,7 +17,7 @@ import (
 	"github.com/molecule-ai/gatehouse/adapters/announce/sinks"
 )
 
-func TestPrivateAddressIsRefusedAfterItsNameWasLookedUp(t *testing.T) {
+func TestWebhookRefusesNamesOfPrivateAddresses(t *testing.T) {
 	var called atomic.Int64
 	receiver := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { called.Add(1) }))
 	receiver.Config.ErrorLog = nil

@@ -10,7 +10,7 @@ import (
 	"github.com/molecule-ai/gatehouse/internal/testenv"
 )
 
-func TestFurtherRedisGetsTheRegistrysMessageOnItsChannelAndKeepsItsKeys(t *testing.T) {
+func TestRedisOfAnotherNameKeepsLivenessKeys(t *testing.T) {
 	address, yes := testenv.RedisURL(t), true
 	conn := dialRedis(t, address)
 	defer func() { _ = conn.Close() }()

@@ -14,22 +14,20 @@ import (
 )
 
 const (
-	// An attempt that a sink does not end itself is ended after attemptTimeout, if
-	// the sink is not configured otherwise.
+	// attemptTimeout ends an attempt of a sink that is configured without a timeout.
 	attemptTimeout = 10 * time.Second
-	// A job that has been worked for so long was left by a process that died. It
-	// must be well over maxTimeout, or it would be worked twice.
+	// A job that is in flight for longer than rescueAfter was left by a process that died, and is taken over. It must be well
+	// over maxTimeout, or a job would be worked twice.
 	rescueAfter = 30 * time.Second
 
-	// Jobs are fetched when the database says that there are some; the poll finds
-	// those whose retry is due and those whose call was lost.
+	// Workers look for jobs when the database notifies them. The poll finds retries that are due, and jobs whose notification
+	// was lost.
 	pollInterval = time.Second
-	// fetchCooldown and sinks.Concurrency bound what one process delivers to one sink:
-	// sinks.Concurrency in each fetchCooldown.
+	// One process delivers at most sinks.Concurrency jobs to a sink in each fetchCooldown.
 	fetchCooldown = 5 * time.Millisecond
 
-	// The ledger tells what was announced; finished jobs are kept for a look at
-	// what has just happened, dead ones for somebody to decide about them.
+	// The ledger keeps what was announced. Delivered jobs stay for a look at what has just happened, dead ones until an
+	// operator decides about them.
 	keepDelivered = 10 * time.Minute
 	keepDead      = 30 * 24 * time.Hour
 
@@ -51,8 +49,7 @@ type Options struct {
 	Observe func(sink, result string)
 	// Retry is for sinks that are not configured otherwise.
 	Retry Retry
-	// Poll is how often jobs are looked for without being called, and so the
-	// precision of retries (1 s).
+	// Poll is how often workers look for jobs without a notification, and so the precision of retries (1 s).
 	Poll time.Duration
 	// Drain is how long deliveries in flight may take to end when the relay stops
 	// (5 s).
@@ -107,7 +104,7 @@ func NewRelay[TTx any](database *queue.Database[TTx], targets []sinks.Sink, opti
 		return nil, err
 	}
 	relay.open = func() (client, error) { return database.Client(config) }
-	// What is wrong with the configuration is said now, and not in the background.
+	// A mistake in the configuration is found now, and not in the background.
 	_, err = relay.open()
 	if err != nil {
 		return nil, err
@@ -151,8 +148,7 @@ func configure(
 		CancelledJobRetentionPeriod: keepDead,
 		DiscardedJobRetentionPeriod: keepDead,
 		SoftStopTimeout:             options.Drain,
-		// Rebuilding indexes at night needs the owner's rights, and a queue that is
-		// empty most of the time has no need of it.
+		// Rebuilding indexes needs the owner's rights. A queue that is empty most of the time does not need it.
 		ReindexerIndexNames: []string{},
 	}, nil
 }

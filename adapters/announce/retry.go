@@ -31,8 +31,8 @@ func (r Retry) withDefaults() Retry {
 	return r
 }
 
-// delay is at least half of what it may be at most, and random in between, so
-// that what failed together does not come back together.
+// delay is random between half of the most that it may be and all of it, so that jobs that failed together do not come back
+// together.
 func (r Retry) delay(failures int) time.Duration {
 	most := r.First
 	for range failures - 1 {
@@ -45,8 +45,7 @@ func (r Retry) delay(failures int) time.Duration {
 	return most/2 + rand.N(most/2+1)
 }
 
-// riverPolicy answers River when a job's process was killed, or when a job cannot
-// be read.
+// riverPolicy is for jobs whose process was killed, and for jobs that cannot be read. River asks it only for those.
 type riverPolicy struct{ retry Retry }
 
 func (p riverPolicy) NextRetry(row *rivertype.JobRow) time.Time {

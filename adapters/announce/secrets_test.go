@@ -15,7 +15,7 @@ import (
 
 const password = "hunter2"
 
-func TestMalformedRedisURLIsRefusedWithoutRepeatingIt(t *testing.T) {
+func TestRedisRefusesAMalformedURLWithoutRepeatingIt(t *testing.T) {
 	for name, address := range map[string]string{
 		"control character": "redis://:hunter2\x7f@host",
 		"unescaped slash":   "redis://:hunter2/x@host",
@@ -38,7 +38,7 @@ func TestMalformedRedisURLIsRefusedWithoutRepeatingIt(t *testing.T) {
 	}
 }
 
-func TestPasswordIsInNoErrorNoLogAndNoRow(t *testing.T) {
+func TestRedisPasswordIsInNoErrorLogOrRow(t *testing.T) {
 	server := testenv.OwnRedis(t)
 	wrong, err := url.Parse(server.URL())
 	require.NoError(t, err)
@@ -62,7 +62,7 @@ func TestPasswordIsInNoErrorNoLogAndNoRow(t *testing.T) {
 	})
 }
 
-func TestEveryWayToGiveAPasswordLogsIn(t *testing.T) {
+func TestRedisLogsInHoweverThePasswordIsGiven(t *testing.T) {
 	t.Parallel()
 	server := testenv.OwnRedis(t)
 	right, err := url.Parse(server.URL())

@@ -112,7 +112,7 @@ func requireCloudEvent(t *testing.T, text string) {
 	}
 }
 
-func TestAttributesWithoutAValueAreLeftOut(t *testing.T) {
+func TestCloudEventLeavesOutEmptyAttributes(t *testing.T) {
 	receiver := newReceiver(t, nil)
 	sink := openSink(t, sinks.Dependencies{}, receiver.settings(t))
 	job := newJob(t)
@@ -233,7 +233,7 @@ func requireNoSecrets(t *testing.T, q *testQueue, log *logBook) {
 	}
 }
 
-func TestReceiverThatAsksForTimeGetsIt(t *testing.T) {
+func TestWebhookHonoursRetryAfter(t *testing.T) {
 	t.Parallel()
 	pool := openPostgres(t, testenv.DatabaseURL(t, testenv.Empty))
 	q, events := postgresQueue(t, pool), newEvents(t, 10)
@@ -266,7 +266,7 @@ func TestReceiverThatAsksForTimeGetsIt(t *testing.T) {
 	require.Len(t, receiver.heard(), len(events)+1)
 }
 
-func TestEverySecretSignsSoThatReceiversCanChange(t *testing.T) {
+func TestWebhookSignsWithEverySecret(t *testing.T) {
 	const next = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
 	receiver := newReceiver(t, nil)
 	settings := receiver.settings(t)
@@ -287,7 +287,7 @@ func TestEverySecretSignsSoThatReceiversCanChange(t *testing.T) {
 	require.Error(t, stranger.Verify([]byte(got.body), got.header))
 }
 
-func TestAttemptsHaveOneIDAndATimeEach(t *testing.T) {
+func TestWebhookAttemptsHaveOneIDAndATimeEach(t *testing.T) {
 	receiver := newReceiver(t, nil)
 	sink := openSink(t, sinks.Dependencies{}, receiver.settings(t))
 	job := newJob(t)
@@ -314,7 +314,7 @@ func TestWebhookKeepsItsConnection(t *testing.T) {
 	require.Len(t, addresses, 1)
 }
 
-func TestWebhookSpeaksTLS12OrNewerWithWhomItTrusts(t *testing.T) {
+func TestWebhookRequiresTLS12AndATrustedCertificate(t *testing.T) {
 	job := newJob(t)
 	start := func(t *testing.T, newest uint16) (*httptest.Server, *x509.CertPool) {
 		receiver := httptest.NewUnstartedServer(status(http.StatusOK))
@@ -343,7 +343,7 @@ func TestWebhookSpeaksTLS12OrNewerWithWhomItTrusts(t *testing.T) {
 	require.ErrorContains(t, deliver(t, strings.Replace(plain.URL, "http:", "https:", 1), roots), "does not speak TLS")
 }
 
-func TestSinkThatIsGoneIsDisabledForAllReplicasUntilItIsEnabled(t *testing.T) {
+func TestWebhookGoneDisablesTheSinkOnAllReplicas(t *testing.T) {
 	onEachDatabase(t, func(t *testing.T, q *testQueue) {
 		leaving, staying := newReceiver(t, status(http.StatusGone)), newReceiver(t, nil)
 		configs := []announce.SinkConfig{leaving.config(t, "leaving"), staying.config(t, "staying")}
@@ -399,7 +399,7 @@ func disabled(t *testing.T, view *operator.Announcements, sink string) bool {
 	return false
 }
 
-func TestWebhookWithoutAnAnswerEndsWithItsTimeout(t *testing.T) {
+func TestWebhookAttemptEndsWithItsTimeout(t *testing.T) {
 	receiver := newReceiver(t, hang)
 	sink := openSink(t, sinks.Dependencies{}, receiver.settings(t))
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)

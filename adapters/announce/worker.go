@@ -17,10 +17,9 @@ import (
 
 // worker takes jobs to their sinks.
 //
-// A failed job is put off ("snoozed") and not reported to River as failed: River
-// would add the error to the job's row each time, and a day of retries makes a
-// row of hundreds of kilobytes that every attempt writes anew. What has to be
-// known of the past attempts is in its history, which stays small.
+// A failed job is put off ("snoozed") and not reported to River as failed. River would add each error to the job's row: a
+// day of retries makes a row of hundreds of kilobytes, and every attempt writes all of it. The job's history says what
+// must be known of past attempts, and stays small.
 type worker struct {
 	river.WorkerDefaults[sinks.Job]
 	lanes   map[string]*lane
@@ -50,7 +49,7 @@ func (w *worker) Work(ctx context.Context, job *river.Job[sinks.Job]) error {
 	if lane.pause.known(ctx, w.queues, job.Args.Sink) {
 		return river.JobSnooze(spread(askAgain))
 	}
-	leave, wait := lane.turns.take(ctx, job.Args.WorkspaceID)
+	leave, wait := lane.slots.take(ctx, job.Args.WorkspaceID)
 	if leave == nil {
 		return river.JobSnooze(wait)
 	}
@@ -68,8 +67,8 @@ func (w *worker) Work(ctx context.Context, job *river.Job[sinks.Job]) error {
 	return w.failed(ctx, lane, job, err)
 }
 
-// deliver makes a panic an error like any other: River would count it as one of
-// its own attempts and, after the last, drop the announcement without a word.
+// deliver turns a panic into an error. River would count a panic as one of its own attempts, and after the last of them drop
+// the announcement without telling anybody.
 func deliver(ctx context.Context, sink sinks.Sink, job sinks.Job) (err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
@@ -79,8 +78,7 @@ func deliver(ctx context.Context, sink sinks.Sink, job sinks.Job) (err error) {
 	return sink.Deliver(ctx, job)
 }
 
-// noteTimeout is for what has to be written down of a failed attempt, whose own
-// time may be over.
+// noteTimeout is for writing down a failed attempt. The attempt's own time may be over.
 const noteTimeout = 5 * time.Second
 
 func (w *worker) failed(ctx context.Context, lane *lane, job *river.Job[sinks.Job], cause error) error {
@@ -99,7 +97,7 @@ func (w *worker) failed(ctx context.Context, lane *lane, job *river.Job[sinks.Jo
 	now := time.Now()
 	began, err := w.retriesBegan(notes, lane, job, past)
 	if err != nil {
-		// An announcement is not given up as long as it is unknown whether it may be.
+		// Without knowing when its retries began, an announcement is not given up.
 		log.WarnContext(ctx, "looking for when retries began", "cause", err)
 		return w.putOff(ctx, past, lane.retry.delay(past.Failures), log)
 	}
@@ -142,8 +140,8 @@ func (w *worker) dead(
 	return river.JobCancel(fmt.Errorf("given up after attempt %d: %w", past.Failures, cause))
 }
 
-// goneHold keeps a disabled sink from being tried by those jobs that this process
-// has fetched already, until its queue is known to be paused.
+// goneHold is for jobs that this process fetched before the sink was disabled. They wait until the queue is known to be
+// paused.
 const goneHold = 2 * time.Second
 
 // gone disables the sink. The announcement is neither failed nor dead: it waits
@@ -175,8 +173,7 @@ func (w *worker) retriesBegan(
 ) (time.Time, error) {
 	began := past.FirstFailed
 	for _, given := range job.Errors {
-		// River notes the error of a job that is given up, and of those that were left
-		// by a killed process; not of other attempts.
+		// River notes an error only when a job is given up, or was left by a killed process.
 		if given.At.After(began) {
 			began = time.Time{}
 		}
@@ -184,7 +181,7 @@ func (w *worker) retriesBegan(
 	if began.IsZero() || time.Since(began) < lane.retry.For {
 		return began, nil
 	}
-	// Only for those about to be given up, because it asks the database.
+	// This asks the database, so it is done only before a job is given up.
 	queues, err := w.queues(ctx)
 	if err != nil {
 		return time.Time{}, fmt.Errorf("finding the queue: %w", err)
@@ -199,13 +196,12 @@ func (w *worker) retriesBegan(
 	return began, nil
 }
 
-// spread keeps those who wait for the same moment from coming back together.
+// spread adds a random share, so that jobs that wait for the same moment do not come back together.
 func spread(wait time.Duration) time.Duration {
 	return wait + rand.N(wait/10+100*time.Millisecond)
 }
 
-// undeliverable hears of jobs that never reach a sink, because a newer version of
-// the program wrote them.
+// undeliverable hears of jobs that cannot be read, because a newer version of the program wrote them.
 type undeliverable struct {
 	log     *slog.Logger
 	observe func(sink, result string)

@@ -9,67 +9,66 @@ import (
 )
 
 const (
-	// attemptsPerWorkspace bounds how many of a sink's workers the events of one
-	// workspace may hold: a receiver that hangs for one workspace must leave
-	// workers for the others.
+	// attemptsPerWorkspace bounds how many of a sink's workers one workspace may hold. A receiver that hangs for one
+	// workspace leaves workers for the others.
 	attemptsPerWorkspace = 4
-	// A few more may wait for their turn, shortly. What comes on top of that goes
-	// back into the queue, because a worker that waits is one that does not work.
+	// waitingPerWorkspace jobs more may wait for a slot, for slotPatience. Any other job goes back into the queue at once,
+	// because a worker that waits does no work.
 	waitingPerWorkspace = 12
-	turnPatience        = 100 * time.Millisecond
-	// Those that went back come again one by one, so that a flood of them costs no
-	// more than it must, but none stays away for longer than putOffLimit.
+	slotPatience        = 100 * time.Millisecond
+	// Jobs that went back come again putOffSpacing apart, so that a flood costs little. None stays away for longer than
+	// putOffLimit.
 	putOffSpacing = 5 * time.Millisecond
 	putOffLimit   = 30 * time.Second
 )
 
-// turns shares the workers of one sink, in one process, between workspaces.
-type turns struct {
+// workspaceSlots shares the workers of one sink, in one process, between workspaces.
+type workspaceSlots struct {
 	mu          sync.Mutex
-	byWorkspace map[uuid.UUID]*turn
+	byWorkspace map[uuid.UUID]*slots
 }
 
-type turn struct {
-	slots chan struct{} // one for each attempt under way
-	users int           // attempts under way and those that wait
-	next  time.Time     // when the last that was put off comes again
+// slots are those of one workspace.
+type slots struct {
+	taken chan struct{} // one for each attempt in flight
+	users int           // attempts in flight, and jobs that wait for a slot
+	next  time.Time     // when the last job that was put off comes again
 }
 
-// take gives a turn, to be given back with leave, or else says after what time to
-// ask again.
-func (t *turns) take(ctx context.Context, workspace uuid.UUID) (leave func(), putOff time.Duration) {
-	turn, putOff := t.join(workspace)
-	if turn == nil {
+// take gives a slot, which leave gives back. If leave is nil there is none: the job is to come again after putOff.
+func (w *workspaceSlots) take(ctx context.Context, workspace uuid.UUID) (leave func(), putOff time.Duration) {
+	known, putOff := w.join(workspace)
+	if known == nil {
 		return nil, putOff
 	}
-	patience := time.NewTimer(turnPatience)
+	patience := time.NewTimer(slotPatience)
 	defer patience.Stop()
 	select {
-	case turn.slots <- struct{}{}:
+	case known.taken <- struct{}{}:
 		return func() {
-			<-turn.slots
-			t.part(workspace, turn)
+			<-known.taken
+			w.part(workspace, known)
 		}, 0
 	case <-patience.C:
 	case <-ctx.Done():
 	}
-	t.part(workspace, turn)
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return nil, turn.putOff()
+	w.part(workspace, known)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return nil, known.putOff()
 }
 
-// join is nil and a delay where too many are there already.
-func (t *turns) join(workspace uuid.UUID) (*turn, time.Duration) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.byWorkspace == nil {
-		t.byWorkspace = make(map[uuid.UUID]*turn)
+// join is nil and a delay where too many wait already.
+func (w *workspaceSlots) join(workspace uuid.UUID) (*slots, time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.byWorkspace == nil {
+		w.byWorkspace = make(map[uuid.UUID]*slots)
 	}
-	known := t.byWorkspace[workspace]
+	known := w.byWorkspace[workspace]
 	if known == nil {
-		known = &turn{slots: make(chan struct{}, attemptsPerWorkspace)}
-		t.byWorkspace[workspace] = known
+		known = &slots{taken: make(chan struct{}, attemptsPerWorkspace)}
+		w.byWorkspace[workspace] = known
 	}
 	if known.users >= attemptsPerWorkspace+waitingPerWorkspace {
 		return nil, known.putOff()
@@ -78,20 +77,20 @@ func (t *turns) join(workspace uuid.UUID) (*turn, time.Duration) {
 	return known, 0
 }
 
-func (t *turns) part(workspace uuid.UUID, turn *turn) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	turn.users--
-	if turn.users == 0 {
-		delete(t.byWorkspace, workspace)
+func (w *workspaceSlots) part(workspace uuid.UUID, known *slots) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	known.users--
+	if known.users == 0 {
+		delete(w.byWorkspace, workspace)
 	}
 }
 
-func (t *turn) putOff() time.Duration {
+func (s *slots) putOff() time.Duration {
 	now := time.Now()
-	if t.next.Before(now) {
-		t.next = now
+	if s.next.Before(now) {
+		s.next = now
 	}
-	t.next = t.next.Add(putOffSpacing)
-	return min(t.next.Sub(now), putOffLimit)
+	s.next = s.next.Add(putOffSpacing)
+	return min(s.next.Sub(now), putOffLimit)
 }

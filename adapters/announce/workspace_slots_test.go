@@ -10,16 +10,16 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestOneWorkspaceHoldsAFewWorkersOnly(t *testing.T) {
-	turns, workspace := &turns{}, uuid.New()
+func TestWorkspaceSlotsAreFew(t *testing.T) {
+	shared, workspace := &workspaceSlots{}, uuid.New()
 	var leaves []func()
 	for range attemptsPerWorkspace {
-		leave, _ := turns.take(t.Context(), workspace)
+		leave, _ := shared.take(t.Context(), workspace)
 		require.NotNil(t, leave)
 		leaves = append(leaves, leave)
 	}
-	other, _ := turns.take(t.Context(), uuid.New())
-	require.NotNil(t, other, "another workspace is not concerned")
+	other, _ := shared.take(t.Context(), uuid.New())
+	require.NotNil(t, other, "another workspace has slots of its own")
 	other()
 
 	// Many more come: a few wait in vain, the others need not wait for that.
@@ -28,11 +28,11 @@ func TestOneWorkspaceHoldsAFewWorkersOnly(t *testing.T) {
 	begun := time.Now()
 	for range 50 {
 		all.Go(func() {
-			leave, putOff := turns.take(t.Context(), workspace)
-			if leave == nil && putOff > 0 && putOff <= 50*putOffSpacing+turnPatience {
+			leave, putOff := shared.take(t.Context(), workspace)
+			if leave == nil && putOff > 0 && putOff <= 50*putOffSpacing+slotPatience {
 				refused.Add(1)
 			}
-			if time.Since(begun) < turnPatience {
+			if time.Since(begun) < slotPatience {
 				atOnce.Add(1)
 			}
 		})
@@ -43,20 +43,20 @@ func TestOneWorkspaceHoldsAFewWorkersOnly(t *testing.T) {
 
 	waiting := make(chan func())
 	go func() {
-		leave, _ := turns.take(t.Context(), workspace)
+		leave, _ := shared.take(t.Context(), workspace)
 		waiting <- leave
 	}()
 	leaves[0]()
 	leaves[0] = <-waiting
-	require.NotNil(t, leaves[0], "who waits gets the turn that is given back")
+	require.NotNil(t, leaves[0], "the one that waits gets the slot that is given back")
 	for _, leave := range leaves {
 		leave()
 	}
-	require.Empty(t, turns.byWorkspace)
+	require.Empty(t, shared.byWorkspace)
 }
 
-func TestPutOffOnesComeAgainOneByOneAndInTime(t *testing.T) {
-	full := &turn{}
+func TestWorkspaceSlotsSpaceOutWhatIsPutOff(t *testing.T) {
+	full := &slots{}
 	last := time.Duration(0)
 	for range 10 {
 		next := full.putOff()

@@ -21,7 +21,7 @@ import (
 	"github.com/molecule-ai/gatehouse/adapters/announce/sinks"
 )
 
-// What an operator may get wrong.
+// Errors of an operator's request.
 var (
 	ErrUnknownAnnouncement = errors.New("there is no such announcement")
 	ErrUnknownSink         = errors.New("there is no such sink, or no server has worked its queue yet")
@@ -140,7 +140,7 @@ func (f Filter) params() (*river.JobListParams, error) {
 	if f.Sink != "" {
 		params = params.Queues(queue.Of(f.Sink))
 	}
-	// Understood by both databases.
+	// Both databases understand this.
 	const failures = "coalesce(cast(metadata -> 'output' ->> 'failures' as integer), 0)"
 	switch f.State {
 	case "":
@@ -175,8 +175,7 @@ func unfinishedStates() []rivertype.JobState {
 
 func newAnnouncement(row *rivertype.JobRow) Announcement {
 	var job sinks.Job
-	// One that cannot be read is listed with what its row tells, so that it can be
-	// discarded.
+	// A job that cannot be read is listed with what its row tells, so that an operator can discard it.
 	_ = json.Unmarshal(row.EncodedArgs, &job)
 	past := queue.ReadHistory(row)
 	shown := Announcement{
@@ -233,8 +232,8 @@ func (a *Announcements) Discard(ctx context.Context, id int64) error {
 	return nil
 }
 
-// check keeps an operator from sending again what has arrived. What is delivered
-// between this and the next step is delivered twice, as it may always be.
+// check refuses what is delivered already. A job that is delivered between the check and the next step may be delivered twice,
+// which receivers must bear anyway.
 func (a *Announcements) check(ctx context.Context, id int64) error {
 	row, err := a.queue.JobGet(ctx, id)
 	switch {
@@ -271,12 +270,11 @@ func (a *Announcements) DiscardAll(ctx context.Context, sink string, state State
 	return a.each(ctx, Filter{Sink: sink, State: state}, a.Discard)
 }
 
-// each goes through pages rather than until nothing is left, because what is
-// retried may die again meanwhile.
+// each goes through the pages once. Going on until nothing is left might never end, because retried announcements may die again.
 func (a *Announcements) each(
 	ctx context.Context, filter Filter, do func(ctx context.Context, id int64) error,
 ) (int, error) {
-	// Several at once share the database's syncs to disk.
+	// Statements that run at the same time share the database's syncs to disk.
 	const concurrently = 8
 	var done atomic.Int64
 	filter.Limit = maxLimit

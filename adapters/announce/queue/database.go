@@ -36,11 +36,11 @@ type Database[TTx any] struct {
 	// query hands each row of a result to scan.
 	query      func(ctx context.Context, query string, scan func(scanner) error) error
 	sinksQuery string
-	touchSQL   string // asks to write a job, and writes none
+	touchSQL   string // fails where a job cannot be written, and writes none
 }
 
-// postgresTrim drops the indexes by which River's user interface looks into arguments and metadata. Nothing here does,
-// and they were half of what a deny costs the server.
+// postgresTrim drops the indexes on arguments and metadata, which only River's user interface uses. They were half of what a
+// deny costs the server.
 const postgresTrim = `drop index if exists gatehouse.river_job_args_index, gatehouse.river_job_metadata_index`
 
 type scanner interface{ Scan(into ...any) error }
@@ -103,8 +103,8 @@ const (
 	givenUp    = `'cancelled', 'discarded'`
 )
 
-// A queue has jobs without a row of its own before it is worked for the first time
-// and a day after it was for the last, and a row without jobs most of the time.
+// A queue without a row may have jobs: before a server works it for the first time, and from a day after the last time. A
+// queue with a row has no jobs most of the time. Hence the full join.
 const (
 	postgresSinks = `
 with jobs as (
@@ -197,7 +197,7 @@ func (d *Database[TTx]) SinkStates(ctx context.Context) ([]SinkState, error) {
 	return states, nil
 }
 
-// seconds is never negative: the databases' clocks are not this one.
+// seconds is never negative: the database's clock may differ from this one.
 func seconds(number float64) time.Duration {
 	return max(0, time.Duration(number*float64(time.Second)))
 }

@@ -16,8 +16,7 @@ type History struct {
 	Error       string    `json:"error"` // of the last one
 }
 
-// ReadHistory takes an unreadable history for none: retries then begin anew,
-// which is better than no delivery.
+// ReadHistory takes an unreadable history for none. Retries then begin anew, which is better than no delivery.
 func ReadHistory(row *rivertype.JobRow) History {
 	var metadata struct {
 		Output History `json:"output"`

@@ -57,9 +57,8 @@ func (d *Database[TTx]) migrator() (*rivermigrate.Migrator[TTx], error) {
 	return migrator, nil
 }
 
-// advisoryLock keeps migrations of several processes apart. River commits each
-// migration by itself, so the lock belongs to a session, and the session to a
-// connection of its own: a pool of one could not give a second.
+// advisoryLock lets one process migrate at a time. River commits each migration by itself, so a session holds the lock. The
+// session has a connection of its own, because a pool of one connection could not give a second.
 type advisoryLock struct{ pool *pgxpool.Pool }
 
 // lockKey is any number that nothing else in the database locks: "announce".
@@ -87,9 +86,8 @@ func (l advisoryLock) hold(ctx context.Context, migrate func(context.Context) er
 	return errors.Join(err, conn.Close(context.WithoutCancel(ctx)))
 }
 
-// untilNobodyInterferes is for SQLite, which has no lock that outlives a
-// transaction. Two processes that migrate one file at the same time get in each
-// other's way; the one that fails finds the work done when it looks again.
+// untilNobodyInterferes is for SQLite, which has no lock that outlives a transaction. Of two processes that migrate one file
+// at the same time, one fails. It tries again and finds the work done.
 func untilNobodyInterferes(ctx context.Context, migrate func(context.Context) error) error {
 	const tries, pause = 10, 100 * time.Millisecond
 	var err error

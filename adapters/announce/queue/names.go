@@ -22,8 +22,8 @@ func Of(sink string) string { return queuePrefix + sink }
 // SinkOf is the sink of a queue.
 func SinkOf(queue string) string { return strings.TrimPrefix(queue, queuePrefix) }
 
-// CheckSinkNames keeps two sinks from sharing a queue, and names that River
-// refuses from being found out when the first event is announced.
+// CheckSinkNames refuses two sinks of one name, which would share a queue, and names that River would refuse only when the
+// first event is announced.
 func CheckSinkNames(names []string) error {
 	valid := regexp.MustCompile(`^[a-z0-9]+([_-][a-z0-9]+)*$`)
 	seen := make(map[string]bool, len(names))

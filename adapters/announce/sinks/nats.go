@@ -19,7 +19,7 @@ import (
 const (
 	defaultSubject = "gatehouse.events"
 	natsTimeout    = 2 * time.Second // for connecting to one server
-	// A server that has vanished without a word is found out after two pings.
+	// A server that vanished without closing the connection is noticed after two pings.
 	natsPing          = 10 * time.Second
 	natsReconnectWait = 500 * time.Millisecond
 )
@@ -79,7 +79,7 @@ func (n NATS) Open(name string, deps Dependencies) (OpenSink, error) {
 		return nil, err
 	}
 	sink := &jetStream{name: name, address: address, subject: cmp.Or(n.Subject, defaultSubject), source: deps.Source}
-	// Attempts are counted and spread by the queue alone.
+	// The queue alone counts and delays attempts.
 	sink.options = append(sink.options, jetstream.WithRetryAttempts(0))
 	if n.Stream != "" {
 		sink.options = append(sink.options, jetstream.WithExpectStream(n.Stream))
@@ -107,8 +107,7 @@ func (s *jetStream) connection(credentialsFile string, log *slog.Logger) []nats.
 		nats.MaxPingsOutstanding(2),
 		// A password may be changed on the server first.
 		nats.IgnoreAuthErrorAbort(),
-		// What is kept for the next connection would be sent long after its attempt
-		// was given up and another one made.
+		// A message that is buffered for the next connection would be sent long after its attempt has failed and was retried.
 		nats.ReconnectBufSize(-1),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
@@ -116,8 +115,7 @@ func (s *jetStream) connection(credentialsFile string, log *slog.Logger) []nats.
 			}
 		}),
 		nats.ReconnectHandler(func(*nats.Conn) { log.Info("connected to NATS again") }),
-		// Without a handler the library prints to standard error. What is wrong is
-		// said with each attempt that fails for it.
+		// Without a handler the library prints to standard error. The attempt that fails is logged by itself.
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			log.Debug("NATS", "error", s.address.Get().withoutPassword(err))
 		}),
@@ -207,7 +205,7 @@ func parseNATSURL(text string) (natsAddress, error) {
 	return address, nil
 }
 
-// withoutPassword is for servers that repeat what they were sent.
+// withoutPassword hides the login: some servers repeat what they were sent.
 func (a natsAddress) withoutPassword(err error) error {
 	text := err.Error()
 	secret := a.password

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestServerThatRepeatsTheLoginIsCutShort(t *testing.T) {
+func TestRedisErrorsEndBeforeTheLogin(t *testing.T) {
 	address := redisAddress{password: "hunter2"}
 	for _, answer := range []string{
 		"ERR unknown command 'AUTH', with args beginning with: 'hunt",
@@ -20,7 +20,7 @@ func TestServerThatRepeatsTheLoginIsCutShort(t *testing.T) {
 	}
 }
 
-func TestErrorsThatRepeatTheLoginAreMadeWithoutIt(t *testing.T) {
+func TestNATSErrorsHideTheLogin(t *testing.T) {
 	address, err := parseNATSURL("nats://user:hunter2@a:4222, tls://b")
 	require.NoError(t, err)
 	require.Equal(t, []string{"nats://a:4222", "tls://b"}, address.servers)

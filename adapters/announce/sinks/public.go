@@ -9,9 +9,8 @@ import (
 
 var errPrivate = errors.New("not a public address, and allow_private is off")
 
-// refusePrivate is a dialer's Control. It is called with the address that is about
-// to be dialled, after the name was looked up, so that no second answer of a name
-// server can differ from the one that was checked.
+// refusePrivate is a dialer's Control. The dialer calls it after the name was looked up, with the address that it is about to
+// dial. So a name server cannot give another answer after the check.
 func refusePrivate(_, address string, _ syscall.RawConn) error {
 	target, err := netip.ParseAddrPort(address)
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestOnlyPublicAddressesArePublic(t *testing.T) {
+func TestCheckPublic(t *testing.T) {
 	for _, address := range []string{
 		"127.0.0.1", "127.255.255.254", "::1", "0.0.0.0", "0.1.2.3", "::",
 		"10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "fc00::1", "fd00:ec2::254",
@@ -28,7 +28,7 @@ func TestOnlyPublicAddressesArePublic(t *testing.T) {
 	}
 }
 
-func TestAddressIsCheckedWhereItIsDialled(t *testing.T) {
+func TestRefusePrivateChecksTheDialledAddress(t *testing.T) {
 	require.ErrorIs(t, refusePrivate("tcp4", "127.0.0.1:443", nil), errPrivate)
 	require.ErrorIs(t, refusePrivate("tcp6", "[fe80::1%eth0]:443", nil), errPrivate)
 	require.NoError(t, refusePrivate("tcp4", "1.1.1.1:443", nil))

@@ -22,8 +22,8 @@ const (
 const (
 	redisTimeout     = 2 * time.Second // for each of connecting, writing, reading
 	redisConnections = 8
-	// A connection that was idle for longer is tried before it is used: the server
-	// may have been restarted, or the network forgotten it.
+	// A connection that was idle for longer is tried before it is used: the server may have been restarted, or the network may
+	// have dropped the connection.
 	redisTrustedIdle = time.Second
 	redisIdle        = 5 * time.Minute
 )
@@ -119,12 +119,12 @@ func (c *channel) Deliver(ctx context.Context, job Job) error {
 	if err != nil {
 		return fmt.Errorf("connecting to Redis: %w", err)
 	}
-	// What matters of a connection that does not close well was said before.
+	// An error of closing does not matter: what the server answered has been read.
 	defer func() { _ = conn.Close() }()
 	return c.publish(ctx, conn, job, failed)
 }
 
-// publish is one transaction: who hears the message finds the keys gone.
+// publish is one transaction: when a subscriber hears the message, the keys are gone.
 func (c *channel) publish(ctx context.Context, conn redis.Conn, job Job, failed bool) error {
 	err := conn.Send("MULTI")
 	if err == nil && failed {
@@ -140,7 +140,7 @@ func (c *channel) publish(ctx context.Context, conn redis.Conn, job Job, failed 
 	if err != nil {
 		return fmt.Errorf("publishing to Redis: %w", err)
 	}
-	// A command that fails inside of a transaction fails alone.
+	// A transaction of Redis goes on when one of its commands fails, so each reply is looked at.
 	for _, reply := range replies {
 		if refused, ok := reply.(redis.Error); ok {
 			return fmt.Errorf("publishing to Redis: %w", refused)

@@ -74,9 +74,8 @@ func (a redisAddress) dial(ctx context.Context) (redis.Conn, error) {
 	return conn, nil
 }
 
-// withoutPassword cuts what a server repeats of the login. A server that does not
-// know AUTH answers with its arguments, shortened, so that looking for the
-// password alone would not find all of it.
+// withoutPassword cuts what a server repeats of the login. A server that does not know AUTH answers with a shortened form of the
+// arguments, in which the password would not be found by its text.
 func (a redisAddress) withoutPassword(err error) error {
 	var refused redis.Error
 	if !errors.As(err, &refused) {

@@ -92,15 +92,14 @@ type Workspaces interface {
 	StillFailed(ctx context.Context, workspaceID uuid.UUID) (bool, error)
 }
 
-// GoneError is a receiver's word that it wants no more: its sink is disabled, for
-// all processes, until an operator enables it again.
+// GoneError says that the receiver wants no more events. Its sink is disabled for all processes until an operator enables it
+// again.
 type GoneError struct{ Cause error }
 
 func (e GoneError) Error() string { return e.Cause.Error() }
 func (e GoneError) Unwrap() error { return e.Cause }
 
-// LaterError is a receiver's word that it is to be left alone for some time, if
-// After is not 0.
+// LaterError says that the receiver wants to be left alone for some time, if After is not 0.
 type LaterError struct {
 	Cause error
 	After time.Duration

@@ -27,8 +27,7 @@ import (
 const (
 	webhookDialTimeout = 5 * time.Second
 	webhookIdle        = 90 * time.Second
-	// A receiver's answer is its status. A short body is read, so that the
-	// connection can be used again, and of a longer one no more than this.
+	// Only the status of an answer counts. Up to maxAnswerBody of the body is read, so that the connection can be used again.
 	maxAnswerBody   = 16 << 10
 	maxAnswerHeader = 64 << 10
 	answerBodyTime  = time.Second
@@ -172,8 +171,8 @@ func (w Webhook) newReceiver(address, proxyAddress string, secrets []string, dep
 	return to, nil
 }
 
-// newWebhookClient checks the address that is dialled, unless that is a proxy's: the proxy goes wherever it is sent, and
-// is the one who has to check.
+// newWebhookClient checks the address that is dialled, unless a proxy is. The proxy connects to the receiver, and it has to check
+// the receiver's address.
 func newWebhookClient(proxy *url.URL, allowPrivate bool, deps Dependencies) *http.Client {
 	dialer := &net.Dialer{Timeout: webhookDialTimeout, Resolver: deps.Resolver}
 	if !allowPrivate && proxy == nil {
@@ -208,7 +207,7 @@ func (w *webhook) Close() error {
 	return nil
 }
 
-// receiver is the one of now; connections to the one before are closed.
+// receiver is the current one. Idle connections to the one before are closed.
 func (w *webhook) receiver() *receiver {
 	now := w.settings.Get()
 	if before := w.used.Swap(now); before != nil && before != now {
@@ -218,7 +217,7 @@ func (w *webhook) receiver() *receiver {
 }
 
 func (w *webhook) Deliver(ctx context.Context, job Job) error {
-	// The body's time is bounded apart, and cancelling is the only way to do that.
+	// Reading the body has a time limit of its own, which only cancelling can enforce.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	to := w.receiver()
@@ -233,7 +232,7 @@ func (w *webhook) Deliver(ctx context.Context, job Job) error {
 	defer func() { _ = answer.Body.Close() }()
 	limit := time.AfterFunc(answerBodyTime, cancel)
 	defer limit.Stop()
-	// What is wrong with the body does not matter, the status has come.
+	// An error of the body does not matter: the status has come.
 	_, _ = io.CopyN(io.Discard, answer.Body, maxAnswerBody)
 	return judge(answer, time.Now())
 }
@@ -281,8 +280,8 @@ func judge(answer *http.Response, now time.Time) error {
 	}
 }
 
-// sendError says why no answer came. The HTTP library's own errors repeat the URL
-// and what the receiver has sent, so that only those of the network are passed on.
+// sendError says why no answer came. The HTTP library's own errors repeat the URL and what the receiver sent, so only errors of
+// the network are passed on.
 func sendError(ctx context.Context, err error) error {
 	var (
 		network     *net.OpError

@@ -19,7 +19,7 @@ import (
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
-func TestCommittedEventIsPublishedAndItsWorkspaceLosesItsLivenessKeys(t *testing.T) {
+func TestRedisPublishesCommittedEventAndDeletesLivenessKeys(t *testing.T) {
 	onEachDatabase(t, func(t *testing.T, q *testQueue) {
 		address := testenv.RedisURL(t)
 		event, heard, conn := newEvent(t), subscribe(t, address), dialRedis(t, address)
@@ -57,7 +57,7 @@ func livenessKeys(t testing.TB, conn redis.Conn, event admission.Event) int {
 	return count
 }
 
-func TestRolledBackEventIsNeverAnnounced(t *testing.T) {
+func TestOutboxDropsRolledBackEvent(t *testing.T) {
 	onEachDatabase(t, func(t *testing.T, q *testQueue) {
 		sink := &recorder{name: sinks.Registry}
 		q.start(t, announce.Options{}, sink)
@@ -73,7 +73,7 @@ func TestRolledBackEventIsNeverAnnounced(t *testing.T) {
 	})
 }
 
-func TestEveryCommitWakesTheRelay(t *testing.T) {
+func TestRelayWakesOnEveryCommit(t *testing.T) {
 	onEachDatabase(t, func(t *testing.T, q *testQueue) {
 		sink, events := &recorder{name: sinks.Registry}, newEvents(t, 20)
 		q.start(t, announce.Options{Poll: time.Hour}, sink)
@@ -85,7 +85,7 @@ func TestEveryCommitWakesTheRelay(t *testing.T) {
 	})
 }
 
-func TestWorkspaceThatRecoveredKeepsItsLivenessKeys(t *testing.T) {
+func TestRedisKeepsLivenessKeysOfRecoveredWorkspace(t *testing.T) {
 	onEachDatabase(t, func(t *testing.T, q *testQueue) {
 		address := testenv.RedisURL(t)
 		event, heard, conn := newEvent(t), subscribe(t, address), dialRedis(t, address)
@@ -102,7 +102,7 @@ func TestWorkspaceThatRecoveredKeepsItsLivenessKeys(t *testing.T) {
 	})
 }
 
-func TestEverythingIsDeliveredOnceRedisIsBack(t *testing.T) {
+func TestRelayDeliversEverythingOnceRedisIsBack(t *testing.T) {
 	onEachDatabase(t, func(t *testing.T, q *testQueue) {
 		server, store, count, events := testenv.OwnRedis(t), &workspaces{}, &results{}, newEvents(t, 20)
 		options := announce.Options{Retry: fastRetry, Poll: 20 * time.Millisecond, Observe: count.observe}
@@ -132,7 +132,7 @@ func TestEverythingIsDeliveredOnceRedisIsBack(t *testing.T) {
 	})
 }
 
-func TestNextRelayDeliversWhatTheStoppedOneLeft(t *testing.T) {
+func TestRelayDeliversWhatAStoppedOneLeft(t *testing.T) {
 	onEachDatabase(t, func(t *testing.T, q *testQueue) {
 		sink, events := &recorder{name: sinks.Registry}, newEvents(t, 5)
 		stop := q.start(t, announce.Options{}, sink)
@@ -147,7 +147,7 @@ func TestNextRelayDeliversWhatTheStoppedOneLeft(t *testing.T) {
 	})
 }
 
-func TestDeliveryInterruptedByStopIsNoFailureAndIsDoneByTheNextRelay(t *testing.T) {
+func TestRelayStopIsNoFailureOfADelivery(t *testing.T) {
 	onEachDatabase(t, func(t *testing.T, q *testQueue) {
 		event, count, began := newEvent(t), &results{}, make(chan struct{})
 		hanging := &recorder{name: sinks.Registry, deliver: func(ctx context.Context, _ sinks.Job) error {
@@ -167,7 +167,7 @@ func TestDeliveryInterruptedByStopIsNoFailureAndIsDoneByTheNextRelay(t *testing.
 	})
 }
 
-func TestEachSubscriberHearsEachEventOnceWhileNothingFails(t *testing.T) {
+func TestRedisSubscribersHearEachEventOnce(t *testing.T) {
 	onEachDatabase(t, func(t *testing.T, q *testQueue) {
 		address, events := testenv.RedisURL(t), newEvents(t, 100)
 		subscribers := []*subscriber{subscribe(t, address), subscribe(t, address)}
@@ -185,7 +185,7 @@ func TestEachSubscriberHearsEachEventOnceWhileNothingFails(t *testing.T) {
 	})
 }
 
-func TestDeadAnnouncementIsCountedAndLoggedOnceAndStaysForAnOperator(t *testing.T) {
+func TestRelayCountsAndLogsADeadAnnouncementOnce(t *testing.T) {
 	onEachDatabase(t, func(t *testing.T, q *testQueue) {
 		event, count, log := newEvent(t), &results{}, &logBook{}
 		sink := &recorder{name: sinks.Registry, deliver: func(context.Context, sinks.Job) error {
@@ -230,7 +230,7 @@ func countLines(log *logBook) int {
 	}))
 }
 
-func TestPanickingSinkIsTriedAgain(t *testing.T) {
+func TestRelayRetriesAPanickingSink(t *testing.T) {
 	onEachDatabase(t, func(t *testing.T, q *testQueue) {
 		events, panicked := newEvents(t, 1), make(chan struct{}, 1)
 		sink := &recorder{name: sinks.Registry, deliver: func(context.Context, sinks.Job) error {
@@ -249,7 +249,7 @@ func TestPanickingSinkIsTriedAgain(t *testing.T) {
 	})
 }
 
-func TestSinkWithManyFailuresKeepsASmallRow(t *testing.T) {
+func TestRelayKeepsRowsSmall(t *testing.T) {
 	onEachDatabase(t, func(t *testing.T, q *testQueue) {
 		count := &results{}
 		sink := &recorder{name: sinks.Registry, deliver: func(context.Context, sinks.Job) error {
@@ -268,7 +268,7 @@ func TestSinkWithManyFailuresKeepsASmallRow(t *testing.T) {
 	})
 }
 
-func TestHangingSinkHoldsUpNoOther(t *testing.T) {
+func TestRelayServesOtherSinksWhileOneHangs(t *testing.T) {
 	t.Parallel()
 	pool := openPostgres(t, testenv.DatabaseURL(t, testenv.Empty))
 	q, events := postgresQueue(t, pool, "fast", "slow"), newEvents(t, 100)
@@ -285,7 +285,7 @@ func TestHangingSinkHoldsUpNoOther(t *testing.T) {
 	require.False(t, slow.hasAll(events))
 }
 
-func TestFloodOfOneWorkspaceHoldsUpNoOther(t *testing.T) {
+func TestRelayServesOtherWorkspacesDuringAFlood(t *testing.T) {
 	t.Parallel()
 	pool := openPostgres(t, testenv.DatabaseURL(t, testenv.Empty))
 	q, flood, others := postgresQueue(t, pool), newEvents(t, 300), newEvents(t, 30)
@@ -312,7 +312,7 @@ func TestFloodOfOneWorkspaceHoldsUpNoOther(t *testing.T) {
 	require.LessOrEqual(t, most.Load(), int64(4))
 }
 
-func TestWithoutSinksNothingIsAnnounced(t *testing.T) {
+func TestOutboxWithoutSinksAnnouncesNothing(t *testing.T) {
 	pool := openPostgres(t, testenv.DatabaseURL(t, testenv.Empty))
 	q := postgresQueue(t, pool)
 	outbox, err := announce.NewPostgresOutbox(nil)

@@ -48,7 +48,7 @@ func list(t *testing.T, view *operator.Announcements, filter operator.Filter) []
 	return page
 }
 
-func TestDeadAnnouncementIsListedRetriedAndDelivered(t *testing.T) {
+func TestOperatorRetriesADeadAnnouncement(t *testing.T) {
 	onEachDatabase(t, func(t *testing.T, q *testQueue) {
 		sink, view, event := newFailing("registry"), q.view(t, "registry"), newEvent(t)
 		q.start(t, dying, sink)
@@ -93,7 +93,7 @@ func TestDeadAnnouncementIsListedRetriedAndDelivered(t *testing.T) {
 }
 
 // As it is with a process that connects just after the sink was disabled.
-func TestASinkIsNotTriedByWhoHasNotHeardThatItIsDisabled(t *testing.T) {
+func TestRelayAsksWhetherASinkIsDisabled(t *testing.T) {
 	onEachDatabase(t, func(t *testing.T, q *testQueue) {
 		sink, view, events := newFailing("registry"), q.view(t, "registry"), newEvents(t, 3)
 		sink.mended.Store(true)
@@ -121,7 +121,7 @@ func TestASinkIsNotTriedByWhoHasNotHeardThatItIsDisabled(t *testing.T) {
 	})
 }
 
-func TestDeadOnesOfASinkAreRetriedOrDiscardedTogether(t *testing.T) {
+func TestOperatorRetriesOrDiscardsAllOfASink(t *testing.T) {
 	onEachDatabase(t, func(t *testing.T, q *testQueue) {
 		first, second := newFailing("first"), newFailing("second")
 		q.subscribe(t, announce.SinkConfig{Name: "first"}, announce.SinkConfig{Name: "second"})
@@ -152,7 +152,7 @@ func TestDeadOnesOfASinkAreRetriedOrDiscardedTogether(t *testing.T) {
 	})
 }
 
-func TestAnnouncementsAreListedInPagesByStateAndSink(t *testing.T) {
+func TestOperatorListsPagesByStateAndSink(t *testing.T) {
 	onEachDatabase(t, func(t *testing.T, q *testQueue) {
 		q.subscribe(t, announce.SinkConfig{Name: "one"}, announce.SinkConfig{Name: "two"})
 		sink, view, events := newFailing("one"), q.view(t, "one", "two"), newEvents(t, 12)
@@ -199,7 +199,7 @@ func TestAnnouncementsAreListedInPagesByStateAndSink(t *testing.T) {
 	})
 }
 
-func TestMistakesOfOperatorsAreNamed(t *testing.T) {
+func TestOperatorMistakesAreNamed(t *testing.T) {
 	onEachDatabase(t, func(t *testing.T, q *testQueue) {
 		view := q.view(t, "registry")
 		require.ErrorIs(t, view.Retry(t.Context(), 12345), operator.ErrUnknownAnnouncement)
@@ -218,7 +218,7 @@ func TestMistakesOfOperatorsAreNamed(t *testing.T) {
 	})
 }
 
-func TestAnnouncementUnderWayIsNeitherRetriedNorDiscarded(t *testing.T) {
+func TestOperatorLeavesAnAnnouncementInFlightAlone(t *testing.T) {
 	onEachDatabase(t, func(t *testing.T, q *testQueue) {
 		view, began, end := q.view(t, "registry"), make(chan struct{}), make(chan struct{})
 		sink := &recorder{name: "registry", deliver: func(context.Context, sinks.Job) error {
@@ -239,7 +239,7 @@ func TestAnnouncementUnderWayIsNeitherRetriedNorDiscarded(t *testing.T) {
 	})
 }
 
-func TestEnabledSinkGetsAllOfItsTimeAgain(t *testing.T) {
+func TestOperatorEnablingASinkStartsItsRetriesAnew(t *testing.T) {
 	onEachDatabase(t, func(t *testing.T, q *testQueue) {
 		sink, view, count := newFailing("registry"), q.view(t, "registry"), &results{}
 		options := announce.Options{

@@ -1,15 +1,13 @@
 package announce
 
 import (
-	"log/slog"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 )
 
-func TestDelaysGrowUpToTheLimitAndDiffer(t *testing.T) {
+func TestRetryDelaysGrowToTheLimitAndDiffer(t *testing.T) {
 	retry := Retry{}.withDefaults()
 	for failures, most := range map[int]time.Duration{
 		0: 500 * time.Millisecond, 1: 500 * time.Millisecond, 2: time.Second, 5: 8 * time.Second,
@@ -24,17 +22,4 @@ func TestDelaysGrowUpToTheLimitAndDiffer(t *testing.T) {
 		}
 		require.Greater(t, len(seen), 10)
 	}
-}
-
-func TestRiverIsQuiet(t *testing.T) {
-	var text strings.Builder
-	log := slog.New(newQuietHandler(slog.NewTextHandler(&text, nil)))
-	log.Info("working")
-	for range 3 {
-		log.Error("no database", "attempt", 1)
-		log.With("queue", "q").Error("no jobs")
-	}
-	require.Equal(t, 2, strings.Count(text.String(), "\n"), text.String())
-	require.Equal(t, 2, strings.Count(text.String(), "level=WARN"))
-	require.Equal(t, 2, strings.Count(text.String(), "component=river"))
 }
