@@ -8,16 +8,12 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/molecule-ai/gatehouse/adapters/opa/opatest"
 	"github.com/molecule-ai/gatehouse/adapters/opa/regoval"
 	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 	"github.com/molecule-ai/gatehouse/policies"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
-
-// platformRow is a platform agent as the default facts query reads it.
-const platformRow = `{"kind": "platform", "status": "provisioning", "name": "concierge", "tier": 1, "runtime": "langgraph",
-	"role": "concierge", "url": null, "parent_id": null, "workspace_access": "none", "workspace_dir": null,
-	"budget_limit": null, "monthly_spend": 0, "delivery_mode": "push"}`
 
 const someBeat = `{"workspace": {"id": "01890a5d-ac96-774b-bcce-b302099a8057", "from_status": "offline", "to_status": "online"}}`
 
@@ -25,15 +21,15 @@ const someBeat = `{"workspace": {"id": "01890a5d-ac96-774b-bcce-b302099a8057", "
 func typical(t testing.TB) map[string]admission.Input {
 	t.Helper()
 	return map[string]admission.Input{
-		"hook=register/allow":  input(t, "register", platformRegister, facts(t, platformRow, "MODEL")),
-		"hook=register/deny":   input(t, "register", platformRegister, facts(t, platformRow)),
-		"hook=heartbeat/allow": input(t, "heartbeat", someBeat, facts(t, platformRow, "MODEL")),
-		"hook=heartbeat/deny":  input(t, "heartbeat", someBeat, facts(t, platformRow)),
+		"hook=register/allow":  opatest.Input(t, "register", opatest.PlatformRegister, opatest.Facts(t, opatest.PlatformRow, "MODEL")),
+		"hook=register/deny":   opatest.Input(t, "register", opatest.PlatformRegister, opatest.Facts(t, opatest.PlatformRow)),
+		"hook=heartbeat/allow": opatest.Input(t, "heartbeat", someBeat, opatest.Facts(t, opatest.PlatformRow, "MODEL")),
+		"hook=heartbeat/deny":  opatest.Input(t, "heartbeat", someBeat, opatest.Facts(t, opatest.PlatformRow)),
 	}
 }
 
 func BenchmarkEvaluate(b *testing.B) {
-	snapshot := embedded(b)
+	snapshot := opatest.Embedded(b)
 	for name, in := range typical(b) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
@@ -47,12 +43,12 @@ func BenchmarkEvaluate(b *testing.B) {
 
 // What an evaluation as the rules are written costs, which explanations and coverage pay.
 func BenchmarkEvaluateAsWritten(b *testing.B) {
-	snapshot := embedded(b)
+	snapshot := opatest.Embedded(b)
 	for name, in := range typical(b) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				_, err := snapshot.AsWritten(b.Context(), in, time.Unix(0, 0))
+				_, err := snapshot.EvaluateWatched(b.Context(), in, time.Unix(0, 0))
 				require.NoError(b, err)
 			}
 		})
@@ -72,9 +68,9 @@ func BenchmarkInput(b *testing.B) {
 // One hook of many rules, each guarded by an equality. One of them holds.
 func BenchmarkRules(b *testing.B) {
 	for _, count := range []int{10, 100, 1000, 10000} {
-		snapshot := load(b, manyRules(count))
+		snapshot := opatest.Load(b, manyRules(count))
 		for name, tier := range map[string]int{"allow": count, "deny": count / 2} {
-			in := registering(b, fmt.Sprintf(`, "tier": %d`, tier))
+			in := opatest.Registering(b, fmt.Sprintf(`, "tier": %d`, tier))
 			b.Run(fmt.Sprintf("rules=%d/%s", count, name), func(b *testing.B) {
 				b.ReportAllocs()
 				for b.Loop() {
@@ -88,16 +84,16 @@ func BenchmarkRules(b *testing.B) {
 
 func manyRules(count int) snapshot.Source {
 	var text strings.Builder
-	text.WriteString(hookPackage)
+	text.WriteString(opatest.HookPackage)
 	for i := range count {
-		text.WriteString(annotation("SOME_CODE"))
-		fmt.Fprintf(&text, "deny contains violation if {\n\tinput.request.tier == %d\n\tnot input.request.kind == \"platform\"\n\t%s\n}\n\n", i, someEntry)
+		text.WriteString(opatest.Annotation("SOME_CODE"))
+		fmt.Fprintf(&text, "deny contains violation if {\n\tinput.request.tier == %d\n\tnot input.request.kind == \"platform\"\n\t%s\n}\n\n", i, opatest.SomeEntry)
 	}
-	return files(map[string]string{"register/some_rule.rego": text.String()})
+	return opatest.Files(map[string]string{"register/some_rule.rego": text.String()})
 }
 
 func BenchmarkNewSnapshot(b *testing.B) {
-	text := schema(b)
+	text := opatest.Schema(b)
 	b.ReportAllocs()
 	for b.Loop() {
 		_, err := snapshot.New(b.Context(), snapshot.Source{Name: "embedded", FS: policies.FS}, text)

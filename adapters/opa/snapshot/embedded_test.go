@@ -1,54 +1,23 @@
 package snapshot_test
 
 import (
-	"context"
-	"io/fs"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
-	"github.com/molecule-ai/gatehouse/policies"
+	"github.com/molecule-ai/gatehouse/adapters/opa/casetest"
+	"github.com/molecule-ai/gatehouse/adapters/opa/opatest"
+	policytests "github.com/molecule-ai/gatehouse/policies_test"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
-func schema(t testing.TB) []byte {
-	t.Helper()
-	text, err := fs.ReadFile(policies.FS, "input.schema.json")
-	require.NoError(t, err)
-	return text
-}
-
-func embedded(t testing.TB) *snapshot.Snapshot {
-	t.Helper()
-	snapshot, err := snapshot.New(context.Background(), snapshot.Source{Name: "embedded", FS: policies.FS}, schema(t))
-	require.NoError(t, err)
-	return snapshot
-}
-
-func input(t testing.TB, hook, body string, facts admission.Facts) admission.Input {
-	t.Helper()
-	review, err := admission.DecodeReview(hook, []byte(body), admission.DefaultMaxDepth)
-	require.NoError(t, err)
-	return admission.NewInput(review, facts, admission.Deployment{})
-}
-
-func facts(t testing.TB, workspace string, keys ...string) admission.Facts {
-	t.Helper()
-	found, err := admission.NewFacts(workspace != "", []byte(workspace), keys, nil)
-	require.NoError(t, err)
-	return found
-}
-
-const platformRegister = `{"workspace": {"id": "01890a5d-ac96-774b-bcce-b302099a8057", "url": "https://agent.example.com"}}`
-
 func TestEmbeddedPoliciesGuardThePlatformAgent(t *testing.T) {
-	snapshot := embedded(t)
+	snapshot := opatest.Embedded(t)
 	platform := `{"kind": "platform", "status": "provisioning", "name": "concierge"}`
 
-	denied, err := snapshot.Evaluate(t.Context(), input(t, "register", platformRegister, facts(t, platform, "model", "MODEL_PROVIDER")), time.Now())
+	denied, err := snapshot.Evaluate(t.Context(), opatest.Input(t, "register", opatest.PlatformRegister, opatest.Facts(t, platform, "model", "MODEL_PROVIDER")), time.Now())
 	require.NoError(t, err)
 	require.False(t, denied.Allowed())
 	require.Equal(t, &admission.Violation{
@@ -58,7 +27,7 @@ func TestEmbeddedPoliciesGuardThePlatformAgent(t *testing.T) {
 		Answer: "platform agent identity incomplete",
 	}, denied.Marking())
 
-	allowed, err := snapshot.Evaluate(t.Context(), input(t, "register", platformRegister, facts(t, platform, "MODEL")), time.Now())
+	allowed, err := snapshot.Evaluate(t.Context(), opatest.Input(t, "register", opatest.PlatformRegister, opatest.Facts(t, platform, "MODEL")), time.Now())
 	require.NoError(t, err)
 	require.True(t, allowed.Allowed())
 	require.Empty(t, allowed.Violations)
@@ -66,11 +35,25 @@ func TestEmbeddedPoliciesGuardThePlatformAgent(t *testing.T) {
 }
 
 func TestEveryRuleOfTheEmbeddedPoliciesIsInTheCatalogue(t *testing.T) {
-	snapshot := embedded(t)
+	snapshot := opatest.Embedded(t)
 	require.Equal(t, []string{"heartbeat", "register"}, snapshot.Hooks())
 	require.NotEmpty(t, snapshot.Rules())
 	for _, rule := range snapshot.Rules() {
 		require.NotEmpty(t, rule.Title, rule.Name)
 		require.True(t, strings.HasPrefix(rule.Package, "admission."), rule.Package)
+	}
+}
+
+// A shipped rule that needs the engine makes the decisions slow that everybody waits for.
+func TestNoShippedRuleNeedsTheEngine(t *testing.T) {
+	snapshot := opatest.Embedded(t)
+	for name, in := range typical(t) {
+		require.Empty(t, undecided(snapshot, in), "%s: these rules need the engine", name)
+		require.True(t, decided(snapshot, in), name)
+	}
+	all, err := casetest.Load(policytests.FS, "cases")
+	require.NoError(t, err)
+	for _, one := range all {
+		require.Empty(t, undecided(snapshot, one.Input()), "%s: %s: these rules need the engine", one.File, one.Name)
 	}
 }

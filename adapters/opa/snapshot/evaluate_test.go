@@ -2,26 +2,24 @@ package snapshot_test
 
 import (
 	"context"
-	"fmt"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/molecule-ai/gatehouse/adapters/opa"
 	"github.com/molecule-ai/gatehouse/adapters/opa/casetest"
+	"github.com/molecule-ai/gatehouse/adapters/opa/opatest"
 	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 func TestAViolationHasWhatItsRulesMetadataSays(t *testing.T) {
-	snapshot := load(t, hook(someEntry, "mark_failed: true", "answer: no"))
+	snapshot := opatest.Load(t, opatest.Hook(opatest.SomeEntry, "mark_failed: true", "answer: no"))
 	require.Equal(t, []admission.Violation{{
 		Rule: "some_rule", Code: "SOME_CODE", Reason: "r", Message: "m", Severity: admission.High,
 		Enforcement: admission.Deny, Status: 400, MarkFailed: true, Answer: "no",
-	}}, verdict(t, snapshot, registering(t, "")).Violations)
+	}}, opatest.Verdict(t, snapshot, opatest.Registering(t, "")).Violations)
 	require.Equal(t, []admission.Rule{{
 		Name: "some_rule", Package: "admission.register", File: "register/some_rule.rego", Row: 7, Title: "A title",
 		Description: "A description.", Code: "SOME_CODE", Severity: admission.High, Status: 400, MarkFailed: true, Answer: "no",
@@ -39,7 +37,7 @@ func TestAnEntryOverridesStatusAndMark(t *testing.T) {
 		`"status": 499, "mark_failed": false`: {Status: 499},
 		`"status": 400, "mark_failed": true`:  {Status: 400, MarkFailed: true},
 	} {
-		got := verdict(t, load(t, hook(`violation := {"reason": "r", "message": "m", `+entry+`}`, "mark_failed: true")), registering(t, "")).Violations[0]
+		got := opatest.Verdict(t, opatest.Load(t, opatest.Hook(`violation := {"reason": "r", "message": "m", `+entry+`}`, "mark_failed: true")), opatest.Registering(t, "")).Violations[0]
 		require.Equal(t, want.Status, got.Status, entry)
 		require.Equal(t, want.MarkFailed, got.MarkFailed, entry)
 	}
@@ -50,48 +48,48 @@ func TestAFaultOfAnEvaluationIsAnErrorAndNeverAnAllow(t *testing.T) {
 	bad := "input.request.bad\n"
 	anything := `object.get(input.request, "entry", 1)`
 	// A set that passes a rule on, and slips an entry of its own in beside it.
-	coded := annotation("CODED") + "coded contains violation if {\nfalse\n" + someEntry + "\n}\n\n"
+	coded := opatest.Annotation("CODED") + "coded contains violation if {\nfalse\n" + opatest.SomeEntry + "\n}\n\n"
 	slipped := "count(coded) == 0\n" + bad
 	for name, test := range map[string]struct {
 		source  snapshot.Source
 		members string
 		says    string
 	}{
-		"a builtin fails":             {hook("to_number(input.request.bad) > 1\n" + someEntry), `, "bad": "x"`, "to_number"},
-		"a builtin fails under not":   {hook("not to_number(input.request.bad) == 1\n" + someEntry), `, "bad": "x"`, "to_number"},
-		"a division by zero":          {hook("1 / input.request.bad > 1\n" + someEntry), `, "bad": 0`, "divide by zero"},
-		"a builtin's wrong type":      {hook("lower(input.request.bad) == \"a\"\n" + someEntry), `, "bad": 1`, "lower"},
-		"a helper conflicts":          {module(deny("a == 1\n"+someEntry) + "a := 1 if input.request.bad\na := 2 if input.request.bad\n"), `, "bad": true`, "conflict"},
-		"a function conflicts":        {module(deny("f(1) == 1\n"+someEntry) + "f(x) := x if input.request.bad\nf(_) := 2 if input.request.bad\n"), `, "bad": true`, "conflict"},
-		"no code":                     {module(coded + "deny contains violation if {\n" + slipped + someEntry + "\n}"), `, "bad": true`, "without a code"},
-		"no code beside one that has": {module(coded + deny("false\n"+someEntry) + "deny contains violation if {\n" + slipped + someEntry + "\n}"), `, "bad": true`, "without a code"},
-		"an entry is text":            {hook(bad + "violation := " + anything), `, "bad": true, "entry": "no"`, "object.union"},
-		"an entry is null":            {hook(bad + "violation := " + anything), `, "bad": true, "entry": null`, "object.union"},
-		"an entry is empty":           {hook(bad + "violation := " + anything), `, "bad": true, "entry": {}`, "no reason or no message"},
-		"an entry has no reason":      {hook(bad + "violation := " + anything), `, "bad": true, "entry": {"message": "m"}`, "no reason or no message"},
-		"an empty message":            {hook(bad + "violation := " + anything), `, "bad": true, "entry": {"reason": "r", "message": ""}`, "no reason or no message"},
-		"a reason of null":            {hook(bad + "violation := " + anything), `, "bad": true, "entry": {"reason": null, "message": "m"}`, "a reason that is null"},
-		"a member more":               {hook(bad + "violation := " + anything), `, "bad": true, "entry": {"reason": "r", "message": "m", "enforcement": "warn"}`, "enforcement that is string"},
-		"a severity":                  {hook(bad + "violation := " + anything), `, "bad": true, "entry": {"reason": "r", "message": "m", "severity": "low"}`, "severity that is string"},
-		"a status of success":         {hook(bad + "violation := " + anything), `, "bad": true, "entry": {"reason": "r", "message": "m", "status": 200}`, "400 to 499"},
-		"a status of text":            {hook(bad + "violation := " + anything), `, "bad": true, "entry": {"reason": "r", "message": "m", "status": "403"}`, "status that is string"},
-		"a mark of text":              {hook(bad + "violation := " + anything), `, "bad": true, "entry": {"reason": "r", "message": "m", "mark_failed": "false"}`, "mark_failed that is string"},
-		"a tag that names no rule":    {module(coded + deny("false\n"+someEntry) + "deny contains violation if {\n" + slipped + "violation := input.request.entry\n}"), `, "bad": true, "entry": {"reason": "r", "message": "m", "gatehouse.rule": 7}`, "names no rule"},
-		"a tag of text":               {module(coded + deny("false\n"+someEntry) + "deny contains violation if {\n" + slipped + "violation := input.request.entry\n}"), `, "bad": true, "entry": {"reason": "r", "message": "m", "gatehouse.rule": "0"}`, "names no rule"},
-		"a negative tag":              {module(coded + deny("false\n"+someEntry) + "deny contains violation if {\n" + slipped + "violation := input.request.entry\n}"), `, "bad": true, "entry": {"reason": "r", "message": "m", "gatehouse.rule": -1}`, "names no rule"},
-		"a fault in a warning":        {module(coded + deny("false\n"+someEntry) + "warn contains violation if {\n" + slipped + someEntry + "\n}"), `, "bad": true`, "warn: an entry comes from a rule without a code"},
+		"a builtin fails":             {opatest.Hook("to_number(input.request.bad) > 1\n" + opatest.SomeEntry), `, "bad": "x"`, "to_number"},
+		"a builtin fails under not":   {opatest.Hook("not to_number(input.request.bad) == 1\n" + opatest.SomeEntry), `, "bad": "x"`, "to_number"},
+		"a division by zero":          {opatest.Hook("1 / input.request.bad > 1\n" + opatest.SomeEntry), `, "bad": 0`, "divide by zero"},
+		"a builtin's wrong type":      {opatest.Hook("lower(input.request.bad) == \"a\"\n" + opatest.SomeEntry), `, "bad": 1`, "lower"},
+		"a helper conflicts":          {opatest.Module(opatest.Deny("a == 1\n"+opatest.SomeEntry) + "a := 1 if input.request.bad\na := 2 if input.request.bad\n"), `, "bad": true`, "conflict"},
+		"a function conflicts":        {opatest.Module(opatest.Deny("f(1) == 1\n"+opatest.SomeEntry) + "f(x) := x if input.request.bad\nf(_) := 2 if input.request.bad\n"), `, "bad": true`, "conflict"},
+		"no code":                     {opatest.Module(coded + "deny contains violation if {\n" + slipped + opatest.SomeEntry + "\n}"), `, "bad": true`, "without a code"},
+		"no code beside one that has": {opatest.Module(coded + opatest.Deny("false\n"+opatest.SomeEntry) + "deny contains violation if {\n" + slipped + opatest.SomeEntry + "\n}"), `, "bad": true`, "without a code"},
+		"an entry is text":            {opatest.Hook(bad + "violation := " + anything), `, "bad": true, "entry": "no"`, "object.union"},
+		"an entry is null":            {opatest.Hook(bad + "violation := " + anything), `, "bad": true, "entry": null`, "object.union"},
+		"an entry is empty":           {opatest.Hook(bad + "violation := " + anything), `, "bad": true, "entry": {}`, "no reason or no message"},
+		"an entry has no reason":      {opatest.Hook(bad + "violation := " + anything), `, "bad": true, "entry": {"message": "m"}`, "no reason or no message"},
+		"an empty message":            {opatest.Hook(bad + "violation := " + anything), `, "bad": true, "entry": {"reason": "r", "message": ""}`, "no reason or no message"},
+		"a reason of null":            {opatest.Hook(bad + "violation := " + anything), `, "bad": true, "entry": {"reason": null, "message": "m"}`, "a reason that is null"},
+		"a member more":               {opatest.Hook(bad + "violation := " + anything), `, "bad": true, "entry": {"reason": "r", "message": "m", "enforcement": "warn"}`, "enforcement that is string"},
+		"a severity":                  {opatest.Hook(bad + "violation := " + anything), `, "bad": true, "entry": {"reason": "r", "message": "m", "severity": "low"}`, "severity that is string"},
+		"a status of success":         {opatest.Hook(bad + "violation := " + anything), `, "bad": true, "entry": {"reason": "r", "message": "m", "status": 200}`, "400 to 499"},
+		"a status of text":            {opatest.Hook(bad + "violation := " + anything), `, "bad": true, "entry": {"reason": "r", "message": "m", "status": "403"}`, "status that is string"},
+		"a mark of text":              {opatest.Hook(bad + "violation := " + anything), `, "bad": true, "entry": {"reason": "r", "message": "m", "mark_failed": "false"}`, "mark_failed that is string"},
+		"a tag that names no rule":    {opatest.Module(coded + opatest.Deny("false\n"+opatest.SomeEntry) + "deny contains violation if {\n" + slipped + "violation := input.request.entry\n}"), `, "bad": true, "entry": {"reason": "r", "message": "m", "gatehouse.rule": 7}`, "names no rule"},
+		"a tag of text":               {opatest.Module(coded + opatest.Deny("false\n"+opatest.SomeEntry) + "deny contains violation if {\n" + slipped + "violation := input.request.entry\n}"), `, "bad": true, "entry": {"reason": "r", "message": "m", "gatehouse.rule": "0"}`, "names no rule"},
+		"a negative tag":              {opatest.Module(coded + opatest.Deny("false\n"+opatest.SomeEntry) + "deny contains violation if {\n" + slipped + "violation := input.request.entry\n}"), `, "bad": true, "entry": {"reason": "r", "message": "m", "gatehouse.rule": -1}`, "names no rule"},
+		"a fault in a warning":        {opatest.Module(coded + opatest.Deny("false\n"+opatest.SomeEntry) + "warn contains violation if {\n" + slipped + opatest.SomeEntry + "\n}"), `, "bad": true`, "warn: an entry comes from a rule without a code"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			snapshot := load(t, test.source) // which is fine as long as nobody sends the request
-			_, err := snapshot.Evaluate(t.Context(), registering(t, test.members), time.Unix(0, 0))
+			snapshot := opatest.Load(t, test.source) // which is fine as long as nobody sends the request
+			_, err := snapshot.Evaluate(t.Context(), opatest.Registering(t, test.members), time.Unix(0, 0))
 			require.ErrorContains(t, err, test.says)
 		})
 	}
 }
 
 func TestWhatCannotBeEvaluatedIsAnError(t *testing.T) {
-	snapshot := load(t, hook(someEntry))
-	in := registering(t, "")
+	snapshot := opatest.Load(t, opatest.Hook(opatest.SomeEntry))
+	in := opatest.Registering(t, "")
 	in.Hook = "heartbeat"
 	_, err := snapshot.Evaluate(t.Context(), in, time.Unix(0, 0))
 	require.ErrorContains(t, err, `no policy defines hook "heartbeat"`)
@@ -105,7 +103,7 @@ func TestWhatCannotBeEvaluatedIsAnError(t *testing.T) {
 		"a name that is not": func(in *admission.Input) { in.Facts.Workspace = []byte(`{1: 2}`) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			in := registering(t, "")
+			in := opatest.Registering(t, "")
 			spoil(&in)
 			_, err := snapshot.Evaluate(t.Context(), in, time.Unix(0, 0))
 			require.ErrorContains(t, err, "building the input")
@@ -121,11 +119,11 @@ func TestARunawayPolicyIsStoppedAtTheDeadline(t *testing.T) {
 		"every":        "every i in numbers.range(1, 100000) { every j in numbers.range(1, 100000) { i * j > 0 } }\nfalse",
 	} {
 		t.Run(name, func(t *testing.T) {
-			snapshot := load(t, hook("input.request.bad\n"+body+"\n"+someEntry))
+			snapshot := opatest.Load(t, opatest.Hook("input.request.bad\n"+body+"\n"+opatest.SomeEntry))
 			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 			defer cancel()
 			start := time.Now()
-			_, err := snapshot.Evaluate(ctx, registering(t, `, "bad": true`), start)
+			_, err := snapshot.Evaluate(ctx, opatest.Registering(t, `, "bad": true`), start)
 			require.ErrorContains(t, err, "evaluating")
 			require.Less(t, time.Since(start), 2*time.Second, "and promptly")
 		})
@@ -135,25 +133,25 @@ func TestARunawayPolicyIsStoppedAtTheDeadline(t *testing.T) {
 func TestACancelledReviewHasNoVerdict(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	for _, source := range []snapshot.Source{hook(someEntry), hook("false\n" + someEntry)} {
-		_, err := load(t, source).Evaluate(ctx, registering(t, ""), time.Unix(0, 0))
+	for _, source := range []snapshot.Source{opatest.Hook(opatest.SomeEntry), opatest.Hook("false\n" + opatest.SomeEntry)} {
+		_, err := opatest.Load(t, source).Evaluate(ctx, opatest.Registering(t, ""), time.Unix(0, 0))
 		require.Error(t, err)
 	}
 }
 
 func TestThePresentIsTheDecisionsTime(t *testing.T) {
-	snapshot := load(t, hook("time.now_ns() == 42\n"+someEntry))
+	snapshot := opatest.Load(t, opatest.Hook("time.now_ns() == 42\n"+opatest.SomeEntry))
 	for at, denied := range map[int64]bool{42: true, 43: false} {
-		got, err := snapshot.Evaluate(t.Context(), registering(t, ""), time.Unix(0, at))
+		got, err := snapshot.Evaluate(t.Context(), opatest.Registering(t, ""), time.Unix(0, at))
 		require.NoError(t, err)
 		require.Equal(t, denied, !got.Allowed())
 	}
 }
 
 func TestARuleOfWarnWarnsAndDataCanChangeWhatACodeDoes(t *testing.T) {
-	rules := hookPackage +
-		annotation("DENIES", "mark_failed: true") + `deny contains {"reason": "denies", "message": "m"}` + "\n\n" +
-		annotation("WARNS", "mark_failed: true") + `warn contains {"reason": "warns", "message": "m"}` + "\n"
+	rules := opatest.HookPackage +
+		opatest.Annotation("DENIES", "mark_failed: true") + `deny contains {"reason": "denies", "message": "m"}` + "\n\n" +
+		opatest.Annotation("WARNS", "mark_failed: true") + `warn contains {"reason": "warns", "message": "m"}` + "\n"
 	for name, test := range map[string]struct {
 		enforcement string
 		want        map[string]admission.Enforcement
@@ -168,8 +166,8 @@ func TestARuleOfWarnWarnsAndDataCanChangeWhatACodeDoes(t *testing.T) {
 		"deny to deny":  {"{DENIES: deny}", map[string]admission.Enforcement{"DENIES": "deny", "WARNS": "warn"}, "DENIES"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			snapshot := load(t, files(map[string]string{"register/some_rule.rego": rules, "data.yaml": "enforcement: " + test.enforcement}))
-			got := verdict(t, snapshot, registering(t, ""))
+			snapshot := opatest.Load(t, opatest.Files(map[string]string{"register/some_rule.rego": rules, "data.yaml": "enforcement: " + test.enforcement}))
+			got := opatest.Verdict(t, snapshot, opatest.Registering(t, ""))
 			require.Len(t, got.Violations, 2)
 			for _, violation := range got.Violations {
 				require.Equal(t, test.want[violation.Code], violation.Enforcement, violation.Code)
@@ -192,10 +190,10 @@ func names(violations []admission.Violation) []string {
 
 func TestAViolationIsAttributedToTheRuleThatMadeIt(t *testing.T) {
 	lib := "package admission.lib\n\n" +
-		annotation("FIRST") + "first contains {\"reason\": \"a\", \"message\": \"m\"}\n\n" +
-		annotation("SECOND") + "second contains {\"reason\": \"b\", \"message\": \"m\"}\n\n" +
+		opatest.Annotation("FIRST") + "first contains {\"reason\": \"a\", \"message\": \"m\"}\n\n" +
+		opatest.Annotation("SECOND") + "second contains {\"reason\": \"b\", \"message\": \"m\"}\n\n" +
 		"problems contains {\"reason\": \"c\", \"message\": \"m\"}\n\n" +
-		annotation("THIRD") + "third contains problem if some problem in problems\n"
+		opatest.Annotation("THIRD") + "third contains problem if some problem in problems\n"
 	for name, test := range map[string]struct {
 		deny string
 		want []string
@@ -207,26 +205,26 @@ func TestAViolationIsAttributedToTheRuleThatMadeIt(t *testing.T) {
 		"passed on by a function":      {"deny contains v if some v in f(lib.first)\n\nf(all) := {v | some v in all}\n", []string{"first: a"}},
 		"passed on, chosen by reason":  {"deny contains v if {\n\tsome v in lib.first\n\tv.reason == \"a\"\n}\n", []string{"first: a"}},
 		"an untagged entry, tagged":    {"deny contains v if some v in lib.third\n", []string{"third: c"}},
-		"made and passed on":           {"deny contains v if some v in lib.first\n\n" + annotation("OWN") + "deny contains {\"reason\": \"d\", \"message\": \"m\"}\n", []string{"first: a", "some_rule: d"}},
-		"passed on under another code": {annotation("OWN") + "deny contains v if some v in lib.first\n", []string{"some_rule: a"}},
-		"the same entry of two rules":  {"deny contains v if some v in lib.first\n\n" + annotation("OWN") + "deny contains {\"reason\": \"a\", \"message\": \"m\"}\n", []string{"first: a", "some_rule: a"}},
+		"made and passed on":           {"deny contains v if some v in lib.first\n\n" + opatest.Annotation("OWN") + "deny contains {\"reason\": \"d\", \"message\": \"m\"}\n", []string{"first: a", "some_rule: d"}},
+		"passed on under another code": {opatest.Annotation("OWN") + "deny contains v if some v in lib.first\n", []string{"some_rule: a"}},
+		"the same entry of two rules":  {"deny contains v if some v in lib.first\n\n" + opatest.Annotation("OWN") + "deny contains {\"reason\": \"a\", \"message\": \"m\"}\n", []string{"first: a", "some_rule: a"}},
 		"nothing":                      {"deny contains v if {\n\tsome v in lib.first\n\tfalse\n}\n", []string{}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			snapshot := load(t, files(map[string]string{
-				"lib/lib.rego": lib, "register/some_rule.rego": hookPackage + "import data.admission.lib\n\n" + test.deny,
+			snapshot := opatest.Load(t, opatest.Files(map[string]string{
+				"lib/lib.rego": lib, "register/some_rule.rego": opatest.HookPackage + "import data.admission.lib\n\n" + test.deny,
 				// Another hook uses all of them: a rule in no hook is refused.
 				"other/other.rego": "package admission.other\n\nimport data.admission.lib\n\ndeny contains v if some v in ((lib.first | lib.second) | lib.third)\n",
 			}))
-			require.ElementsMatch(t, test.want, names(verdict(t, snapshot, registering(t, "")).Violations))
+			require.ElementsMatch(t, test.want, names(opatest.Verdict(t, snapshot, opatest.Registering(t, "")).Violations))
 		})
 	}
 }
 
 func TestMetadataOfADocumentHoldsForEveryRuleOfIt(t *testing.T) {
-	snapshot := load(t, module(strings.Replace(annotation("SOME_CODE"), "# title", "# scope: document\n# title", 1)+
+	snapshot := opatest.Load(t, opatest.Module(strings.Replace(opatest.Annotation("SOME_CODE"), "# title", "# scope: document\n# title", 1)+
 		"deny contains {\"reason\": \"a\", \"message\": \"m\"}\n\ndeny contains {\"reason\": \"b\", \"message\": \"m\"}\n"))
-	require.Equal(t, []string{"some_rule: a", "some_rule: b"}, names(verdict(t, snapshot, registering(t, "")).Violations))
+	require.Equal(t, []string{"some_rule: a", "some_rule: b"}, names(opatest.Verdict(t, snapshot, opatest.Registering(t, "")).Violations))
 	require.Len(t, snapshot.Rules(), 2)
 }
 
@@ -234,7 +232,7 @@ func TestAPolicyThatRunsAwayOnEveryRequestIsRefusedInTime(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	start := time.Now()
-	_, err := snapshot.New(ctx, hook("count(numbers.range(1, 1000000000)) == 1\n"+someEntry), schema(t))
+	_, err := snapshot.New(ctx, opatest.Hook("count(numbers.range(1, 1000000000)) == 1\n"+opatest.SomeEntry), opatest.Schema(t))
 	require.ErrorContains(t, err, "hook register: evaluating")
 	require.Less(t, time.Since(start), 2*time.Second)
 }
@@ -243,62 +241,46 @@ func TestAPolicyThatRunsAwayOnEveryRequestIsRefusedInTime(t *testing.T) {
 func TestARuleMayReadAnothersEntries(t *testing.T) {
 	texts := map[string]string{
 		"lib/lib.rego": "package admission.lib\n\n" +
-			annotation("FIRST") + "first contains {\"reason\": \"a\", \"message\": \"m\"}\n\n" +
-			annotation("SECOND") + "second contains violation if {\n\tsome other in first\n\tother.reason == \"a\"\n\tcount(first) == 1\n" +
+			opatest.Annotation("FIRST") + "first contains {\"reason\": \"a\", \"message\": \"m\"}\n\n" +
+			opatest.Annotation("SECOND") + "second contains violation if {\n\tsome other in first\n\tother.reason == \"a\"\n\tcount(first) == 1\n" +
 			"\tviolation := {\"reason\": sprintf(\"%s_too\", [other.reason]), \"message\": other.message}\n}\n",
-		"register/register.rego": hookPackage + "import data.admission.lib\n\ndeny contains v if some v in lib.second\n",
+		"register/register.rego": opatest.HookPackage + "import data.admission.lib\n\ndeny contains v if some v in lib.second\n",
 		"some_test.rego": "package some_test\n\nimport data.admission.register\n\n" +
 			"test_reads if register.deny == {{\"reason\": \"a_too\", \"message\": \"m\"}}\n",
 	}
-	source := files(texts)
-	require.Equal(t, []string{"second: a_too"}, names(verdict(t, load(t, source), registering(t, "")).Violations))
+	source := opatest.Files(texts)
+	require.Equal(t, []string{"second: a_too"}, names(opatest.Verdict(t, opatest.Load(t, source), opatest.Registering(t, "")).Violations))
 	report, err := casetest.RunRego(t.Context(), source, source.FS)
 	require.NoError(t, err)
 	require.Len(t, report.Results, 1)
 	require.Empty(t, report.Failed())
 }
 
-// Promise 6: verdicts under a storm of reloads are each of one revision. Run with -race.
-func TestNoVerdictMixesTwoRevisions(t *testing.T) {
-	sources := []snapshot.Source{hook("false\n" + someEntry), hook("true\n" + someEntry)}
-	allows := load(t, sources[0]).Revision()
-	require.NotEqual(t, allows, load(t, sources[1]).Revision())
-	engine := opa.NewEngine(schema(t), time.Now)
-	require.NoError(t, engine.Load(t.Context(), sources[0]))
-
-	in := registering(t, "")
-	done := make(chan struct{})
-	seen := make([]map[string]int, 4)
-	var evaluators sync.WaitGroup
-	for i := range seen {
-		seen[i] = make(map[string]int)
-		evaluators.Go(func() {
-			for {
-				select {
-				case <-done:
-					return
-				default:
-				}
-				got, err := engine.Current().Evaluate(context.Background(), in, time.Unix(0, 0))
-				if err != nil || got.Allowed() != (got.Revision == allows) {
-					t.Errorf("revision %s, allowed %t: %v", got.Revision, got.Allowed(), err)
-					return
-				}
-				seen[i][got.Revision]++
+// The record of a violation tells what its rule says and what enforcement made of it.
+func TestAViolationTellsWhatItsRuleSaysBesideWhatIsDone(t *testing.T) {
+	for name, test := range map[string]struct {
+		set         string
+		enforcement string
+		want        admission.Violation
+	}{
+		"a rule alone":        {"deny", "{}", admission.Violation{Enforcement: admission.Deny}},
+		"deny made a warning": {"deny", "{SOME_CODE: warn}", admission.Violation{Enforcement: admission.Warn, Declared: admission.Deny}},
+		"deny made an audit":  {"deny", "{SOME_CODE: audit}", admission.Violation{Enforcement: admission.Audit, Declared: admission.Deny}},
+		"deny as it is":       {"deny", "{SOME_CODE: deny}", admission.Violation{Enforcement: admission.Deny}},
+		"a warning made deny": {"warn", "{SOME_CODE: deny}", admission.Violation{Enforcement: admission.Deny, Declared: admission.Warn}},
+		"a warning alone":     {"warn", "{}", admission.Violation{Enforcement: admission.Warn}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			rule := opatest.HookPackage + opatest.Annotation("SOME_CODE") + test.set + " contains violation if {\n" + opatest.SomeEntry + "\n}\n\n"
+			if test.set != "deny" {
+				rule += opatest.Annotation("NEVER") + "deny contains violation if {\nfalse\n" + opatest.SomeEntry + "\n}\n"
 			}
+			snapshot := opatest.Load(t, opatest.Files(map[string]string{"register/some_rule.rego": rule, "data.yaml": "enforcement: " + test.enforcement}))
+			got := opatest.Verdict(t, snapshot, opatest.Registering(t, "")).Violations
+			require.Len(t, got, 1)
+			require.Equal(t, test.want.Enforcement, got[0].Enforcement)
+			require.Equal(t, test.want.Declared, got[0].Declared)
+			require.Equal(t, admission.Enforcement(test.set), got[0].Says())
 		})
 	}
-	for i := range 60 {
-		require.NoError(t, engine.Load(t.Context(), sources[(i+1)%2]))
-		require.Error(t, engine.Load(t.Context(), hook("nonsense")))
-	}
-	close(done)
-	evaluators.Wait()
-	revisions := make(map[string]int)
-	for _, counts := range seen {
-		for revision, n := range counts {
-			revisions[revision] += n
-		}
-	}
-	require.Len(t, revisions, 2, fmt.Sprint(revisions))
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/molecule-ai/gatehouse/adapters/opa/opatest"
 	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
@@ -129,14 +130,14 @@ var rows = []string{``, `{"kind": "workspace", "tier": 1}`, `{"tier": 2, "kind":
 // guardedBy makes a rule of each body, which reports its number.
 func guardedBy(bodies []string) snapshot.Source {
 	var text strings.Builder
-	text.WriteString(hookPackage + "import data.admission.lib\n\n")
-	text.WriteString(annotation("SOME_CODE") + "deny contains violation if some violation in lib.first\n")
+	text.WriteString(opatest.HookPackage + "import data.admission.lib\n\n")
+	text.WriteString(opatest.Annotation("SOME_CODE") + "deny contains violation if some violation in lib.first\n")
 	var lib strings.Builder
 	lib.WriteString("package admission.lib\n\nfirst contains violation if some violation in second\n" + guarded)
 	for i, body := range bodies {
 		fmt.Fprintf(&lib, "\nsecond contains {\"reason\": \"%d\", \"message\": \"m\"} if {\n\t%s\n}\n", i, strings.ReplaceAll(body, "; ", "\n\t"))
 	}
-	return files(map[string]string{
+	return opatest.Files(map[string]string{
 		"register/some_rule.rego": text.String(), "lib/lib.rego": lib.String(),
 		"data.yaml": "lists: {a: [a, b], b: b, c: ['', 1]}\nlimit: 2\ntiers: [1, 4]\n",
 	})
@@ -147,7 +148,7 @@ func eachInput(t *testing.T, visit func(name string, in admission.Input)) {
 	for _, members := range requests {
 		for _, row := range rows {
 			text := `{"workspace": {"id": "01890a5d-ac96-774b-bcce-b302099a8057"` + members + `}}`
-			visit(members+" on "+row, input(t, "register", text, facts(t, row, "MODEL")))
+			visit(members+" on "+row, opatest.Input(t, "register", text, opatest.Facts(t, row, "MODEL")))
 		}
 	}
 }
@@ -180,8 +181,8 @@ func TestAnErrorOfARuleIsOneInADecisionToo(t *testing.T) {
 }
 
 func TestTheEngineIsNotAskedWhatGuardsCanTell(t *testing.T) {
-	in := input(t, "register", `{"workspace": {"id": "01890a5d-ac96-774b-bcce-b302099a8057", "tier": 2, "kind": "a", "tags": ["a", "b"]}}`,
-		facts(t, `{"kind": "workspace", "tier": 2, "url": null}`, "MODEL"))
+	in := opatest.Input(t, "register", `{"workspace": {"id": "01890a5d-ac96-774b-bcce-b302099a8057", "tier": 2, "kind": "a", "tags": ["a", "b"]}}`,
+		opatest.Facts(t, `{"kind": "workspace", "tier": 2, "url": null}`, "MODEL"))
 	for _, body := range []string{
 		`input.request.tier == 1`, `not input.request.tier == 2`, `input.request.tier > 2`, `not input.request.tier in {null, 2}`,
 		`is_string(input.request.tier)`, `input.facts.workspace.url != null`, `not known(input.request.tier)`, `tier != 2`,
@@ -190,9 +191,9 @@ func TestTheEngineIsNotAskedWhatGuardsCanTell(t *testing.T) {
 		`concat("", [".", input.request.kind]) == ".b"`, `not input.facts.exists`,
 		`some x in data.tiers; x == input.request.tier`, `input.request.missing; walk(input.request.tags, [_, 7])`,
 	} {
-		snapshot := load(t, guardedBy([]string{body}))
-		require.True(t, snapshot.Decided(in), body)
-		require.Empty(t, verdict(t, snapshot, in).Violations, body)
+		snapshot := opatest.Load(t, guardedBy([]string{body}))
+		require.True(t, decided(snapshot, in), body)
+		require.Empty(t, opatest.Verdict(t, snapshot, in).Violations, body)
 	}
 	for _, body := range []string{
 		`true`, `input.request.tier == 2`, `not input.request.tier == 1`, `some tag in input.request.tags; tag != "c"`, `named`, `tier == 2`,
@@ -201,40 +202,40 @@ func TestTheEngineIsNotAskedWhatGuardsCanTell(t *testing.T) {
 		`{"a": [input.request.tier]} == {"a": [2]}`, `count(split(concat(".", input.request.tags), ".")) == 2`,
 		`some match in net.cidr_contains_matches(["10.0.0.0/8"], "10.1.1.1"); contains("ab", "b"); match[1] == "10.1.1.1"`,
 	} {
-		snapshot := load(t, guardedBy([]string{body}))
-		require.True(t, snapshot.Decided(in), body)
-		require.Len(t, verdict(t, snapshot, in).Violations, 1, body)
+		snapshot := opatest.Load(t, guardedBy([]string{body}))
+		require.True(t, decided(snapshot, in), body)
+		require.Len(t, opatest.Verdict(t, snapshot, in).Violations, 1, body)
 	}
 	for _, body := range []string{`walk(input.request.tags, [_, "b"])`, `input.request.tier == 2; size`, `count(input.request) == 4`} {
-		snapshot := load(t, guardedBy([]string{body}))
-		require.False(t, snapshot.Decided(in), "%s: is the engine's to tell", body)
-		require.Len(t, verdict(t, snapshot, in).Violations, 1, body)
+		snapshot := opatest.Load(t, guardedBy([]string{body}))
+		require.False(t, decided(snapshot, in), "%s: is the engine's to tell", body)
+		require.Len(t, opatest.Verdict(t, snapshot, in).Violations, 1, body)
 	}
 }
 
 // A search that takes long is the engine's, which can be stopped.
 func TestAGuardGivesUpOnLongWork(t *testing.T) {
 	members := `, "tags": [` + strings.Repeat("1,", 200) + `1]`
-	in := registering(t, members)
-	short := load(t, guardedBy([]string{"some tag in input.request.tags; tag == 0"}))
-	require.True(t, short.Decided(in))
-	long := load(t, guardedBy([]string{"some tag in input.request.tags; some x in input.request.tags; tag == x; x == 0"}))
-	require.False(t, long.Decided(in))
-	require.Empty(t, verdict(t, long, in).Violations)
+	in := opatest.Registering(t, members)
+	short := opatest.Load(t, guardedBy([]string{"some tag in input.request.tags; tag == 0"}))
+	require.True(t, decided(short, in))
+	long := opatest.Load(t, guardedBy([]string{"some tag in input.request.tags; some x in input.request.tags; tag == x; x == 0"}))
+	require.False(t, decided(long, in))
+	require.Empty(t, opatest.Verdict(t, long, in).Violations)
 
-	text := load(t, guardedBy([]string{"some tag in input.request.tags; contains(input.request.kind, tag)"}))
-	few := registering(t, `, "tags": ["b"], "kind": "`+strings.Repeat("a", 100_000)+`"`)
-	require.True(t, text.Decided(few))
-	many := registering(t, `, "tags": ["b"`+strings.Repeat(`, "b"`, 20)+`], "kind": "`+strings.Repeat("a", 100_000)+`"`)
-	require.False(t, text.Decided(many))
+	text := opatest.Load(t, guardedBy([]string{"some tag in input.request.tags; contains(input.request.kind, tag)"}))
+	few := opatest.Registering(t, `, "tags": ["b"], "kind": "`+strings.Repeat("a", 100_000)+`"`)
+	require.True(t, decided(text, few))
+	many := opatest.Registering(t, `, "tags": ["b"`+strings.Repeat(`, "b"`, 20)+`], "kind": "`+strings.Repeat("a", 100_000)+`"`)
+	require.False(t, decided(text, many))
 }
 
 // compare decides all inputs both ways, and says for how many there was a verdict, with how many violations.
 func compare(t *testing.T, bodies []string) (decided, fired int) {
 	t.Helper()
-	snapshot := loadUnchecked(t, guardedBy(bodies))
+	snapshot := opatest.LoadUnchecked(t, guardedBy(bodies))
 	eachInput(t, func(name string, in admission.Input) {
-		want, wantErr := snapshot.AsWritten(t.Context(), in, time.Unix(0, 0))
+		want, wantErr := snapshot.EvaluateWatched(t.Context(), in, time.Unix(0, 0))
 		got, err := snapshot.Evaluate(t.Context(), in, time.Unix(0, 0))
 		require.Equal(t, wantErr == nil, err == nil, "%s: %v, %v", name, wantErr, err)
 		require.Equal(t, want, got, name)
@@ -252,18 +253,18 @@ var variables = regexp.MustCompile(`\b(x|i|tag|list|path)\b`)
 
 // A deny that negates "every" let pass what was no collection: OPA says undefined of it, and the fast path said true.
 func TestEveryOverScalarIsDeniedAsByOPA(t *testing.T) {
-	snapshot := load(t, files(map[string]string{"register/some_rule.rego": hookPackage + annotation("SOME_CODE") +
-		"deny contains violation if {\n\tnot all_of_team\n\t" + someEntry + "\n}\n\n" +
+	snapshot := opatest.Load(t, opatest.Files(map[string]string{"register/some_rule.rego": opatest.HookPackage + opatest.Annotation("SOME_CODE") +
+		"deny contains violation if {\n\tnot all_of_team\n\t" + opatest.SomeEntry + "\n}\n\n" +
 		"all_of_team if every label in input.request.labels { startswith(label, \"team-\") }\n"}))
 	for members, denied := range map[string]bool{
 		`, "labels": "x"`: true, `, "labels": 1`: true, `, "labels": null`: true, `, "labels": true`: true, ``: true,
 		`, "labels": ["x"]`: true, `, "labels": []`: false, `, "labels": {}`: false, `, "labels": ["team-a"]`: false,
 	} {
-		in := registering(t, members)
-		require.True(t, snapshot.Decided(in), members)
-		got := verdict(t, snapshot, in)
+		in := opatest.Registering(t, members)
+		require.True(t, decided(snapshot, in), members)
+		got := opatest.Verdict(t, snapshot, in)
 		require.Equal(t, denied, !got.Allowed(), members)
-		want, err := snapshot.DecideByOPA(t.Context(), in, time.Unix(0, 0))
+		want, err := snapshot.Reference().Evaluate(t.Context(), in, time.Unix(0, 0))
 		require.NoError(t, err)
 		require.Equal(t, want, got, members)
 	}

@@ -135,7 +135,7 @@ func TestOfNoInputADecisionIsOtherThanThatOfTheRulesAsWritten(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		in := nearlyRight(t)
 		for _, snapshot := range snapshots {
-			want, wantErr := snapshot.AsWritten(t.Context(), in, time.Unix(0, 0))
+			want, wantErr := snapshot.EvaluateWatched(t.Context(), in, time.Unix(0, 0))
 			got, err := snapshot.Evaluate(t.Context(), in, time.Unix(0, 0))
 			require.Equal(t, wantErr != nil, err != nil, "%v, %v", wantErr, err)
 			require.Equal(t, want, got)

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/molecule-ai/gatehouse/adapters/opa/casetest"
+	"github.com/molecule-ai/gatehouse/adapters/opa/opatest"
 	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 	"github.com/molecule-ai/gatehouse/policies"
 	policytests "github.com/molecule-ai/gatehouse/policies_test"
@@ -89,12 +90,12 @@ func snapshotWith(t *testing.T, data map[string]any) *snapshot.Snapshot {
 	text, err := yaml.Marshal(data)
 	require.NoError(t, err)
 	changed["data.yaml"] = &fstest.MapFile{Data: text}
-	return loadUnchecked(t, snapshot.Source{Name: "changed", FS: changed})
+	return opatest.LoadUnchecked(t, snapshot.Source{Name: "changed", FS: changed})
 }
 
 func TestTheEngineSaysWhatOPASaysOfThePoliciesAsTheyAreWritten(t *testing.T) {
 	written := readPlain(t)
-	query, snapshot := written.prepare(t, nil), embedded(t)
+	query, snapshot := written.prepare(t, nil), opatest.Embedded(t)
 	all, err := casetest.Load(policytests.FS, "cases")
 	require.NoError(t, err)
 	entries := 0
@@ -104,7 +105,7 @@ func TestTheEngineSaysWhatOPASaysOfThePoliciesAsTheyAreWritten(t *testing.T) {
 			query, snapshot = written.prepare(t, one.Data()), snapshotWith(t, casetest.Merge(written.data, one.Data()))
 		}
 		got := make(map[said]bool)
-		for _, violation := range verdict(t, snapshot, one.Input()).Violations {
+		for _, violation := range opatest.Verdict(t, snapshot, one.Input()).Violations {
 			got[said{violation.Reason, violation.Message}] = true
 		}
 		require.Equal(t, denied(t, query, one.Input()), got, "%s: %s", one.File, one.Name)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/molecule-ai/gatehouse/adapters/opa/opatest"
 	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
@@ -36,7 +37,7 @@ deny contains {"reason": "large", "message": "The request is large."} if count(i
 // A rule that reads what only a request has would hold for every stored workspace, and an audit that enforces would mark
 // them all failed. It is left out and named; what is beside it in the same set stays.
 func TestStoredWorkspacesAreNotHeldToWhatOnlyRequestsHave(t *testing.T) {
-	shipped := load(t, shippedWith(t, []string{"register/card.rego", cardRules}))
+	shipped := opatest.Load(t, opatest.ShippedWith(t, []string{"register/card.rego", cardRules}))
 	stored := func(known ...string) (snapshot.Checked, []string, []admission.NotJudged) {
 		judging, read, notJudged, err := shipped.OfStored(t.Context(), "register", known)
 		require.NoError(t, err)

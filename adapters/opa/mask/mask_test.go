@@ -1,4 +1,4 @@
-package snapshot_test
+package mask_test
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/molecule-ai/gatehouse/adapters/opa/opatest"
 	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 	"github.com/molecule-ai/gatehouse/policies"
 	"github.com/molecule-ai/gatehouse/server/admission"
@@ -21,7 +22,7 @@ const secretCard = `{"name": "Scout", "url": "https:\/\/a.example", "token": "hu
 // masked is how a snapshot records a request with these members.
 func masked(t *testing.T, snapshot *snapshot.Snapshot, members string) admission.RecordedInput {
 	t.Helper()
-	kept, err := snapshot.Mask(t.Context(), admission.Decision{ID: uuid.New(), At: time.Unix(0, 0)}, registering(t, members))
+	kept, err := snapshot.Mask(t.Context(), admission.Decision{ID: uuid.New(), At: time.Unix(0, 0)}, opatest.Registering(t, members))
 	require.NoError(t, err)
 	require.True(t, kept.JSON.IsValid(), "%s", kept.JSON)
 	require.Equal(t, snapshot.Revision(), kept.Revision)
@@ -34,7 +35,7 @@ func digestOf(card string) string {
 }
 
 func TestACardIsRecordedByItsNameURLAndDigest(t *testing.T) {
-	snapshot := load(t, snapshot.Source{Name: "embedded", FS: policies.FS})
+	snapshot := opatest.Load(t, snapshot.Source{Name: "embedded", FS: policies.FS})
 	const card, name, url = admission.CardPointer, admission.NamePointer, admission.URLPointer
 	for name, test := range map[string]struct {
 		card, want     string
@@ -62,8 +63,8 @@ func TestACardIsRecordedByItsNameURLAndDigest(t *testing.T) {
 }
 
 func TestWhatIsNotMaskedIsRecordedAsItWasEvaluated(t *testing.T) {
-	snapshot := load(t, snapshot.Source{Name: "embedded", FS: policies.FS})
-	in := registering(t, `, "z": 1.50, "a": 1e30, "b": "é\u00e9", "agent_card": null`)
+	snapshot := opatest.Load(t, snapshot.Source{Name: "embedded", FS: policies.FS})
+	in := opatest.Registering(t, `, "z": 1.50, "a": 1e30, "b": "é\u00e9", "agent_card": null`)
 	whole, err := in.JSON()
 	require.NoError(t, err)
 	require.Equal(t, string(whole), string(masked(t, snapshot, `, "z": 1.50, "a": 1e30, "b": "é\u00e9", "agent_card": null`).JSON))
@@ -84,7 +85,7 @@ func TestACardIsKeptAsFarAsPoliciesReadIt(t *testing.T) {
 		"they read the whole request":         {"count(input.request) > 9", secretCard, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			snapshot := load(t, hook(test.body+"\n"+someEntry))
+			snapshot := opatest.Load(t, opatest.Hook(test.body+"\n"+opatest.SomeEntry))
 			kept := masked(t, snapshot, `, "agent_card": `+test.card)
 			require.Equal(t, test.whole, kept.Empty(), "%s", kept.JSON)
 			_, hidden := kept.Hides(snapshot.ReadPointers("register"))
@@ -96,27 +97,27 @@ func TestACardIsKeptAsFarAsPoliciesReadIt(t *testing.T) {
 // withMask is a hook with a mask in data and a mask rule, either of which may be "".
 func withMask(data, rule string) snapshot.Source {
 	texts := map[string]string{
-		"register/r.rego": hookPackage + deny(`input.request.kind == "no"`+"\n"+someEntry),
+		"register/r.rego": opatest.HookPackage + opatest.Deny(`input.request.kind == "no"`+"\n"+opatest.SomeEntry),
 		"data.yaml":       "mask: " + data,
 	}
 	if rule != "" {
 		texts["system/log.rego"] = "package system.log\n\n" + rule
 	}
-	return files(texts)
+	return opatest.Files(texts)
 }
 
 func TestDataNamesWhatIsErased(t *testing.T) {
-	snapshot := load(t, withMask(`[/input/request/token, /input/request/list/1, /input/request/a%2Fb, /input/request/none/x,
+	snapshot := opatest.Load(t, withMask(`[/input/request/token, /input/request/list/1, /input/request/a%2Fb, /input/request/none/x,
 		/input/request/list/7, /input/request/text/x, /nd_builtin_cache/x]`, ""))
 	kept := masked(t, snapshot, `, "token": "hunter2", "list": [1.0, "hunter2", 3], "a/b": "hunter2", "text": "t"`)
 	require.Contains(t, string(kept.JSON), `"list":[1.0,3],"text":"t"}`)
 	require.NotContains(t, string(kept.JSON), "hunter2")
 	require.Equal(t, []string{"/input/request/token", "/input/request/list/1", "/input/request/a%2Fb"}, kept.Erased, "what is not there is not named")
 
-	kept = masked(t, load(t, withMask("[/input]", "")), "")
+	kept = masked(t, opatest.Load(t, withMask("[/input]", "")), "")
 	require.Equal(t, "null", string(kept.JSON))
 	require.Equal(t, admission.ErasedWhole(), kept.Redaction)
-	require.True(t, masked(t, load(t, withMask("", "")), "").Empty())
+	require.True(t, masked(t, opatest.Load(t, withMask("", "")), "").Empty())
 }
 
 // The cases are those of OPA's own masks.
@@ -143,7 +144,7 @@ func TestARuleMasksAsOPADoes(t *testing.T) {
 		"by a library":         {`mask contains path if some path in paths` + "\n\npaths := input.error.code\n", `"token":"hunter2"`, nil, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			kept := masked(t, load(t, withMask("", test.rule)), `, "token": "hunter2", "list": [1,2]`)
+			kept := masked(t, opatest.Load(t, withMask("", test.rule)), `, "token": "hunter2", "list": [1,2]`)
 			require.Contains(t, string(kept.JSON), test.has)
 			require.Equal(t, admission.Redaction{Erased: test.erased, Masked: test.masked}, kept.Redaction)
 		})
@@ -153,17 +154,17 @@ func TestARuleMasksAsOPADoes(t *testing.T) {
 // A card that a mask put something else in place of has nothing that is as it was.
 func TestACardThatAMaskReplacesHidesItsName(t *testing.T) {
 	reads := []string{admission.NamePointer}
-	kept := masked(t, load(t, withMask("", `mask contains {"op": "upsert", "path": "/input/request/agent_card", "value": {"name": "x"}}`)), `, "agent_card": `+secretCard)
+	kept := masked(t, opatest.Load(t, withMask("", `mask contains {"op": "upsert", "path": "/input/request/agent_card", "value": {"name": "x"}}`)), `, "agent_card": `+secretCard)
 	require.Contains(t, string(kept.JSON), `"agent_card":{"name":"x"}`)
 	_, hidden := kept.Hides(reads)
 	require.True(t, hidden)
 
-	kept = masked(t, load(t, withMask("[/input/request/agent_card/name]", "")), `, "agent_card": `+secretCard)
+	kept = masked(t, opatest.Load(t, withMask("[/input/request/agent_card/name]", "")), `, "agent_card": `+secretCard)
 	require.NotContains(t, string(kept.JSON), "Scout")
 	_, hidden = kept.Hides(reads)
 	require.True(t, hidden)
 
-	kept = masked(t, load(t, withMask("[/input/request/agent_card/token]", "")), `, "agent_card": `+secretCard)
+	kept = masked(t, opatest.Load(t, withMask("[/input/request/agent_card/token]", "")), `, "agent_card": `+secretCard)
 	_, hidden = kept.Hides(reads)
 	require.False(t, hidden)
 }
@@ -187,10 +188,10 @@ func TestAMaskThatCannotBeAppliedIsAnError(t *testing.T) {
 		"conflicting rules": {`mask := ["/input"] if input.input.request.bad` + "\n" + `mask := [] if input.input.request.bad`, "conflict"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			snapshot := load(t, withMask("", test.rule))
+			snapshot := opatest.Load(t, withMask("", test.rule))
 			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 			defer cancel()
-			kept, err := snapshot.Mask(ctx, admission.Decision{}, registering(t, `, "bad": "x", "token": "hunter2"`))
+			kept, err := snapshot.Mask(ctx, admission.Decision{}, opatest.Registering(t, `, "bad": "x", "token": "hunter2"`))
 			require.ErrorContains(t, err, test.says)
 			require.Equal(t, admission.RecordedInput{Revision: snapshot.Revision()}, kept)
 			require.NotContains(t, err.Error(), "hunter2")
@@ -209,15 +210,15 @@ func TestAMaskThatIsMalformedIsRefusedOnLoad(t *testing.T) {
 		"rule: never evaluates":  withMask("", `mask contains "/input" if to_number("x") == 1`),
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := snapshot.New(t.Context(), source, schema(t))
+			_, err := snapshot.New(t.Context(), source, opatest.Schema(t))
 			require.Error(t, err)
 		})
 	}
 }
 
 func TestAFailedReviewIsMaskedToo(t *testing.T) {
-	snapshot := load(t, withMask("", `mask contains "/input/request/token" if input.error.code == "facts_unavailable"`))
-	in := registering(t, `, "token": "hunter2", "agent_card": `+secretCard)
+	snapshot := opatest.Load(t, withMask("", `mask contains "/input/request/token" if input.error.code == "facts_unavailable"`))
+	in := opatest.Registering(t, `, "token": "hunter2", "agent_card": `+secretCard)
 	in.Facts = admission.Facts{}
 	kept, err := snapshot.Mask(t.Context(), admission.Decision{Failed: &admission.Failure{Code: admission.CodeFactsUnavailable}}, in)
 	require.NoError(t, err)
@@ -225,10 +226,10 @@ func TestAFailedReviewIsMaskedToo(t *testing.T) {
 }
 
 func BenchmarkMask(b *testing.B) {
-	snapshot := load(b, snapshot.Source{Name: "embedded", FS: policies.FS})
+	snapshot := opatest.Load(b, snapshot.Source{Name: "embedded", FS: policies.FS})
 	large := `{"name": "Scout", "url": "https://a.example", "skills": [` + strings.Repeat(`{"id": "x", "tags": ["a", "b"]}, `, 50) + `1]}`
 	for name, members := range map[string]string{"no card": "", "card": `, "agent_card": ` + secretCard, "large card": `, "agent_card": ` + large} {
-		in := registering(b, `, "url": "https://a.example", "kind": "workspace", "delivery_mode": "push"`+members)
+		in := opatest.Registering(b, `, "url": "https://a.example", "kind": "workspace", "delivery_mode": "push"`+members)
 		b.Run(name+", JSON alone", func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

@@ -1,4 +1,4 @@
-package snapshot_test
+package check_test
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/molecule-ai/gatehouse/adapters/opa/opatest"
 	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 	"github.com/molecule-ai/gatehouse/policies"
 	"github.com/molecule-ai/gatehouse/server/admission"
@@ -70,16 +71,16 @@ func TestReadsAreWhatRulesSayOfTheInput(t *testing.T) {
 		`input.request.kind == "a"; input.facts.workspace.kind == 1`: "/input/facts/workspace/kind /input/request/kind",
 	} {
 		t.Run(body, func(t *testing.T) {
-			got := loadUnchecked(t, module(deny(body+"\n"+someEntry)+library)).ReadPointers("register")
+			got := opatest.LoadUnchecked(t, opatest.Module(opatest.Deny(body+"\n"+opatest.SomeEntry)+library)).ReadPointers("register")
 			require.Equal(t, strings.Fields(want), append([]string{}, got...))
 		})
 	}
 }
 
 func TestEachHookReadsForItself(t *testing.T) {
-	snapshot := load(t, files(map[string]string{
-		"a.rego": "package admission.register\n\n" + annotation("A") + "deny contains {\"reason\": \"r\", \"message\": \"m\"} if input.request.kind == 1\n",
-		"b.rego": "package admission.heartbeat\n\n" + annotation("B") + "deny contains {\"reason\": \"r\", \"message\": \"m\"} if input.request.url.x == 1\n",
+	snapshot := opatest.Load(t, opatest.Files(map[string]string{
+		"a.rego": "package admission.register\n\n" + opatest.Annotation("A") + "deny contains {\"reason\": \"r\", \"message\": \"m\"} if input.request.kind == 1\n",
+		"b.rego": "package admission.heartbeat\n\n" + opatest.Annotation("B") + "deny contains {\"reason\": \"r\", \"message\": \"m\"} if input.request.url.x == 1\n",
 	}))
 	require.True(t, snapshot.Reads("register", "/input/request/kind"))
 	require.True(t, snapshot.Reads("register", "/input/request/kind/below"))
@@ -93,7 +94,7 @@ func TestEachHookReadsForItself(t *testing.T) {
 }
 
 func TestTheEmbeddedRulesReadNoCardAndNoWholeRequest(t *testing.T) {
-	snapshot := load(t, snapshot.Source{Name: "embedded", FS: policies.FS})
+	snapshot := opatest.Load(t, snapshot.Source{Name: "embedded", FS: policies.FS})
 	for _, hook := range snapshot.Hooks() {
 		require.False(t, snapshot.Reads(hook, admission.CardPointer), snapshot.ReadPointers(hook))
 		require.False(t, snapshot.Reads(hook, "/input/facts/global_secret_keys"))
@@ -140,9 +141,9 @@ func TestAChangeOfWhatIsNotReadChangesNoVerdict(t *testing.T) {
 		bodies := rapid.SliceOfN(rapid.SampledFrom(readingBodies), 1, 3).Draw(rt, "bodies")
 		rules := ""
 		for i, body := range bodies {
-			rules += annotation(fmt.Sprintf("CODE_%d", i)) + "deny contains violation if {\n" + body + "\n" + someEntry + "\n}\n\n"
+			rules += opatest.Annotation(fmt.Sprintf("CODE_%d", i)) + "deny contains violation if {\n" + body + "\n" + opatest.SomeEntry + "\n}\n\n"
 		}
-		snapshot := load(t, module(rules+library))
+		snapshot := opatest.Load(t, opatest.Module(rules+library))
 		in := anyInput(rt)
 		for range 8 {
 			place := rapid.SampledFrom(places).Draw(rt, "place")

@@ -1,4 +1,4 @@
-package snapshot_test
+package explain_test
 
 import (
 	"bytes"
@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/molecule-ai/gatehouse/adapters/opa/explain"
+	"github.com/molecule-ai/gatehouse/adapters/opa/opatest"
 	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
@@ -64,11 +65,11 @@ things contains thing if {
 		"the furthest of all": {"some thing in input.request.things\nthing > 1\nthing > 2\nthing > 3", []string{`thing > 3 was false: thing is 3`}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			snapshot := load(t, files(map[string]string{
-				"register/some_rule.rego": hookPackage + annotation("SOME_CODE") + "deny contains violation if {\n" + test.body + "\n" + someEntry + "\n}\n" + helpers,
+			snapshot := opatest.Load(t, opatest.Files(map[string]string{
+				"register/some_rule.rego": opatest.HookPackage + opatest.Annotation("SOME_CODE") + "deny contains violation if {\n" + test.body + "\n" + opatest.SomeEntry + "\n}\n" + helpers,
 				"data.json":               `{"tiers": [4, 5]}`,
 			}))
-			explanation, err := explain.Review(t.Context(), snapshot, registering(t, `, "tier": 2, "things": [1, 2, 3], "empty": []`), time.Now())
+			explanation, err := explain.Review(t.Context(), snapshot, opatest.Registering(t, `, "tier": 2, "things": [1, 2, 3], "empty": []`), time.Now())
 			require.NoError(t, err)
 			require.Len(t, explanation.Rules, 1)
 			require.False(t, explanation.Rules[0].Fired)
@@ -85,16 +86,16 @@ things contains thing if {
 }
 
 func TestARuleThatNobodyAskedSaysWhoDidNot(t *testing.T) {
-	snapshot := load(t, files(map[string]string{
-		"lib/rules.rego":    "package admission.lib\n\n" + annotation("SOME_CODE") + "some_rule contains violation if {\n" + someEntry + "\n}\n",
-		"register/all.rego": hookPackage + "import data.admission.lib\n\ndeny contains violation if {\n\tinput.request.tier == 9\n\tsome violation in lib.some_rule\n}\n",
+	snapshot := opatest.Load(t, opatest.Files(map[string]string{
+		"lib/rules.rego":    "package admission.lib\n\n" + opatest.Annotation("SOME_CODE") + "some_rule contains violation if {\n" + opatest.SomeEntry + "\n}\n",
+		"register/all.rego": opatest.HookPackage + "import data.admission.lib\n\ndeny contains violation if {\n\tinput.request.tier == 9\n\tsome violation in lib.some_rule\n}\n",
 	}))
-	explanation, err := explain.Review(t.Context(), snapshot, registering(t, `, "tier": 2`), time.Now())
+	explanation, err := explain.Review(t.Context(), snapshot, opatest.Registering(t, `, "tier": 2`), time.Now())
 	require.NoError(t, err)
 	require.True(t, explanation.Verdict.Allowed())
 	require.Equal(t, []string{"input.request.tier == 9 was false: input.request.tier is 2"}, told(explanation.Rules[0].Why, ""))
 
-	explanation, err = explain.Review(t.Context(), snapshot, registering(t, `, "tier": 9`), time.Now())
+	explanation, err = explain.Review(t.Context(), snapshot, opatest.Registering(t, `, "tier": 9`), time.Now())
 	require.NoError(t, err)
 	require.True(t, explanation.Rules[0].Fired)
 	require.Empty(t, explanation.Rules[0].Why)
@@ -107,19 +108,19 @@ func TestARuleThatNobodyAskedSaysWhoDidNot(t *testing.T) {
 
 // An explanation decides as the engine does when nobody asks why.
 func TestAnExplanationDecidesAsTheEngineDoes(t *testing.T) {
-	snapshot := load(t, snapshot.Directory("../../../policies"))
+	snapshot := opatest.Load(t, snapshot.Directory("../../../policies"))
 	for _, members := range []string{"", `, "kind": "platform"`, `, "tier": 9, "url": "http://10.0.0.1"`, `, "name": "a\nb"`} {
-		in := registering(t, members)
+		in := opatest.Registering(t, members)
 		explanation, err := explain.Review(t.Context(), snapshot, in, time.Unix(0, 0))
 		require.NoError(t, err)
-		require.Equal(t, verdict(t, snapshot, in), explanation.Verdict)
+		require.Equal(t, opatest.Verdict(t, snapshot, in), explanation.Verdict)
 	}
 }
 
 // The queries of the rules as they are written are prepared when somebody first asks, beside reviews.
 func TestASnapshotIsWatchedAndDecidesAtOnce(t *testing.T) {
-	snapshot := embedded(t)
-	in := input(t, "register", platformRegister, facts(t, platformRow))
+	snapshot := opatest.Embedded(t)
+	in := opatest.Input(t, "register", opatest.PlatformRegister, opatest.Facts(t, opatest.PlatformRow))
 	var group errgroup.Group
 	for range 4 {
 		group.Go(func() error {

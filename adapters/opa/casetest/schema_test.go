@@ -1,4 +1,4 @@
-package snapshot_test
+package casetest_test
 
 import (
 	"bytes"

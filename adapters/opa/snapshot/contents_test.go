@@ -11,12 +11,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/molecule-ai/gatehouse/adapters/opa/casetest"
+	"github.com/molecule-ai/gatehouse/adapters/opa/opatest"
 	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 )
 
 func someFiles(changed map[string]string) map[string]string {
 	all := map[string]string{
-		"register/some_rule.rego": hookPackage + annotation("SOME_CODE") + "deny contains violation if {\n\tinput.request.tier > data.tiers.max\n\t" + someEntry + "\n}\n",
+		"register/some_rule.rego": opatest.HookPackage + opatest.Annotation("SOME_CODE") + "deny contains violation if {\n\tinput.request.tier > data.tiers.max\n\t" + opatest.SomeEntry + "\n}\n",
 		"data.yaml":               "tiers: {max: 4}\n",
 	}
 	for name, text := range changed {
@@ -29,7 +30,7 @@ func someFiles(changed map[string]string) map[string]string {
 }
 
 func TestTheRevisionIsOfWhatThePoliciesAre(t *testing.T) {
-	base := load(t, files(someFiles(nil)))
+	base := opatest.Load(t, opatest.Files(someFiles(nil)))
 	require.Regexp(t, `^sha256:[0-9a-f]{16}$`, base.Revision())
 
 	text := someFiles(nil)["register/some_rule.rego"]
@@ -42,7 +43,7 @@ func TestTheRevisionIsOfWhatThePoliciesAre(t *testing.T) {
 		"a key more":            {"data.yaml": "tiers: {max: 4, min: 1}\n"},
 		"data in another place": {"other/data.yaml": "tiers: {max: 4}\n"},
 	} {
-		require.NotEqual(t, base.Revision(), load(t, files(someFiles(changed))).Revision(), name)
+		require.NotEqual(t, base.Revision(), opatest.Load(t, opatest.Files(someFiles(changed))).Revision(), name)
 	}
 	for name, added := range map[string]map[string]string{
 		"the same":          nil,
@@ -55,19 +56,19 @@ func TestTheRevisionIsOfWhatThePoliciesAre(t *testing.T) {
 		"data written in another way":       {"data.yaml": "# how many\ntiers:\n  max: 4\n"},
 		"data with the other file's ending": {"data.yaml": "", "data.yml": "tiers: {max: 4}"},
 	} {
-		require.Equal(t, base.Revision(), load(t, files(someFiles(added))).Revision(), name)
+		require.Equal(t, base.Revision(), opatest.Load(t, opatest.Files(someFiles(added))).Revision(), name)
 	}
 }
 
 func TestTheRevisionDoesNotTellWhereThePoliciesLie(t *testing.T) {
-	want := load(t, files(someFiles(nil)))
+	want := opatest.Load(t, opatest.Files(someFiles(nil)))
 	for range 2 {
 		place := t.TempDir()
-		for name, text := range someFiles(map[string]string{"data.yaml": someFiles(nil)["data.yaml"] + gateless}) {
+		for name, text := range someFiles(map[string]string{"data.yaml": someFiles(nil)["data.yaml"] + opatest.Gateless}) {
 			require.NoError(t, os.MkdirAll(filepath.Join(place, filepath.Dir(name)), 0o755))
 			require.NoError(t, os.WriteFile(filepath.Join(place, name), []byte(text), 0o600))
 		}
-		got := load(t, snapshot.Directory(place))
+		got := opatest.Load(t, snapshot.Directory(place))
 		require.Equal(t, want.Revision(), got.Revision())
 		require.Equal(t, place, got.Source())
 		require.Equal(t, want.Rules(), got.Rules(), "and neither do the rules")
@@ -79,13 +80,13 @@ func TestPoliciesOfAMountedConfigMapAreReadOnce(t *testing.T) {
 	place := t.TempDir()
 	hidden := filepath.Join(place, "..2026_04_01")
 	require.NoError(t, os.Mkdir(hidden, 0o755))
-	rule := hookPackage + annotation("SOME_CODE") + "deny contains violation if {\n\ta\n\t" + someEntry + "\n}\n\ndefault a := false\n"
+	rule := opatest.HookPackage + opatest.Annotation("SOME_CODE") + "deny contains violation if {\n\ta\n\t" + opatest.SomeEntry + "\n}\n\ndefault a := false\n"
 	require.NoError(t, os.WriteFile(filepath.Join(hidden, "some_rule.rego"), []byte(rule), 0o600))
-	require.NoError(t, os.WriteFile(filepath.Join(hidden, "data.yaml"), []byte(gateless), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(hidden, "data.yaml"), []byte(opatest.Gateless), 0o600))
 	require.NoError(t, os.Symlink("..2026_04_01", filepath.Join(place, "..data")))
 	require.NoError(t, os.Symlink("..data/data.yaml", filepath.Join(place, "data.yaml")))
 	require.NoError(t, os.Symlink("..data/some_rule.rego", filepath.Join(place, "some_rule.rego")))
-	require.Len(t, load(t, snapshot.Directory(place)).Rules(), 1)
+	require.Len(t, opatest.Load(t, snapshot.Directory(place)).Rules(), 1)
 }
 
 // changing is a file that has another text each time it is opened, as while it is being replaced.
@@ -99,20 +100,20 @@ func (c *changing) Open(name string) (fs.File, error) {
 		return c.FS.Open(name)
 	}
 	c.opened++
-	text := fmt.Sprintf("%slimit: %d", gateless, c.opened)
+	text := fmt.Sprintf("%slimit: %d", opatest.Gateless, c.opened)
 	return fstest.MapFS{name: &fstest.MapFile{Data: []byte(text)}}.Open(name)
 }
 
 func TestTheRevisionIsOfWhatWasReadAlthoughTheFilesChangeMeanwhile(t *testing.T) {
-	texts := map[string]string{"register/some_rule.rego": hookPackage + annotation("SOME_CODE") +
+	texts := map[string]string{"register/some_rule.rego": opatest.HookPackage + opatest.Annotation("SOME_CODE") +
 		"deny contains {\"reason\": \"r\", \"message\": sprintf(\"limit %d\", [data.limit])}\n", "data.yaml": "limit: 0"}
-	torn := load(t, snapshot.Source{Name: "torn", FS: &changing{FS: files(texts).FS}})
-	message := verdict(t, torn, registering(t, "")).Violations[0].Message
+	torn := opatest.Load(t, snapshot.Source{Name: "torn", FS: &changing{FS: opatest.Files(texts).FS}})
+	message := opatest.Verdict(t, torn, opatest.Registering(t, "")).Violations[0].Message
 	var limit int
 	_, err := fmt.Sscanf(message, "limit %d", &limit)
 	require.NoError(t, err)
 	texts["data.yaml"] = fmt.Sprintf("limit: %d", limit)
-	require.Equal(t, load(t, files(texts)).Revision(), torn.Revision())
+	require.Equal(t, opatest.Load(t, opatest.Files(texts)).Revision(), torn.Revision())
 }
 
 func TestASourceThatIsNoneIsAnError(t *testing.T) {
@@ -126,15 +127,15 @@ func TestASourceThatIsNoneIsAnError(t *testing.T) {
 	}{
 		"an empty directory": {snapshot.Directory(t.TempDir()), "no Rego files"},
 		"no directory":       {snapshot.Directory(filepath.Join(t.TempDir(), "none")), "no such file or directory"},
-		"other files":        {asWritten(map[string]string{"README.md": "x", "a_test.rego": "package a"}), "no Rego files"},
+		"other files":        {opatest.AsWritten(map[string]string{"README.md": "x", "a_test.rego": "package a"}), "no Rego files"},
 		"too many files":     {snapshot.Source{Name: "/", FS: many}, "policies from /: more than 10000 files"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := snapshot.New(t.Context(), test.source, schema(t))
+			_, err := snapshot.New(t.Context(), test.source, opatest.Schema(t))
 			require.ErrorContains(t, err, test.says)
 			_, err = casetest.RunRego(t.Context(), test.source, fstest.MapFS{})
 			require.ErrorContains(t, err, test.says)
-			_, err = casetest.RunCases(t.Context(), test.source, schema(t), nil)
+			_, err = casetest.RunCases(t.Context(), test.source, opatest.Schema(t), nil)
 			require.ErrorContains(t, err, test.says)
 		})
 	}

@@ -1,22 +1,26 @@
-package snapshot_test
+package check_test
 
 import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/molecule-ai/gatehouse/adapters/opa/opatest"
 	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 )
 
 // Names that are nearly those that are meant, and names that the engine keeps for itself, are refused.
 func TestMisspeltAndReservedNamesAreRefused(t *testing.T) {
-	in := func(name, text string) snapshot.Source { return shippedWith(t, []string{name, text}) }
+	in := func(name, text string) snapshot.Source { return opatest.ShippedWith(t, []string{name, text}) }
 	inData := func(text string) snapshot.Source {
-		return shippedWith(t, []string{"data.yaml", "\nmask: []", "\nmask: []\n" + text})
+		return opatest.ShippedWith(t, []string{"data.yaml", "\nmask: []", "\nmask: []\n" + text})
 	}
 	const log = "package system.log\n\n"
-	rule := annotation("SOME_CODE") + "deny contains violation if {\n\tinput.request.never\n\t" + someEntry + "\n}\n"
-	for name, test := range map[string]refusal{
+	rule := opatest.Annotation("SOME_CODE") + "deny contains violation if {\n\tinput.request.never\n\t" + opatest.SomeEntry + "\n}\n"
+	for name, test := range map[string]struct {
+		source snapshot.Source
+		says   []string
+	}{
 		"a misspelt rule of system.log":           {in("log.rego", log+"masks contains \"/input/request/token\"\n"), []string{"log.rego:3:", `unknown rule of system.log: masks, did you mean "mask"?`}},
 		"drop":                                    {in("log.rego", log+"mask contains \"/input/request/token\"\n\ndrop if input.result.allowed\n"), []string{"log.rego:5:", "unknown rule of system.log: drop: every decision is recorded"}},
 		"an unknown function in a log":            {in("log.rego", log+"masks contains x if x := nowhere(1)\n"), []string{"undefined function nowhere"}},
@@ -40,18 +44,18 @@ func TestMisspeltAndReservedNamesAreRefused(t *testing.T) {
 		"data called gatehouse":                   {inData("gatehouse: {register: 1}"), []string{"data.gatehouse: gatehouse is reserved"}},
 		"data in a folder gatehouse":              {in("gatehouse/data.json", `{"a": 1}`), []string{"gatehouse is reserved"}},
 		"data called system":                      {inData("system: {log: 1}"), []string{"data.system: system is reserved"}},
-		"a misspelt reference to data":            {shippedWith(t, []string{"lib/tier_range.rego", "data.tiers.max", "data.tierz.max"}), []string{"lib/tier_range.rego:", `undefined data data.tierz, did you mean "tiers"?`}},
-		"a misspelt member of data":               {shippedWith(t, []string{"lib/tier_range.rego", "data.tiers.max", "data.tiers.maxx"}), []string{`undefined data data.tiers.maxx, did you mean "max"?`}},
-		"a member of data that is not":            {shippedWith(t, []string{"lib/tier_range.rego", "data.tiers.max", "data.tiers.ceiling"}), []string{"undefined data data.tiers.ceiling"}},
-		"a misspelt name of a map":                {shippedWith(t, []string{"lib/platform_requires_model.rego", "required_secrets.platform", "required_secrets.platfrom"}), []string{`undefined data data.required_secrets.platfrom, did you mean "platform"?`}},
-		"a misspelt datum in data":                {shippedWith(t, []string{"data.yaml", "\nrequired_secrets:", "\nrequird_secrets:"}), []string{`undefined data data.required_secrets, did you mean "requird_secrets"?`}},
+		"a misspelt reference to data":            {opatest.ShippedWith(t, []string{"lib/tier_range.rego", "data.tiers.max", "data.tierz.max"}), []string{"lib/tier_range.rego:", `undefined data data.tierz, did you mean "tiers"?`}},
+		"a misspelt member of data":               {opatest.ShippedWith(t, []string{"lib/tier_range.rego", "data.tiers.max", "data.tiers.maxx"}), []string{`undefined data data.tiers.maxx, did you mean "max"?`}},
+		"a member of data that is not":            {opatest.ShippedWith(t, []string{"lib/tier_range.rego", "data.tiers.max", "data.tiers.ceiling"}), []string{"undefined data data.tiers.ceiling"}},
+		"a misspelt name of a map":                {opatest.ShippedWith(t, []string{"lib/platform_requires_model.rego", "required_secrets.platform", "required_secrets.platfrom"}), []string{`undefined data data.required_secrets.platfrom, did you mean "platform"?`}},
+		"a misspelt datum in data":                {opatest.ShippedWith(t, []string{"data.yaml", "\nrequired_secrets:", "\nrequird_secrets:"}), []string{`undefined data data.required_secrets, did you mean "requird_secrets"?`}},
 		"a misspelt datum beside":                 {inData("requird_secrets: {platform: [OTHER]}"), []string{`data.requird_secrets is read by no rule, did you mean "required_secrets"?`}},
 		"a misspelt enforcement":                  {inData("enforcment: {URL_UNSAFE: deny}"), []string{`data.enforcment is read by no rule, did you mean "enforcement"?`}},
 		"an enforcement that is not on top":       {in("lib/data.yaml", "enforcement: {URL_UNSAFE: deny}"), []string{"data.lib.enforcement is read by nobody: enforcement is at the top of the data"}},
-		"a misspelt member beside":                {shippedWith(t, []string{"data.yaml", "refused_hosts:", "refused_host: []\n  refused_hosts:"}), []string{`data.url.refused_host is read by no rule, did you mean "refused_hosts"?`}},
+		"a misspelt member beside":                {opatest.ShippedWith(t, []string{"data.yaml", "refused_hosts:", "refused_host: []\n  refused_hosts:"}), []string{`data.url.refused_host is read by no rule, did you mean "refused_hosts"?`}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := snapshot.New(t.Context(), test.source, schema(t))
+			_, err := snapshot.New(t.Context(), test.source, opatest.Schema(t))
 			for _, says := range test.says {
 				require.ErrorContains(t, err, says)
 			}
@@ -61,8 +65,8 @@ func TestMisspeltAndReservedNamesAreRefused(t *testing.T) {
 
 // What no rule uses and what is left aside is told, and the shipped policies have nothing of the kind.
 func TestWhatNothingUsesIsTold(t *testing.T) {
-	require.Empty(t, load(t, shippedWith(t)).Remarks())
-	snapshot := load(t, shippedWith(t,
+	require.Empty(t, opatest.Load(t, opatest.ShippedWith(t)).Remarks())
+	snapshot := opatest.Load(t, opatest.ShippedWith(t,
 		[]string{"data.yaml", "\nmask: []", "\nmask: []\nowners: {a: 1}"}, []string{"lib/x.rego", "package admission.lib\n\nspare_rule if input.request.never\n"},
 		[]string{"Makefile", "all:\n"}, []string{"README.md", "hello"}))
 	require.ElementsMatch(t, []string{

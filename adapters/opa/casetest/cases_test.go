@@ -1,4 +1,4 @@
-package snapshot_test
+package casetest_test
 
 import (
 	"os"
@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/molecule-ai/gatehouse/adapters/opa/casetest"
+	"github.com/molecule-ai/gatehouse/adapters/opa/opatest"
 )
 
 const caseHead = `
@@ -110,7 +111,7 @@ func TestCasesAreReadFromEveryFolderInOrder(t *testing.T) {
 	require.Error(t, err)
 }
 
-const tiersRule = hookPackage + "# METADATA\n# title: T\n# description: D\n# custom: {code: TIER_INVALID, severity: medium, status: 422, mark_failed: true}\n" +
+const tiersRule = opatest.HookPackage + "# METADATA\n# title: T\n# description: D\n# custom: {code: TIER_INVALID, severity: medium, status: 422, mark_failed: true}\n" +
 	"deny contains {\"reason\": \"tier\", \"message\": sprintf(\"above %d\", [data.tiers.max])} if input.request.tier > data.tiers.max\n\n" +
 	"# METADATA\n# title: T\n# description: D\n# custom: {code: TIER_HIGH, severity: low, status: 400}\n" +
 	"warn contains {\"reason\": \"high\", \"message\": \"m\"} if input.request.tier > 3\n"
@@ -119,7 +120,7 @@ func runCases(t testing.TB, text string) []casetest.CaseResult {
 	t.Helper()
 	found, err := cases(t, caseHead+text)
 	require.NoError(t, err)
-	results, err := casetest.RunCases(t.Context(), files(map[string]string{"register/tiers.rego": tiersRule, "data.yaml": "tiers: {max: 4}"}), schema(t), found)
+	results, err := casetest.RunCases(t.Context(), opatest.Files(map[string]string{"register/tiers.rego": tiersRule, "data.yaml": "tiers: {max: 4}"}), opatest.Schema(t), found)
 	require.NoError(t, err)
 	return results
 }
@@ -205,9 +206,9 @@ func TestACaseThatDoesNotHoldSaysHow(t *testing.T) {
 func TestACaseWhoseDataThePoliciesRefuseIsAnError(t *testing.T) {
 	found, err := cases(t, caseHead+"cases: [{name: one, data: {enforcement: {OTHER: warn}}, expect: {allowed: true}}]")
 	require.NoError(t, err)
-	_, err = casetest.RunCases(t.Context(), files(map[string]string{"register/tiers.rego": tiersRule}), schema(t), found)
+	_, err = casetest.RunCases(t.Context(), opatest.Files(map[string]string{"register/tiers.rego": tiersRule}), opatest.Schema(t), found)
 	require.ErrorContains(t, err, "cases/some.yaml: one: data.enforcement.OTHER")
-	_, err = casetest.RunCases(t.Context(), hook("nonsense(1)"), schema(t), nil)
+	_, err = casetest.RunCases(t.Context(), opatest.Hook("nonsense(1)"), opatest.Schema(t), nil)
 	require.ErrorContains(t, err, "some_rule.rego:8")
 }
 
@@ -227,7 +228,7 @@ test_each[tier] if { some tier in [1, 9]; count(register.deny) == 0 with input.r
 `,
 		"data.yaml": "tiers: {max: 4}",
 	}
-	source := files(texts)
+	source := opatest.Files(texts)
 	report, err := casetest.RunRego(t.Context(), source, fstest.MapFS{})
 	require.NoError(t, err)
 	require.Len(t, report.Results, 4)
@@ -239,10 +240,10 @@ test_each[tier] if { some tier in [1, 9]; count(register.deny) == 0 with input.r
 }
 
 func TestLinesThatNoTestReachesAreListed(t *testing.T) {
-	rule := hookPackage + annotation("SOME_CODE") + // rows 3 to 6
-		"deny contains violation if {\n\tinput.request.bad\n\tsome_helper\n\t" + someEntry + "\n}\n\n" + // 7 to 11
+	rule := opatest.HookPackage + opatest.Annotation("SOME_CODE") + // rows 3 to 6
+		"deny contains violation if {\n\tinput.request.bad\n\tsome_helper\n\t" + opatest.SomeEntry + "\n}\n\n" + // 7 to 11
 		"some_helper if {\n\tinput.request.worse\n\tevery x in [1, 2] {\n\t\tx > 0\n\t\tx < 3\n\t}\n}\n" // 13 to 19
-	source := files(map[string]string{"register/b.rego": rule, "lib/a.rego": "package admission.lib\n\nf(x) := y if {\n\ty := x + 1\n}\n", "data.yaml": "a: 1"})
+	source := opatest.Files(map[string]string{"register/b.rego": rule, "lib/a.rego": "package admission.lib\n\nf(x) := y if {\n\ty := x + 1\n}\n", "data.yaml": "a: 1"})
 	tests := fstest.MapFS{"some_test.rego": {Data: []byte("package some_test\n\nimport data.admission.register\n\n" +
 		"test_good if count(register.deny) == 0 with input as {\"request\": {\"bad\": true}}\n")}}
 	report, err := casetest.RunRego(t.Context(), source, tests)
@@ -261,7 +262,7 @@ func TestLinesThatNoTestReachesAreListed(t *testing.T) {
 
 func TestTestsOfOneNameInTwoPlacesAllRun(t *testing.T) {
 	test := func(name string) string { return "package " + name + "\n\ntest_" + name + " if true\n" }
-	source := files(map[string]string{"register/tiers.rego": tiersRule, "same_test.rego": test("beside"), "twice_test.rego": test("twice")})
+	source := opatest.Files(map[string]string{"register/tiers.rego": tiersRule, "same_test.rego": test("beside"), "twice_test.rego": test("twice")})
 	report, err := casetest.RunRego(t.Context(), source, fstest.MapFS{"same_test.rego": {Data: []byte(test("apart"))}, "twice_test.rego": {Data: []byte(test("twice"))}})
 	require.NoError(t, err)
 	var ran []string
@@ -278,10 +279,10 @@ func TestTestsThatDoNotCompileAreAnError(t *testing.T) {
 		"a forbidden builtin":   "package a\n\ntest_a if opa.runtime().env\n",
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := casetest.RunRego(t.Context(), hook(someEntry), fstest.MapFS{"a_test.rego": {Data: []byte(text)}})
+			_, err := casetest.RunRego(t.Context(), opatest.Hook(opatest.SomeEntry), fstest.MapFS{"a_test.rego": {Data: []byte(text)}})
 			require.ErrorContains(t, err, "a_test.rego:3")
 		})
 	}
-	_, err := casetest.RunRego(t.Context(), hook("1 = = 2"), fstest.MapFS{})
+	_, err := casetest.RunRego(t.Context(), opatest.Hook("1 = = 2"), fstest.MapFS{})
 	require.ErrorContains(t, err, "some_rule.rego:8")
 }

@@ -1,4 +1,4 @@
-package snapshot_test
+package check_test
 
 import (
 	"errors"
@@ -8,14 +8,15 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/molecule-ai/gatehouse/adapters/opa/check"
+	"github.com/molecule-ai/gatehouse/adapters/opa/opatest"
 	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 )
 
 func TestProblemsAreInTheOrderOfTheSource(t *testing.T) {
-	source := files(map[string]string{
+	source := opatest.Files(map[string]string{
 		"b.rego": "package b\n\nc if d(1)\n\ne if {\n\tf(1)\n}\n", "a.rego": "package a\n\nb if c(1)\n",
 	})
-	_, err := snapshot.New(t.Context(), source, schema(t))
+	_, err := snapshot.New(t.Context(), source, opatest.Schema(t))
 	require.Error(t, err)
 	problems := check.Diagnose(fmt.Errorf("loading: %w", err), source.FS)
 	require.Equal(t, []check.Problem{
@@ -32,8 +33,8 @@ func TestAnErrorThatIsNowhereIsAProblemToo(t *testing.T) {
 }
 
 func TestATypeErrorKeepsItsDetails(t *testing.T) {
-	source := hook("input.reqest.kind == 1\n" + someEntry)
-	_, err := snapshot.New(t.Context(), source, schema(t))
+	source := opatest.Hook("input.reqest.kind == 1\n" + opatest.SomeEntry)
+	_, err := snapshot.New(t.Context(), source, opatest.Schema(t))
 	problems := check.Diagnose(err, source.FS)
 	require.Len(t, problems, 1)
 	require.Contains(t, problems[0].Message, `want (one of): ["caller_proof"`)

@@ -1,0 +1,71 @@
+package opa_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa/opatest"
+	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
+)
+
+// recorded notes what became live.
+type recorded []opa.Record
+
+func (r *recorded) PolicyActivated(_ context.Context, record opa.Record) { *r = append(*r, record) }
+func (*recorded) PolicyRefused(context.Context, opa.Record)              {}
+
+func TestACandidateIsCheckedAsideAndThenMadeLive(t *testing.T) {
+	var journal recorded
+	engine := opa.NewEngine(opatest.Schema(t), time.Now, opa.RecordWith(&journal))
+	live, candidate := opatest.Hook(opatest.SomeEntry), opatest.Hook("input.dry_run\n"+opatest.SomeEntry)
+	require.NoError(t, engine.Load(t.Context(), live))
+	before := engine.Current()
+
+	_, err := engine.Candidate(t.Context(), opatest.Hook("broken("))
+	require.Error(t, err)
+	require.Nil(t, engine.Status().Refused, "a bad candidate is no fault of what is live")
+	require.Zero(t, engine.Status().Failures)
+	snapshot, err := engine.Candidate(t.Context(), candidate)
+	require.NoError(t, err)
+	require.Same(t, before, engine.Current())
+
+	previous, err := engine.Promote(t.Context(), snapshot)
+	require.NoError(t, err)
+	require.Same(t, snapshot, engine.Current())
+	require.Equal(t, journal[0].Revision, previous)
+	require.Len(t, journal, 2)
+	require.Equal(t, snapshot.Revision(), journal[1].Revision)
+	require.False(t, engine.Status().Confirmed.IsZero())
+}
+
+func TestASignedCandidateThatHasBecomeOlderIsNotPromoted(t *testing.T) {
+	built := func(minutesAgo int, rule string) snapshot.Source {
+		source := opatest.Hook(rule)
+		source.Bundle = &snapshot.BundleInfo{BuiltAt: time.Now().Add(-time.Duration(minutesAgo) * time.Minute), Key: "k"}
+		return source
+	}
+	engine := opa.NewEngine(opatest.Schema(t), time.Now)
+	require.NoError(t, engine.Load(t.Context(), built(30, opatest.SomeEntry)))
+	snapshot, err := engine.Candidate(t.Context(), built(20, "input.dry_run\n"+opatest.SomeEntry))
+	require.NoError(t, err)
+	require.NoError(t, engine.Load(t.Context(), built(10, opatest.SomeEntry)))
+	live := engine.Current()
+	_, err = engine.Promote(t.Context(), snapshot)
+	require.ErrorContains(t, err, "rollback")
+	require.Same(t, live, engine.Current())
+}
+
+// Policies become live although a test of theirs is skipped, and the record of the activation names it.
+func TestActivationNamesSkippedTests(t *testing.T) {
+	var records recorded
+	source := opatest.Files(map[string]string{
+		"register/some_rule.rego": opatest.HookPackage + opatest.Annotation("SOME_CODE") + "deny contains " + `{"reason": "r", "message": "m"} if input.request.never` + "\n",
+		"some_test.rego":          "package some_test\n\ntodo_test_x if false\n",
+	})
+	require.NoError(t, opa.NewEngine(opatest.Schema(t), time.Now, opa.RecordWith(&records)).Load(t.Context(), source))
+	require.Equal(t, []string{"test data.some_test.todo_test_x is skipped"}, records[0].Remarks)
+}
