@@ -17,14 +17,14 @@ type Migrator interface {
 	Migrate(ctx context.Context) error
 }
 
-// queueMigrator also says whether there is something to do, because River's migrations need rights even when
+// QueueMigrator also says whether there is something to do, because River's migrations need rights even when
 // there is not.
 type QueueMigrator interface {
 	Migrator
 	Pending(ctx context.Context) (bool, error)
 }
 
-// migrateAll migrates the store first: it makes the schema in which the queue has its tables.
+// All migrates the store first: it makes the schema in which the queue has its tables.
 func All(ctx context.Context, store Migrator, queue QueueMigrator) error {
 	err := store.Migrate(ctx)
 	if err != nil {
@@ -37,7 +37,7 @@ func All(ctx context.Context, store Migrator, queue QueueMigrator) error {
 	return queue.Migrate(ctx)
 }
 
-// tables brings the tables up to date when the server starts. A database that cannot be reached is tried
+// Tables brings the tables up to date when the server starts. A database that cannot be reached is tried
 // again in the background, and the server is not ready until it was: a replica that starts while the database
 // restarts must not die of it.
 type Tables struct {
@@ -60,7 +60,7 @@ const (
 	migrationRetry = time.Second
 )
 
-// start migrates and then calls next, now or in the background. Errors that waiting cannot mend are returned.
+// Start migrates and then calls next, now or in the background. Errors that waiting cannot mend are returned.
 func (t *Tables) Start(ctx context.Context, next func()) error {
 	patience := onlyMigration
 	if t.Retry {

@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// background runs until its owner waits for it.
+// Tasks runs until its owner waits for it.
 type Tasks struct {
 	running sync.WaitGroup
 	stop    context.CancelFunc

@@ -13,14 +13,14 @@ import (
 	"time"
 )
 
-// admin is a listener beside the public one, so that no route and no middleware of the one can open the other.
+// Server is a listener beside the public one, so that no route and no middleware of the one can open the other.
 type Server struct {
 	server *http.Server
 	served chan error
 	log    *slog.Logger
 }
 
-// startAdmin serves profiles at an address of loopback.
+// Start serves profiles at an address of loopback.
 func Start(ctx context.Context, listen string, logger *slog.Logger) (*Server, error) {
 	address, err := net.ResolveTCPAddr("tcp", listen)
 	if err != nil {
@@ -47,7 +47,7 @@ func Start(ctx context.Context, listen string, logger *slog.Logger) (*Server, er
 	return a, nil
 }
 
-// close breaks off what is under way: a profile can take as long as its reader likes.
+// Close breaks off what is under way: a profile can take as long as its reader likes.
 func (a *Server) Close() {
 	_ = a.server.Close() // its listener's error is the one that Serve gives
 	err := <-a.served

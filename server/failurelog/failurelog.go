@@ -9,13 +9,13 @@ import (
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
-// failureMeter counts what becomes of the records of reviews that failed.
+// Meter counts what becomes of the records of reviews that failed.
 type Meter interface {
 	FailureKept(written bool)
 	Unmasked()
 }
 
-// failureLog writes the records of reviews that failed, after their answers. Where the store is what failed, and
+// Log writes the records of reviews that failed, after their answers. Where the store is what failed, and
 // stays away for failureAge, they are lost and counted: an answer never waits for them, and no export waits for longer.
 type Log struct {
 	ledger  Recorder
@@ -31,9 +31,9 @@ type Recorder interface {
 const (
 	// maxPendingFailures is for a store that was away for a moment.
 	maxPendingFailures = 1024
-	// failurePatience is how long one record may take.
+	// Patience is how long one record may take.
 	Patience = 2 * time.Second
-	// failureAge is how old a review may be that is still recorded: what is older may have been exported.
+	// MaxAge is how old a review may be that is still recorded: what is older may have been exported.
 	MaxAge = 2 * time.Minute
 )
 
@@ -50,7 +50,7 @@ func (f *Log) Failed(failed admission.FailedReview) {
 	}
 }
 
-// run writes until ctx ends, and then what is queued.
+// Run writes until ctx ends, and then what is queued.
 func (f *Log) Run(ctx context.Context) {
 	writing := context.WithoutCancel(ctx)
 	for {

@@ -8,7 +8,7 @@ import (
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
-// decisionPruner deletes old decisions and makes room for new ones, and keeps by which clock.
+// Store deletes old decisions and makes room for new ones, and keeps by which clock.
 type Store interface {
 	PruneDecisions(ctx context.Context, now, before time.Time) (admission.Pruned, error)
 	PruneClock(ctx context.Context) (Clock, error)
@@ -16,13 +16,13 @@ type Store interface {
 	Decisions(ctx context.Context, query admission.DecisionQuery) ([]admission.LedgerDecision, error)
 }
 
-// pruneMeter counts what becomes of it.
+// Meter counts what becomes of it.
 type Meter interface {
 	Pruned(p admission.Pruned, err error)
 	ClockDoubted(doubted bool)
 }
 
-// keeper prunes at the start and then every hour, whatever comes of it: a decision that is too old harms nobody
+// Keeper prunes at the start and then every hour, whatever comes of it: a decision that is too old harms nobody
 // for another hour, and a server that cannot prune must still answer.
 type Keeper struct {
 	Store Store

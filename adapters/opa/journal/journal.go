@@ -12,7 +12,7 @@ import (
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
-// journal records which policies became live or were refused: in the log at once, and in the store when it can
+// Journal records which policies became live or were refused: in the log at once, and in the store when it can
 // be written. A store that cannot be written holds no policies up.
 type Journal struct {
 	log     *slog.Logger
@@ -86,7 +86,7 @@ const retryActivation = time.Second
 // lastActivations is how long a server that stops takes for what is not stored yet.
 const lastActivations = 2 * time.Second
 
-// run writes into the store until ctx ends, and then what is left.
+// Run writes into the store until ctx ends, and then what is left.
 func (j *Journal) Run(ctx context.Context, store Store) {
 	for {
 		select {

@@ -9,7 +9,7 @@ import (
 	"github.com/molecule-ai/gatehouse/server/replay"
 )
 
-// rulesOf gives no policies where there is no snapshot.
+// Audit gives no policies where there is no snapshot.
 func Audit(snapshot *snapshot.Snapshot) audit.Ruleset {
 	if snapshot == nil {
 		return nil

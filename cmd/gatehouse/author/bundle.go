@@ -20,7 +20,7 @@ import (
 	policytests "github.com/molecule-ai/gatehouse/policies_test"
 )
 
-// bundleCommand makes OPA bundles and looks into them.
+// Bundle makes OPA bundles and looks into them.
 type Bundle struct {
 	Build   bundleBuildCommand   `cmd:"" help:"Make a bundle of policies that pass their checks."`
 	Sign    bundleSignCommand    `cmd:"" help:"Sign a bundle, instead of whoever signed it before."`

@@ -14,7 +14,7 @@ import (
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
-// policiesCommand is what there is to do with policies as a whole.
+// Policies is what there is to do with policies as a whole.
 type Policies struct {
 	List    policiesListCommand    `cmd:"" default:"withargs" help:"The catalogue of rules, from their annotations."`
 	Diff    policiesDiffCommand    `cmd:"" help:"What the candidate policies (serve --shadow-policies) would change, with examples."`
@@ -26,7 +26,7 @@ type policiesListCommand struct {
 	Output string `help:"Form of the answer." enum:"text,json,markdown" default:"text"`
 }
 
-// catalogueEntry is a rule with the hooks that it guards.
+// CatalogueEntry is a rule with the hooks that it guards.
 type CatalogueEntry struct {
 	admission.Rule
 	Hooks []string `json:"hooks"`

@@ -22,7 +22,7 @@ type Check struct {
 	Output  string `help:"Form of the answer." enum:"text,json" default:"text"`
 }
 
-// checkAnswer is what check prints as JSON.
+// CheckAnswer is what check prints as JSON.
 type CheckAnswer struct {
 	Source   string           `json:"source"`
 	Revision string           `json:"revision,omitempty"`

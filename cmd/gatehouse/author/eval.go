@@ -124,7 +124,7 @@ func readFileOr(name string, standardInput io.Reader) ([]byte, error) {
 	return os.ReadFile(name)
 }
 
-// evalAnswer is what eval prints as JSON.
+// EvalAnswer is what eval prints as JSON.
 type EvalAnswer struct {
 	Allowed        bool                        `json:"allowed"`
 	MarksFailed    bool                        `json:"marks_failed"`

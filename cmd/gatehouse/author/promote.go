@@ -58,7 +58,7 @@ func (c *policiesDiffCommand) Run(ctx context.Context, to cli.Streams) error {
 	return err
 }
 
-// diffAnswer is what diff prints as JSON.
+// DiffAnswer is what diff prints as JSON.
 type DiffAnswer struct {
 	admission.ShadowSummary
 	Weaker []admission.Weakness `json:"weaker,omitempty"` // with --shadow-policies

@@ -10,7 +10,7 @@ import (
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
-// testAnswer is what test prints as JSON.
+// TestAnswer is what test prints as JSON.
 type TestAnswer struct {
 	Tests    []testOutcome  `json:"tests"`
 	Failed   int            `json:"failed"`

@@ -9,7 +9,7 @@ import (
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
-// writeFlips prints flips and their examples. before says whose verdicts the first ones are.
+// WriteFlips prints flips and their examples. before says whose verdicts the first ones are.
 func WriteFlips(w io.Writer, flips []admission.ShadowFlip, before string) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(table, "\nKIND\tCODE\tRULE\tCOUNT\tLAST")

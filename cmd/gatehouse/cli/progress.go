@@ -9,7 +9,7 @@ import (
 	"golang.org/x/term"
 )
 
-// newProgress is a bar on a terminal, and nothing elsewhere.
+// NewProgress is a bar on a terminal, and nothing elsewhere.
 func NewProgress(w io.Writer, total int64, what string) *progressbar.ProgressBar {
 	return progressbar.NewOptions64(max(total, 1),
 		progressbar.OptionSetWriter(w), progressbar.OptionSetVisibility(IsTerminal(w)),

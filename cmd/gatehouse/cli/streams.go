@@ -13,12 +13,12 @@ const (
 	ExitUsage  = 2
 )
 
-// streams are what a command talks over, so that tests can listen.
+// Streams are what a command talks over, so that tests can listen.
 type Streams struct {
 	In  io.Reader
 	Out io.Writer
 	Err io.Writer
 }
 
-// errSaid is the error of a command that has printed what is wrong.
+// ErrSaid is the error of a command that has printed what is wrong.
 var ErrSaid = errors.New("said")

@@ -9,7 +9,7 @@ import (
 // Version is which version of the program this is.
 type Version string
 
-// versionOf gives the version that the linker was told (see the Makefile); a plain go build tells none, and the module's is
+// VersionOf gives the version that the linker was told (see the Makefile); a plain go build tells none, and the module's is
 // used.
 func VersionOf(linked string) Version {
 	if linked != "" {
@@ -22,7 +22,7 @@ func VersionOf(linked string) Version {
 	return Version(info.Main.Version)
 }
 
-// line is the version of the program and of what it was built with.
+// Line is the version of the program and of what it was built with.
 func (v Version) Line() string {
 	return fmt.Sprintf("gatehouse %s, %s", string(v), runtime.Version())
 }

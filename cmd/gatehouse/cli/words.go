@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// byCount are the codes, the most frequent first.
+// ByCount are the codes, the most frequent first.
 func ByCount(counts map[string]int64) []string {
 	return slices.SortedFunc(maps.Keys(counts), func(a, b string) int {
 		return cmp.Or(cmp.Compare(counts[b], counts[a]), cmp.Compare(a, b))
@@ -22,7 +22,7 @@ func YesOrNo(yes bool) string {
 	return "no"
 }
 
-// printable keeps what a caller sent from moving the cursor of whoever looks at it.
+// Printable keeps what a caller sent from moving the cursor of whoever looks at it.
 func Printable(text string) string {
 	if strings.ContainsFunc(text, func(r rune) bool { return !strconv.IsPrint(r) }) {
 		return strconv.Quote(text)

@@ -16,7 +16,7 @@ import (
 
 const AwaySink = `[{name: ops, type: webhook, url: "http://127.0.0.1:9/", allow_private: true, secrets: ["` + WebhookSecret + `"]}]`
 
-// effort is how much a fault test does: a bounded part of it in make test, all of it in make soak.
+// Effort is how much a fault test does: a bounded part of it in make test, all of it in make soak.
 func Effort(bounded, soak int) int {
 	if os.Getenv("GATEHOUSE_SOAK") != "" {
 		return soak
@@ -31,7 +31,7 @@ const (
 	PlatformFacts = `{"exists": true, "workspace": {"kind": "platform", "status": "provisioning", "name": "concierge", "tier": 1}, "secret_keys": []}`
 )
 
-// onBothStores runs a test with a server on each store, and gives a workspace that is allowed and a platform
+// OnBothStores runs a test with a server on each store, and gives a workspace that is allowed and a platform
 // workspace without its MODEL.
 func OnBothStores(t *testing.T, test func(t *testing.T, database string, args []string, allowed, denied uuid.UUID)) {
 	t.Helper()
@@ -73,7 +73,7 @@ func Normalize(text string) string {
 	return text
 }
 
-// query reads one row of an SQLite file that no server has open.
+// Query reads one row of an SQLite file that no server has open.
 func Query(t *testing.T, path, statement string, into ...any) {
 	t.Helper()
 	db, err := sql.Open("sqlite", path)

@@ -30,7 +30,7 @@ func Fetch(t *testing.T, url string) (int, string) {
 	return response.StatusCode, string(body)
 }
 
-// file writes a file for this test alone.
+// File writes a file for this test alone.
 func File(t *testing.T, name, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)
@@ -38,7 +38,7 @@ func File(t *testing.T, name, text string) string {
 	return path
 }
 
-// policyFolder is a folder with the embedded policies and what else is given, by name and text in turn.
+// PolicyFolder is a folder with the embedded policies and what else is given, by name and text in turn.
 func PolicyFolder(t *testing.T, files ...string) string {
 	t.Helper()
 	folder := t.TempDir()
@@ -56,7 +56,7 @@ func Hashed(token string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// candidateFolder is a folder with the embedded policies in which codes are enforced as given, in YAML. It may weaken the
+// CandidateFolder is a folder with the embedded policies in which codes are enforced as given, in YAML. It may weaken the
 // platform agent's rule.
 func CandidateFolder(t *testing.T, enforcement string) string {
 	t.Helper()
@@ -69,7 +69,7 @@ func CandidateFolder(t *testing.T, enforcement string) string {
 	return folder
 }
 
-// keyFiles are a private key and its public half, as files.
+// KeyFiles are a private key and its public half, as files.
 func KeyFiles(t *testing.T) (private, public string) {
 	t.Helper()
 	publicKey, privateKey, err := ed25519.GenerateKey(rand.Reader)
@@ -82,7 +82,7 @@ func KeyFiles(t *testing.T) (private, public string) {
 	return private, File(t, "public.pem", string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})))
 }
 
-// smallFolder has one rule and one test.
+// SmallFolder has one rule and one test.
 func SmallFolder(t *testing.T) string {
 	t.Helper()
 	folder := t.TempDir()
@@ -99,7 +99,7 @@ func SmallFolder(t *testing.T) string {
 
 const IdentityGateCode = "PLATFORM_AGENT_IDENTITY_GATE"
 
-// gatelessData says that policies go without the platform agent's rule on purpose.
+// GatelessData says that policies go without the platform agent's rule on purpose.
 const GatelessData = "allow_weaker: [PLATFORM_AGENT_IDENTITY_GATE]\n"
 
 const StormRule = `package admission.register

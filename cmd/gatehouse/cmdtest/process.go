@@ -24,14 +24,14 @@ import (
 	"github.com/molecule-ai/gatehouse/internal/testenv"
 )
 
-// patience is how long a test waits for what must happen: long, because machines are busy, and only ever
+// Patience is how long a test waits for what must happen: long, because machines are busy, and only ever
 // spent in full by a test that fails.
 const Patience = 30 * time.Second
 
-// tick is how often a condition is looked at.
+// Tick is how often a condition is looked at.
 const Tick = 20 * time.Millisecond
 
-// demoWithoutModel is the platform workspace of --demo that nobody gave a MODEL.
+// DemoWithoutModel is the platform workspace of --demo that nobody gave a MODEL.
 var DemoWithoutModel = uuid.MustParse("00000000-0000-4000-8000-000000000002")
 
 // built is the real program, built once for this run of the tests; TestMain removes it.
@@ -41,7 +41,7 @@ var built struct {
 	err  error
 }
 
-// buildProgram builds the program with the race detector if this test has it.
+// BuildProgram builds the program with the race detector if this test has it.
 func BuildProgram() (string, error) {
 	built.once.Do(func() {
 		folder, err := os.MkdirTemp("", "gatehouse-blackbox-")
@@ -72,7 +72,7 @@ func raceEnabled() bool {
 	return false
 }
 
-// program is a running gatehouse serve.
+// Program is a running gatehouse serve.
 type Program struct {
 	T       *testing.T
 	Url     string
@@ -86,11 +86,11 @@ type Program struct {
 	log bytes.Buffer
 }
 
-// patient are deadlines for tests of anything but deadlines: with the race detector and a busy machine, fifty
+// Patient are deadlines for tests of anything but deadlines: with the race detector and a busy machine, fifty
 // requests at once take longer than the default ones allow.
 var Patient = []string{"--facts-timeout", "10s", "--policy-timeout", "10s", "--request-timeout", "20s"}
 
-// start runs gatehouse serve on a free port of loopback, waits until it listens, and ends it with the test.
+// Start runs gatehouse serve on a free port of loopback, waits until it listens, and ends it with the test.
 func Start(t *testing.T, args ...string) *Program {
 	t.Helper()
 	p := Launch(t, args...)
@@ -105,7 +105,7 @@ func Start(t *testing.T, args ...string) *Program {
 	return p
 }
 
-// launch is start without the wait.
+// Launch is start without the wait.
 func Launch(t *testing.T, args ...string) *Program {
 	t.Helper()
 	path, err := BuildProgram()
@@ -145,7 +145,7 @@ func (p *Program) Logged() string {
 	return p.log.String()
 }
 
-// end stops the program as an operator would, and fails the test if it did not end well.
+// End stops the program as an operator would, and fails the test if it did not end well.
 func (p *Program) End() {
 	if p.Command.ProcessState != nil {
 		return
@@ -159,7 +159,7 @@ func (p *Program) End() {
 	require.NoError(p.T, err, p.Logged())
 }
 
-// wait waits for the program's end and gives what its exit code says.
+// Wait waits for the program's end and gives what its exit code says.
 func (p *Program) Wait() error {
 	select {
 	case <-p.exited:
@@ -171,7 +171,7 @@ func (p *Program) Wait() error {
 	return p.Command.Wait()
 }
 
-// kill is kill -9.
+// Kill is kill -9.
 func (p *Program) Kill() {
 	require.NoError(p.T, p.Command.Process.Kill())
 	_ = p.Wait()
@@ -211,7 +211,7 @@ func (p *Program) Post(path, body string) (int, string) {
 	return ReadAll(response)
 }
 
-// wireAnswer is an answer as a registry reads it.
+// WireAnswer is an answer as a registry reads it.
 type WireAnswer struct {
 	UID        string `json:"uid"`
 	DecisionID string `json:"decision_id"`
@@ -230,7 +230,7 @@ type WireAnswer struct {
 	Revision     string           `json:"policy_revision"`
 }
 
-// review posts a review and requires a decision.
+// Review posts a review and requires a decision.
 func (p *Program) Review(hook, body string) WireAnswer {
 	p.T.Helper()
 	status, text := p.Post("/v1/admission/"+hook, body)
@@ -246,7 +246,7 @@ func ParseAnswer(t *testing.T, text string) WireAnswer {
 	return answer
 }
 
-// metric gives the value of a series, "0" if it is not there.
+// Metric gives the value of a series, "0" if it is not there.
 func (p *Program) Metric(series string) string {
 	p.T.Helper()
 	status, text := p.Get("/metrics")
@@ -259,7 +259,7 @@ func (p *Program) Metric(series string) string {
 	return "0"
 }
 
-// waitLogged waits until the program has logged something.
+// WaitLogged waits until the program has logged something.
 func (p *Program) WaitLogged(text string) {
 	p.T.Helper()
 	require.Eventually(p.T, func() bool { return strings.Contains(p.Logged(), text) }, Patience, Tick, "%s is not logged", text)
@@ -278,7 +278,7 @@ func DemoReview(n int) string {
 	return fmt.Sprintf(`{"workspace": {"id": "00000000-0000-4000-8000-%012d", "url": "https://agent.example.com"}}`, n)
 }
 
-// mainOf runs the tests of a package, and takes away what they built and started.
+// Main runs the tests of a package, and takes away what they built and started.
 func Main(m *testing.M) int {
 	code := testenv.Main(m)
 	if path := built.path; path != "" {

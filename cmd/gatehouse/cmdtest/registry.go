@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// registry is the registry's own side: its tables and its Redis.
+// Registry is the registry's own side: its tables and its Redis.
 type Registry struct {
 	t    *testing.T
 	Pool *pgxpool.Pool
@@ -42,7 +42,7 @@ func (r *Registry) Count(sql string, args ...any) int {
 	return n
 }
 
-// workspace stores a row and gives its id.
+// Workspace stores a row and gives its id.
 func (r *Registry) Workspace(kind, status string) uuid.UUID {
 	r.t.Helper()
 	id := uuid.New()
@@ -50,10 +50,10 @@ func (r *Registry) Workspace(kind, status string) uuid.UUID {
 	return id
 }
 
-// plantedValue is the value of every secret in these tests. It must never be seen outside its column.
+// PlantedValue is the value of every secret in these tests. It must never be seen outside its column.
 const PlantedValue = "sk-planted-secret-value"
 
-// seed stores a secret of a workspace as the provisioner does.
+// Seed stores a secret of a workspace as the provisioner does.
 func (r *Registry) Seed(id uuid.UUID, key string) {
 	r.t.Helper()
 	r.Exec(`insert into workspace_secrets (id, workspace_id, key, encrypted_value) values (gen_random_uuid(), $1, $2, $3)`, id, key, []byte(PlantedValue))
@@ -132,7 +132,7 @@ func Subscribe(t *testing.T, url string) *subscriber {
 	return s
 }
 
-// next waits for a message.
+// Next waits for a message.
 func (s *subscriber) Next(t *testing.T) string {
 	t.Helper()
 	select {
@@ -170,7 +170,7 @@ func LivenessKeys(t *testing.T, url string, id uuid.UUID) int {
 	return n
 }
 
-// within runs f and requires that it took no longer than limit, with a margin for a busy machine.
+// Within runs f and requires that it took no longer than limit, with a margin for a busy machine.
 func Within(t *testing.T, limit time.Duration, f func(ctx context.Context)) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit+Patience)
@@ -180,7 +180,7 @@ func Within(t *testing.T, limit time.Duration, f func(ctx context.Context)) {
 	require.Less(t, time.Since(begin), limit+time.Second)
 }
 
-// workspaceOf gives the workspace of a message on the registry's channel, "" for other messages.
+// WorkspaceOf gives the workspace of a message on the registry's channel, "" for other messages.
 func WorkspaceOf(message string) string {
 	var event struct {
 		WorkspaceID string `json:"workspace_id"`
@@ -197,7 +197,7 @@ func ReplaceOnce(t *testing.T, text, old, replacement string) string {
 	return strings.Replace(text, old, replacement, 1)
 }
 
-// rows are all rows of the tables of schema gatehouse but the decisions, and what the registry's tables show of an
+// Rows are all rows of the tables of schema gatehouse but the decisions, and what the registry's tables show of an
 // event, as text.
 func (r *Registry) Rows() string {
 	r.t.Helper()

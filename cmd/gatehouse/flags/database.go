@@ -15,7 +15,7 @@ import (
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
-// withDecisions opens the store that the flags name, to read it.
+// WithDecisions opens the store that the flags name, to read it.
 func (f Database) WithDecisions(ctx context.Context, do func(DecisionStore) error) error {
 	store, closeStore, err := f.Records(ctx)
 	if err != nil {
@@ -24,7 +24,7 @@ func (f Database) WithDecisions(ctx context.Context, do func(DecisionStore) erro
 	return errors.Join(do(store), closeStore())
 }
 
-// storeFlags say where the facts of a live store are.
+// FactsStore say where the facts of a live store are.
 type FactsStore struct {
 	DatabaseURL    string `type:"secret" name:"database-url" help:"postgres://… of the registry's database, or sqlite:PATH of a file of Gatehouse's own." default:"sqlite:data/gatehouse.db"`
 	FactsQueryFile string `help:"SQL that looks up the facts, instead of Gatehouse's own." placeholder:"FILE"`
@@ -33,7 +33,7 @@ type FactsStore struct {
 // factsTimeout is patience for a person at a terminal, not for a request.
 const factsTimeout = 10 * time.Second
 
-// storedFacts reads the live store and changes nothing in it: no tables are made.
+// StoredFacts reads the live store and changes nothing in it: no tables are made.
 func (f FactsStore) StoredFacts(ctx context.Context, id uuid.UUID) (admission.Facts, error) {
 	ctx, cancel := context.WithTimeout(ctx, factsTimeout)
 	defer cancel()
@@ -71,7 +71,7 @@ func (f FactsStore) StoredFacts(ctx context.Context, id uuid.UUID) (admission.Fa
 	return facts, errors.Join(err, store.Close())
 }
 
-// records opens the decisions of the database. Nothing in it is changed: no tables are made.
+// Records opens the decisions of the database. Nothing in it is changed: no tables are made.
 func (f Database) Records(ctx context.Context) (DecisionStore, func() error, error) {
 	err := f.CheckURL()
 	if err != nil {
@@ -96,13 +96,13 @@ func (f Database) Records(ctx context.Context) (DecisionStore, func() error, err
 	return store, store.Close, nil
 }
 
-// databaseFlags say where facts and decisions are kept.
+// Database say where facts and decisions are kept.
 type Database struct {
 	DatabaseURL      string `type:"secret" name:"database-url" help:"postgres://… of the registry's database, or sqlite:PATH of a file of Gatehouse's own." default:"sqlite:data/gatehouse.db"`
 	DatabaseMaxConns int32  `help:"Connections to Postgres." default:"16"`
 }
 
-// sqlitePath gives the path of a sqlite: URL.
+// SQLitePath gives the path of a sqlite: URL.
 func (f Database) SQLitePath() (string, bool) {
 	return strings.CutPrefix(f.DatabaseURL, "sqlite:")
 }

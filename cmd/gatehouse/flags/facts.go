@@ -8,18 +8,18 @@ import (
 	"github.com/molecule-ai/gatehouse/server/audit"
 )
 
-// auditSetting is what verdicts depend on in a process with these flags.
+// AuditSetting is what verdicts depend on in a process with these flags.
 func (f Facts) AuditSetting(store AuditStore) audit.Setting {
 	return audit.Setting{Deployment: admission.Deployment{SaaS: f.SaaS}, FactsRevision: store.FactsRevision()}
 }
 
-// factsFlags say what is known of workspaces.
+// Facts say what is known of workspaces.
 type Facts struct {
 	FactsQueryFile string `help:"File with the SQL query that gives the facts of a workspace, instead of the built-in one." placeholder:"FILE" type:"existingfile"`
 	SaaS           bool   `name:"saas" help:"Workspaces live in private networks: policies may allow private addresses."`
 }
 
-// factsQuery is the query of the file, "" for the built-in one.
+// FactsQuery is the query of the file, "" for the built-in one.
 func (f Facts) FactsQuery() (string, error) {
 	if f.FactsQueryFile == "" {
 		return "", nil

@@ -17,10 +17,10 @@ import (
 	"github.com/molecule-ai/gatehouse/policies"
 )
 
-// embeddedName is how the policies of the binary are called in answers, metrics and messages.
+// EmbeddedName is how the policies of the binary are called in answers, metrics and messages.
 const EmbeddedName = "embedded"
 
-// policyFlags say which policies a command works on, and how it gets at them.
+// PolicySource say which policies a command works on, and how it gets at them.
 type PolicySource struct {
 	Policies           string   `help:"Where policies come from: a directory, an OPA bundle (PATH.tar.gz, https://… or oci://registry/repository:tag), or embedded. See docs/bundles.md." placeholder:"SOURCE"`
 	PoliciesKey        []string `help:"Public key or certificate (file or PEM) that bundles must be signed with; several while keys are changed." placeholder:"FILE"`
@@ -32,7 +32,7 @@ type PolicySource struct {
 	PoliciesMaxFiles   int      `help:"Most files of policies and data." default:"10000"`
 }
 
-// givenPolicies are policies that can also be said without a flag: gatehouse check DIR.
+// GivenPolicySource are policies that can also be said without a flag: gatehouse check DIR.
 type GivenPolicySource struct {
 	PolicySource
 	Given string `arg:"" optional:"" name:"policies" help:"The policies, from where --policies may be."`
@@ -61,10 +61,10 @@ func (f PolicySource) IsEmbedded() bool { return f.Policies == "" || f.Policies 
 
 func Embedded() snapshot.Source { return snapshot.Source{Name: EmbeddedName, FS: policies.FS} }
 
-// fetchTimeout is patience for a command; serve asks again.
+// FetchTimeout is patience for a command; serve asks again.
 const FetchTimeout = time.Minute
 
-// source gives the policies of the flags as they are now. What cannot be had is an error of whoever reads it.
+// Source gives the policies of the flags as they are now. What cannot be had is an error of whoever reads it.
 func (f PolicySource) Source() snapshot.Source {
 	if f.IsEmbedded() {
 		return Embedded()
@@ -95,7 +95,7 @@ func (f PolicySource) IsDirectory() bool {
 	return !isFile && !strings.Contains(f.Policies, "://")
 }
 
-// origin is where policies that are not embedded come from.
+// Origin is where policies that are not embedded come from.
 func (f PolicySource) Origin(options sources.Options) (sources.Origin, error) {
 	trust, err := f.trust(options.Report)
 	if err != nil {
@@ -117,7 +117,7 @@ type unreadable struct{ err error }
 
 func (u unreadable) Open(string) (fs.File, error) { return nil, u.err }
 
-// inputSchema describes what policies see. It is the program's and not an author's: other policies see the
+// InputSchema describes what policies see. It is the program's and not an author's: other policies see the
 // same input.
 func InputSchema() ([]byte, error) {
 	return fs.ReadFile(policies.FS, "input.schema.json")

@@ -13,7 +13,7 @@ import (
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cli"
 )
 
-// diagnose takes an error apart that came of loading source. Files of a directory are called as the author
+// Diagnose takes an error apart that came of loading source. Files of a directory are called as the author
 // calls them, so that an editor finds them.
 func Diagnose(source snapshot.Source, err error) []check.Problem {
 	problems := check.Diagnose(err, source.FS)
@@ -29,18 +29,18 @@ func Diagnose(source snapshot.Source, err error) []check.Problem {
 	return problems
 }
 
-// complain prints everything that is wrong with the policies of source.
+// Complain prints everything that is wrong with the policies of source.
 func Complain(to cli.Streams, source snapshot.Source, err error) error {
 	PrintProblems(to.Err, Diagnose(source, err))
 	return cli.ErrSaid
 }
 
-// printPolicyErrors prints everything that is wrong with policies whose files are not at hand.
+// PrintPolicyErrors prints everything that is wrong with policies whose files are not at hand.
 func PrintPolicyErrors(w io.Writer, err error) {
 	PrintProblems(w, check.Diagnose(err, nil))
 }
 
-// diagnoseFile takes an error apart that came of one file, by the name that it was read by.
+// DiagnoseFile takes an error apart that came of one file, by the name that it was read by.
 func DiagnoseFile(err error) []check.Problem {
 	return check.Diagnose(err, anyFile{})
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/molecule-ai/gatehouse/internal/yamlfile"
 )
 
-// sinkList is the flag of the sinks: a list in the configuration file, or YAML text in a flag or variable.
+// SinkList is the flag of the sinks: a list in the configuration file, or YAML text in a flag or variable.
 type SinkList announce.SinkConfigs
 
 // Decode implements kong.MapperValue. Its errors repeat no value.
@@ -39,7 +39,7 @@ func (s *SinkList) Decode(ctx *kong.DecodeContext) error {
 	return nil
 }
 
-// sinkFlags say who hears of workspaces that are marked failed.
+// EventSinks say who hears of workspaces that are marked failed.
 type EventSinks struct {
 	RedisURL    string   `type:"secret" name:"redis-url" help:"The registry's Redis: it hears of every workspace marked failed, and loses its liveness keys." placeholder:"redis://…"`
 	EventSource string   `help:"The source that CloudEvents have: a URI reference, best another one for each deployment." default:"gatehouse" placeholder:"URI"`

@@ -21,7 +21,7 @@ type AuditStore interface {
 	LiveRevision(ctx context.Context) (string, error)
 }
 
-// decisionStore is what commands and the server need of a store to show, stream and upload decisions.
+// DecisionStore is what commands and the server need of a store to show, stream and upload decisions.
 type DecisionStore interface {
 	httpapi.DecisionReader
 	stream.DecisionStore

@@ -16,7 +16,7 @@ import (
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
 )
 
-// announcementsCommand is the operators' view of what goes out, on the database itself: it works while the
+// Announcements is the operators' view of what goes out, on the database itself: it works while the
 // server is down.
 type Announcements struct {
 	List    listCommand    `cmd:"" help:"List announcements, newest first, and how the sinks are doing."`

@@ -23,7 +23,7 @@ import (
 	"github.com/molecule-ai/gatehouse/server/failurelog"
 )
 
-// auditCommand is about what is stored. It works on the database itself, beside servers and without.
+// Audit is about what is stored. It works on the database itself, beside servers and without.
 type Audit struct {
 	Run  auditRunCommand  `cmd:"" default:"withargs" help:"Hold every stored workspace to the policies, as if it registered now."`
 	List auditListCommand `cmd:"" help:"List the audits that are kept, of servers too."`

@@ -22,7 +22,7 @@ import (
 	"github.com/molecule-ai/gatehouse/server/httpapi"
 )
 
-// auditReport is what an audit found, with examples of workspaces that a code is the first thing to say of.
+// AuditReport is what an audit found, with examples of workspaces that a code is the first thing to say of.
 type AuditReport struct {
 	Audit    httpapi.AuditReport                 `json:"audit"`
 	Examples map[string][]admission.AuditFinding `json:"examples"`
@@ -175,7 +175,7 @@ func (c *auditShowCommand) Run(ctx context.Context, to cli.Streams) error {
 	})
 }
 
-// auditPage is what show prints as JSON.
+// AuditPage is what show prints as JSON.
 type AuditPage struct {
 	Audit                    httpapi.AuditReport `json:"audit"`
 	httpapi.AuditFindingPage `json:",inline"`

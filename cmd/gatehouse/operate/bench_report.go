@@ -14,7 +14,7 @@ import (
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cli"
 )
 
-// benchReport is what came of a load.
+// BenchReport is what came of a load.
 type BenchReport struct {
 	URL         string           `json:"url"`
 	DryRun      bool             `json:"dry_run"`

@@ -18,7 +18,7 @@ import (
 	"github.com/molecule-ai/gatehouse/server/httpapi"
 )
 
-// decisionsCommand shows what was decided. It reads the database itself, and so works while the server is down.
+// Decisions shows what was decided. It reads the database itself, and so works while the server is down.
 type Decisions struct {
 	List   decisionsListCommand   `cmd:"" help:"List decisions, newest first."`
 	Show   decisionsShowCommand   `cmd:"" help:"Show all of one decision."`

@@ -29,7 +29,7 @@ type decisionsExportCommand struct {
 	Labels     map[string]string `env:"-" help:"With --format opa: labels of every event, besides app and version." placeholder:"NAME=VALUE"`
 }
 
-// exportPage is how many decisions are in memory at a time.
+// ExportPage is how many decisions are in memory at a time.
 const ExportPage = 500
 
 // exporter writes decisions in some form. Close ends the form, and does not close what is below it.

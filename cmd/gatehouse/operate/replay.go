@@ -19,7 +19,7 @@ import (
 	"github.com/molecule-ai/gatehouse/server/replay"
 )
 
-// replayCommand shows policies what was recorded. It works on the database itself, which it only reads, and its
+// Replay shows policies what was recorded. It works on the database itself, which it only reads, and its
 // candidate are the policies of --policies.
 type Replay struct {
 	flags.PolicySource

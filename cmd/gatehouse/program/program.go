@@ -16,7 +16,7 @@ import (
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/settings"
 )
 
-// commands are the subcommands. Flags are also GATEHOUSE_* variables and keys of the --config file.
+// Commands are the subcommands. Flags are also GATEHOUSE_* variables and keys of the --config file.
 type Commands struct {
 	Config      string           `help:"YAML file of flags by their names; flags and variables come first." placeholder:"FILE"`
 	ShowVersion kong.VersionFlag `name:"version" env:"-" help:"Say which version this is."`
@@ -73,7 +73,7 @@ func (c *Commands) AfterApply(ctx *kong.Context) error {
 	return nil
 }
 
-// run does one command and gives the exit code.
+// Run does one command and gives the exit code.
 func Run(ctx context.Context, version cli.Version, args []string, to cli.Streams) int {
 	exited := -1
 	parser, err := NewParser(&Commands{}, version, to, func(code int) { exited = code })

@@ -18,7 +18,7 @@ func Bundled(t *testing.T, args ...string) string {
 	return path
 }
 
-// shelf serves one bundle that a test may change or take away.
+// Shelf serves one bundle that a test may change or take away.
 type Shelf struct {
 	mu      sync.Mutex
 	Archive []byte

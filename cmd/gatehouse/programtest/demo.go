@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// demoFile is an SQLite file with the demo workspaces, which no server has open.
+// DemoFile is an SQLite file with the demo workspaces, which no server has open.
 func DemoFile(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "gatehouse.db")

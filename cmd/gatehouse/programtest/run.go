@@ -12,7 +12,7 @@ import (
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/program"
 )
 
-// said is what a command came to, run in this process.
+// Said is what a command came to, run in this process.
 type Said struct {
 	Code     int
 	Out, Err string

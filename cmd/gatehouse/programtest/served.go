@@ -39,7 +39,7 @@ func (s *served) Scrape() string {
 
 func (s *served) Get(path string) (int, string) { return s.Send(http.MethodGet, path, "", "") }
 
-// lookUp has the store open all of the connections over which it looks facts up.
+// LookUp has the store open all of the connections over which it looks facts up.
 func (s *served) LookUp() {
 	s.t.Helper()
 	for range 2 * max(4, runtime.GOMAXPROCS(0)) {
@@ -106,7 +106,7 @@ func Serve(t *testing.T, args ...string) *served {
 	return s
 }
 
-// send answers with status and body, on a connection of its own.
+// Send answers with status and body, on a connection of its own.
 func (s *served) Send(method, path, body, token string) (int, string) {
 	s.t.Helper()
 	request, err := http.NewRequestWithContext(s.t.Context(), method, s.Url+path, strings.NewReader(body))
@@ -143,7 +143,7 @@ type Registered struct {
 	DecisionID     string   `json:"decision_id"`
 }
 
-// register asks for a demo workspace.
+// Register asks for a demo workspace.
 func (s *served) Register(n int, members ...string) Registered {
 	s.t.Helper()
 	status, body := s.Send(http.MethodPost, "/v1/admission/register", fmt.Sprintf(
@@ -154,7 +154,7 @@ func (s *served) Register(n int, members ...string) Registered {
 	return got
 }
 
-// shadowed waits until the shadow is as wanted.
+// Shadowed waits until the shadow is as wanted.
 func (s *served) Shadowed(wanted func(httpapi.ShadowStatus) bool) httpapi.ShadowStatus {
 	s.t.Helper()
 	var status httpapi.ShadowStatus
@@ -168,7 +168,7 @@ func (s *served) Shadowed(wanted func(httpapi.ShadowStatus) bool) httpapi.Shadow
 	return status
 }
 
-// decideOnce says what is wrong with one answer, "" if nothing is.
+// DecideOnce says what is wrong with one answer, "" if nothing is.
 func (s *served) DecideOnce(live, candidate string, promoted bool) string {
 	response, err := http.Post(s.Url+"/v1/admission/register", "application/json",
 		strings.NewReader(`{"workspace": {"id": "00000000-0000-4000-8000-000000000002", "url": "https://agent.example.com"}}`))

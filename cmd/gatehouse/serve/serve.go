@@ -209,7 +209,7 @@ func (c *Command) check() error {
 // errorPause is the time in which errors of one kind are one line.
 const errorPause = time.Second
 
-// logger gives the server's log. flush writes what it holds back.
+// Logger gives the server's log. flush writes what it holds back.
 func (c *Command) Logger(to cli.Streams) (logger *slog.Logger, flush func()) {
 	var level slog.Level
 	_ = level.UnmarshalText([]byte(c.LogLevel)) // the flag's enum has no other value

@@ -21,7 +21,7 @@ type told struct{ by os.Signal }
 
 func (t told) Error() string { return "told to stop: " + t.by.String() }
 
-// untilTold gives a context that the first SIGINT or SIGTERM ends. A second one ends the process at once, whatever it is
+// UntilTold gives a context that the first SIGINT or SIGTERM ends. A second one ends the process at once, whatever it is
 // doing: what was answered is recorded.
 func UntilTold(parent context.Context) (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(parent)
