@@ -7,6 +7,7 @@ package rereadfile
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -86,6 +87,22 @@ func (f *File[T]) Look() (value T, changed bool) {
 	f.refresh()
 	changed, f.changed = f.changed, false
 	return f.value, changed
+}
+
+// Follow looks at the files every so often until ctx ends, and hands over what they have become.
+func (f *File[T]) Follow(ctx context.Context, every time.Duration, use func(T)) {
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			if value, changed := f.Look(); changed {
+				use(value)
+			}
+		}
+	}
 }
 
 func (f *File[T]) refresh() {

@@ -1,6 +1,7 @@
 package rereadfile_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -208,4 +209,22 @@ func TestConcurrentReadersSeeWholeValues(t *testing.T) {
 	}
 	close(done)
 	readers.Wait()
+}
+
+// What a file becomes is handed over once, and what is refused is not.
+func TestFollowHandsOverWhatAFileBecomes(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	write(t, path, "first")
+	file, err := rereadfile.OpenText("setting", nil, path)
+	require.NoError(t, err)
+	ctx, stop := context.WithCancel(t.Context())
+	heard, ended := make(chan string), make(chan struct{})
+	go func() {
+		defer close(ended)
+		file.Follow(ctx, time.Millisecond, func(text string) { heard <- text })
+	}()
+	write(t, path, "second")
+	require.Equal(t, "second", <-heard)
+	stop()
+	<-ended
 }

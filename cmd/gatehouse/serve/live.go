@@ -3,6 +3,7 @@ package serve
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/molecule-ai/gatehouse/adapters/metrics"
@@ -143,4 +144,19 @@ func (p livePolicies) ready(context.Context, bool) error {
 		return &admission.Error{Code: admission.CodeNotReady, Detail: "their source has not confirmed them for too long", Err: err}
 	}
 	return nil
+}
+
+// tooOld says why policies that nobody has confirmed for so long must not be relied on.
+func tooOld(status opa.Status, limit time.Duration, now time.Time) error {
+	age := now.Sub(status.Confirmed)
+	if limit <= 0 || age <= limit {
+		return nil
+	}
+	cause := "its source has another version, which was refused"
+	if status.Unreached != nil {
+		cause = status.Unreached.Err.Error()
+	} else if status.Refused != nil {
+		cause = status.Refused.Err.Error()
+	}
+	return fmt.Errorf("the policies were last confirmed %s ago, which is more than %s: %s", age.Round(time.Second), limit, cause)
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"runtime"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -37,19 +35,13 @@ type shadowStore interface {
 // rollout is the candidate beside the live policies.
 type rollout struct {
 	*shadow.Shadow
-	source flags.PolicySource // of the candidate; none is configured if its Policies is empty
+	loader *shadow.Loader
 	engine *opa.Engine
 	store  shadowStore
 	turns  *semaphore.Weighted // of live evaluations
-	meter  *metrics.Shadow
 	log    *slog.Logger
-
-	refused atomic.Pointer[httpapi.PolicyRefusal]
-	loading sync.Mutex // one load at a time
-	loads   sync.WaitGroup
 }
 
-// startRollout loads the candidate in the background: it must not keep the server from serving.
 func (c *Command) startRollout(
 	ctx context.Context, engine *opa.Engine, store shadowStore, registry *prometheus.Registry, logger *slog.Logger,
 ) *rollout {
@@ -59,13 +51,20 @@ func (c *Command) startRollout(
 	}
 	// Two for each core: one that computes, and one that is ready to when the first lets go of it.
 	turns := semaphore.NewWeighted(int64(2 * runtime.GOMAXPROCS(0)))
-	r := &rollout{source: c.PolicySource, engine: engine, store: store, turns: turns, meter: metrics.NewShadow(registry), log: logger}
-	r.source.Policies = c.ShadowPolicies // fetched and trusted as the live ones are
+	r := &rollout{engine: engine, store: store, turns: turns, log: logger}
+	meter := metrics.NewShadow(registry)
 	r.Shadow = shadow.New(shadow.Options{
-		Store: store, Meter: r.meter, Logger: logger,
+		Store: store, Meter: meter, Logger: logger,
 		Evaluator: r.background(c.PolicyTimeout), Queue: c.ShadowQueue,
 	})
-	r.load(ctx)
+	var source shadow.Source
+	if c.ShadowPolicies != "" {
+		from := c.PolicySource // fetched and trusted as the live ones are
+		from.Policies = c.ShadowPolicies
+		source = candidateSource{from: from, engine: engine, meter: meter}
+	}
+	r.loader = shadow.NewLoader(r.Shadow, source, logger)
+	r.loader.Load(ctx)
 	return r
 }
 
@@ -74,44 +73,40 @@ func (r *rollout) background(timeout time.Duration) admission.Evaluator {
 	return admission.Evaluator{Turns: admission.Yielding{Weighted: r.turns}, Timeout: timeout}
 }
 
-// load reads the candidate, again after a SIGHUP. One that is refused, or is what is live, is none.
-func (r *rollout) load(ctx context.Context) {
-	if r.source.Policies == "" {
-		return
+func (r *rollout) close() {
+	r.loader.Close()
+	r.Close()
+}
+
+// candidateSource is where the candidate of --shadow-policies comes from.
+type candidateSource struct {
+	from   flags.PolicySource
+	engine *opa.Engine
+	meter  *metrics.Shadow
+}
+
+// Name implements shadow.Source.
+func (s candidateSource) Name() string { return sources.Shown(s.from.Policies) }
+
+// Candidate implements shadow.Source.
+func (s candidateSource) Candidate(ctx context.Context) (*shadow.Candidate, error) {
+	snapshot, err := s.check(ctx)
+	if err != nil || snapshot.Revision() == liveRevision(s.engine) {
+		return nil, err
 	}
-	r.Expect()
-	r.loads.Go(func() {
-		r.loading.Lock()
-		defer r.loading.Unlock()
-		snapshot, err := r.check(ctx)
-		if err != nil {
-			r.Use(nil)
-			r.refused.Store(&httpapi.PolicyRefusal{Source: r.source.Policies, At: time.Now().UTC(), Reason: err.Error()})
-			r.log.Error("the candidate policies were refused; there is no shadow", "source", r.source.Policies, "error", err)
-			return
-		}
-		r.refused.Store(nil)
-		if snapshot.Revision() == r.live() {
-			r.Use(nil)
-			r.log.Info("the candidate policies are those that are live; there is no shadow", "source", snapshot.Source())
-			return
-		}
-		r.meter.Expect(snapshot.Codes())
-		r.meter.Expect(livePolicies{engine: r.engine}.Codes())
-		r.Use(&shadow.Candidate{Rules: snapshot, Revision: snapshot.Revision(), Source: snapshot.Source(), Since: time.Now().UTC()})
-		r.log.Info("candidate policies are evaluated beside the live ones",
-			"source", snapshot.Source(), "candidate_revision", snapshot.Revision())
-	})
+	s.meter.Expect(snapshot.Codes())
+	s.meter.Expect(livePolicies{engine: s.engine}.Codes())
+	return &shadow.Candidate{Rules: snapshot, Revision: snapshot.Revision(), Source: snapshot.Source(), Since: time.Now().UTC()}, nil
 }
 
 // check fetches the candidate and checks it as live policies are.
-func (r *rollout) check(ctx context.Context) (*snapshot.Snapshot, error) {
-	if r.source.IsEmbedded() {
-		return r.engine.Candidate(ctx, flags.Embedded())
+func (s candidateSource) check(ctx context.Context) (*snapshot.Snapshot, error) {
+	if s.from.IsEmbedded() {
+		return s.engine.Candidate(ctx, flags.Embedded())
 	}
 	limited, cancel := context.WithTimeout(ctx, flags.FetchTimeout)
 	defer cancel()
-	origin, err := r.source.Origin(sources.Options{})
+	origin, err := s.from.Origin(sources.Options{})
 	if err != nil {
 		return nil, err
 	}
@@ -122,31 +117,29 @@ func (r *rollout) check(ctx context.Context) (*snapshot.Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r.engine.Candidate(limited, fetched.Source)
+	return s.engine.Candidate(limited, fetched.Source)
 }
 
-func (r *rollout) live() string {
-	live := r.engine.Status().Snapshot
+func liveRevision(engine *opa.Engine) string {
+	live := engine.Status().Snapshot
 	if live == nil {
 		return ""
 	}
 	return live.Revision()
 }
 
-func (r *rollout) close() {
-	r.loads.Wait()
-	r.Close()
-}
-
 // ShadowStatus implements httpapi.Shadow.
 func (r *rollout) ShadowStatus(ctx context.Context, examples int) (httpapi.ShadowStatus, error) {
-	status := httpapi.ShadowStatus{Refused: r.refused.Load(), Queued: r.Queued()}
+	status := httpapi.ShadowStatus{Queued: r.Queued()}
+	if refused := r.loader.Refused(); refused != nil {
+		status.Refused = &httpapi.PolicyRefusal{Source: refused.Source, At: refused.At, Reason: refused.Err.Error()}
+	}
 	candidate := r.Candidate()
 	if candidate == nil {
 		return status, nil
 	}
 	status.Candidate = &httpapi.ShadowCandidate{Revision: candidate.Revision, Source: candidate.Source, Since: candidate.Since}
-	summary, err := r.store.ShadowSummary(ctx, admission.ShadowPair{Live: r.live(), Candidate: candidate.Revision}, examples)
+	summary, err := r.store.ShadowSummary(ctx, admission.ShadowPair{Live: liveRevision(r.engine), Candidate: candidate.Revision}, examples)
 	status.Summary = &summary
 	return status, err
 }

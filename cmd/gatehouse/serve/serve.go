@@ -123,7 +123,7 @@ func (c *Command) Run(ctx context.Context, to cli.Streams, version cli.Version) 
 	defer verifier.Close()
 
 	pruning := retention.Keeper{Store: store.pruner, Keep: c.Retention, Now: time.Now, Meter: metrics.NewRetention(registry), Log: logger}
-	following := background.Start(ctx, policies.run, tokens.run, pruning.Run,
+	following := background.Start(ctx, policies.run, policies.recall.Run, tokens.run, pruning.Run,
 		func(ctx context.Context) { records.Run(ctx, store.activations) })
 	defer following.Close()
 
@@ -332,7 +332,7 @@ func (c *Command) reloadOnSignal(
 		case <-hangups:
 			policies.reload(ctx)
 			tokens.reload()
-			candidates.load(ctx)
+			candidates.loader.Load(ctx)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/molecule-ai/gatehouse/adapters/opa"
+	"github.com/molecule-ai/gatehouse/adapters/opa/recall"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cli"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
 )
@@ -36,7 +37,8 @@ func (c *Command) loadAndOpen(
 	if unopened != nil {
 		return nil, nil, unopened
 	}
-	refused = policies.recall(ctx, store.activations)
+	policies.recall = recall.New(engine, store.activations, reports.log)
+	refused = policies.recall.First(ctx)
 	if refused != nil {
 		store.close()
 		return nil, nil, refusedPolicies(ctx, to, refused)

@@ -15,6 +15,7 @@ import (
 	"github.com/molecule-ai/gatehouse/adapters/metrics"
 	"github.com/molecule-ai/gatehouse/adapters/migration"
 	"github.com/molecule-ai/gatehouse/adapters/opa/journal"
+	"github.com/molecule-ai/gatehouse/adapters/opa/recall"
 	"github.com/molecule-ai/gatehouse/adapters/postgres"
 	"github.com/molecule-ai/gatehouse/adapters/sqlite"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
@@ -39,7 +40,7 @@ type openStore struct {
 
 	activations interface {
 		journal.Store
-		activationHistory
+		recall.History
 	}
 	factsReady  readiness.Probe
 	ledgerReady readiness.Probe

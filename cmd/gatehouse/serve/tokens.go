@@ -60,15 +60,4 @@ func (t *callerTokens) reload() {
 }
 
 // run looks at the file until ctx ends.
-func (t *callerTokens) run(ctx context.Context) {
-	ticker := time.NewTicker(lookForTokens)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-			t.reload()
-		}
-	}
-}
+func (t *callerTokens) run(ctx context.Context) { t.file.Follow(ctx, lookForTokens, t.callers.Use) }

@@ -22,6 +22,7 @@ import (
 	"github.com/molecule-ai/gatehouse/adapters/opa"
 	"github.com/molecule-ai/gatehouse/adapters/opa/check"
 	"github.com/molecule-ai/gatehouse/adapters/opa/journal"
+	"github.com/molecule-ai/gatehouse/adapters/opa/recall"
 	"github.com/molecule-ai/gatehouse/adapters/opa/sources"
 	"github.com/molecule-ai/gatehouse/adapters/sqlite"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cli"
@@ -229,8 +230,9 @@ func TestSignedPoliciesWaitForAStoreThatIsAway(t *testing.T) {
 			}
 			store := &lateStore{Store: facts}
 
-			require.NoError(t, policies.recall(t.Context(), store))
-			following := background.Start(t.Context(), policies.run)
+			policies.recall = recall.New(engine, store, logger)
+			require.NoError(t, policies.recall.First(t.Context()))
+			following := background.Start(t.Context(), policies.run, policies.recall.Run)
 			defer following.Close()
 			require.Nil(t, engine.Current(), "no review is decided")
 			require.ErrorContains(t, livePolicies{engine: engine}.ready(t.Context(), false), "wait until the store says which were live last")

@@ -4,17 +4,14 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"log/slog"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/molecule-ai/gatehouse/adapters/opa"
-	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
+	"github.com/molecule-ai/gatehouse/adapters/opa/recall"
 	"github.com/molecule-ai/gatehouse/adapters/opa/sources"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
-	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // feedFlags say how serve keeps its policies those of their source.
@@ -49,64 +46,14 @@ func (f feedFlags) engineOptions(recorder opa.Recorder) []opa.Option {
 type feed struct {
 	engine   *opa.Engine
 	follower *sources.Follower // nil for the embedded ones, which do not change
-	log      *slog.Logger
-
-	untold activationHistory // has yet to say which signed bundle was live last; nil if it has
-}
-
-// activationHistory knows what was live before this process.
-type activationHistory interface {
-	LastSigned(ctx context.Context) (*admission.ActivatedBundle, error)
-}
-
-const (
-	firstRecall = 5 * time.Second // before the server goes on without
-	recallRetry = time.Second
-)
-
-// recall tells the engine which signed bundle was live last, so that an older one is refused also after a restart,
-// wherever it comes from. Where the store cannot tell it yet, run asks again, and signed policies answer nothing until
-// then: without the store nothing could be answered anyhow.
-func (f *feed) recall(ctx context.Context, history activationHistory) error {
-	limited, cancel := context.WithTimeout(ctx, firstRecall)
-	defer cancel()
-	last, err := history.LastSigned(limited)
-	if err != nil {
-		f.log.Warn("the store does not say yet which policies were live last; trying again", "error", err)
-		f.untold = history
-		return nil
-	}
-	return f.remember(ctx, last)
-}
-
-func (f *feed) remember(ctx context.Context, last *admission.ActivatedBundle) error {
-	if last == nil {
-		return f.engine.Remember(ctx, nil)
-	}
-	return f.engine.Remember(ctx, &snapshot.BundleInfo{Revision: last.Revision, BuiltAt: last.BuiltAt, Key: last.SignedBy})
-}
-
-// keepRecalling ends as soon as the store has told it. What is refused then is told by the journal.
-func (f *feed) keepRecalling(ctx context.Context) {
-	for f.untold != nil {
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(recallRetry):
-		}
-		last, err := f.untold.LastSigned(ctx)
-		if err == nil {
-			f.untold = nil
-			_ = f.remember(ctx, last)
-		}
-	}
+	recall   *recall.Recall
 }
 
 // startFeed makes the policies of the flags live, or gives why that cannot be.
 func (c *Command) startFeed(ctx context.Context, engine *opa.Engine, reports settingReports) (*feed, error) {
 	logger := reports.log
 	if c.IsEmbedded() {
-		return &feed{engine: engine, log: logger}, engine.Load(ctx, flags.Embedded())
+		return &feed{engine: engine}, engine.Load(ctx, flags.Embedded())
 	}
 	origin, err := c.Origin(sources.Options{PollEvery: c.PoliciesPoll, LongPoll: c.PoliciesLongPoll, Report: reports})
 	if err != nil {
@@ -124,7 +71,7 @@ func (c *Command) startFeed(ctx context.Context, engine *opa.Engine, reports set
 		logger.Warn("bundles are taken without a signature; set --policies-key", "source", origin.Name())
 	}
 	follower := sources.NewFollower(origin, engine, cache, logger)
-	return &feed{engine: engine, follower: follower, log: logger}, follower.Start(ctx)
+	return &feed{engine: engine, follower: follower}, follower.Start(ctx)
 }
 
 // checkAge refuses an age at which the server would be not ready between two answers of a source that is well.
@@ -163,9 +110,6 @@ func (f *feed) named() (source, revision string) {
 
 // run follows the source until ctx ends.
 func (f *feed) run(ctx context.Context) {
-	var recalling sync.WaitGroup
-	recalling.Go(func() { f.keepRecalling(ctx) })
-	defer recalling.Wait()
 	if f.follower != nil {
 		f.follower.Run(ctx)
 	}
@@ -178,19 +122,4 @@ func (f *feed) reload(ctx context.Context) {
 		return
 	}
 	_ = f.engine.Load(ctx, flags.Embedded()) // the journal tells of it
-}
-
-// tooOld says why policies that nobody has confirmed for so long must not be relied on.
-func tooOld(status opa.Status, limit time.Duration, now time.Time) error {
-	age := now.Sub(status.Confirmed)
-	if limit <= 0 || age <= limit {
-		return nil
-	}
-	cause := "its source has another version, which was refused"
-	if status.Unreached != nil {
-		cause = status.Unreached.Err.Error()
-	} else if status.Refused != nil {
-		cause = status.Refused.Err.Error()
-	}
-	return fmt.Errorf("the policies were last confirmed %s ago, which is more than %s: %s", age.Round(time.Second), limit, cause)
 }
