@@ -62,7 +62,7 @@ func (s *Server) startReplay(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	err = s.replays.vacant() // before a candidate is compiled in vain
+	err = s.replays.Vacant() // before a candidate is compiled in vain
 	if err != nil {
 		return err
 	}
@@ -70,7 +70,7 @@ func (s *Server) startReplay(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	started, err := s.replays.start(candidate, options, callerOf(r.Context()).Name)
+	started, err := s.replays.Start(candidate, options, callerOf(r.Context()).Name)
 	if err != nil {
 		return err
 	}
@@ -94,7 +94,7 @@ func (sent replayRequest) options(now time.Time) (replay.Options, error) {
 			return replay.Options{}, admission.Malformed("workspace_id: " + err.Error())
 		}
 	}
-	options := replay.Options{Filter: filter, Limit: sent.Limit, Examples: defaultExamples, Parallel: 1}
+	options := replay.Options{Filter: filter, Limit: sent.Limit, Examples: defaultExamples}
 	if sent.Examples != nil {
 		options.Examples = *sent.Examples
 	}
@@ -122,44 +122,49 @@ func (s *Server) replayCandidate(ctx context.Context, sent replayRequest) (candi
 	return candidate, err
 }
 
+// ReplayList are the replays that are kept, newest first, without their reports.
+type ReplayList struct {
+	Replays []replay.RunStatus `json:"replays"`
+}
+
 // listReplays serves GET /v1/replays.
 func (s *Server) listReplays(w http.ResponseWriter, r *http.Request) error {
-	s.write(w, r, http.StatusOK, ReplayList{Replays: s.replays.list()})
+	s.write(w, r, http.StatusOK, ReplayList{Replays: s.replays.List()})
 	return nil
 }
 
 // showReplay serves GET /v1/replays/{id}.
 func (s *Server) showReplay(w http.ResponseWriter, r *http.Request) error {
-	run, err := s.replayOf(r)
+	status, err := s.replays.Status(replayID(r))
 	if err != nil {
-		return err
+		return replayError(err)
 	}
-	s.write(w, r, http.StatusOK, run.now(true))
+	s.write(w, r, http.StatusOK, status)
 	return nil
 }
 
 // cancelReplay serves DELETE /v1/replays/{id}. What is done already stays as it is.
 func (s *Server) cancelReplay(w http.ResponseWriter, r *http.Request) error {
-	run, err := s.replayOf(r)
+	status, err := s.replays.Cancel(r.Context(), replayID(r))
 	if err != nil {
-		return err
+		return replayError(err)
 	}
-	run.cancel()
-	select {
-	case <-run.done:
-	case <-r.Context().Done():
-		return &admission.Error{Code: admission.CodeDeadlineExceeded, Detail: "the replay is told to end and has not yet", Err: r.Context().Err()}
-	}
-	s.write(w, r, http.StatusOK, run.now(true))
+	s.write(w, r, http.StatusOK, status)
 	return nil
 }
 
-func (s *Server) replayOf(r *http.Request) (*replayRun, error) {
+// replayID is the id that the path names. No replay has the nil UUID, which stands for a text that is no id.
+func replayID(r *http.Request) uuid.UUID {
 	id, err := uuid.Parse(chi.URLParam(r, "id"))
-	if err == nil {
-		if run := s.replays.find(id); run != nil {
-			return run, nil
-		}
+	if err != nil {
+		return uuid.Nil
 	}
-	return nil, &admission.Error{Code: admission.CodeNotFound, Detail: "this server has no replay of this id"}
+	return id
+}
+
+func replayError(err error) error {
+	if errors.Is(err, replay.ErrNoRun) {
+		return &admission.Error{Code: admission.CodeNotFound, Detail: "this server has no replay of this id"}
+	}
+	return &admission.Error{Code: admission.CodeDeadlineExceeded, Detail: "the replay is told to end and has not yet", Err: err}
 }

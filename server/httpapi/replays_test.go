@@ -95,27 +95,27 @@ func (s *service) replay(body string) answered {
 	return s.send(http.MethodPost, "/v1/replays", body)
 }
 
-func (s *service) replayAt(location string) httpapi.Replay {
+func (s *service) replayAt(location string) replay.RunStatus {
 	s.t.Helper()
 	got := s.send(http.MethodGet, location, "")
 	require.Equal(s.t, 200, got.status, got.body)
 	return readReplay(s.t, got)
 }
 
-func readReplay(t *testing.T, got answered) httpapi.Replay {
+func readReplay(t *testing.T, got answered) replay.RunStatus {
 	t.Helper()
-	var shown httpapi.Replay
+	var shown replay.RunStatus
 	require.NoError(t, json.Unmarshal([]byte(got.body), &shown), got.body)
 	return shown
 }
 
 // ended waits for a replay to end.
-func (s *service) ended(location string) httpapi.Replay {
+func (s *service) ended(location string) replay.RunStatus {
 	s.t.Helper()
-	var shown httpapi.Replay
+	var shown replay.RunStatus
 	require.Eventually(s.t, func() bool {
 		shown = s.replayAt(location)
-		return shown.State != httpapi.ReplayRunning
+		return shown.State != replay.RunRunning
 	}, patience, 5*time.Millisecond)
 	return shown
 }
@@ -141,7 +141,7 @@ func TestAReplayRunsAndReports(t *testing.T) {
 	require.Equal(t, "/v1/replays/"+started.ID.String(), got.header.Get("Location"))
 
 	shown := s.ended(got.header.Get("Location"))
-	require.Equal(t, httpapi.ReplayFinished, shown.State)
+	require.Equal(t, replay.RunFinished, shown.State)
 	require.EqualValues(t, 100, shown.Progress.Read)
 	require.InDelta(t, 1, shown.Progress.Fraction, 0)
 	require.NotNil(t, shown.FinishedAt)
@@ -164,7 +164,7 @@ func TestAReplayThatDoesNotSayGoesBackAWeek(t *testing.T) {
 	s := replaying(t, records, nil)
 	got := s.replay(`{"candidate": {"files": {"a.rego": "package a"}}}`)
 	require.Equal(t, 202, got.status)
-	require.Equal(t, httpapi.ReplayFinished, s.ended(got.header.Get("Location")).State)
+	require.Equal(t, replay.RunFinished, s.ended(got.header.Get("Location")).State)
 	require.WithinDuration(t, time.Now().Add(-7*24*time.Hour), records.asked.Since, patience)
 }
 
@@ -176,13 +176,13 @@ func TestOneReplayRunsAtATimeAndCanBeEnded(t *testing.T) {
 	require.Equal(t, 202, first.status)
 	location := first.header.Get("Location")
 	require.Eventually(t, func() bool { return s.replayAt(location).Progress.Read == 64 }, patience, 5*time.Millisecond)
-	require.Equal(t, httpapi.ReplayRunning, s.replayAt(location).State)
+	require.Equal(t, replay.RunRunning, s.replayAt(location).State)
 	requireProblem(t, s.replay(`{"candidate": {"live": true}}`), 409, admission.CodeReplayRunning)
 
 	got := s.send(http.MethodDelete, location, "")
 	require.Equal(t, 200, got.status)
 	shown := readReplay(t, got)
-	require.Equal(t, httpapi.ReplayCancelled, shown.State)
+	require.Equal(t, replay.RunCancelled, shown.State)
 	require.EqualValues(t, 64, shown.Report.Evaluated, "what was done until then")
 	require.Equal(t, shown, readReplay(t, s.send(http.MethodDelete, location, "")), "it stays as it is")
 
@@ -194,7 +194,7 @@ func TestAServerThatStopsEndsItsReplay(t *testing.T) {
 	got := s.replay(`{"candidate": {"live": true}}`)
 	require.Equal(t, 202, got.status)
 	s.server.Drain()
-	require.Equal(t, httpapi.ReplayCancelled, s.replayAt(got.header.Get("Location")).State)
+	require.Equal(t, replay.RunCancelled, s.replayAt(got.header.Get("Location")).State)
 	requireProblem(t, s.replay(`{"candidate": {"live": true}}`), 503, admission.CodeNotReady)
 }
 
@@ -202,7 +202,7 @@ func TestAReplayWhoseRecordsCannotBeReadHasFailed(t *testing.T) {
 	s := replaying(t, &archive{failing: true}, nil)
 	got := s.replay(`{"candidate": {"live": true}}`)
 	shown := s.ended(got.header.Get("Location"))
-	require.Equal(t, httpapi.ReplayFailed, shown.State)
+	require.Equal(t, replay.RunFailed, shown.State)
 	require.Equal(t, "the recorded decisions cannot be read", shown.Error)
 	require.NotContains(t, s.send(http.MethodGet, got.header.Get("Location"), "").body, "hunter2")
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/go-chi/httprate"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/replay"
 )
 
 // Reviewer decides reviews; admission.Gate is the one there is. Its errors are *admission.Error.
@@ -70,7 +71,7 @@ type Server struct {
 	places   chan struct{}
 	buffers  sync.Pool // of *bytes.Buffer, for bodies and answers
 	streams  *streams
-	replays  *replayRuns
+	replays  *replay.Runs
 	rate     *httprate.RateLimiter
 	draining atomic.Bool
 }
@@ -81,8 +82,10 @@ func New(options Options) *Server {
 		options: options,
 		places:  make(chan struct{}, options.MaxInFlight),
 		streams: newStreams(options.Streams),
-		replays: newReplayRuns(options.Replays, options.Logger),
-		rate:    httprate.NewRateLimiter(options.RateLimit, time.Second),
+		replays: replay.NewRuns(replay.RunsOptions{
+			Records: options.Replays.Records, Evaluator: options.Replays.Evaluator, Now: options.Replays.Now, Logger: options.Logger,
+		}),
+		rate: httprate.NewRateLimiter(options.RateLimit, time.Second),
 	}
 	s.buffers.New = func() any { return new(bytes.Buffer) }
 	s.routes = s.router()
@@ -98,7 +101,7 @@ func (s *Server) Leave() { s.draining.Store(true) }
 func (s *Server) Drain() {
 	s.Leave()
 	s.streams.end()
-	s.replays.end()
+	s.replays.End()
 }
 
 func (s *Server) router() http.Handler {
