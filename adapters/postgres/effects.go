@@ -20,9 +20,9 @@ type effectRows struct {
 }
 
 func (r *effectRows) add(event *admission.Event) error {
-	message, err := encodeEvent(event)
+	message, err := json.Marshal(event)
 	if err != nil {
-		return err
+		return fmt.Errorf("encoding the event: %w", err)
 	}
 	payload, err := json.Marshal(event.Payload)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"github.com/molecule-ai/gatehouse/adapters/postgres/history"
+	"github.com/molecule-ai/gatehouse/internal/decisionrow"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
@@ -43,11 +44,7 @@ func newDecisionRows(decisions []admission.Decision) (*decisionRows, error) {
 }
 
 func (r *decisionRows) add(d *admission.Decision) error {
-	violations, err := history.EncodeViolations(d.Verdict.Violations)
-	if err != nil {
-		return err
-	}
-	event, err := encodeEvent(d.Event)
+	row, err := decisionrow.Of(d)
 	if err != nil {
 		return err
 	}
@@ -55,35 +52,33 @@ func (r *decisionRows) add(d *admission.Decision) error {
 	if err != nil {
 		return err
 	}
-
-	r.claiming = r.claiming || d.UID != "" && d.Failed == nil
-	r.ids = append(r.ids, d.ID)
-	r.times = append(r.times, d.At)
-	r.uids = append(r.uids, history.OrNull(d.UID))
+	r.claiming = r.claiming || row.Claims()
+	r.ids = append(r.ids, row.ID)
+	r.times = append(r.times, row.At)
+	r.uids = append(r.uids, history.OrNull(row.UID))
 	r.digests = append(r.digests, d.Digest[:])
-	r.hooks = append(r.hooks, d.Hook)
-	r.callers = append(r.callers, d.Caller)
-	r.proofs = append(r.proofs, string(d.CallerProof))
-	r.workspaces = append(r.workspaces, d.WorkspaceID)
-	r.kinds = append(r.kinds, d.Kind)
-	outcome := outcomeOf(d)
-	r.allowed = append(r.allowed, outcome.allowed)
-	r.codes = append(r.codes, outcome.code)
-	r.reasons = append(r.reasons, outcome.reason)
-	r.errorCodes = append(r.errorCodes, outcome.errorCode)
-	r.errorDetails = append(r.errorDetails, outcome.errorDetail)
-	r.revisions = append(r.revisions, d.Verdict.Revision)
-	r.marked = append(r.marked, d.MarkedFailed)
-	r.violations = append(r.violations, violations)
+	r.hooks = append(r.hooks, row.Hook)
+	r.callers = append(r.callers, row.Caller)
+	r.proofs = append(r.proofs, row.CallerProof)
+	r.workspaces = append(r.workspaces, row.WorkspaceID)
+	r.kinds = append(r.kinds, row.Kind)
+	r.allowed = append(r.allowed, allowed(&row))
+	r.codes = append(r.codes, row.Code)
+	r.reasons = append(r.reasons, row.Reason)
+	r.errorCodes = append(r.errorCodes, row.ErrorCode)
+	r.errorDetails = append(r.errorDetails, row.ErrorDetail)
+	r.revisions = append(r.revisions, row.Revision)
+	r.marked = append(r.marked, row.Marked)
+	r.violations = append(r.violations, orEmptyList(row.Violations))
 	r.eventIDs = append(r.eventIDs, eventID(d.Event))
-	r.events = append(r.events, event)
-	r.inputs = append(r.inputs, d.Input)
-	r.factsMicros = append(r.factsMicros, d.Timings.Facts.Microseconds())
-	r.policyMicros = append(r.policyMicros, d.Timings.Policy.Microseconds())
-	r.dry = append(r.dry, d.DryRun)
+	r.events = append(r.events, row.Event)
+	r.inputs = append(r.inputs, row.Input)
+	r.factsMicros = append(r.factsMicros, row.FactsMicros)
+	r.policyMicros = append(r.policyMicros, row.PolicyMicros)
+	r.dry = append(r.dry, row.DryRun)
 	r.redactions = append(r.redactions, redaction)
-	r.requestIDs = append(r.requestIDs, history.OrNull(d.Trace.RequestID))
-	r.traceParents = append(r.traceParents, history.OrNull(d.Trace.Parent))
+	r.requestIDs = append(r.requestIDs, history.OrNull(row.RequestID))
+	r.traceParents = append(r.traceParents, history.OrNull(row.TraceParent))
 	return nil
 }
 
@@ -103,18 +98,6 @@ func (r *decisionRows) unclaimed() []any {
 		r.eventIDs, r.events, r.inputs, r.factsMicros, r.policyMicros, r.dry,
 		r.errorCodes, r.errorDetails, r.redactions, r.requestIDs, r.traceParents,
 	}
-}
-
-// encodeEvent gives nil, which is NULL, for no event.
-func encodeEvent(event *admission.Event) ([]byte, error) {
-	if event == nil {
-		return nil, nil
-	}
-	text, err := json.Marshal(event)
-	if err != nil {
-		return nil, fmt.Errorf("encoding the event: %w", err)
-	}
-	return text, nil
 }
 
 func eventID(event *admission.Event) *[16]byte {
@@ -137,21 +120,17 @@ func encodeRedaction(redaction admission.Redaction) ([]byte, error) {
 	return text, nil
 }
 
-// outcome is what came of a review, as columns.
-type outcome struct {
-	allowed                *bool   // nil for an error
-	code, reason           *string // reason is nil for an error, both are for an allow
-	errorCode, errorDetail *string
+// allowed is nil, which is NULL, for an error.
+func allowed(row *decisionrow.Row) *bool {
+	if row.ErrorCode != nil {
+		return nil
+	}
+	return &row.Allowed
 }
 
-func outcomeOf(d *admission.Decision) outcome {
-	if d.Failed != nil {
-		code := (*string)(&d.Failed.Code)
-		return outcome{code: code, errorCode: code, errorDetail: &d.Failed.Detail}
+func orEmptyList(violations []byte) []byte {
+	if violations == nil {
+		return []byte("[]")
 	}
-	denying := d.Verdict.Denying()
-	if denying == nil {
-		return outcome{allowed: new(true)}
-	}
-	return outcome{allowed: new(false), code: &denying.Code, reason: &denying.Reason}
+	return violations
 }

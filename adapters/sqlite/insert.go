@@ -10,6 +10,7 @@ import (
 
 	"github.com/molecule-ai/gatehouse/adapters/sqlite/connection"
 	"github.com/molecule-ai/gatehouse/adapters/sqlite/history"
+	"github.com/molecule-ai/gatehouse/internal/decisionrow"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
@@ -37,7 +38,7 @@ where u.uid = $1 and u.caller = $2`
 
 // earlier is the decision that carries the uid of d already, if any does.
 func earlier(ctx context.Context, tx *sql.Tx, d admission.Decision) (_ admission.Decision, found bool, _ error) {
-	if !claims(d) {
+	if d.UID == "" || d.Failed != nil {
 		return admission.Decision{}, false, nil
 	}
 	earlier, err := readRecorded(ctx, tx, d.RequestKey())
@@ -47,82 +48,77 @@ func earlier(ctx context.Context, tx *sql.Tx, d admission.Decision) (_ admission
 	return earlier, err == nil, err
 }
 
-// claims says whether d is the answer to its uid from now on. An error is none.
-func claims(d admission.Decision) bool { return d.UID != "" && d.Failed == nil }
-
 func insert(ctx context.Context, tx *sql.Tx, d admission.Decision) error {
-	values, err := decisionValues(d)
+	values, err := newValues(d)
 	if err != nil {
 		return err
 	}
-	_, err = tx.ExecContext(ctx, insertDecisionSQL, values...)
-	if err != nil || !claims(d) {
+	_, err = tx.ExecContext(ctx, insertDecisionSQL, values.decision...)
+	if err != nil || len(values.claim) == 0 {
 		return err
 	}
-	claimed, err := connection.Affected(tx.ExecContext(ctx, claimUIDSQL, claimValues(d)...))
+	claimed, err := connection.Affected(tx.ExecContext(ctx, claimUIDSQL, values.claim...))
 	if err == nil && claimed == 0 {
 		err = errors.New("its uid is claimed by a decision that is gone")
 	}
 	return err
 }
 
-// claimValues are in the order of the columns of claimUIDSQL.
-func claimValues(d admission.Decision) []any {
-	return []any{d.UID, d.Caller, d.Digest[:], d.ID.String(), connection.TimeText(d.At)}
+// values are a decision as the driver takes it: integers of 64 bits, texts, truths, bytes and nil.
+type values struct {
+	decision []any // in the order of the columns of insertDecisionSQL
+	claim    []any // of claimUIDSQL; empty for a decision without a uid, and for an error: that claims none
 }
 
-// decisionValues are in the order of the columns of insertDecisionSQL, and of the types that the driver takes.
-func decisionValues(d admission.Decision) ([]any, error) {
-	violations, err := violationsText(d.Verdict.Violations)
+func newValues(d admission.Decision) (values, error) {
+	row, err := decisionrow.Of(&d)
 	if err != nil {
-		return nil, err
+		return values{}, err
 	}
-	erased, err := pointersText(d.Redaction.Erased)
+	erased, erasedErr := listText(d.Redaction.Erased)
+	masked, maskedErr := listText(d.Redaction.Masked)
+	err = errors.Join(erasedErr, maskedErr)
 	if err != nil {
-		return nil, err
+		return values{}, fmt.Errorf("encoding what the input lacks: %w", err)
 	}
-	masked, err := pointersText(d.Redaction.Masked)
-	if err != nil {
-		return nil, err
+	var allowed, eventID, event any
+	if row.ErrorCode == nil {
+		allowed = row.Allowed
 	}
-	var eventID, event, allowed, reason, failed, detail any
-	if d.Event != nil {
-		message, err := json.Marshal(d.Event)
-		if err != nil {
-			return nil, err
-		}
-		eventID, event = d.Event.ID.String(), string(message)
+	if row.Event != nil {
+		eventID, event = row.EventID.String(), string(row.Event)
 	}
-	if d.Failed == nil {
-		allowed = d.Verdict.Allowed()
-	} else {
-		failed, detail = string(d.Failed.Code), d.Failed.Detail
+	var violations any = "[]"
+	if row.Violations != nil {
+		violations = string(row.Violations)
 	}
-	if denying := d.Verdict.Denying(); denying != nil {
-		reason = denying.Reason
+	id, at := any(row.ID.String()), any(connection.TimeText(row.At))
+	uid, caller := history.OrNull(row.UID), any(row.Caller)
+	made := values{decision: []any{
+		id, at, uid, row.Hook, caller, row.CallerProof, row.WorkspaceID.String(), row.Kind, allowed,
+		value(row.Code), value(row.Reason), value(row.ErrorCode), value(row.ErrorDetail), row.Revision, row.Marked, row.DryRun,
+		violations, eventID, event, row.FactsMicros, row.PolicyMicros, erased, masked, string(row.Input),
+		history.OrNull(row.RequestID), history.OrNull(row.TraceParent),
+	}}
+	if row.Claims() {
+		made.claim = []any{uid, caller, d.Digest[:], id, at}
 	}
-	return []any{
-		d.ID.String(), connection.TimeText(d.At), history.OrNull(d.UID), d.Hook, d.Caller, string(d.CallerProof),
-		d.WorkspaceID.String(), d.Kind, allowed, history.OrNull(d.Code()), reason, failed, detail, d.Verdict.Revision,
-		d.MarkedFailed, d.DryRun, violations, eventID, event, d.Timings.Facts.Microseconds(),
-		d.Timings.Policy.Microseconds(), erased, masked, string(d.Input),
-		history.OrNull(d.Trace.RequestID), history.OrNull(d.Trace.Parent),
-	}, nil
+	return made, nil
 }
 
-func violationsText(violations []admission.Violation) (string, error) {
-	if len(violations) == 0 {
-		return "[]", nil
+func value(text *string) any {
+	if text == nil {
+		return nil
 	}
-	text, err := json.Marshal(violations)
-	return string(text), err
+	return *text
 }
 
-func pointersText(pointers []string) (any, error) {
-	if len(pointers) == 0 {
+// listText gives nil, which is NULL, for an empty list.
+func listText(list []string) (any, error) {
+	if len(list) == 0 {
 		return nil, nil
 	}
-	text, err := json.Marshal(pointers)
+	text, err := json.Marshal(list)
 	return string(text), err
 }
 
@@ -135,14 +131,11 @@ func readRecorded(ctx context.Context, from connection.Querier, of admission.Req
 		if err != nil {
 			return admission.Decision{}, err
 		}
-		d, err := row.Decision()
-		if err == nil && copy(d.Digest[:], digest) != len(d.Digest) {
-			err = errors.New("its digest is too short")
+		read, err := row.Decision()
+		if err == nil && copy(read.Decision.Digest[:], digest) != len(read.Decision.Digest) {
+			err = fmt.Errorf("decision %s: its digest has %d bytes", row.ID, len(digest))
 		}
-		if err != nil {
-			return admission.Decision{}, fmt.Errorf("the recorded decision %s is unreadable: %w", row.ID(), err)
-		}
-		return d, nil
+		return read.Decision, err
 	}, recordedSQL, of.UID, of.Caller)
 	if err != nil {
 		return admission.Decision{}, err

@@ -116,7 +116,7 @@ func allow(id uuid.UUID) admission.Decision {
 		ID: uuid.Must(uuid.NewV7()), At: time.Now().UTC().Truncate(time.Microsecond),
 		Hook: "register", Caller: "registry", CallerProof: admission.Token, WorkspaceID: id, Kind: "platform",
 		Input:   jsontext.Value(`{"hook":"register"}`),
-		Verdict: admission.Verdict{Violations: []admission.Violation{}, Revision: "revision"},
+		Verdict: admission.NewVerdict(nil, "revision"),
 		Timings: admission.Timings{Facts: 1500 * time.Microsecond, Policy: 70 * time.Microsecond},
 	}
 }

@@ -75,15 +75,8 @@ type row struct {
 }
 
 func newRow(d admission.Decision) (row, error) {
-	values, err := decisionValues(d)
-	if err != nil {
-		return row{}, err
-	}
-	made := row{decision: connection.Arguments(values)}
-	if claims(d) {
-		made.claim = connection.Arguments(claimValues(d))
-	}
-	return made, nil
+	made, err := newValues(d)
+	return row{connection.Arguments(made.decision), connection.Arguments(made.claim)}, err
 }
 
 // writeBatch writes decisions in one transaction, and says of each whether it did: it leaves out those whose uid was

@@ -2,10 +2,8 @@ package history
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -14,14 +12,12 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/molecule-ai/gatehouse/adapters/postgres/connection"
+	"github.com/molecule-ai/gatehouse/internal/decisionrow"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
-// DecisionColumns are what DecisionRow reads.
-const DecisionColumns = `
-    d.id, d.seq, d.decided_at, d.uid, d.hook, d.caller, d.caller_proof, d.workspace_id, d.kind, d.policy_revision,
-    d.marked_failed, d.violations, d.event_id, d.event, d.input, d.facts_us, d.policy_us, d.dry_run,
-    d.error_code, d.error_detail, d.redaction, d.request_id, d.traceparent`
+// DecisionColumns are what DecisionRow reads of gatehouse.decisions d.
+const DecisionColumns = decisionrow.Columns + `, d.redaction`
 
 // SelectDecisions is a query up to its where.
 const SelectDecisions = "select " + DecisionColumns + "\nfrom gatehouse.decisions d\n"
@@ -85,68 +81,16 @@ func (r DecisionReader) DecisionWriters(ctx context.Context) ([]string, error) {
 	return writers, nil
 }
 
-// conditions are a where clause that grows by fixed fragments, in which $? is the next parameter. A filter that is
-// not asked for is not in it: "$1 is null or …" would hide the indexes from the planner.
-type conditions struct {
-	fragments []string
-	arguments []any
-}
-
-func (c *conditions) add(fragment string, arguments ...any) {
-	for _, argument := range arguments {
-		c.arguments = append(c.arguments, argument)
-		fragment = strings.Replace(fragment, "$?", "$"+strconv.Itoa(len(c.arguments)), 1)
-	}
-	c.fragments = append(c.fragments, fragment)
-}
-
-// decisionsSQL is the statement of a page. Where an index has a condition, a fragment repeats or implies it. The
-// limit is in the text because what the planner chooses hangs on it.
 func decisionsSQL(query admission.DecisionQuery) (string, []any) {
-	var where conditions
-	addFilter(&where, query.DecisionFilter)
-	order, beyond := " order by d.id desc", "d.id < $?"
-	if query.OldestFirst {
-		order, beyond = " order by d.id", "d.id > $?"
-	}
-	if query.After != uuid.Nil {
-		where.add(beyond, [16]byte(query.After))
-	}
-	sql := SelectDecisions
-	if len(where.fragments) > 0 {
-		sql += "where " + strings.Join(where.fragments, " and ")
-	}
-	return sql + order + " limit " + strconv.Itoa(query.Limit), where.arguments
-}
-
-func addFilter(where *conditions, filter admission.DecisionFilter) {
-	if filter.Hook != "" {
-		where.add("d.hook = $?", filter.Hook)
-	}
-	if filter.Allowed != nil {
-		where.add(map[bool]string{true: "d.allowed", false: "not d.allowed"}[*filter.Allowed])
-	}
-	if filter.Failed != nil {
-		where.add(map[bool]string{true: "d.error_code is not null", false: "d.error_code is null"}[*filter.Failed])
-	}
-	if filter.Code != "" {
-		where.add("d.code = $?", filter.Code)
-	}
-	if filter.WorkspaceID != uuid.Nil {
-		where.add("d.workspace_id = $?", [16]byte(filter.WorkspaceID))
-	}
-	if filter.UID != "" {
-		where.add(`d.id = any (array(
-    select decision_id from gatehouse.request_uids where uid = $?
-    union all select id from gatehouse.decisions where uid = $? and error_code is not null))`, filter.UID, filter.UID)
-	}
-	first, last := filter.IDs()
-	if !filter.Since.IsZero() {
-		where.add("d.id >= $? and d.decided_at >= $?", [16]byte(first), filter.Since)
-	}
-	if !filter.Until.IsZero() {
-		where.add("d.id < $? and d.decided_at < $?", [16]byte(last), filter.Until)
-	}
+	page, arguments := decisionrow.Page(query, decisionrow.Dialect{
+		ID:      func(id uuid.UUID) any { return [16]byte(id) },
+		Time:    func(t time.Time) any { return t },
+		Allowed: "d.allowed", Denied: "not d.allowed",
+		UID: `d.id = any (array(
+    select decision_id from gatehouse.request_uids where uid = ?
+    union all select id from gatehouse.decisions where uid = ? and error_code is not null))`,
+	})
+	return SelectDecisions + page, arguments
 }
 
 func (r DecisionReader) queryDecisions(ctx context.Context, sql string, arguments ...any) ([]admission.LedgerDecision, error) {
@@ -160,7 +104,6 @@ func (r DecisionReader) queryDecisions(ctx context.Context, sql string, argument
 	targets := row.Targets()
 	var found []admission.LedgerDecision
 	for rows.Next() {
-		row.reset()
 		err = rows.Scan(targets...)
 		if err != nil {
 			return nil, connection.Explain(ctx, fmt.Errorf("reading decisions: %w", err))
@@ -180,66 +123,33 @@ func (r DecisionReader) queryDecisions(ctx context.Context, sql string, argument
 
 // DecisionRow is a row as it is scanned. One does for all rows of a page.
 type DecisionRow struct {
-	read                         admission.LedgerDecision
-	uid, errorCode, errorDetail  *string
-	requestID, traceParent       *string
-	violations, event, redaction pgtype.DriverBytes // the driver's, until the next row
-	input                        []byte
-	eventID                      *[16]byte
-	factsMicros, policyMicros    int64
-}
+	decisionrow.Row
 
-func (r *DecisionRow) reset() { r.read, r.input = admission.LedgerDecision{}, nil }
+	eventID   *[16]byte
+	redaction pgtype.DriverBytes // the driver's, until the next row
+}
 
 // Targets are in the order of DecisionColumns.
 func (r *DecisionRow) Targets() []any {
-	d := &r.read.Decision
 	return []any{
-		(*[16]byte)(&d.ID), &r.read.Seq, &d.At, &r.uid, &d.Hook, &d.Caller, (*string)(&d.CallerProof),
-		(*[16]byte)(&d.WorkspaceID), &d.Kind, &d.Verdict.Revision, &d.MarkedFailed, &r.violations, &r.eventID, &r.event,
-		&r.input, &r.factsMicros, &r.policyMicros, &d.DryRun, &r.errorCode, &r.errorDetail, &r.redaction,
-		&r.requestID, &r.traceParent,
+		(*[16]byte)(&r.ID), &r.Seq, &r.At, &r.UID, &r.Hook, &r.Caller, &r.CallerProof, (*[16]byte)(&r.WorkspaceID), &r.Kind,
+		&r.Revision, &r.Marked, &r.DryRun, &r.ErrorCode, &r.ErrorDetail,
+		(*pgtype.DriverBytes)(&r.Violations), &r.eventID, (*pgtype.DriverBytes)(&r.Event), &r.Input,
+		&r.FactsMicros, &r.PolicyMicros, &r.RequestID, &r.TraceParent, &r.redaction,
 	}
 }
 
 // Decision is what was scanned.
 func (r *DecisionRow) Decision() (admission.LedgerDecision, error) {
-	d := &r.read.Decision
-	d.At, d.Input, d.Unenforced = d.At.UTC(), r.input, d.DryRun
-	d.Timings = admission.Timings{
-		Facts:  time.Duration(r.factsMicros) * time.Microsecond,
-		Policy: time.Duration(r.policyMicros) * time.Microsecond,
-	}
-	for _, column := range []struct{ from, into *string }{
-		{r.uid, &d.UID}, {r.requestID, &d.Trace.RequestID}, {r.traceParent, &d.Trace.Parent},
-	} {
-		if column.from != nil {
-			*column.into = *column.from
-		}
-	}
-	if r.errorCode != nil && r.errorDetail != nil {
-		d.Failed = &admission.Failure{Code: admission.Code(*r.errorCode), Detail: *r.errorDetail}
-	}
-	err := r.decode()
-	if err != nil {
-		return admission.LedgerDecision{}, fmt.Errorf("decision %s: %w", d.ID, err)
-	}
-	return r.read, nil
-}
-
-// decode reads the columns of JSON. Most decisions have nothing in them.
-func (r *DecisionRow) decode() error {
-	d := &r.read.Decision
-	var violations, event, redaction error
-	if string(r.violations) != "[]" {
-		violations = json.Unmarshal(r.violations, &d.Verdict.Violations)
-	}
+	r.EventID, r.Redaction = uuid.Nil, admission.Redaction{}
 	if r.eventID != nil {
-		d.Event = &admission.Event{ID: *r.eventID, DecisionID: d.ID, Hook: d.Hook}
-		event = json.Unmarshal(r.event, d.Event)
+		r.EventID = *r.eventID
 	}
 	if r.redaction != nil {
-		redaction = json.Unmarshal(r.redaction, &d.Redaction)
+		err := json.Unmarshal(r.redaction, &r.Redaction)
+		if err != nil {
+			return admission.LedgerDecision{}, fmt.Errorf("decision %s: %w", r.ID, err)
+		}
 	}
-	return errors.Join(violations, event, redaction)
+	return r.Row.Decision()
 }

@@ -2,95 +2,55 @@ package history
 
 import (
 	"database/sql"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/uuid"
 
 	"github.com/molecule-ai/gatehouse/adapters/sqlite/connection"
+	"github.com/molecule-ai/gatehouse/internal/decisionrow"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // DecisionColumns are what DecisionRow reads of decisions d.
-const DecisionColumns = `
-    d.seq, d.id, d.decided_at, coalesce(d.uid, ''), d.hook, d.caller, d.caller_proof, d.workspace_id, d.kind,
-    d.error_code, d.error_detail, d.policy_revision, d.marked_failed, d.dry_run, d.violations, d.event_id, d.event,
-    d.facts_us, d.policy_us, d.erased, d.masked, d.input,
-    coalesce(d.request_id, ''), coalesce(d.traceparent, '')`
+const DecisionColumns = decisionrow.Columns + `, d.erased, d.masked`
 
-// DecisionRow is scanned into again and again.
+// DecisionRow is a row as it is scanned. One does for all rows of a page.
 type DecisionRow struct {
-	seq               int64
-	id, workspaceID   uuid.UUID
-	at                string
-	uid, hook, caller string
-	proof             admission.CallerProof
-	kind, revision    string
-	failed, detail    sql.Null[string]
-	marked, dry       bool
-	violations        sql.RawBytes
-	eventID           uuid.NullUUID
-	event             sql.RawBytes
-	factsUS, policyUS int64
-	erased, masked    sql.RawBytes
-	input             []byte
-	trace             admission.Trace
-}
+	decisionrow.Row
 
-// ID is of the row that was read last.
-func (r *DecisionRow) ID() uuid.UUID { return r.id }
+	at             string
+	eventID        uuid.NullUUID
+	erased, masked sql.RawBytes
+}
 
 // Cells are what to scan into, in the order of DecisionColumns.
 func (r *DecisionRow) Cells() []any {
 	return []any{
-		&r.seq, &r.id, &r.at, &r.uid, &r.hook, &r.caller, &r.proof, &r.workspaceID, &r.kind,
-		&r.failed, &r.detail, &r.revision, &r.marked, &r.dry, &r.violations, &r.eventID, &r.event,
-		&r.factsUS, &r.policyUS, &r.erased, &r.masked, &r.input,
-		&r.trace.RequestID, &r.trace.Parent,
+		&r.ID, &r.Seq, &r.at, &r.UID, &r.Hook, &r.Caller, &r.CallerProof, &r.WorkspaceID, &r.Kind,
+		&r.Revision, &r.Marked, &r.DryRun, &r.ErrorCode, &r.ErrorDetail,
+		(*sql.RawBytes)(&r.Violations), &r.eventID, (*sql.RawBytes)(&r.Event), &r.Input,
+		&r.FactsMicros, &r.PolicyMicros, &r.RequestID, &r.TraceParent, &r.erased, &r.masked,
 	}
 }
 
 // Decision is what was scanned.
-func (r *DecisionRow) Decision() (admission.Decision, error) {
-	d := admission.Decision{
-		ID: r.id, UID: r.uid, Hook: r.hook, Caller: r.caller, CallerProof: r.proof, Trace: r.trace,
-		WorkspaceID: r.workspaceID, Kind: r.kind, Input: jsontext.Value(r.input), MarkedFailed: r.marked,
-		Verdict: admission.Verdict{Revision: r.revision},
-		// Of a review that is a dry run for itself nothing is recorded.
-		DryRun: r.dry, Unenforced: r.dry,
-		Timings: admission.Timings{
-			Facts:  time.Duration(r.factsUS) * time.Microsecond,
-			Policy: time.Duration(r.policyUS) * time.Microsecond,
-		},
-	}
-	if r.failed.Valid {
-		d.Failed = &admission.Failure{Code: admission.Code(r.failed.V), Detail: r.detail.V}
-	}
+func (r *DecisionRow) Decision() (admission.LedgerDecision, error) {
 	var err error
-	d.At, err = time.Parse(connection.TimeLayout, r.at)
+	r.At, err = time.Parse(connection.TimeLayout, r.at)
+	r.EventID, r.Redaction = r.eventID.UUID, admission.Redaction{}
+	if r.erased != nil {
+		err = errors.Join(err, json.Unmarshal(r.erased, &r.Redaction.Erased))
+	}
+	if r.masked != nil {
+		err = errors.Join(err, json.Unmarshal(r.masked, &r.Redaction.Masked))
+	}
 	if err != nil {
-		return d, err
+		return admission.LedgerDecision{}, fmt.Errorf("decision %s: %w", r.ID, err)
 	}
-	if r.eventID.Valid {
-		d.Event = &admission.Event{ID: r.eventID.UUID, DecisionID: d.ID, Hook: d.Hook}
-	}
-	for _, part := range []struct {
-		text []byte
-		into any
-	}{
-		{r.violations, &d.Verdict.Violations}, {r.event, d.Event},
-		{r.erased, &d.Redaction.Erased}, {r.masked, &d.Redaction.Masked},
-	} {
-		if part.text == nil {
-			continue
-		}
-		err = json.Unmarshal(part.text, part.into)
-		if err != nil {
-			return d, err
-		}
-	}
-	return d, nil
+	return r.Row.Decision()
 }
 
 // OrNull gives nil, which is NULL, for no text.

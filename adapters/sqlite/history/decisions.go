@@ -71,10 +71,6 @@ func (r DecisionReader) readDecisions(ctx context.Context, query string, args ..
 		if err != nil {
 			return admission.LedgerDecision{}, err
 		}
-		d, err := row.Decision()
-		if err != nil {
-			return admission.LedgerDecision{}, fmt.Errorf("decision %s is unreadable: %w", row.id, err)
-		}
-		return admission.LedgerDecision{Decision: d, Seq: row.seq}, nil
+		return row.Decision()
 	}, query, args...)
 }

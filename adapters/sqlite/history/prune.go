@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/molecule-ai/gatehouse/adapters/sqlite/connection"
+	"github.com/molecule-ai/gatehouse/internal/decisionrow"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
@@ -58,7 +59,7 @@ func (r Retention) PruneDecisions(ctx context.Context, _, before time.Time) (adm
 
 func pruneOnce(ctx context.Context, tx *sql.Tx, before time.Time) (uids, decisions int64, err error) {
 	_, bound := admission.DecisionFilter{Until: before}.IDs()
-	args := []any{bound.String(), connection.TimeText(ceiling(before)), pruneBatch}
+	args := []any{bound.String(), connection.TimeText(decisionrow.Ceiling(before)), pruneBatch}
 	uids, err = connection.Affected(tx.ExecContext(ctx, pruneUIDsSQL, args...))
 	if err != nil {
 		return 0, 0, err
