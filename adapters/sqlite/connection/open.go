@@ -45,9 +45,10 @@ func Open(ctx context.Context, path string, busy time.Duration, logger *slog.Log
 		return nil, err
 	}
 	f := &File{path: path, logger: logger}
-	err = f.connect(cmp.Or(busy, defaultBusyTimeout))
+	busy = cmp.Or(busy, defaultBusyTimeout)
+	err = f.connect(busy)
 	if err == nil {
-		err = f.checkDurable(ctx)
+		err = f.firstUse(ctx, busy)
 	}
 	if err == nil {
 		f.opened, err = os.Stat(path)
@@ -95,6 +96,20 @@ func openPool(dsn string, size int, busy time.Duration) (*sql.DB, error) {
 	pool.SetMaxOpenConns(size)
 	pool.SetMaxIdleConns(size)
 	return pool, nil
+}
+
+// firstUse puts a new file into WAL mode. Where several processes do so at once, SQLite refuses all but one without
+// waiting, whatever the busy timeout says, so they try again.
+func (f *File) firstUse(ctx context.Context, busy time.Duration) error {
+	const pause = 10 * time.Millisecond
+	until := time.Now().Add(busy)
+	for {
+		err := f.checkDurable(ctx)
+		if ctx.Err() != nil || !errors.Is(Explain(ctx, err), ErrLocked) || time.Now().After(until) {
+			return err
+		}
+		time.Sleep(pause)
+	}
 }
 
 // checkDurable refuses a file on which the promise cannot be kept: SQLite leaves WAL mode out without an
