@@ -76,14 +76,14 @@ soak: ## the fault tests at full length: 50 times kill -9, two replicas, 2,000 d
 
 # OPA's program is built from a module of its own, because it needs much that Gatehouse does not; the versions of OPA
 # must be the same, or compare refuses.
-bench: build ## Gatehouse beside "opa run --server" and a bare handler, in at most 10 minutes; writes docs/performance.md
+bench: build ## Gatehouse beside "opa run --server" and beside what a team would write itself, in at most 10 minutes; writes docs/performance.md
 	go -C tools/opa build -o ../../bin/opa github.com/open-policy-agent/opa
 	go -C bench build -o ../bin/bench .
-	timeout --signal=INT 600 ./bin/bench compare -write docs/performance.md
+	timeout --signal=INT 600 ./bin/bench compare --write docs/performance.md
 
 scale: build ## one, two and four replicas on one Postgres behind nginx, in at most 5 minutes; writes docs/scale.md
 	go -C bench build -o ../bin/bench .
-	timeout --signal=INT 300 ./bin/bench scale -write docs/scale.md
+	timeout --signal=INT 300 ./bin/bench scale --write docs/scale.md
 
 gobench: ## every Go benchmark, in the form that benchstat compares; see docs/performance.md
 	go build -o bin/withservices ./internal/testenv/withservices
@@ -91,7 +91,7 @@ gobench: ## every Go benchmark, in the form that benchstat compares; see docs/pe
 	cd bench && go test -run '^$$' -bench . -benchmem ./allocations
 
 allocations: ## write down what each stage of a review allocates; "make test" fails when it becomes more
-	go -C bench run . allocations -write
+	go -C bench run . allocations --write
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/'

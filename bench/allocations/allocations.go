@@ -5,7 +5,6 @@ package allocations
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -14,17 +13,14 @@ import (
 	"testing"
 )
 
-// Run fails when a stage allocates more than the file says. With -write it writes the file anew.
-func Run(ctx context.Context, arguments []string) error {
-	flags := flag.NewFlagSet("allocations", flag.ContinueOnError)
-	baseline := flags.String("baseline", "allocations/allocations.txt", "file with what each stage may allocate")
-	write := flags.Bool("write", false, "write the file instead of comparing with it")
-	err := flags.Parse(arguments)
-	if err != nil {
-		return err
-	}
-	return run(ctx, *baseline, *write, os.Stdout)
+// Command compares; with --write it writes the file anew.
+type Command struct {
+	Baseline string `help:"File with what each stage may allocate." default:"allocations/allocations.txt" type:"path"`
+	Write    bool   `help:"Write the file instead of comparing with it."`
 }
+
+// Run fails when a stage allocates more than the file says.
+func (c *Command) Run(ctx context.Context) error { return run(ctx, c.Baseline, c.Write, os.Stdout) }
 
 func run(ctx context.Context, baseline string, write bool, out io.Writer) error {
 	counted, err := count(ctx)

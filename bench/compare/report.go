@@ -1,242 +1,184 @@
-//go:build linux
-
 package compare
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"runtime"
 	"strings"
-	"time"
 
 	"github.com/molecule-ai/gatehouse/bench/rig"
 )
 
-// report is all that one run has measured.
-type report struct {
-	options    options
-	versions   versions
-	subjects   []*subject
-	memory     []float64 // MiB, in row B
-	breakdowns []breakdown
-	sync       time.Duration // of the disk
-	crowds     []crowd
-	workspaces []scaled
-	rules      []goBenchmark
-	policies   []goBenchmark
-	starts     []float64 // ms
-	took       time.Duration
+// A goal has ratios to `opa run`: of decisions a second, and of p99; or decisions a second. 0 is for no such goal.
+type goal struct {
+	text      string
+	faster    float64
+	p99       float64
+	perSecond float64
 }
 
-type versions struct {
-	rig.Machine
-	opa, postgres string
+func goals() map[string]goal {
+	return map[string]goal{
+		"A":       {text: "2.5 ×, half the p99", faster: 2.5, p99: 0.5},
+		"A batch": {text: "6 ×", faster: 6},
+		"B":       {text: "1.3 ×, the same p99", faster: 1.3, p99: 1},
+		"C":       {text: "1.5 ×", faster: 1.5},
+		"D":       {text: "5,000/s", perSecond: 5000},
+	}
 }
 
-func (o options) compare(ctx context.Context) (rep report, err error) {
-	began := time.Now()
-	rep.options = o
-	if o.has("E") {
-		rep.policies, err = o.goBenchmarks(ctx, "./adapters/opa/snapshot", "^BenchmarkEvaluate$")
-		if err != nil {
-			return rep, err
-		}
-	}
-	if o.has("F") {
-		rep.rules, err = o.goBenchmarks(ctx, "./adapters/opa/snapshot", "^BenchmarkRules$/^rules=(10|100|1000)$/^deny$")
-		if err != nil {
-			return rep, err
-		}
-	}
-	r, err := startServers(ctx, o.programs)
-	if err != nil {
-		return rep, err
-	}
-	defer func() { err = errors.Join(err, r.Close()) }()
-	rep.versions, err = o.readVersions(ctx, r)
-	if err != nil {
-		return rep, err
-	}
-	err = rep.measure(ctx, r)
-	rep.took = time.Since(began)
-	return rep, err
+func (g goal) reachedBy(s, opa *rig.Subject) bool {
+	return s.Against(opa, rig.Rate) >= g.faster && (g.p99 == 0 || s.Against(opa, rig.P99) <= g.p99) && s.Of(rig.Rate) >= g.perSecond
 }
 
-func (rep *report) measure(ctx context.Context, r *servers) (err error) {
-	o := rep.options
-	rep.sync, err = rig.SyncTime(r.Folder)
-	if err != nil {
-		return err
-	}
-	rep.subjects, err = r.subjects(o)
-	if err != nil {
-		return err
-	}
-	err = rep.compareServers(ctx, r)
-	if err != nil {
-		return err
-	}
-	if o.profiles != "" {
-		err = o.profile(ctx, rep.subjects)
-		if err != nil {
-			return err
-		}
-	}
-	if o.has("G") {
-		rep.starts, err = o.startTimes(ctx, r)
-		if err != nil {
-			return err
-		}
-	}
-	if !o.has("F") {
-		return nil
-	}
-	rep.crowds, err = o.varyConnections(ctx, rep.subjects)
-	if err != nil {
-		return err
-	}
-	rep.workspaces, err = o.varyWorkspaces(ctx, r)
-	return err
+func (m *measurement) write(page *rig.Page) {
+	m.writePeers(page)
+	m.writeServers(page)
+	m.writeConnections(page)
+	m.writeBreakdown(page)
+	m.writeGrowth(page)
 }
 
-// readVersions refuses to compare with another OPA than the one that Gatehouse embeds.
-func (o options) readVersions(ctx context.Context, r *servers) (versions, error) {
-	var v versions
-	said, err := rig.Command(ctx, r.Folder, o.opa, "version")
-	if err != nil {
-		return v, fmt.Errorf("asking opa for its version: %w", err)
-	}
-	v.opa = strings.TrimSpace(strings.TrimPrefix(strings.SplitN(said, "\n", 2)[0], "Version:"))
-	embedded, err := rig.Command(ctx, o.repository, "go", "list", "-m", "-f", "{{.Version}}", "github.com/open-policy-agent/opa")
-	if err != nil {
-		return v, fmt.Errorf("asking go.mod for OPA's version: %w", err)
-	}
-	if embedded != "v"+v.opa {
-		return v, fmt.Errorf("%s is OPA %s, and Gatehouse embeds %s: change tools/opa/go.mod", o.opa, v.opa, embedded)
-	}
-	err = r.database.QueryRow(ctx, "show server_version").Scan(&v.postgres)
-	if err != nil {
-		return v, err
-	}
-	v.Machine, err = rig.ReadMachine(ctx, o.repository)
-	return v, err
-}
-
-func (rep report) markdown() string {
-	var b strings.Builder
-	o, v := rep.options, rep.versions
-	_, _ = fmt.Fprintf(&b, "Measured %s in %s by `make bench` at %s: %d cores (%s, shared with the load generator and Postgres), %s of memory, Linux %s, %s, "+
-		"OPA %s, PostgreSQL %s that syncs. The load average was %s, and writing 8 kB and syncing them took %.1f ms before the first round. Medians of %d rounds of %.1f s for each server, %d keep-alive connections. %s\n",
-		time.Now().UTC().Format("2006-01-02"), rep.took.Round(time.Second), v.Commit, runtime.NumCPU(), v.Processor, v.Memory, v.Kernel,
-		runtime.Version(), v.opa, v.postgres, v.Load, rig.Milliseconds(rep.sync), o.rounds, o.seconds, connections, rep.priority())
-	rep.writeServers(&b)
-	rep.writeCrowds(&b)
-	rep.writeBreakdown(&b)
-	rep.writeGrowth(&b)
-	return b.String()
-}
-
-// priority says whether the load generator waited for the server's cores.
-func (rep report) priority() string {
-	for _, s := range rep.subjects {
-		for _, x := range s.samples {
-			if !x.First {
-				return "The load generator had no right to come first at the cores, and waited for them as the servers did."
+// writePeers is the table that the page leads with.
+func (m *measurement) writePeers(page *rig.Page) {
+	page.Say("\nA review, as a multiple of what each of the others does with as many connections (p99: less is better):\n")
+	page.Table("row", "connections", "reviews/s", "p99", "× do-it-yourself", "its p99 ×", "× hard-coded", "its p99 ×", "× `opa run`", "its p99 ×")
+	for _, row := range []string{"B", "C"} {
+		for _, connections := range connectionCounts() {
+			s := m.find(row, connections)
+			if s == nil {
+				continue
 			}
+			cells := []string{row, fmt.Sprint(connections), rig.Thousands(s.Of(rig.Rate)), ms(s.Of(rig.P99))}
+			for _, name := range []string{doItYourselfName, hardCodedName, opaName} {
+				peer := m.find(name, connections)
+				cells = append(cells, ratio(s.Against(peer, rig.Rate)), ratio(s.Against(peer, rig.P99)))
+			}
+			page.Row(cells...)
 		}
 	}
-	return "The load generator came first at the cores; what is said in brackets is the same where it took turns with the server, and goals are reached if they are both times."
 }
 
-func (rep report) writeServers(b *strings.Builder) {
-	_, _ = fmt.Fprint(b, "\n| row | path | decisions/s | p50 | p99 | CPU each (Postgres) | × opa | p99 × opa | goal | |\n|---|---|---|---|---|---|---|---|---|---|\n")
-	var baseline subject
-	for _, s := range rep.subjects {
-		if s.name == opaName {
-			baseline = *s
+func (m *measurement) writeServers(page *rig.Page) {
+	page.Say("\nAll of them with %d connections. CPU is of the servers' processes, in brackets of Postgres.\n", usual)
+	page.Table("row", "path", "decisions/s", "p50", "p99", "CPU each (Postgres)", "× `opa run`", "its p99 ×", "goal", "")
+	opa := m.find(opaName, usual)
+	for _, s := range m.subjects {
+		if s.Connections != usual {
+			continue
 		}
-	}
-	for _, s := range rep.subjects {
-		faster, slower := paired(s.samples, baseline.samples, perSecondOf), paired(s.samples, baseline.samples, nanosecondsOf)
-		perSecond := rig.MedianOf(s.samples, perSecondOf)
-		cpu := fmt.Sprintf("%.0f µs", rig.MedianOf(s.samples, func(x sample) float64 { return float64(x.ServerCPU) / 1000 }))
-		if s.target.watch != 0 {
-			cpu += fmt.Sprintf(" (%.0f µs)", rig.MedianOf(s.samples, func(x sample) float64 { return float64(x.DatabaseCPU) / 1000 }))
+		cpu := fmt.Sprintf("%.0f µs", s.Of(rig.ServerCPU))
+		if s.Database != nil {
+			cpu += fmt.Sprintf(" (%.0f µs)", s.Of(rig.DatabaseCPU))
 		}
-		want, hasGoal := goals[s.row]
+		want, hasGoal := goals()[s.Row]
 		reached := ""
 		if hasGoal {
-			// Whether the load generator comes first or takes turns must not decide it.
-			reached = mark(want.reachedBy(s.samples, baseline.samples) && want.reachedBy(s.turns, baseline.turns))
+			reached = mark(want.reachedBy(s, opa))
 		}
-		_, _ = fmt.Fprintf(b, "| %s | %s | %s | %s | %s | %s | %.2f (%.2f) | %.2f (%.2f) | %s | %s |\n", s.row, s.name, rig.Thousands(perSecond),
-			ms(s.samples, func(x sample) time.Duration { return x.P50 }), ms(s.samples, p99Of),
-			cpu, faster, paired(s.turns, baseline.turns, perSecondOf), slower, paired(s.turns, baseline.turns, nanosecondsOf), want.text, reached)
+		page.Row(s.Row, s.Name, rig.Thousands(s.Of(rig.Rate)), ms(s.Of(rig.P50)), ms(s.Of(rig.P99)), cpu,
+			ratio(s.Against(opa, rig.Rate)), ratio(s.Against(opa, rig.P99)), want.text, reached)
 	}
 }
 
-// paired is the median of the ratios round by round: what the machine did in a round divides out.
-func paired(samples, baseline []sample, of func(sample) float64) float64 {
-	ratios := make([]float64, len(samples))
-	for i := range samples {
-		ratios[i] = of(samples[i]) / of(baseline[i])
-	}
-	return rig.Median(ratios)
-}
-
-func (rep report) writeGrowth(b *strings.Builder) {
-	_, _ = fmt.Fprint(b, "\n| row | what | measured | goal | |\n|---|---|---|---|---|\n")
-	line := func(row, what, measured, goal string, reached bool) {
-		_, _ = fmt.Fprintf(b, "| %s | %s | %s | %s | %s |\n", row, what, measured, goal, mark(reached))
-	}
-	for _, one := range rep.policies {
-		line("E", "one evaluation of the shipped policies: "+strings.TrimPrefix(one.name, "Evaluate/"),
-			fmt.Sprintf("%.1f µs, %.0f allocations", one.microsecond, one.allocations), "25 µs, 120 allocations",
-			one.microsecond <= 25 && one.allocations <= 120)
-	}
-	if n := len(rep.rules); n > 0 {
-		var each []string
-		for _, one := range rep.rules {
-			_, rules, _ := strings.Cut(strings.TrimSuffix(one.name, "/deny"), "=")
-			each = append(each, fmt.Sprintf("%.1f µs at %s", one.microsecond, rules))
+func (m *measurement) writeConnections(page *rig.Page) {
+	page.Say("\nWith fewer connections and with more, decisions a second and p99:\n")
+	columns, names := []string{"connections"}, []string(nil)
+	for _, s := range m.subjects {
+		if s.Connections == connectionCounts()[0] {
+			title, _, _ := strings.Cut(s.Name, " on Postgres")
+			title, _, _ = strings.Cut(title, " --server")
+			if s.Row != "" {
+				title, names = s.Row, append(names, s.Row)
+			} else {
+				names = append(names, s.Name)
+			}
+			columns = append(columns, strings.Trim(title, "`"))
 		}
-		ratio := rep.rules[n-1].microsecond / rep.rules[0].microsecond
-		line("F", "10 to 1,000 rules, one evaluation in which one fires", fmt.Sprintf("%s: %.2f ×", strings.Join(each, ", "), ratio), "2 ×", ratio <= 2)
 	}
-	if n := len(rep.workspaces); n > 0 {
-		first, last := rates(rep.workspaces[0]), rates(rep.workspaces[n-1])
-		line("F", fmt.Sprintf("%s to %s workspaces in Postgres, full review", rig.Thousands(float64(rep.workspaces[0].at)), rig.Thousands(float64(rep.workspaces[n-1].at))),
-			fmt.Sprintf("%s/s, then %s/s: %.0f %%", rig.Thousands(first), rig.Thousands(last), 100*last/first), "flat", last/first > 0.9)
-	}
-	if crowd := find(rep.crowds, func(s *subject) bool { return s.row == "B" }); crowd != nil {
-		text, least := keepsUp(crowd)
-		line("F", "1 to 256 connections, full review on Postgres", text, "never under 80 % of the best", least >= 0.8)
-	}
-	if len(rep.starts) > 0 {
-		line("G", "from start to ready, embedded policies, new SQLite file", fmt.Sprintf("%.0f ms", rig.Median(rep.starts)), "100 ms", rig.Median(rep.starts) <= 100)
-	}
-	if len(rep.memory) > 0 {
-		line("G", "resident memory while serving B", fmt.Sprintf("%.0f MiB", rig.Median(rep.memory)), "64 MB", rig.Median(rep.memory) < 64e6/(1<<20))
+	page.Table(columns...)
+	for _, connections := range connectionCounts() {
+		cells := []string{fmt.Sprint(connections)}
+		for _, name := range names {
+			s := m.find(name, connections)
+			cells = append(cells, fmt.Sprintf("%s/s, %s", rig.Thousands(s.Of(rig.Rate)), ms(s.Of(rig.P99))))
+		}
+		page.Row(cells...)
 	}
 }
 
-func rates(s scaled) float64 { return rig.MedianOf(s.samples, perSecondOf) }
+// writeBreakdown says where the time of a request goes: Gatehouse's own metrics, in the mean of a round.
+func (m *measurement) writeBreakdown(page *rig.Page) {
+	s := m.find("B", usual)
+	if s == nil {
+		return
+	}
+	mean := func(name, labels string) func(rig.Sample) float64 {
+		return func(x rig.Sample) float64 {
+			return 1000 * x.Series[name+"_sum"+labels] / max(x.Series[name+"_count"+labels], 1)
+		}
+	}
+	stage := func(name string) float64 {
+		return s.Of(mean("gatehouse_admission_stage_duration_seconds", fmt.Sprintf(`{stage=%q}`, name)))
+	}
+	facts, policy, ledger := stage("facts"), stage("policy"), stage("ledger")
+	review := s.Of(mean("gatehouse_admission_duration_seconds", `{hook="register"}`))
+	request := s.Of(mean("gatehouse_http_request_duration_seconds", `{route="/v1/admission/{hook}"}`))
+	all := s.Of(func(x rig.Sample) float64 { return rig.Milliseconds(x.Mean) })
+	page.Say("\nWhere the time of one request of row B goes, %d at once, in the mean:\n", usual)
+	page.Table("part", "ms", "share")
+	row := func(what string, time float64) {
+		page.Row(what, fmt.Sprintf("%.3f", time), fmt.Sprintf("%.0f %%", 100*time/all))
+	}
+	row("facts: waiting for the query under way, the query", facts)
+	row("policy: waiting for a turn, the evaluation", policy)
+	row("ledger: waiting for the commit under way, the commit", ledger)
+	row("the rest of the review: the decision, its masking, metrics, the log line", review-facts-policy-ledger)
+	row("the rest of the handler: routing, decoding, encoding", request-review)
+	row("outside the handler: net/http, the kernel, waiting for a core", all-request)
+	row("what the caller waits", all)
+}
 
-// keepsUp is what throughput falls to with more connections than are best.
-func keepsUp(all []scaled) (string, float64) {
-	var each []string
+func (m *measurement) writeGrowth(page *rig.Page) {
+	page.Table("row", "what", "measured", "goal", "")
+	line := func(row, what, goal string, reached bool, measured string, values ...any) {
+		page.Row(row, what, fmt.Sprintf(measured, values...), goal, mark(reached))
+	}
+	for _, one := range m.policies {
+		line("E", "one evaluation of the shipped policies: "+one.name, "25 µs, 120 allocations",
+			one.microsecond <= 25 && one.allocations <= 120, "%.1f µs, %.0f allocations", one.microsecond, one.allocations)
+	}
+	if n := len(m.rules); n > 0 {
+		ratio := m.rules[n-1].microsecond / m.rules[0].microsecond
+		line("F", "10 to 1,000 rules, one evaluation in which one fires", "2 ×", ratio <= 2,
+			"%.1f µs, then %.1f µs: %.2f ×", m.rules[0].microsecond, m.rules[n-1].microsecond, ratio)
+	}
+	if len(m.workspaces) == 2 {
+		few, many := m.workspaces[0], m.workspaces[1]
+		kept := many.Of(rig.Rate) / few.Of(rig.Rate)
+		line("F", fmt.Sprintf("%s, then %s in Postgres, full review", few.Name, many.Name), "flat", kept > 0.9,
+			"%s/s, then %s/s: %.0f %%", rig.Thousands(few.Of(rig.Rate)), rig.Thousands(many.Of(rig.Rate)), 100*kept)
+	}
+	if m.find("B", usual) != nil {
+		least := m.keepsUp("B")
+		line("F", "1 to 256 connections, full review on Postgres", "never under 80 % of the best", least >= 0.8, "%.0f %%", 100*least)
+	}
+	if m.memory > 0 {
+		line("G", "resident memory while serving B", "64 MB", m.memory < 64e6/(1<<20), "%.0f MiB", m.memory)
+	}
+	if len(m.starts) > 0 {
+		start := rig.Median(m.starts)
+		line("G", "from start to ready, embedded policies, new SQLite file", "100 ms", start <= 100, "%.0f ms", start)
+	}
+}
+
+// keepsUp is what the rate falls to with more connections than are best, as a part of the best.
+func (m *measurement) keepsUp(row string) float64 {
 	best, least := 0.0, 1.0
-	for _, one := range all {
-		rate := rates(one)
-		each = append(each, fmt.Sprintf("%s/s at %d", rig.Thousands(rate), one.at))
+	for _, connections := range connectionCounts() {
+		rate := m.find(row, connections).Of(rig.Rate)
 		best = max(best, rate)
-		least = min(least, 1.0)
-		if rate < best {
-			least = min(least, rate/best)
-		}
+		least = min(least, rate/best)
 	}
-	return fmt.Sprintf("%s: %.0f %%", strings.Join(each, ", "), 100*least), least
+	return least
 }
 
 func mark(reached bool) string {
@@ -246,6 +188,6 @@ func mark(reached bool) string {
 	return "**missed**"
 }
 
-func ms(samples []sample, of func(sample) time.Duration) string {
-	return fmt.Sprintf("%.2f ms", rig.MedianOf(samples, func(x sample) float64 { return rig.Milliseconds(of(x)) }))
-}
+func ms(milliseconds float64) string { return fmt.Sprintf("%.2f ms", milliseconds) }
+
+func ratio(value float64) string { return fmt.Sprintf("%.2f", value) }

@@ -1,10 +1,7 @@
-//go:build linux
-
 package compare
 
 import (
 	"slices"
-
 	"strings"
 
 	"github.com/molecule-ai/gatehouse/bench/rig"
@@ -39,23 +36,19 @@ func opaInput(w rig.Workspace) map[string]any {
 	}
 }
 
-const (
-	evaluatePath = "/v1/evaluate"
-	batchPath    = "/v1/evaluate/batch"
-	opaPath      = "/v1/data/admission/register/deny"
-)
+// question is what OPA is asked.
+func question(w rig.Workspace) any { return map[string]any{"input": opaInput(w)} }
 
-func evaluations(all []rig.Workspace) ([][]byte, error) {
-	return rig.Posts(evaluatePath, rig.Each(all, func(w rig.Workspace) any {
-		body := whatIf(w)
-		body["hook"] = "register"
-		return body
-	}))
+// evaluation is a what-if of one.
+func evaluation(w rig.Workspace) any {
+	body := whatIf(w)
+	body["hook"] = "register"
+	return body
 }
 
 // evaluationBatches goes through all as often as it takes for no batch to be left half full, so that as many of what is
 // asked are to be denied as of all.
-func evaluationBatches(all []rig.Workspace, size int) ([][]byte, error) {
+func evaluationBatches(all []rig.Workspace, size int) []any {
 	var turns []rig.Workspace
 	for len(turns) == 0 || len(turns)%size != 0 {
 		turns = append(turns, all...)
@@ -66,9 +59,5 @@ func evaluationBatches(all []rig.Workspace, size int) ([][]byte, error) {
 			"hook": "register", "reviews": rig.Each(batch, func(w rig.Workspace) any { return whatIf(w) }),
 		})
 	}
-	return rig.Posts(batchPath, bodies)
-}
-
-func opaQueries(all []rig.Workspace) ([][]byte, error) {
-	return rig.Posts(opaPath, rig.Each(all, func(w rig.Workspace) any { return map[string]any{"input": opaInput(w)} }))
+	return bodies
 }

@@ -1,12 +1,9 @@
-//go:build linux
-
 package compare
 
 import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -16,76 +13,70 @@ import (
 	"github.com/molecule-ai/gatehouse/bench/rig"
 )
 
-// programs are what is compared. All paths are absolute.
-type programs struct {
-	gatehouse, opa string
-	self           string // for the bare handler and the load, each in a process of its own
-	policy         string // folder of the six rules
-}
-
-// servers are all on loopback. Only one of them is under load at a time.
+// servers are all on loopback. Only one of them is under load at a time, but for OPA, which do-it-yourself asks.
 type servers struct {
-	programs
 	*rig.Rig
-	bare      *rig.Process
-	opaServer *rig.Process
-	sqlite    *rig.Process // gatehouse on a file
-	postgres  *rig.Process // gatehouse on Postgres
-	database  *rig.Postgres
+	opa, doItYourself, hardCoded *rig.Process
+	sqlite, postgres             *rig.Process // Gatehouse on each
+	database                     *rig.Postgres
 }
 
 // failingWorkspaces are more than a server can deny in one run, because each is denied with effect only once.
 const failingWorkspaces = 30_000
 
-func startServers(ctx context.Context, from programs) (r *servers, err error) {
-	r = &servers{programs: from}
-	r.Rig, err = rig.New("gatehouse-compare")
+func (c *Command) start(ctx context.Context, r *rig.Rig) (s *servers, err error) {
+	s = &servers{Rig: r}
+	s.database, err = r.StartPostgres(ctx, append(rig.Mixed(), rig.Failing(failingWorkspaces)...))
 	if err != nil {
-		return r, err
+		return nil, err
 	}
-	for _, start := range []func(context.Context) error{r.startBare, r.startOPA, r.startSQLite, r.startPostgres} {
-		err = start(ctx)
-		if err != nil {
-			return r, errors.Join(err, r.Close())
-		}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
 	}
-	return r, nil
-}
-
-func (r *servers) startBare(ctx context.Context) (err error) {
-	r.bare, err = r.Start(ctx, "bare", "/healthz", func(address string) []string { return []string{r.self, "bare", address} })
-	return err
-}
-
-// startOPA leaves out what costs OPA time and what Gatehouse does not do: a log line for each request.
-func (r *servers) startOPA(ctx context.Context) (err error) {
-	r.opaServer, err = r.Start(ctx, "opa", "/health", func(address string) []string {
-		return []string{r.opa, "run", "--server", "--addr", address, "--log-level", "error", "--disable-telemetry", r.policy}
+	// OPA's log line for each request is off: it costs time, and Gatehouse's own decision log is another thing.
+	s.opa, err = r.Start(ctx, "opa", "/health", func(address string) []string {
+		return []string{c.OPA, "run", "--server", "--addr", address, "--log-level", "error", "--disable-telemetry", c.Policy}
 	})
-	return err
-}
-
-func (r *servers) startSQLite(ctx context.Context) (err error) {
-	r.sqlite, err = r.serve(ctx, "gatehouse-sqlite", "sqlite:"+filepath.Join(r.Folder, "gatehouse.db"))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return r.tell(ctx, rig.Mixed())
-}
-
-func (r *servers) serve(ctx context.Context, name, database string, more ...string) (*rig.Process, error) {
-	return r.Serve(ctx, name, rig.Gatehouse{Program: r.gatehouse, Policies: r.policy, Database: database, More: more})
+	s.doItYourself, err = r.Start(ctx, "do-it-yourself", "/healthz", func(address string) []string {
+		return []string{self, "do-it-yourself", "--listen", address, "--database", s.database.URL, "--opa", s.opa.Address}
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.hardCoded, err = r.Start(ctx, "hard-coded", "/healthz", func(address string) []string {
+		return []string{self, "hard-coded", "--listen", address, "--database", s.database.URL}
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.sqlite, err = r.Serve(ctx, "gatehouse-sqlite", c.Options, "sqlite:"+filepath.Join(r.Folder, "gatehouse.db"))
+	if err == nil {
+		err = s.tell(ctx, rig.Mixed())
+	}
+	if err == nil {
+		err = c.startOnPostgres(ctx, s)
+	}
+	return s, err
 }
 
 // tell puts workspaces into the store of a registry whose database is not shared.
-func (r *servers) tell(ctx context.Context, all []rig.Workspace) error {
+func (s *servers) tell(ctx context.Context, all []rig.Workspace) error {
 	for _, w := range all {
-		path := "http://" + r.sqlite.Address + "/v1/workspaces/" + w.ID.String()
-		told, _ := facts(w)["workspace"].(map[string]any)
-		delete(told, "last_sample_error")
-		err := put(ctx, path, told)
+		path := "http://" + s.sqlite.Address + "/v1/workspaces/" + w.ID.String()
+		row, _ := facts(w)["workspace"].(map[string]any)
+		delete(row, "last_sample_error")
+		text, err := json.Marshal(row)
+		if err == nil {
+			err = put(ctx, path, text)
+		}
 		for _, key := range w.Secrets {
-			err = errors.Join(err, put(ctx, path+"/secrets/"+key, nil))
+			if err == nil {
+				err = put(ctx, path+"/secrets/"+key, nil)
+			}
 		}
 		if err != nil {
 			return err
@@ -94,16 +85,8 @@ func (r *servers) tell(ctx context.Context, all []rig.Workspace) error {
 	return nil
 }
 
-func put(ctx context.Context, url string, body any) error {
-	var text []byte
-	if body != nil {
-		var err error
-		text, err = json.Marshal(body)
-		if err != nil {
-			return err
-		}
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPut, url, bytes.NewReader(text))
+func put(ctx context.Context, url string, body []byte) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPut, url, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
@@ -121,113 +104,59 @@ func put(ctx context.Context, url string, body any) error {
 	return nil
 }
 
-// closedSink is one that takes what a deny leaves in the outbox and is disabled, so that what is measured is the
-// deny and not a receiver on the same cores.
+// closedSink takes what a deny leaves in the outbox and is disabled: what is measured is the deny, and not a receiver on
+// the same cores.
 const closedSink = `sinks:
   - {name: closed, type: redis, url: "redis://127.0.0.1:1/0"}
 `
 
-// startPostgres starts a Postgres that syncs, with the registry's tables, and a Gatehouse on it.
-func (r *servers) startPostgres(ctx context.Context) error {
-	var err error
-	r.database, err = rig.StartPostgres(ctx)
+func (c *Command) startOnPostgres(ctx context.Context, s *servers) error {
+	config := filepath.Join(s.Folder, "config.yaml")
+	err := os.WriteFile(config, []byte(closedSink), 0o600)
 	if err != nil {
 		return err
 	}
-	r.OnClose(r.database.Stop)
-	err = r.database.Insert(ctx, append(rig.Mixed(), rig.Failing(failingWorkspaces)...))
-	if err != nil {
-		return err
+	// The sink is known once a server has been there. It is disabled before the next one starts: one that is just
+	// starting can miss the notification, and then hears of it only within a minute.
+	first, err := s.Serve(ctx, "gatehouse-first", c.Options, s.database.URL, "--config", config)
+	if err == nil {
+		err = c.disableSink(ctx, s)
 	}
-	url := r.database.URL
-	config := filepath.Join(r.Folder, "config.yaml")
-	err = os.WriteFile(config, []byte(closedSink), 0o600)
-	if err != nil {
-		return err
-	}
-	first, err := r.serve(ctx, "gatehouse-first", url, "--config", config)
-	if err != nil {
-		return err
-	}
-	// The sink is known once a server has been there, and surely disabled for one that comes afterwards: one that is just
-	// starting can miss the notification, and then hears of it within a minute.
-	err = r.disableSink(ctx, url)
 	if err == nil {
 		err = first.Stop()
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		s.postgres, err = s.Serve(ctx, "gatehouse-postgres", c.Options, s.database.URL, "--config", config)
 	}
-	r.postgres, err = r.serve(ctx, "gatehouse-postgres", url, "--config", config)
 	return err
 }
 
 // disableSink waits until a server works the sink's queue, which it does soon after it is ready.
-func (r *servers) disableSink(ctx context.Context, url string) error {
+func (c *Command) disableSink(ctx context.Context, s *servers) error {
 	const patience, pause = 10 * time.Second, 20 * time.Millisecond
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
-		err := r.command(ctx, r.gatehouse, "announcements", "disable", "closed", "--database-url", url)
+		said, err := rig.Command(ctx, s.Folder, c.Gatehouse, "announcements", "disable", "closed", "--database-url", s.database.URL)
 		if err == nil {
 			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return err
+			return fmt.Errorf("disabling the sink: %w: %s", err, said)
 		case <-time.After(pause):
 		}
 	}
 }
 
-// grow makes the workspaces of rig.Spread, from the first to n.
-func (r *servers) grow(ctx context.Context, from, n int) error {
-	_, err := r.database.Exec(ctx, `
-		with made as (
-			insert into workspaces (id, name, tier, runtime)
-			select ('01890a5d-ac96-774b-8000-' || lpad(to_hex($1::bigint + i), 12, '0'))::uuid, 'agent', 1, 'hermes'
-			from generate_series($2::bigint, $3::bigint - 1) i
-			returning id
-		)
-		insert into workspace_secrets (workspace_id, key, encrypted_value) select id, 'MODEL', 'sealed' from made`,
-		rig.ManyFrom, from, n)
-	if err != nil {
-		return fmt.Errorf("making %d workspaces: %w", n-from, err)
-	}
-	_, err = r.database.Exec(ctx, "vacuum analyze workspaces, workspace_secrets")
-	return err
-}
-
 // unmark undoes what denies did to workspaces, so that they can be denied with effect again.
-func (r *servers) unmark(ctx context.Context) error {
-	_, err := r.database.Exec(ctx, `update workspaces set status = 'provisioning', last_sample_error = null where status = 'failed'`)
+func (s *servers) unmark(ctx context.Context) error {
+	_, err := s.database.Exec(ctx, `update workspaces set status = 'provisioning', last_sample_error = null where status = 'failed'`)
+	if err == nil {
+		_, err = s.database.Exec(ctx, "vacuum workspaces")
+	}
 	if err != nil {
 		return fmt.Errorf("undoing marks: %w", err)
 	}
-	_, err = r.database.Exec(ctx, "vacuum workspaces")
-	return err
-}
-
-func (r *servers) command(ctx context.Context, arguments ...string) error {
-	said, err := rig.Command(ctx, r.Folder, arguments...)
-	if err != nil {
-		return fmt.Errorf("%s: %w: %s", arguments[0], err, said)
-	}
 	return nil
-}
-
-// startTime is how long a server with embedded policies takes from its start to its first ready answer.
-func (r *servers) startTime(ctx context.Context, name string) (time.Duration, error) {
-	address, err := rig.FreeAddress(ctx)
-	if err != nil {
-		return 0, err
-	}
-	began := time.Now()
-	p, err := rig.StartServer(ctx, r.Folder, name, address, "/readyz",
-		r.gatehouse, "serve", "--listen", address, "--shutdown-delay", "0s", "--database-url", "sqlite:"+filepath.Join(r.Folder, name+".db"))
-	took := time.Since(began)
-	if err != nil {
-		return 0, err
-	}
-	return took, p.Stop()
 }

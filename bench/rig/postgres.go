@@ -1,5 +1,3 @@
-//go:build linux
-
 package rig
 
 import (
@@ -16,23 +14,18 @@ import (
 type Postgres struct {
 	*pgx.Conn
 	URL        string
-	Postmaster int
-	server     *testenv.PostgresServer
+	postmaster int // its process
 }
 
-// StartPostgres starts one that its caller closes.
-func StartPostgres(ctx context.Context) (p *Postgres, err error) {
-	p = new(Postgres)
-	p.server, err = testenv.StartPostgres(ctx, testenv.Options{Durable: true})
+// StartPostgres runs one until Close, with some workspaces.
+func (r *Rig) StartPostgres(ctx context.Context, workspaces []Workspace) (*Postgres, error) {
+	server, err := testenv.StartPostgres(ctx, testenv.Options{Durable: true})
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, p.Stop())
-		}
-	}()
-	p.URL, err = p.server.CreateDatabase(ctx, testenv.RegistryCurrent)
+	r.OnClose(server.Close)
+	p := new(Postgres)
+	p.URL, err = server.CreateDatabase(ctx, testenv.RegistryCurrent)
 	if err != nil {
 		return nil, err
 	}
@@ -40,28 +33,17 @@ func StartPostgres(ctx context.Context) (p *Postgres, err error) {
 	if err != nil {
 		return nil, err
 	}
-	var backend int
-	err = p.QueryRow(ctx, "select pg_backend_pid()").Scan(&backend)
+	r.OnClose(func() error { return p.Close(context.Background()) })
+	backend, err := statOf(int(p.PgConn().PID()))
+	p.postmaster = backend.PPID
 	if err != nil {
 		return nil, err
 	}
-	p.Postmaster, err = ParentOf(backend)
-	return p, err
+	return p, p.insert(ctx, workspaces)
 }
 
-// Stop ends the server and deletes what it had.
-func (p *Postgres) Stop() error {
-	var err error
-	if p.Conn != nil {
-		err = p.Close(context.Background())
-	}
-	return errors.Join(err, p.server.Close())
-}
-
-// Insert puts workspaces into the registry's tables.
-func (p *Postgres) Insert(ctx context.Context, all []Workspace) error {
-	rows := make([][]any, 0, len(all))
-	var keys [][]any
+func (p *Postgres) insert(ctx context.Context, all []Workspace) error {
+	var rows, keys [][]any
 	for _, w := range all {
 		rows = append(rows, []any{w.ID, "agent", w.Tier, w.Runtime})
 		for _, key := range w.Secrets {
@@ -69,13 +51,29 @@ func (p *Postgres) Insert(ctx context.Context, all []Workspace) error {
 		}
 	}
 	_, err := p.CopyFrom(ctx, pgx.Identifier{"workspaces"}, []string{"id", "name", "tier", "runtime"}, pgx.CopyFromRows(rows))
+	if err == nil {
+		_, err = p.CopyFrom(ctx, pgx.Identifier{"workspace_secrets"}, []string{"workspace_id", "key", "encrypted_value"}, pgx.CopyFromRows(keys))
+	}
+	if err == nil {
+		_, err = p.Exec(ctx, "analyze")
+	}
 	if err != nil {
 		return fmt.Errorf("inserting workspaces: %w", err)
 	}
-	_, err = p.CopyFrom(ctx, pgx.Identifier{"workspace_secrets"}, []string{"workspace_id", "key", "encrypted_value"}, pgx.CopyFromRows(keys))
+	return nil
+}
+
+// Every transaction that writes takes a number, and one that only reads takes none; so the next number counts commits,
+// and unlike the counts of pg_stat_database it is never late.
+const countersSQL = `
+select pg_snapshot_xmax(pg_current_snapshot())::text::bigint, pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint`
+
+func (p *Postgres) read(ctx context.Context, into *counters) error {
+	err := p.QueryRow(ctx, countersSQL).Scan(&into.commits, &into.wal)
 	if err != nil {
-		return fmt.Errorf("inserting secrets: %w", err)
+		return fmt.Errorf("reading Postgres' counters: %w", err)
 	}
-	_, err = p.Exec(ctx, "analyze")
-	return err
+	var failed error
+	into.database, failed = treeTime(p.postmaster)
+	return errors.Join(err, failed)
 }

@@ -1,21 +1,19 @@
-//go:build linux
-
 package rig
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
+
+	"github.com/prometheus/procfs"
 )
 
 // Process is a server that is measured.
@@ -28,8 +26,11 @@ type Process struct {
 	ended   chan error
 }
 
-// StartServer runs a program that serves address and waits until path answers 200. What it prints goes into a file.
-func StartServer(ctx context.Context, folder, name, address, path string, arguments ...string) (*Process, error) {
+// patience is for a server that starts or stops while the machine is busy.
+const patience = 30 * time.Second
+
+// startProcess waits until the server is ready. What it prints goes into a file.
+func startProcess(ctx context.Context, folder, name, address, path string, arguments ...string) (*Process, error) {
 	p := &Process{Name: name, Address: address, log: filepath.Join(folder, name+".log"), ended: make(chan error, 1)}
 	log, err := os.Create(p.log)
 	if err != nil {
@@ -38,8 +39,6 @@ func StartServer(ctx context.Context, folder, name, address, path string, argume
 	defer func() { _ = log.Close() }() // the process has its own
 	p.command = exec.Command(arguments[0], arguments[1:]...)
 	p.command.Stdout, p.command.Stderr, p.command.Dir = log, log, folder
-	// Not SIGKILL, which would leave the workers of one that has some.
-	p.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	err = p.command.Start()
 	if err != nil {
 		return nil, fmt.Errorf("starting %s: %w", name, err)
@@ -52,21 +51,19 @@ func StartServer(ctx context.Context, folder, name, address, path string, argume
 	return p, nil
 }
 
-// startPatience is for a server that starts while the machine is busy.
-const startPatience = 30 * time.Second
-
 func (p *Process) waitReady(ctx context.Context, path string) error {
-	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
-		if serves(ctx, "http://"+p.Address+path) {
+		_, err := get(ctx, "http://"+p.Address+path)
+		if err == nil {
 			return nil
 		}
 		select {
 		case err := <-p.ended:
 			p.ended <- err
 			said, _ := os.ReadFile(p.log)
-			return fmt.Errorf("%s ended while it started: %w: %s", p.Name, err, lastLines(said))
+			return fmt.Errorf("%s ended while it started: %w: %s", p.Name, err, said[max(len(said)-2000, 0):])
 		case <-ctx.Done():
 			return fmt.Errorf("%s did not become ready: %w", p.Name, ctx.Err())
 		case <-time.After(time.Millisecond):
@@ -74,26 +71,30 @@ func (p *Process) waitReady(ctx context.Context, path string) error {
 	}
 }
 
-func serves(ctx context.Context, url string) bool {
+func get(ctx context.Context, url string) ([]byte, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return false
+		return nil, err
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return false
+		return nil, err
 	}
-	_ = response.Body.Close()
-	return response.StatusCode == http.StatusOK
+	defer func() { _ = response.Body.Close() }()
+	if response.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("GET %s: %s", url, response.Status)
+	}
+	return io.ReadAll(response.Body)
 }
 
-func lastLines(text []byte) []byte {
-	const most = 2000
-	return text[max(len(text)-most, 0):]
+// Profile keeps a CPU profile of the next seconds.
+func (p *Process) Profile(ctx context.Context, file string, seconds int) error {
+	text, err := get(ctx, fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", p.Admin, seconds))
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, text, 0o644) //nolint:gosec // a profile holds nothing secret
 }
-
-// PID is of the process itself, not of children.
-func (p *Process) PID() int { return p.command.Process.Pid }
 
 // Stop may be called again.
 func (p *Process) Stop() error {
@@ -105,7 +106,7 @@ func (p *Process) Stop() error {
 			return fmt.Errorf("%s did not stop well: %w", p.Name, err)
 		}
 		return nil
-	case <-time.After(startPatience):
+	case <-time.After(patience):
 		return errors.Join(fmt.Errorf("%s did not stop when it was told to", p.Name), p.command.Process.Kill())
 	}
 }
@@ -120,88 +121,43 @@ func FreeAddress(ctx context.Context) (string, error) {
 	return listener.Addr().String(), listener.Close()
 }
 
-// tick is the unit of times in /proc: USER_HZ, which is 100 on every Linux that Go runs on.
-const tick = 10 * time.Millisecond
+func (p *Process) stat() (procfs.ProcStat, error) { return statOf(p.command.Process.Pid) }
 
-// CPUTime is what a process has used, without its children that live.
-func CPUTime(pid int) (time.Duration, error) {
-	fields, err := statFields(pid)
+func statOf(pid int) (procfs.ProcStat, error) {
+	proc, err := procfs.NewProc(pid)
 	if err != nil {
-		return 0, err
+		return procfs.ProcStat{}, err
 	}
-	var total int64
-	for _, at := range []int{11, 12, 13, 14} { // user, system, and those of children that have ended
-		n, err := strconv.ParseInt(fields[at], 10, 64)
-		if err != nil {
-			return 0, err
-		}
-		total += n
-	}
-	return time.Duration(total) * tick, nil
-}
-
-// statFields are the fields of /proc/PID/stat that come after the program's name, which may hold spaces.
-func statFields(pid int) ([]string, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return nil, err
-	}
-	end := bytes.LastIndexByte(text, ')')
-	fields := strings.Fields(string(text[end+1:]))
-	if len(fields) < 15 {
-		return nil, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(fields))
-	}
-	return fields, nil
-}
-
-// TreeTime is what a process and its children have used. One that ends meanwhile is counted by its parent.
-func TreeTime(pid int) (time.Duration, error) {
-	total, err := CPUTime(pid)
-	if err != nil {
-		return 0, err
-	}
-	all, err := filepath.Glob("/proc/[0-9]*")
-	if err != nil {
-		return 0, err
-	}
-	for _, folder := range all {
-		child, err := strconv.Atoi(filepath.Base(folder))
-		if err != nil {
-			continue
-		}
-		fields, err := statFields(child)
-		if err != nil || fields[1] != strconv.Itoa(pid) {
-			continue
-		}
-		used, err := CPUTime(child)
-		if err == nil {
-			total += used
-		}
-	}
-	return total, nil
-}
-
-// ParentOf is the process that started another.
-func ParentOf(pid int) (int, error) {
-	fields, err := statFields(pid)
-	if err != nil {
-		return 0, err
-	}
-	return strconv.Atoi(fields[1])
+	return proc.Stat()
 }
 
 // Resident is the memory of a process, in MiB.
-func Resident(pid int) (float64, error) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+func (p *Process) Resident() (float64, error) {
+	stat, err := p.stat()
+	return float64(stat.ResidentMemory()) / (1 << 20), err
+}
+
+// treeTime is the processor time of a process and its children. That of a child that ends meanwhile is its parent's.
+func treeTime(pid int) (time.Duration, error) {
+	all, err := procfs.AllProcs()
 	if err != nil {
 		return 0, err
 	}
-	for line := range strings.Lines(string(text)) {
-		var kilobytes float64
-		_, err := fmt.Sscanf(line, "VmRSS: %f kB", &kilobytes)
-		if err == nil {
-			return kilobytes / 1024, nil
+	var ticks uint
+	for _, one := range all {
+		stat, err := one.Stat()
+		if err != nil {
+			continue // it has just ended
+		}
+		if one.PID == pid {
+			ticks += uint(stat.CUTime + stat.CSTime)
+		}
+		if one.PID == pid || stat.PPID == pid {
+			ticks += stat.UTime + stat.STime
 		}
 	}
-	return 0, fmt.Errorf("/proc/%d/status has no VmRSS", pid)
+	return time.Duration(ticks) * tick, nil
 }
+
+// tick is the unit of times in /proc: USER_HZ, which is 100 on every Linux that Go runs on.
+const tick = 10 * time.Millisecond

@@ -1,28 +1,56 @@
-//go:build linux
-
+// Package rig is what compare and scale share: servers and a durable Postgres as processes of their own, the processor
+// time that they use, the load on them, the workspaces that are asked about, and the page that takes the tables. It is
+// for one Linux machine.
 package rig
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
+
+	"github.com/molecule-ai/gatehouse/internal/testenv"
 )
 
-// Rig is a folder for what servers write, and everything that has to be closed.
+// Options are flags of compare and of scale.
+type Options struct {
+	Repository string `help:"Folder of Gatehouse's sources." default:"." type:"path"`
+	Gatehouse  string `help:"The program." default:"bin/gatehouse" type:"path"`
+	Policy     string `help:"Folder of the policy." default:"bench/policy" type:"path"`
+	Rounds     int    `help:"Medians are over so many rounds." default:"5"`
+	Seconds    int    `help:"Length of one run." default:"2"`
+	Write      string `help:"Page whose tables are replaced." placeholder:"PAGE" type:"path"`
+}
+
+// Validate is called by the parser of flags.
+func (o *Options) Validate() error {
+	if o.Rounds < 1 || o.Seconds < 1 {
+		return errors.New("--rounds and --seconds are at least 1")
+	}
+	return nil
+}
+
+// Progress says on standard error how far a run is.
+func Progress(format string, values ...any) { fmt.Fprintf(os.Stderr, format+"\n", values...) }
+
+// Rig is a folder for what servers write, and all that has to be closed.
 type Rig struct {
 	Folder  string
+	wrk     string
 	closers []func() error
 }
 
 // New makes an empty one.
-func New(name string) (*Rig, error) {
-	folder, err := os.MkdirTemp("", name+"-*")
+func New(ctx context.Context) (*Rig, error) {
+	wrk, err := testenv.Program(ctx, "wrk", "wrk")
 	if err != nil {
 		return nil, err
 	}
-	r := &Rig{Folder: folder}
-	r.OnClose(func() error { return os.RemoveAll(folder) })
-	return r, nil
+	folder, err := os.MkdirTemp("", "gatehouse-bench-*")
+	if err != nil {
+		return nil, err
+	}
+	return &Rig{Folder: folder, wrk: wrk, closers: []func() error{func() error { return os.RemoveAll(folder) }}}, nil
 }
 
 // OnClose has Close call something, before everything that was given earlier.
@@ -37,13 +65,13 @@ func (r *Rig) Close() error {
 	return errors.Join(all...)
 }
 
-// Start runs a server until Close; its arguments are made once its address is known.
+// Start runs a server until Close. Its arguments are made once its address is known; path answers 200 when it is ready.
 func (r *Rig) Start(ctx context.Context, name, path string, arguments func(address string) []string) (*Process, error) {
 	address, err := FreeAddress(ctx)
 	if err != nil {
 		return nil, err
 	}
-	p, err := StartServer(ctx, r.Folder, name, address, path, arguments(address)...)
+	p, err := startProcess(ctx, r.Folder, name, address, path, arguments(address)...)
 	if err != nil {
 		return nil, err
 	}
@@ -51,23 +79,17 @@ func (r *Rig) Start(ctx context.Context, name, path string, arguments func(addre
 	return p, nil
 }
 
-// Gatehouse is how its program is to serve.
-type Gatehouse struct {
-	Program, Policies, Database string
-	More                        []string // arguments
-}
-
-// Serve starts a Gatehouse, with profiles.
-func (r *Rig) Serve(ctx context.Context, name string, g Gatehouse) (*Process, error) {
+// Serve starts a Gatehouse with profiles.
+func (r *Rig) Serve(ctx context.Context, name string, o Options, database string, more ...string) (*Process, error) {
 	admin, err := FreeAddress(ctx)
 	if err != nil {
 		return nil, err
 	}
 	p, err := r.Start(ctx, name, "/readyz", func(address string) []string {
 		return append([]string{
-			g.Program, "serve", "--listen", address, "--shutdown-delay", "0s", "--policies", g.Policies, "--database-url", g.Database,
+			o.Gatehouse, "serve", "--listen", address, "--shutdown-delay", "0s", "--policies", o.Policy, "--database-url", database,
 			"--pprof", "--admin-listen", admin,
-		}, g.More...)
+		}, more...)
 	})
 	if err == nil {
 		p.Admin = admin

@@ -1,9 +1,6 @@
-//go:build linux
-
 package rig
 
 import (
-	"encoding/json"
 	"fmt"
 
 	"github.com/google/uuid"
@@ -82,21 +79,11 @@ func (w Workspace) Request() map[string]any {
 	}
 }
 
-const reviewPath = "/v1/admission/register"
+// ReviewPath is where a registration is reviewed.
+const ReviewPath = "/v1/admission/register"
 
-// Reviews makes one HTTP request of each workspace: its registration.
-func Reviews(all []Workspace) ([][]byte, error) {
-	return Posts(reviewPath, Each(all, func(w Workspace) any { return map[string]any{"workspace": w.Request()} }))
-}
-
-// ReviewsOnce makes n requests, in turn for each workspace, with a uid that begins with prefix and that no other has.
-func ReviewsOnce(all []Workspace, n int, prefix string) ([][]byte, error) {
-	bodies := make([]any, n)
-	for i := range bodies {
-		bodies[i] = map[string]any{"uid": fmt.Sprintf("%s-%d", prefix, i), "workspace": all[i%len(all)].Request()}
-	}
-	return Posts(reviewPath, bodies)
-}
+// Review is the body of a registration.
+func Review(w Workspace) any { return map[string]any{"workspace": w.Request()} }
 
 // Each makes one body of each workspace.
 func Each(all []Workspace, body func(Workspace) any) []any {
@@ -105,18 +92,4 @@ func Each(all []Workspace, body func(Workspace) any) []any {
 		bodies[i] = body(w)
 	}
 	return bodies
-}
-
-// Posts makes one HTTP request of each body.
-func Posts(path string, bodies []any) ([][]byte, error) {
-	requests := make([][]byte, len(bodies))
-	for i, body := range bodies {
-		text, err := json.Marshal(body)
-		if err != nil {
-			return nil, err
-		}
-		head := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n", path, len(text))
-		requests[i] = append([]byte(head), text...)
-	}
-	return requests, nil
 }

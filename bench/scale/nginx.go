@@ -1,5 +1,3 @@
-//go:build linux
-
 package scale
 
 import (
@@ -19,7 +17,7 @@ type pool struct {
 }
 
 // nginxConfig is for a process in the foreground that writes nowhere but into folder. The numbers of requests that a
-// connection may carry are high for a benchmark's sake: its load generator takes a closed connection for an error.
+// connection may carry are high for a benchmark's sake: its load generator counts a closed connection as an error.
 func nginxConfig(folder string, pools []pool) string {
 	var b strings.Builder
 	_, _ = fmt.Fprintf(&b, `daemon off;
@@ -69,27 +67,42 @@ func (p pool) config() string {
 `, name, servers.String(), p.listen)
 }
 
-// startNginx serves every pool. The first one's replicas say when it is ready.
-func startNginx(ctx context.Context, r *rig.Rig, program string, pools []pool) (*rig.Process, error) {
+// startNginx serves a pool of each size. The first one's replicas say when it is ready.
+func startNginx(ctx context.Context, r *rig.Rig, program string, replicas []*rig.Process) (*rig.Process, []pool, error) {
+	var pools []pool
+	for _, size := range poolSizes()[1:] {
+		address, err := rig.FreeAddress(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		pools = append(pools, newPool(address, replicas[:size]))
+	}
 	// Not in the rig's folder: workers of a root's nginx run as another user, who must get into it.
 	folder, err := os.MkdirTemp("", "gatehouse-nginx-*")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	r.OnClose(func() error { return os.RemoveAll(folder) })
 	err = os.Chmod(folder, 0o711) //nolint:gosec // see above
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	config := filepath.Join(folder, "nginx.conf")
-	err = os.WriteFile(config, []byte(nginxConfig(folder, pools)), 0o600)
+	nginx, err := r.Start(ctx, "nginx", "/readyz", func(address string) []string {
+		pools = append([]pool{newPool(address, replicas[:1])}, pools...)
+		err = os.WriteFile(config, []byte(nginxConfig(folder, pools)), 0o600)
+		return []string{program, "-p", folder, "-c", config, "-e", "stderr"}
+	})
 	if err != nil {
-		return nil, err
+		return nil, nil, fmt.Errorf("nginx with the configuration %s: %w", config, err)
 	}
-	nginx, err := rig.StartServer(ctx, r.Folder, "nginx", pools[0].listen, "/readyz", program, "-p", folder, "-c", config, "-e", "stderr")
-	if err != nil {
-		return nil, fmt.Errorf("nginx with the configuration %s: %w", config, err)
+	return nginx, pools, nil
+}
+
+func newPool(address string, replicas []*rig.Process) pool {
+	p := pool{listen: address}
+	for _, replica := range replicas {
+		p.replicas = append(p.replicas, replica.Address)
 	}
-	r.OnClose(nginx.Stop)
-	return nginx, nil
+	return p
 }
