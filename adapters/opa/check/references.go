@@ -228,7 +228,7 @@ func Misnamed(rule *ast.Rule, known []string) string {
 		return ""
 	}
 	name := string(first)
-	if strings.HasPrefix(name, "test_") || strings.HasPrefix(name, "todo_test_") {
+	if isTest(name) {
 		return fmt.Sprintf("%s would not run: the name of a file with tests ends in _test.rego", name)
 	}
 	if nearest := Near(name, known); nearest != "" {

@@ -36,6 +36,7 @@ func TestMisspeltAndReservedNamesAreRefused(t *testing.T) {
 		"a set in the package of no hook":         {in("register/x.rego", "package register\n\nwarn contains 1 if input.request.never\n"), []string{"is in no hook"}},
 		"a misspelt hook":                         {in("register/x.rego", "package admission.regster\n\n"+rule), []string{`nobody asks for hook regster, did you mean "register"?`}},
 		"a test in a file of rules":               {in("lib/x_tests.rego", "package admission.lib\n\ntest_x if false\n"), []string{"test_x would not run: the name of a file with tests ends in _test.rego"}},
+		"a misspelt test":                         {in("lib/x_test.rego", "package lib_test\n\ntset_x if false\n"), []string{"lib/x_test.rego: line 3: tset_x would not run, and nothing uses it: the name of a test begins with test_"}},
 		"a rule of a hook in a file of tests":     {in("register/more_test.rego", "package admission.register\n\n"+rule), []string{"register/more_test.rego: line", "admission.register.deny would not be loaded"}},
 		"a rule of a new hook in a file of tests": {in("retire/rules_test.rego", "package admission.retire\n\n"+rule), []string{"admission.retire.deny would not be loaded"}},
 		"a helper's rule in a file of tests":      {in("lib/more_test.rego", "package admission.lib\n\nurl_safety contains 1 if input.request.never\n"), []string{"admission.lib.url_safety would not be loaded"}},

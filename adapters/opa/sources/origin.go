@@ -1,3 +1,14 @@
+// Package sources brings policies to the engine: from a directory, or as an OPA bundle from a file, an HTTP
+// server or an OCI registry.
+//
+// Open gives an Origin, which is asked what it has now; a Follower asks it again and again, and loads into the
+// engine what has changed. Bundles are OPA's: their format, their signatures and their reader. What is added
+// is what OPA leaves out: a bound on the whole archive before it is unpacked, an order of signed bundles, and
+// keys that are told apart by what they are and not by what a bundle calls them.
+//
+// OPA's own downloader (v1/download) was tried in the place of the HTTP origin. It made the file longer, and lost what is
+// promised: it forgets the ETag of a bundle that is refused, and so fetches it again with each poll; it asks for delta
+// bundles; it gives neither the header Retry-After nor a bound on the sum of the files.
 package sources
 
 import (

@@ -44,6 +44,15 @@ func TestCheckPointsAtEveryError(t *testing.T) {
 	}
 }
 
+// A key that cannot be read is an error, although a folder is not signed: serve would not start with it.
+func TestCheckReadsThePoliciesKey(t *testing.T) {
+	for _, given := range [][]string{{"../../../policies"}, {}} {
+		checked := programtest.Command(t, "", append([]string{"check", "--policies-key", "/nonexistent"}, given...)...)
+		require.Equal(t, 1, checked.Code)
+		require.Contains(t, checked.Err, "key: neither PEM nor a file that can be read")
+	}
+}
+
 func TestCheckAnswersInJSON(t *testing.T) {
 	var answer author.CheckAnswer
 	got := programtest.Command(t, "", "check", "--output", "json")

@@ -2,6 +2,7 @@
 package flags
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -64,8 +65,13 @@ func Embedded() snapshot.Source { return snapshot.Source{Name: EmbeddedName, FS:
 // FetchTimeout is patience for a command; serve asks again.
 const FetchTimeout = time.Minute
 
-// Source gives the policies of the flags as they are now. What cannot be had is an error of whoever reads it.
+// Source gives the policies of the flags as they are now. What cannot be had is an error of whoever reads it. A key that
+// cannot be read is an error also where no signature is looked at: serve would not start with it.
 func (f PolicySource) Source() snapshot.Source {
+	_, err := f.trust(nil)
+	if err != nil {
+		return snapshot.Source{Name: sources.Shown(cmp.Or(f.Policies, EmbeddedName)), FS: unreadable{err}}
+	}
 	if f.IsEmbedded() {
 		return Embedded()
 	}
