@@ -78,6 +78,9 @@ func (r EventReader) LastEventSeq(ctx context.Context) (int64, error) {
 //
 // No timeout says so: neither a backend that hangs in its commit nor a process with longer ones is bounded by
 // ours.
+//
+// A snapshot's xmin would say so as well, with the transaction's id in each row. But any transaction that writes anywhere
+// on the server holds xmin back, one in another database too, and the stream would stand still as long as it lasts.
 func (r EventReader) EventWriters(ctx context.Context) ([]string, error) {
 	rows, err := r.pool.Query(ctx, eventWritersSQL)
 	if err != nil {
