@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"time"
 )
 
@@ -57,11 +58,15 @@ func aptGet(program string) func(ctx context.Context, args ...string) error {
 }
 
 func (a apt) install(ctx context.Context, debian string, present func() bool) (err error) {
-	unlock, err := lockFile(ctx, a.lockPath)
+	lock, err := os.Open(a.lockPath)
+	if err != nil {
+		return fmt.Errorf("opening the lock of installations: %w", err)
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }() // which unlocks
+	err = syscall.Flock(int(lock.Fd()), syscall.LOCK_EX)
 	if err != nil {
 		return fmt.Errorf("waiting for another installation: %w", err)
 	}
-	defer func() { err = errors.Join(err, unlock()) }()
 	if present() {
 		return nil
 	}

@@ -7,7 +7,8 @@
 // ([DatabaseVariable], [RedisVariable]), programs installed on the machine,
 // Debian's packages when the tests run as root on Debian. Servers started here
 // listen on loopback only, have a random password, keep their files in a
-// temporary folder and end with the process that started them.
+// temporary folder and end with the process that started them. A test binary
+// that is killed leaves that folder behind.
 //
 // A package with such tests has
 //

@@ -10,17 +10,11 @@ import (
 	"syscall"
 )
 
-const (
-	scratchPattern = "gatehouse-test-*"
-	ownerLock      = "owner.lock"
-	dataFolder     = "data"
-)
+const dataFolder = "data"
 
-// scratch is the temporary folder of one server: its data, its log, and a lock
-// that is held while the process that made the folder lives.
+// scratch is the temporary folder of one server: its data and its log.
 type scratch struct {
 	path string
-	lock *os.File
 	// account runs the server: PostgreSQL refuses to run as root. It is nil when
 	// the tests' own account will do.
 	account *syscall.Credential
@@ -31,13 +25,11 @@ func newScratch() (*scratch, error) {
 	if err != nil {
 		return nil, err
 	}
-	parent := scratchParent(account != nil)
-	sweepScratch(parent)
-	return newScratchIn(parent, account)
+	return newScratchIn(scratchParent(account != nil), account)
 }
 
 func newScratchIn(parent string, account *syscall.Credential) (*scratch, error) {
-	path, err := os.MkdirTemp(parent, scratchPattern)
+	path, err := os.MkdirTemp(parent, "gatehouse-test-*")
 	if err != nil {
 		return nil, fmt.Errorf("making a temporary folder: %w", err)
 	}
@@ -56,23 +48,7 @@ func (s *scratch) prepare() error {
 			return err
 		}
 	}
-	// The lock gets its name once it is held, so that a sweep by another process
-	// never finds it free.
-	unnamed := s.file("new.lock")
-	lock, err := os.OpenFile(unnamed, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	s.lock = lock
-	err = tryLock(lock)
-	if err != nil {
-		return err
-	}
-	err = os.Rename(unnamed, s.file(ownerLock))
-	if err != nil {
-		return err
-	}
-	err = os.Mkdir(s.file(dataFolder), 0o700)
+	err := os.Mkdir(s.file(dataFolder), 0o700)
 	if err != nil {
 		return err
 	}
@@ -90,15 +66,7 @@ func (s *scratch) give(name string) error {
 }
 
 // remove may be called again.
-func (s *scratch) remove() error {
-	err := os.RemoveAll(s.path)
-	if s.lock == nil {
-		return err
-	}
-	err = errors.Join(err, s.lock.Close())
-	s.lock = nil
-	return err
-}
+func (s *scratch) remove() error { return os.RemoveAll(s.path) }
 
 // serverAccount is nil unless the tests run as root.
 func serverAccount() (*syscall.Credential, error) {
@@ -138,38 +106,5 @@ func scratchParent(otherAccount bool) string {
 		if folder == filepath.Dir(folder) {
 			return parent
 		}
-	}
-}
-
-// sweepScratch removes what killed test binaries of the same user left behind.
-// It is a courtesy: what it cannot remove stays for the next one.
-func sweepScratch(parent string) {
-	left, _ := filepath.Glob(filepath.Join(parent, scratchPattern))
-	for _, path := range left {
-		info, err := os.Lstat(path)
-		if err != nil || !info.IsDir() {
-			continue
-		}
-		stat, ok := info.Sys().(*syscall.Stat_t)
-		if !ok || int(stat.Uid) != os.Geteuid() {
-			continue
-		}
-		sweepOne(path)
-	}
-}
-
-func sweepOne(path string) {
-	lock, err := os.Open(filepath.Join(path, ownerLock))
-	if err != nil {
-		return
-	}
-	defer func() { _ = lock.Close() }()
-	if tryLock(lock) != nil {
-		return
-	}
-	// The data goes first: a server that is still ending may write into it, and
-	// then the lock file must stay for the next sweep.
-	if os.RemoveAll(filepath.Join(path, dataFolder)) == nil {
-		_ = os.RemoveAll(path)
 	}
 }

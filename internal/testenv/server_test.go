@@ -3,9 +3,7 @@ package testenv
 import (
 	"context"
 	"errors"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"syscall"
 	"testing"
 
@@ -42,20 +40,4 @@ func TestFirstStartMovesOnFromATakenPort(t *testing.T) {
 	require.NoError(t, s.stop(syscall.SIGKILL))
 	require.Len(t, ports, 2)
 	require.NotEqual(t, ports[0], ports[1])
-}
-
-func TestSweepRemovesOnlyWhatNoProcessHolds(t *testing.T) {
-	parent := t.TempDir()
-	held := newTestScratch(t, parent)
-	abandoned := newTestScratch(t, parent)
-	require.NoError(t, abandoned.lock.Close())
-	abandoned.lock = nil
-	unfinished := filepath.Join(parent, "gatehouse-test-unfinished")
-	require.NoError(t, os.Mkdir(unfinished, 0o700))
-
-	sweepScratch(parent)
-
-	require.DirExists(t, held.path)
-	require.DirExists(t, unfinished, "a folder without a lock may be one that is being made")
-	require.NoDirExists(t, abandoned.path)
 }

@@ -4,8 +4,8 @@
 //	go run ./internal/testenv/withservices -- go test ./...
 //
 // It exports GATEHOUSE_TEST_DATABASE_URL and GATEHOUSE_TEST_REDIS_URL, unless
-// they are set, installs what is missing where it may, passes SIGINT and
-// SIGTERM on, stops its servers and exits with the command's code. It is not
+// they are set, installs what is missing where it may, interrupts the command
+// on SIGINT and SIGTERM, stops its servers and exits with the command's code. It is not
 // needed for a test of one package, which starts servers by itself.
 package main
 
@@ -39,45 +39,15 @@ func main() {
 }
 
 func run(arguments []string) (code int, err error) {
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
-	defer signal.Stop(signals)
-
-	services, err := startServices(signals)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	started := &services{}
+	defer func() { err = errors.Join(err, started.close()) }()
+	err = started.start(ctx)
 	if err != nil {
 		return 1, err
 	}
-	defer func() { err = errors.Join(err, services.close()) }()
-	return runCommand(arguments, services.environment, signals)
-}
-
-// startServices gives up at the first signal.
-func startServices(signals <-chan os.Signal) (*services, error) {
-	ctx, cancel := context.WithCancelCause(context.Background())
-	finished, watched := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(watched)
-		select {
-		case received := <-signals:
-			cancel(fmt.Errorf("stopped by the signal %s", received))
-		case <-finished:
-		}
-	}()
-	started := &services{}
-	err := started.start(ctx)
-	close(finished)
-	<-watched
-	// The signal explains the error of a start that it broke off, and counts when
-	// it came just after the last start.
-	interrupted := context.Cause(ctx)
-	if interrupted != nil {
-		err = interrupted
-	}
-	cancel(nil)
-	if err != nil {
-		return nil, errors.Join(err, started.close())
-	}
-	return started, nil
+	return runCommand(ctx, arguments, started.environment)
 }
 
 type services struct {
@@ -123,25 +93,13 @@ func (s *services) close() error {
 	return err
 }
 
-func runCommand(arguments, environment []string, signals <-chan os.Signal) (int, error) {
-	cmd := exec.Command(arguments[0], arguments[1:]...)
+// runCommand interrupts the command when ctx ends: "go test" then waits for its test binaries.
+func runCommand(ctx context.Context, arguments, environment []string) (int, error) {
+	cmd := exec.CommandContext(ctx, arguments[0], arguments[1:]...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.Env = append(os.Environ(), environment...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	err := cmd.Start()
-	if err != nil {
-		return 1, err
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	for {
-		select {
-		case received := <-signals:
-			// An error means that the command has just ended, which Wait reports.
-			_ = cmd.Process.Signal(received)
-		case err := <-ended:
-			return exitCode(err)
-		}
-	}
+	return exitCode(cmd.Run())
 }
 
 // exitCode follows the shell: a command that a signal ended has 128 more than

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"context"
 	"os"
 	"os/exec"
-	"syscall"
+	"path/filepath"
+	"runtime"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -35,28 +38,38 @@ func TestServersOfTheEnvironmentAreLeftAlone(t *testing.T) {
 	require.Empty(t, started.closers)
 }
 
-func TestSignalsReachTheCommand(t *testing.T) {
-	signals := make(chan os.Signal, 1)
-	signals <- syscall.SIGTERM
+func TestInterruptReachesTheCommand(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ready := filepath.Join(t.TempDir(), "ready")
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		for _, err := os.Stat(ready); err != nil && ctx.Err() == nil; _, err = os.Stat(ready) {
+			runtime.Gosched()
+		}
+		cancel()
+	})
 
-	code, err := runCommand([]string{"sleep", "60"}, nil, signals)
+	code, err := runCommand(ctx, []string{"sh", "-c", "trap 'exit 5' INT; touch " + ready + "; while :; do sleep 0.05; done"}, nil)
 
+	cancel()
+	watching.Wait()
 	require.NoError(t, err)
-	require.Equal(t, 128+int(syscall.SIGTERM), code)
+	require.Equal(t, 5, code)
 }
 
-func TestSignalDuringTheStartEndsIt(t *testing.T) {
+func TestInterruptDuringTheStartEndsIt(t *testing.T) {
 	t.Setenv(testenv.DatabaseVariable, "")
-	signals := make(chan os.Signal, 1)
-	signals <- syscall.SIGINT
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	started := &services{}
 
-	_, err := startServices(signals)
-
-	require.EqualError(t, err, "stopped by the signal interrupt")
+	require.ErrorIs(t, started.start(ctx), context.Canceled)
+	require.NoError(t, started.close())
 }
 
 func TestUnknownCommandIsAnError(t *testing.T) {
-	_, err := runCommand([]string{"gatehouse-no-such-command"}, nil, nil)
+	_, err := runCommand(t.Context(), []string{"gatehouse-no-such-command"}, nil)
 
 	require.ErrorIs(t, err, exec.ErrNotFound)
 }
