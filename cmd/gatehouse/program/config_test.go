@@ -196,7 +196,7 @@ func TestServeRefusesWhatWouldSwitchAPromiseOff(t *testing.T) {
 		var values []string
 		switch flag.Target.Interface().(type) {
 		case time.Duration:
-			values = []string{"-1s", "0s"}
+			values = []string{"-1s", "0s", "1ns"}
 		case int, int32, int64:
 			values = []string{"-1", "0"}
 		}
@@ -204,10 +204,13 @@ func TestServeRefusesWhatWouldSwitchAPromiseOff(t *testing.T) {
 		case "rate-limit", "policies-poll", "policies-long-poll", "max-policy-age", "retention", "shutdown-delay", "audit-interval", "audit-rate": // 0 is for none
 			values = values[:1]
 		}
+		if least, limited := map[string]string{"policies-poll": "1ns", "audit-interval": "999ms", "retention": "23h"}[flag.Name]; limited {
+			values = append(values, least)
+		}
 		for _, value := range values {
 			got := programtest.Command(t, "", "serve", "--listen=127.0.0.1:0", "--database-url=sqlite:/nowhere/x.db", fmt.Sprintf("--%s=%s", flag.Name, value))
 			require.Equal(t, cli.ExitFailed, got.Code, "--%s=%s", flag.Name, value)
-			require.Regexp(t, "--"+flag.Name+" must (be more than 0|not be negative)", got.Err)
+			require.Regexp(t, "--"+flag.Name+" must (be more than 0|not be negative|be at least)", got.Err)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package serve
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -25,14 +26,17 @@ type auditFlags struct {
 	AuditEnforce  bool          `help:"The audit denies: workspaces whose violations mark are marked failed, and announced."`
 }
 
-func (f auditFlags) check(dryRun bool) error {
+// leastAuditInterval is less than anybody needs, and more than would keep a server busy with nothing else.
+const leastAuditInterval = time.Second
+
+func (f auditFlags) check() error {
 	switch {
 	case f.AuditInterval < 0:
 		return errors.New("--audit-interval must not be negative")
+	case f.AuditInterval > 0 && f.AuditInterval < leastAuditInterval:
+		return fmt.Errorf("--audit-interval must be at least %s, or 0 for never", leastAuditInterval)
 	case f.AuditRate < 0:
 		return errors.New("--audit-rate must not be negative")
-	case f.AuditEnforce && dryRun:
-		return errors.New("--audit-enforce and --dry-run contradict each other")
 	default:
 		return nil
 	}

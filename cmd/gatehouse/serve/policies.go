@@ -23,6 +23,9 @@ type feedFlags struct {
 	AllowRollback    bool          `env:"-" help:"Accept a signed bundle that is older than the one that was live last."`
 }
 
+// leastPoll keeps a source from being asked without a pause.
+const leastPoll = 10 * time.Millisecond
+
 func (f feedFlags) check() error {
 	for flag, value := range map[string]time.Duration{
 		"policies-poll": f.PoliciesPoll, "policies-long-poll": f.PoliciesLongPoll, "max-policy-age": f.MaxPolicyAge,
@@ -30,6 +33,9 @@ func (f feedFlags) check() error {
 		if value < 0 {
 			return fmt.Errorf("--%s must not be negative", flag)
 		}
+	}
+	if f.PoliciesPoll > 0 && f.PoliciesPoll < leastPoll {
+		return fmt.Errorf("--policies-poll must be at least %s, or 0 for the usual", leastPoll)
 	}
 	return nil
 }

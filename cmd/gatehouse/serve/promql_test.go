@@ -144,8 +144,8 @@ func TestTheAlertOfFaultsHearsTheFirstAndNoMistakeOfACaller(t *testing.T) {
 	require.Zero(t, s.Stop())
 	require.NotContains(t, s.Log.String(), `"level":"WARN","msg":"review"`)
 
-	s = programtest.Serve(t, "--demo", "--facts-timeout=1ns", "--database-url", "sqlite:"+filepath.Join(t.TempDir(), "gatehouse.db"))
-	s.WaitReady()
+	facts := cmdtest.File(t, "facts.sql", `select 1 as "exists", json('{') as workspace, '[]' as secret_keys, '[]' as global_secret_keys from (select $1)`)
+	s = programtest.Serve(t, "--demo", "--facts-query-file", facts, "--database-url", "sqlite:"+filepath.Join(t.TempDir(), "gatehouse.db"))
 	seen = scrapes{s.Scrape(), s.Scrape()}
 	status, body := s.Send(http.MethodPost, "/v1/admission/register", fmt.Sprintf(review, ""), "")
 	require.Equal(t, 500, status, body)

@@ -161,21 +161,29 @@ func (c *Command) Run(ctx context.Context, to cli.Streams, version cli.Version) 
 
 // check refuses limits that would switch a promise off.
 func (c *Command) check() error {
-	positive := []struct {
+	for _, limit := range []struct {
 		flag  string
 		value int64
 	}{
-		{"facts-timeout", int64(c.FactsTimeout)}, {"policy-timeout", int64(c.PolicyTimeout)},
-		{"request-timeout", int64(c.RequestTimeout)}, {"shutdown-timeout", int64(c.ShutdownTimeout)},
 		{"max-body-bytes", c.MaxBodyBytes}, {"max-batch-bytes", c.MaxBatchBytes}, {"max-depth", int64(c.MaxDepth)},
 		{"shadow-queue", int64(c.ShadowQueue)},
 		{"policies-max-bytes", c.PoliciesMaxBytes}, {"policies-max-files", int64(c.PoliciesMaxFiles)},
 		{"max-in-flight", int64(c.MaxInFlight)}, {"batch-parallel", int64(c.BatchParallel)},
 		{"database-max-conns", int64(c.DatabaseMaxConns)},
-	}
-	for _, limit := range positive {
+	} {
 		if limit.value <= 0 {
 			return fmt.Errorf("--%s must be more than 0", limit.flag)
+		}
+	}
+	for _, limit := range []struct {
+		flag         string
+		value, least time.Duration
+	}{
+		{"facts-timeout", c.FactsTimeout, time.Millisecond}, {"policy-timeout", c.PolicyTimeout, time.Millisecond},
+		{"request-timeout", c.RequestTimeout, 10 * time.Millisecond}, {"shutdown-timeout", c.ShutdownTimeout, time.Millisecond},
+	} {
+		if limit.value < limit.least { // nothing is ever done within less
+			return fmt.Errorf("--%s must be at least %s", limit.flag, limit.least)
 		}
 	}
 	if c.RateLimit < 0 {
@@ -187,23 +195,18 @@ func (c *Command) check() error {
 	if c.RequestTimeout > failurelog.MaxAge {
 		return fmt.Errorf("--request-timeout must be at most %v: exports take for complete what is %v old", failurelog.MaxAge, decisionlog.SettledAfter)
 	}
-	err := c.auditFlags.check(c.DryRun)
-	if err != nil {
-		return err
+	for _, check := range []func() error{
+		c.auditFlags.check, c.evaluatorFlags.check, c.uploadFlags.check, c.retentionFlags.check, c.feedFlags.check,
+	} {
+		err := check()
+		if err != nil {
+			return err
+		}
 	}
-	err = c.evaluatorFlags.check()
-	if err != nil {
-		return err
+	if c.AuditEnforce && c.DryRun {
+		return errors.New("--audit-enforce and --dry-run contradict each other")
 	}
-	err = c.uploadFlags.check()
-	if err != nil {
-		return err
-	}
-	err = c.retentionFlags.check()
-	if err != nil {
-		return err
-	}
-	return c.feedFlags.check()
+	return nil
 }
 
 // errorPause is the time in which errors of one kind are one line.
