@@ -82,6 +82,7 @@ func sinksFile(t *testing.T, url string) string {
 }
 
 func TestAPlantedSecretIsNowhereButWhereMaskingLetsIt(t *testing.T) {
+	t.Parallel()
 	url := testenv.DatabaseURL(t, testenv.RegistryCurrent)
 	reg, hook, channel := cmdtest.NewRegistry(t, url), newReceiver(t), testenv.RedisURL(t)
 	heard := cmdtest.Subscribe(t, channel)
@@ -91,7 +92,7 @@ func TestAPlantedSecretIsNowhereButWhereMaskingLetsIt(t *testing.T) {
 
 	answers := plantEverywhere(t, gate, reg)
 	require.Eventually(t, func() bool { return pending(gate) == 0 }, cmdtest.Patience, cmdtest.Tick)
-	message := heard.Next(t)
+	message := heard.Next(t, uuid.MustParse(strings.TrimSpace(reg.Text(`select min(id::text) from workspaces where status = 'failed'`))))
 	require.Contains(t, message, "WORKSPACE_PROVISION_FAILED")
 	require.Contains(t, hook.received(), "WORKSPACE_PROVISION_FAILED")
 	_, metrics := gate.Get("/metrics")
@@ -115,6 +116,7 @@ func TestAPlantedSecretIsNowhereButWhereMaskingLetsIt(t *testing.T) {
 }
 
 func TestAMaskKeepsAPlantedSecretOutOfTheRecordsAndTheirExport(t *testing.T) {
+	t.Parallel()
 	url := testenv.DatabaseURL(t, testenv.RegistryCurrent)
 	reg := cmdtest.NewRegistry(t, url)
 	folder := cmdtest.PolicyFolder(t)
@@ -159,7 +161,7 @@ func plantEverywhere(t *testing.T, gate *cmdtest.Program, reg *cmdtest.Registry)
 	reg.Exec(`insert into global_secrets (key, encrypted_value) values ('SHARED', $1)`, []byte(cmdtest.PlantedValue))
 	var answers strings.Builder
 	send := func(path, body string) {
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, gate.Url+path, strings.NewReader(body))
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, gate.URL+path, strings.NewReader(body))
 		require.NoError(t, err)
 		request.Header.Set("Content-Type", "application/json")
 		request.Header.Set("Authorization", "Bearer "+plantedSent+"token")

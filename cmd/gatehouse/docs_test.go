@@ -28,6 +28,7 @@ const root = "../.."
 // a copy of the policies, and starts its own server with "$ ./bin/gatehouse serve … &". Between the comments
 // "output of: COMMAND" and "end of output" is what a command prints, as part of the page.
 func TestDocsPrintWhatTheySay(t *testing.T) {
+	t.Parallel()
 	pages, err := filepath.Glob(root + "/docs/*.md")
 	require.NoError(t, err)
 	for _, name := range append(pages, root+"/README.md") {
@@ -141,7 +142,7 @@ func (p *page) shell(command string) string {
 	require.NoError(p.t, err)
 	address := "127.0.0.1:8181"
 	if p.gate != nil {
-		address = strings.TrimPrefix(p.gate.Url, "http://")
+		address = strings.TrimPrefix(p.gate.URL, "http://")
 	}
 	command = strings.NewReplacer("127.0.0.1:8181", address, "./bin/gatehouse", program).Replace(command)
 	shell := exec.Command("bash", "-c", command)
@@ -173,6 +174,7 @@ func (p *page) serve(args []string) {
 
 // Links between pages and into the tree must lead somewhere.
 func TestDocsLinkToWhatIsThere(t *testing.T) {
+	t.Parallel()
 	link := regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
 	pages, err := filepath.Glob(root + "/docs/*.md")
 	require.NoError(t, err)

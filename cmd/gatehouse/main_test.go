@@ -7,4 +7,4 @@ import (
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cmdtest"
 )
 
-func TestMain(m *testing.M) { os.Exit(cmdtest.Main(m)) }
+func TestMain(m *testing.M) { os.Exit(cmdtest.Main(m, nil)) }

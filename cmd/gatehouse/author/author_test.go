@@ -23,6 +23,7 @@ import (
 const root = "../../.."
 
 func TestCheckPointsAtEveryError(t *testing.T) {
+	t.Parallel()
 	var broken strings.Builder
 	broken.WriteString("package admission.lib\n\n")
 	for range 12 {
@@ -54,6 +55,7 @@ func TestCheckReadsThePoliciesKey(t *testing.T) {
 }
 
 func TestCheckAnswersInJSON(t *testing.T) {
+	t.Parallel()
 	var answer author.CheckAnswer
 	got := programtest.Command(t, "", "check", "--output", "json")
 	require.Zero(t, got.Code, got.Err)
@@ -91,6 +93,7 @@ func failingTests(t *testing.T) string {
 }
 
 func TestTestShowsWhereARuleStoppedThatShouldHaveFired(t *testing.T) {
+	t.Parallel()
 	got := programtest.Command(t, "", "test", "--tests", failingTests(t), "--threshold", "0")
 	require.Equal(t, cli.ExitFailed, got.Code)
 	require.Contains(t, got.Out, `FAIL missing.yaml: a tier that exists is refused
@@ -105,6 +108,7 @@ func TestTestShowsWhereARuleStoppedThatShouldHaveFired(t *testing.T) {
 }
 
 func TestTestRunsAPart(t *testing.T) {
+	t.Parallel()
 	tests := failingTests(t)
 	got := programtest.Command(t, "", "test", "--tests", tests, "--run", "the other|test_that_holds", "--verbose")
 	require.Zero(t, got.Code, got.Out+got.Err)
@@ -116,12 +120,14 @@ func TestTestRunsAPart(t *testing.T) {
 }
 
 func TestTestReportsTheCoverageOfEveryFile(t *testing.T) {
+	t.Parallel()
 	got := programtest.Command(t, "", "test", "--tests", failingTests(t), "--threshold", "0", "--coverage")
 	require.Regexp(t, `(?m)^ *\d+\.\d % lib/tier_range\.rego, not: (\d+, )*\d+$`, got.Out)
 	require.Regexp(t, `(?m)^100\.0 % lib/names_single_line\.rego$`, programtest.Command(t, "", "test", "--coverage").Out)
 }
 
 func TestTestAnswersForMachines(t *testing.T) {
+	t.Parallel()
 	tests := failingTests(t)
 	got := programtest.Command(t, "", "test", "--tests", tests, "--threshold", "0", "--output", "json")
 	require.Equal(t, cli.ExitFailed, got.Code)
@@ -151,6 +157,7 @@ func TestTestAnswersForMachines(t *testing.T) {
 }
 
 func TestEvalSaysWhyRulesDidNotFire(t *testing.T) {
+	t.Parallel()
 	review := strings.Replace(cmdtest.EvalReview, `"url"`, `"tier": 2, "url"`, 1)
 	facts := cmdtest.File(t, "facts.json", cmdtest.PlatformFacts)
 	got := programtest.Command(t, review, "eval", "--facts", facts, "--explain")
@@ -176,6 +183,7 @@ func TestEvalSaysWhyRulesDidNotFire(t *testing.T) {
 }
 
 func TestEvalTakesFactsFromTheStore(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "gatehouse.db")
 	store, err := sqlite.Open(t.Context(), sqlite.Options{Path: path})
 	require.NoError(t, err)
@@ -202,6 +210,7 @@ func TestEvalTakesFactsFromTheStore(t *testing.T) {
 }
 
 func TestPoliciesListsTheCatalogue(t *testing.T) {
+	t.Parallel()
 	table := programtest.Command(t, "", "policies")
 	require.Zero(t, table.Code, table.Err)
 	require.Regexp(t, `(?m)^workspace_known +WORKSPACE_UNKNOWN +medium +404 +no +heartbeat +heartbeat/workspace_known\.rego:\d+`, table.Out)
@@ -223,6 +232,7 @@ func TestPoliciesListsTheCatalogue(t *testing.T) {
 }
 
 func TestFmtFormatsListsAndWrites(t *testing.T) {
+	t.Parallel()
 	const crooked, straight = "package a\nb   if   input.c==1\n", "package a\n\nb if input.c == 1\n"
 	folder := t.TempDir()
 	bad, good := filepath.Join(folder, "bad.rego"), filepath.Join(folder, "good.rego")
@@ -250,6 +260,7 @@ func TestFmtFormatsListsAndWrites(t *testing.T) {
 }
 
 func TestSchemaPrintsSchemas(t *testing.T) {
+	t.Parallel()
 	for _, name := range []string{"input", "case"} {
 		got := programtest.Command(t, "", "schema", name)
 		require.Zero(t, got.Code, got.Err)
@@ -278,6 +289,7 @@ test_that_prints if {
 
 // A test called todo_test_… does not run, fails nothing, and is named in every form of the answer.
 func TestSkippedTestsAreReportedAsSuch(t *testing.T) {
+	t.Parallel()
 	tests := filepath.Dir(cmdtest.File(t, "skipped_test.rego", skippedTest))
 	got := programtest.Command(t, "", "test", "--tests", tests, "--threshold", "0", "--run", "holds|todo")
 	require.Zero(t, got.Code, got.Out+got.Err)
@@ -299,6 +311,7 @@ func TestSkippedTestsAreReportedAsSuch(t *testing.T) {
 
 // What a failing Rego test prints is shown under it.
 func TestOutputOfAFailingRegoTestIsShown(t *testing.T) {
+	t.Parallel()
 	tests := filepath.Dir(cmdtest.File(t, "skipped_test.rego", skippedTest))
 	got := programtest.Command(t, "", "test", "--tests", tests, "--threshold", "0")
 	require.Equal(t, cli.ExitFailed, got.Code)
@@ -308,6 +321,7 @@ func TestOutputOfAFailingRegoTestIsShown(t *testing.T) {
 
 // check says of policies that pass how they are weaker than the shipped ones, and what nothing uses.
 func TestCheckEndsWithWhatIsWeakerThanShipped(t *testing.T) {
+	t.Parallel()
 	folder := cmdtest.CandidateFolder(t, "{URL_UNSAFE: audit, "+cmdtest.IdentityGateCode+": warn}")
 	require.NoError(t, os.WriteFile(filepath.Join(folder, "notes.txt"), []byte("x"), 0o600))
 	got := programtest.Command(t, "", "check", "--policies", folder)
@@ -326,6 +340,7 @@ weaker than shipped:
 
 // policies diff ends with how the candidate holds less than what is live, before anybody promotes it.
 func TestPoliciesDiffEndsWithHowTheCandidateIsWeaker(t *testing.T) {
+	t.Parallel()
 	candidate := cmdtest.CandidateFolder(t, "{URL_UNSAFE: audit, "+cmdtest.IdentityGateCode+": warn}")
 	diff := []string{"policies", "diff", "--database-url", programtest.DemoFile(t), "--shadow-policies", candidate}
 	got := programtest.Command(t, "", diff...)
@@ -345,6 +360,7 @@ func TestPoliciesDiffEndsWithHowTheCandidateIsWeaker(t *testing.T) {
 
 // An argument that is an unset variable of a script must not check the embedded policies instead.
 func TestAnEmptyArgumentIsNotTheEmbeddedPolicies(t *testing.T) {
+	t.Parallel()
 	for _, name := range []string{"check", "test", "fmt"} {
 		got := programtest.Command(t, "", name, "")
 		require.NotZero(t, got.Code, name)
@@ -355,6 +371,7 @@ func TestAnEmptyArgumentIsNotTheEmbeddedPolicies(t *testing.T) {
 
 // Credentials in the address of policies or of a server are wrong, and are not printed.
 func TestAddressesAreShownWithoutCredentials(t *testing.T) {
+	t.Parallel()
 	for _, args := range [][]string{
 		{"check", "oci://user:hunter2@reg.example.com/pol:v1"}, {"check", "oci://reg.example.com/pol?token=hunter2"},
 		{"check", "https://u:hunter2@h.example/p.tar.gz"}, {"check", "http://u:hunter2@h.example/p.tar.gz"}, {"check", "ftp://u:hunter2@h/p"},

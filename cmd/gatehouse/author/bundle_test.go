@@ -18,6 +18,7 @@ import (
 )
 
 func TestABundleIsBuiltSignedVerifiedAndRead(t *testing.T) {
+	t.Parallel()
 	private, public := cmdtest.KeyFiles(t)
 	_, stranger := cmdtest.KeyFiles(t)
 	plain := programtest.Bundled(t)
@@ -63,6 +64,7 @@ func TestABundleIsBuiltSignedVerifiedAndRead(t *testing.T) {
 // TestServeFollowsABundleServer goes through what becomes of a bundle server: it has a bundle, a bad one, none,
 // and an older one.
 func TestServeFollowsABundleServer(t *testing.T) {
+	t.Parallel()
 	private, public := cmdtest.KeyFiles(t)
 	folder := cmdtest.SmallFolder(t)
 	older := programtest.Bundled(t, "--policies", folder, "--revision", "older", "--signing-key", private)
@@ -78,41 +80,41 @@ func TestServeFollowsABundleServer(t *testing.T) {
 		"--max-policy-age=1s", "--database-url=sqlite:" + database,
 	}
 	s := programtest.Serve(t, args...)
-	status := programtest.PolicyStatus(t, s.Url)
+	status := programtest.PolicyStatus(t, s.URL)
 	require.Equal(t, "first", status.Bundle.Revision)
 	require.NotEmpty(t, status.Bundle.SignedBy)
 	require.False(t, status.Stale)
 
 	bundles.Put(t, unsigned)
-	require.Eventually(t, func() bool { return programtest.PolicyStatus(t, s.Url).Refused != nil }, cmdtest.Patience, 10*time.Millisecond)
-	require.Contains(t, programtest.PolicyStatus(t, s.Url).Refused.Reason, "the bundle is not signed")
+	require.Eventually(t, func() bool { return programtest.PolicyStatus(t, s.URL).Refused != nil }, cmdtest.Patience, 10*time.Millisecond)
+	require.Contains(t, programtest.PolicyStatus(t, s.URL).Refused.Reason, "the bundle is not signed")
 	notReady := func() bool {
-		code, body := cmdtest.Fetch(t, s.Url+"/readyz")
+		code, body := cmdtest.Fetch(t, s.URL+"/readyz")
 		return code == http.StatusServiceUnavailable && strings.Contains(body, "policies")
 	}
 	require.Eventually(t, notReady, cmdtest.Patience, 20*time.Millisecond, "what is live grows too old")
-	status = programtest.PolicyStatus(t, s.Url)
+	status = programtest.PolicyStatus(t, s.URL)
 	require.Equal(t, "first", status.Bundle.Revision, "and stays")
 	require.True(t, status.Stale)
-	_, exposed := cmdtest.Fetch(t, s.Url+"/metrics")
+	_, exposed := cmdtest.Fetch(t, s.URL+"/metrics")
 	require.Contains(t, exposed, "\ngatehouse_policy_stale 1\n")
 	require.Contains(t, exposed, "\ngatehouse_policy_refused 1\n")
 	require.Contains(t, exposed, "\ngatehouse_policy_reload_failures_total 1\n", "the same again is not tried again")
 
 	bundles.Put(t, older)
 	require.Eventually(t, func() bool {
-		return strings.Contains(programtest.PolicyStatus(t, s.Url).Refused.Reason, "rollback")
+		return strings.Contains(programtest.PolicyStatus(t, s.URL).Refused.Reason, "rollback")
 	}, cmdtest.Patience, 10*time.Millisecond)
 	bundles.Put(t, first)
-	require.Eventually(t, func() bool { return !programtest.PolicyStatus(t, s.Url).Stale }, cmdtest.Patience, 10*time.Millisecond)
-	code, _ := cmdtest.Fetch(t, s.Url+"/readyz")
+	require.Eventually(t, func() bool { return !programtest.PolicyStatus(t, s.URL).Stale }, cmdtest.Patience, 10*time.Millisecond)
+	code, _ := cmdtest.Fetch(t, s.URL+"/readyz")
 	require.Equal(t, http.StatusOK, code)
 	require.Zero(t, s.Stop())
 	require.Equal(t, 2, strings.Count(s.Log.String(), "policies were refused; those that were live stay"), "a refusal is told once")
 
 	bundles.Put(t, "")
 	s = programtest.Serve(t, args...)
-	status = programtest.PolicyStatus(t, s.Url)
+	status = programtest.PolicyStatus(t, s.URL)
 	require.Equal(t, "first", status.Bundle.Revision, "from the cache")
 	require.True(t, status.Stale)
 	require.Contains(t, status.Unreached.Reason, "503")

@@ -5,6 +5,8 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -36,9 +38,10 @@ var DemoWithoutModel = uuid.MustParse("00000000-0000-4000-8000-000000000002")
 
 // built is the real program, built once for this run of the tests; TestMain removes it.
 var built struct {
-	once sync.Once
-	path string
-	err  error
+	once   sync.Once
+	folder string
+	path   string
+	err    error
 }
 
 // BuildProgram builds the program with the race detector if this test has it.
@@ -49,7 +52,7 @@ func BuildProgram() (string, error) {
 			built.err = err
 			return
 		}
-		built.path = filepath.Join(folder, "gatehouse")
+		built.folder, built.path = folder, filepath.Join(folder, "gatehouse")
 		args := []string{"build", "-o", built.path}
 		if raceEnabled() {
 			args = append(args, "-race")
@@ -75,7 +78,7 @@ func raceEnabled() bool {
 // Program is a running gatehouse serve.
 type Program struct {
 	T       *testing.T
-	Url     string
+	URL     string
 	Command *exec.Cmd
 	exited  chan struct{}
 	Client  *http.Client
@@ -96,7 +99,7 @@ func Start(t *testing.T, args ...string) *Program {
 	p := Launch(t, args...)
 	select {
 	case address := <-p.listening:
-		p.Url = "http://" + address
+		p.URL = "http://" + address
 	case <-p.exited:
 		require.FailNow(t, "the program ended", p.Logged())
 	case <-time.After(Patience):
@@ -187,7 +190,7 @@ func (p *Program) WaitReady() *Program {
 }
 
 func (p *Program) Get(path string) (int, string) {
-	response, err := p.Client.Get(p.Url + path)
+	response, err := p.Client.Get(p.URL + path)
 	if err != nil {
 		return 0, err.Error()
 	}
@@ -204,7 +207,7 @@ func ReadAll(response *http.Response) (int, string) {
 }
 
 func (p *Program) Post(path, body string) (int, string) {
-	response, err := p.Client.Post(p.Url+path, "application/json", strings.NewReader(body))
+	response, err := p.Client.Post(p.URL+path, "application/json", strings.NewReader(body))
 	if err != nil {
 		return 0, err.Error()
 	}
@@ -278,11 +281,30 @@ func DemoReview(n int) string {
 	return fmt.Sprintf(`{"workspace": {"id": "00000000-0000-4000-8000-%012d", "url": "https://agent.example.com"}}`, n)
 }
 
-// Main runs the tests of a package, and takes away what they built and started.
-func Main(m *testing.M) int {
+// asProgram is the variable by which a test binary is the program: building that once for each package took longer than
+// most tests. The package of main builds the real one.
+const asProgram = "GATEHOUSE_TEST_AS_PROGRAM"
+
+// parallel is how many tests of a package run at once: they mostly wait for processes, servers and deliveries.
+const parallel = "4"
+
+// Main runs the tests of a package, and takes away what they built and started. Where program is given, Start runs it from
+// the test binary itself.
+func Main(m *testing.M, program func(linked string) int) int {
+	if program != nil {
+		if os.Getenv(asProgram) != "" {
+			return program("")
+		}
+		built.once.Do(func() { built.path, built.err = os.Executable() })
+	}
+	flag.Parse()
+	err := errors.Join(os.Setenv(asProgram, "1"), flag.Set("test.parallel", parallel))
+	if err != nil {
+		panic(err)
+	}
 	code := testenv.Main(m)
-	if path := built.path; path != "" {
-		_ = os.RemoveAll(filepath.Dir(path))
+	if built.folder != "" {
+		_ = os.RemoveAll(built.folder)
 	}
 	return code
 }

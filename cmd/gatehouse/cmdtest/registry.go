@@ -97,16 +97,16 @@ func HeartbeatBody(id uuid.UUID, from string) string {
 	return fmt.Sprintf(`{"workspace": {"id": %q, "from_status": %q, "to_status": "online"}}`, id, from)
 }
 
-// subscriber collects what the registry's channel carries.
-type subscriber struct {
+// Subscriber collects what the registry's channel carries.
+type Subscriber struct {
 	Messages chan string
 }
 
-func Subscribe(t *testing.T, url string) *subscriber {
+func Subscribe(t *testing.T, url string) *Subscriber {
 	t.Helper()
 	connection, err := redis.DialURL(url)
 	require.NoError(t, err)
-	s := &subscriber{Messages: make(chan string, 10_000)}
+	s := &Subscriber{Messages: make(chan string, 10_000)}
 	pubsub := redis.PubSubConn{Conn: connection}
 	require.NoError(t, pubsub.Subscribe("events:broadcast"))
 	subscribed := make(chan struct{})
@@ -132,15 +132,32 @@ func Subscribe(t *testing.T, url string) *subscriber {
 	return s
 }
 
-// Next waits for a message.
-func (s *subscriber) Next(t *testing.T) string {
+// Next waits for a message of a workspace. Other tests may share the channel.
+func (s *Subscriber) Next(t *testing.T, id uuid.UUID) string {
 	t.Helper()
-	select {
-	case message := <-s.Messages:
-		return message
-	case <-time.After(Patience):
-		require.FailNow(t, "no message on the registry's channel")
-		return ""
+	limit := time.After(Patience)
+	for {
+		select {
+		case message := <-s.Messages:
+			if WorkspaceOf(message) == id.String() {
+				return message
+			}
+		case <-limit:
+			require.FailNow(t, "no message of the workspace on the registry's channel")
+		}
+	}
+}
+
+// NoMore requires that no message of a workspace is left.
+func (s *Subscriber) NoMore(t *testing.T, id uuid.UUID) {
+	t.Helper()
+	for {
+		select {
+		case message := <-s.Messages:
+			require.NotEqual(t, id.String(), WorkspaceOf(message), "one mark, one message: %s", message)
+		default:
+			return
+		}
 	}
 }
 

@@ -22,6 +22,7 @@ func runOnce(t *testing.T, args ...string) (int, string) {
 
 // An operator's day: a receiver is away, its announcement waits, is looked at, tried again, and discarded.
 func TestAnOperatorSeesRetriesAndDiscardsAnnouncements(t *testing.T) {
+	t.Parallel()
 	database := "sqlite:" + filepath.Join(t.TempDir(), "gatehouse.db")
 	gate := cmdtest.Start(t, "--demo", "--database-url", database,
 		"--sinks", `[{name: ops, type: webhook, url: "http://127.0.0.1:9/", allow_private: true, secrets: ["`+cmdtest.WebhookSecret+`"]}]`).WaitReady()
@@ -65,6 +66,7 @@ func TestAnOperatorSeesRetriesAndDiscardsAnnouncements(t *testing.T) {
 }
 
 func TestAnnouncementsWantToBeNamed(t *testing.T) {
+	t.Parallel()
 	database := "sqlite:" + filepath.Join(t.TempDir(), "gatehouse.db")
 	for _, args := range [][]string{{"retry"}, {"retry", "1", "--dead"}, {"discard"}, {"discard", "1", "--state", "dead"}} {
 		code, text := runOnce(t, append(append([]string{"announcements"}, args...), "--database-url", database)...)
@@ -75,6 +77,7 @@ func TestAnnouncementsWantToBeNamed(t *testing.T) {
 
 // Sinks come from the file as a list, and from a flag or variable as text. What is wrong is named; secrets are not.
 func TestSinksAreReadStrictly(t *testing.T) {
+	t.Parallel()
 	for text, says := range map[string]string{
 		`[{name: ops, type: pigeon, url: "https://x.example.com"}]`:                                              `sink "ops"`,
 		`[{name: ops, type: webhook, url: "https://x.example.com", colour: blue}]`:                               "a member is none of a sink's, which are allow_private",

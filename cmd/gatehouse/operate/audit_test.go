@@ -38,6 +38,7 @@ func audited(t *testing.T, database string, args ...string) operate.AuditReport 
 }
 
 func TestAnAuditFindsWhatWouldBeDeniedAndChangesNothing(t *testing.T) {
+	t.Parallel()
 	database := programtest.DemoFile(t)
 	report := audited(t, database)
 	require.Equal(t, admission.AuditFinished, report.Audit.State)
@@ -63,6 +64,7 @@ func TestAnAuditFindsWhatWouldBeDeniedAndChangesNothing(t *testing.T) {
 }
 
 func TestAuditsAreListedAndShownWithoutAServer(t *testing.T) {
+	t.Parallel()
 	database := programtest.DemoFile(t)
 	got := programtest.Command(t, "", "audit", "show", "--database-url", database)
 	require.Equal(t, cli.ExitFailed, got.Code)
@@ -160,6 +162,7 @@ insert into workspaces (id, name, kind, url) values ($1, 'nameless', 'platform',
 // What an audit denies is denied as a registry's own request is: the row, the registry's event, the ledger, the
 // sinks' jobs and the record are the same, and happen once.
 func TestAnEnforcingAuditDeniesExactlyAsALiveReviewDoes(t *testing.T) {
+	t.Parallel()
 	for name, open := range auditStores(t) {
 		t.Run(name, func(t *testing.T) {
 			live, id := open(t)
@@ -195,6 +198,7 @@ func TestAnEnforcingAuditDeniesExactlyAsALiveReviewDoes(t *testing.T) {
 }
 
 func TestAnEnforcingAuditWithoutSinksSaysThatNobodyIsTold(t *testing.T) {
+	t.Parallel()
 	got := programtest.Command(t, "", "audit", "--enforce", "--database-url", programtest.DemoFile(t))
 	require.Zero(t, got.Code)
 	require.Contains(t, got.Err, "no sinks are given: nobody is told of workspaces that are marked failed")
@@ -203,6 +207,7 @@ func TestAnEnforcingAuditWithoutSinksSaysThatNobodyIsTold(t *testing.T) {
 
 // A row that an operator's facts query cannot make facts of is a finding, and hides no other.
 func TestARowThatIsNoFactsIsAFinding(t *testing.T) {
+	t.Parallel()
 	queries := map[string]string{
 		"sqlite": `
 select w.id is not null as "exists", json_object('name', w.name, 'kind', nullif(w.kind, 'platform'), 'url', w.url) as workspace,
@@ -225,6 +230,7 @@ from (select $1::uuid as id) asked left join workspaces w on w.id = asked.id`,
 }
 
 func TestAServerAuditsOnScheduleAndEveryReplicaShowsIt(t *testing.T) {
+	t.Parallel()
 	for name, open := range auditStores(t) {
 		t.Run(name, func(t *testing.T) {
 			database, id := open(t)
@@ -270,6 +276,7 @@ func TestServeRefusesAnAuditThatCannotBe(t *testing.T) {
 
 // A process that audits is killed. The next one goes on where it was, and the sum is that of one look at everything.
 func TestAnAuditSurvivesKill9(t *testing.T) {
+	t.Parallel()
 	const workspaces = 3000
 	database := testenv.DatabaseURL(t, testenv.RegistryCurrent)
 	reg := cmdtest.NewRegistry(t, database)
@@ -309,6 +316,7 @@ func TestAnAuditSurvivesKill9(t *testing.T) {
 }
 
 func TestAnAuditThatIsToldToStopSaysWhereTheNextGoesOn(t *testing.T) {
+	t.Parallel()
 	database := testenv.DatabaseURL(t, testenv.RegistryCurrent)
 	reg := cmdtest.NewRegistry(t, database)
 	fillRegistry(t, database, 1000)
@@ -359,6 +367,7 @@ from (select $1 as id) asked left join workspaces w on w.id = asked.id`
 
 // The verdicts of one audit depend on one deployment and one facts query.
 func TestAnInterruptedAuditGoesOnOnlyWhereItsVerdictsWouldBeTheSame(t *testing.T) {
+	t.Parallel()
 	facts := []string{"--facts-query-file", cmdtest.File(t, "facts.sql", otherFacts)}
 	for _, c := range []struct {
 		before, now []string
@@ -383,6 +392,7 @@ func TestAnInterruptedAuditGoesOnOnlyWhereItsVerdictsWouldBeTheSame(t *testing.T
 }
 
 func TestAuditsSayWhichDeploymentTheyAreFor(t *testing.T) {
+	t.Parallel()
 	database := programtest.DemoFile(t)
 	here := audited(t, database).Audit.ID.String()
 	saas := audited(t, database, "--saas").Audit.ID.String()
@@ -400,6 +410,7 @@ func TestAuditsSayWhichDeploymentTheyAreFor(t *testing.T) {
 
 // What servers show of the last audit is what they would say themselves.
 func TestOnlyAnAuditOfWhatServersHaveLiveIsTheirLast(t *testing.T) {
+	t.Parallel()
 	database := "sqlite:" + filepath.Join(t.TempDir(), "gatehouse.db")
 	gate := cmdtest.Start(t, "--demo", "--database-url", database).WaitReady()
 	live := audited(t, database).Audit
@@ -435,6 +446,7 @@ func TestOnlyAnAuditOfWhatServersHaveLiveIsTheirLast(t *testing.T) {
 
 // An audit of candidates does not put off the one that a server owes.
 func TestAnAuditOfCandidatesIsNotTheServersOwn(t *testing.T) {
+	t.Parallel()
 	database := programtest.DemoFile(t)
 	audited(t, database, "--policies", cmdtest.CandidateFolder(t, "{PLATFORM_AGENT_IDENTITY_GATE: warn}"))
 	gate := cmdtest.Start(t, "--database-url", database, "--audit-interval", "24h").WaitReady()
@@ -445,6 +457,7 @@ func TestAnAuditOfCandidatesIsNotTheServersOwn(t *testing.T) {
 // A rule that asks for what only a request has would hold for every stored workspace. An audit says that it does not judge
 // it, and does not mark the whole registry failed; a rule that stands beside it is enforced.
 func TestAnAuditDoesNotEnforceWhatItCannotJudge(t *testing.T) {
+	t.Parallel()
 	database := programtest.DemoFile(t)
 	folder := cmdtest.PolicyFolder(t, "register/has_a_card.rego", `package admission.register
 

@@ -35,9 +35,10 @@ cases:
 `
 
 func TestBenchAsksAtARateAndLeavesNothingBehind(t *testing.T) {
+	t.Parallel()
 	database := "sqlite:" + filepath.Join(t.TempDir(), "gatehouse.db")
 	s := programtest.Serve(t, "--demo", "--database-url", database, "--registry-token", "a-token-of-the-registry")
-	report, got := benched(t, "--url", s.Url, "--token", "a-token-of-the-registry", "--cases", cmdtest.File(t, "demo.yaml", demoCases),
+	report, got := benched(t, "--url", s.URL, "--token", "a-token-of-the-registry", "--cases", cmdtest.File(t, "demo.yaml", demoCases),
 		"--hook", "register", "--rate", "200", "--duration", "200ms", "--connections", "4")
 	require.Zero(t, got.Code, got.Err)
 	require.Empty(t, got.Err, "no bar where there is no terminal")
@@ -56,9 +57,10 @@ func TestBenchAsksAtARateAndLeavesNothingBehind(t *testing.T) {
 }
 
 func TestBenchEnforcesOnlyWhenItIsToldToAndSaysSo(t *testing.T) {
+	t.Parallel()
 	database := "sqlite:" + filepath.Join(t.TempDir(), "gatehouse.db")
 	s := programtest.Serve(t, "--demo", "--database-url", database)
-	args := []string{"--url", s.Url, "--rate", "100", "--duration", "100ms"}
+	args := []string{"--url", s.URL, "--rate", "100", "--duration", "100ms"}
 	report, got := benched(t, append(args, "--enforce", "--cases", cmdtest.File(t, "demo.yaml", demoCases))...)
 	require.Zero(t, got.Code, got.Err)
 	require.Contains(t, got.Err, "ENFORCING")
@@ -77,6 +79,7 @@ func TestBenchEnforcesOnlyWhenItIsToldToAndSaysSo(t *testing.T) {
 
 // A server that stalls is charged with what would have been asked meanwhile.
 func TestALatencyCountsFromWhenARequestWasDue(t *testing.T) {
+	t.Parallel()
 	const stall = 200 * time.Millisecond
 	first := true
 	slow := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -95,8 +98,9 @@ func TestALatencyCountsFromWhenARequestWasDue(t *testing.T) {
 }
 
 func TestBenchTellsErrorsByTheirCode(t *testing.T) {
+	t.Parallel()
 	s := programtest.Serve(t, "--registry-token", "a-token-of-the-registry", "--database-url", "sqlite:"+filepath.Join(t.TempDir(), "gatehouse.db"))
-	report, got := benched(t, "--url", s.Url, "--cases", cmdtest.File(t, "demo.yaml", demoCases), "--rate", "0", "--duration", "20ms")
+	report, got := benched(t, "--url", s.URL, "--cases", cmdtest.File(t, "demo.yaml", demoCases), "--rate", "0", "--duration", "20ms")
 	require.Equal(t, cli.ExitFailed, got.Code)
 	require.Contains(t, got.Err, "no request was decided")
 	require.Equal(t, report.Sent, report.Errors["unauthenticated"])
@@ -116,9 +120,10 @@ func TestBenchTellsErrorsByTheirCode(t *testing.T) {
 }
 
 func TestBenchDrawsAHistogram(t *testing.T) {
+	t.Parallel()
 	s := programtest.Serve(t, "--demo", "--database-url", "sqlite:"+filepath.Join(t.TempDir(), "gatehouse.db"))
 	folder := filepath.Dir(cmdtest.File(t, "demo.yaml", demoCases))
-	got := programtest.Command(t, "", "bench", "--url", s.Url, "--cases", folder, "--rate", "300", "--duration", "100ms")
+	got := programtest.Command(t, "", "bench", "--url", s.URL, "--cases", folder, "--rate", "300", "--duration", "100ms")
 	require.Zero(t, got.Code, got.Err)
 	require.Contains(t, got.Out, "dry run: 30 requests")
 	require.Contains(t, got.Out, "allowed 20, denied 10 (33.3 %), errors 0")
@@ -126,6 +131,7 @@ func TestBenchDrawsAHistogram(t *testing.T) {
 }
 
 func TestBenchRefusesWhatItCannotDo(t *testing.T) {
+	t.Parallel()
 	cases := cmdtest.File(t, "demo.yaml", demoCases)
 	for want, args := range map[string]string{
 		"missing flags: --url":      "--cases " + cases,

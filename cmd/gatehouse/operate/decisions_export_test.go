@@ -41,6 +41,7 @@ func nextSince(t *testing.T, says string) string {
 // A decision has the time at which its review began, and is recorded after that. Exports that begin where the one
 // before ended have each of them once, however late it was recorded.
 func TestWhatIsRecordedLateIsPartOfTheNextExport(t *testing.T) {
+	t.Parallel()
 	for kind, database := range map[string]string{
 		"sqlite":   "sqlite:" + filepath.Join(t.TempDir(), "gatehouse.db"),
 		"postgres": testenv.DatabaseURL(t, testenv.RegistryCurrent),
@@ -63,6 +64,7 @@ func TestWhatIsRecordedLateIsPartOfTheNextExport(t *testing.T) {
 }
 
 func TestAnExportSaysWhereTheNextBegins(t *testing.T) {
+	t.Parallel()
 	database := "sqlite:" + filepath.Join(t.TempDir(), "gatehouse.db")
 	store := cmdtest.StoreAt(t, database)
 	require.NoError(t, store.Migrate(t.Context()))

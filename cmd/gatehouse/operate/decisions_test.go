@@ -28,6 +28,7 @@ import (
 
 // An operator looks for a deny, while the server runs and once it is down.
 func TestAnOperatorFindsOutWhyAWorkspaceWasDenied(t *testing.T) {
+	t.Parallel()
 	cmdtest.OnBothStores(t, func(t *testing.T, database string, args []string, allowed, denied uuid.UUID) {
 		gate := cmdtest.Start(t, args...).WaitReady()
 		require.True(t, *gate.Review("register", cmdtest.RegisterBody(allowed)).Allowed)
@@ -88,6 +89,7 @@ func TestAnOperatorFindsOutWhyAWorkspaceWasDenied(t *testing.T) {
 }
 
 func TestWhatIsAskedOfDecisionsMustBeRight(t *testing.T) {
+	t.Parallel()
 	database := "sqlite:" + filepath.Join(t.TempDir(), "gatehouse.db")
 	for _, c := range []struct {
 		says string
@@ -109,6 +111,7 @@ func TestWhatIsAskedOfDecisionsMustBeRight(t *testing.T) {
 }
 
 func TestExportsAreReadBackByWhatTheyAreFor(t *testing.T) {
+	t.Parallel()
 	cmdtest.OnBothStores(t, func(t *testing.T, database string, args []string, allowed, denied uuid.UUID) {
 		gate := cmdtest.Start(t, args...).WaitReady()
 		status, text := gate.Post("/v1/admission/register/batch", `{"reviews": [`+
@@ -161,6 +164,7 @@ func TestExportsAreReadBackByWhatTheyAreFor(t *testing.T) {
 }
 
 func TestAnExportThatFailsLeavesTheFileAsItWas(t *testing.T) {
+	t.Parallel()
 	database := "sqlite:" + filepath.Join(t.TempDir(), "gatehouse.db")
 	cmdtest.Start(t, "--demo", "--database-url", database).WaitReady().Review("register", cmdtest.RegisterBody(cmdtest.DemoWithoutModel))
 	folder := t.TempDir()
@@ -200,6 +204,7 @@ func (g *growing) String() string {
 }
 
 func TestTailShowsWhatIsDecidedUntilItIsStopped(t *testing.T) {
+	t.Parallel()
 	cmdtest.OnBothStores(t, func(t *testing.T, database string, args []string, allowed, denied uuid.UUID) {
 		gate := cmdtest.Start(t, args...).WaitReady()
 		before := gate.Review("register", cmdtest.RegisterBody(allowed)).DecisionID
@@ -243,11 +248,12 @@ func TestTailShowsWhatIsDecidedUntilItIsStopped(t *testing.T) {
 }
 
 func TestDecisionsAreStreamedAndResumed(t *testing.T) {
+	t.Parallel()
 	cmdtest.OnBothStores(t, func(t *testing.T, _ string, args []string, allowed, denied uuid.UUID) {
 		gate := cmdtest.Start(t, args...).WaitReady()
 		listen := func(position string) (*bufio.Reader, func()) {
 			ctx, cancel := context.WithTimeout(t.Context(), cmdtest.Patience)
-			request, err := http.NewRequestWithContext(ctx, http.MethodGet, gate.Url+"/v1/decisions/stream", nil)
+			request, err := http.NewRequestWithContext(ctx, http.MethodGet, gate.URL+"/v1/decisions/stream", nil)
 			require.NoError(t, err)
 			request.Header.Set("Last-Event-ID", position)
 			response, err := http.DefaultTransport.RoundTrip(request)

@@ -167,6 +167,7 @@ func (o one) Decisions(context.Context, admission.DecisionQuery) ([]admission.Le
 // review, or their own mask hides what they read, and no policies say of the record what they would not have said of
 // the review.
 func TestARecordReplayedWithItsOwnPoliciesGivesItsVerdict(t *testing.T) {
+	t.Parallel()
 	snapshots := tried(t)
 	for name, open := range map[string]func(*testing.T) recordingStore{"sqlite": sqliteRecorder, "postgres": postgresRecorder} {
 		t.Run(name, func(t *testing.T) {

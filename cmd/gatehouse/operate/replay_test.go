@@ -44,6 +44,7 @@ func replayedAs(t *testing.T, args ...string) (replay.Report, programtest.Said) 
 
 // This is the self-check: what was recorded, replayed with the policies that decided it.
 func TestThePoliciesThatDecidedFlipNothing(t *testing.T) {
+	t.Parallel()
 	databaseURL, decided := recordedTraffic(t)
 	report, got := replayedAs(t, "--database-url", databaseURL, "--fail-on-flip")
 	require.Zero(t, got.Code, got.Err)
@@ -55,6 +56,7 @@ func TestThePoliciesThatDecidedFlipNothing(t *testing.T) {
 }
 
 func TestACandidateThatLetsInMoreIsShown(t *testing.T) {
+	t.Parallel()
 	databaseURL, _ := recordedTraffic(t)
 	candidate := cmdtest.CandidateFolder(t, "{"+cmdtest.IdentityGateCode+": audit}")
 	for flag, code := range map[string]int{"": 0, "--fail-on-flip": 1, "--fail-on-flip=any": 1, "--fail-on-flip=deny-to-allow": 1} {
@@ -71,6 +73,7 @@ func TestACandidateThatLetsInMoreIsShown(t *testing.T) {
 }
 
 func TestAFlipTheOtherWayIsNoDenyToAllow(t *testing.T) {
+	t.Parallel()
 	databaseURL, _ := recordedTraffic(t)
 	candidate := cmdtest.PolicyFolder(t, "lib/strict.rego", "package admission.lib\n\n"+
 		"# METADATA\n# title: T\n# description: D.\n# custom: {code: STRICT, severity: low, status: 400}\n"+
@@ -86,6 +89,7 @@ func TestAFlipTheOtherWayIsNoDenyToAllow(t *testing.T) {
 
 // A candidate that reads what no record has cannot be tried on it, and replay says so and not something else.
 func TestWhatTheRecordLacksIsNotCompared(t *testing.T) {
+	t.Parallel()
 	databaseURL, decided := recordedTraffic(t)
 	candidate := cmdtest.PolicyFolder(t, "lib/contact.rego", "package admission.lib\n\n"+
 		"# METADATA\n# title: T\n# description: D.\n# custom: {code: CONTACT, severity: low, status: 400}\n"+
@@ -100,6 +104,7 @@ func TestWhatTheRecordLacksIsNotCompared(t *testing.T) {
 }
 
 func TestReplayTakesPartsOfTheRecord(t *testing.T) {
+	t.Parallel()
 	databaseURL, decided := recordedTraffic(t)
 	for flags, want := range map[string]int{
 		"":                       len(decided),
@@ -119,6 +124,7 @@ func TestReplayTakesPartsOfTheRecord(t *testing.T) {
 }
 
 func TestWhatReplayCannotDoItSays(t *testing.T) {
+	t.Parallel()
 	databaseURL, _ := recordedTraffic(t)
 	for args, says := range map[string]string{
 		"--since yesterday":                      `--since: want a time like`,

@@ -143,6 +143,7 @@ func TestTheFileCanBeNamedByAVariable(t *testing.T) {
 }
 
 func TestOneFileServesEveryCommand(t *testing.T) {
+	t.Parallel()
 	config := cmdtest.File(t, "config.yaml", "database-url: sqlite:x.db\nmax-depth: 10\nthreshold: 99.5\n")
 	got, err := parse(t, "migrate", "--config", config)
 	require.NoError(t, err)
@@ -157,6 +158,7 @@ func TestOneFileServesEveryCommand(t *testing.T) {
 }
 
 func TestAFileThatCannotBeMeantIsRefused(t *testing.T) {
+	t.Parallel()
 	for text, want := range map[string]string{
 		"max-dept: 10\nmax-depth: 10\nfact-timeout: 1s": `config.yaml:3:1: unknown name "fact-timeout", did you mean "facts-timeout"?`,
 		"max_depth: 10":                     `config.yaml:1:1: unknown name "max_depth", did you mean "max-depth"?`,
@@ -192,6 +194,7 @@ func TestAFileThatCannotBeMeantIsRefused(t *testing.T) {
 }
 
 func TestServeRefusesWhatWouldSwitchAPromiseOff(t *testing.T) {
+	t.Parallel()
 	for _, flag := range serveFlags(t) {
 		var values []string
 		switch flag.Target.Interface().(type) {

@@ -22,6 +22,7 @@ const root = "../../.."
 //
 //	go test ./cmd/gatehouse/program -run TestTheConfigurationPage -update
 func TestTheConfigurationPageIsWhatTheFlagsAre(t *testing.T) {
+	t.Parallel()
 	const page = root + "/docs/configuration.md"
 	want := configurationPage(t)
 	if *update {

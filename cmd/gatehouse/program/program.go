@@ -73,6 +73,14 @@ func (c *Commands) AfterApply(ctx *kong.Context) error {
 	return nil
 }
 
+// Main does the command of this process and gives its exit code. linked is the version that the linker was told.
+func Main(linked string) int {
+	collectLater()
+	ctx, stop := serve.UntilTold(context.Background())
+	defer stop()
+	return Run(ctx, cli.VersionOf(linked), os.Args[1:], cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr})
+}
+
 // Run does one command and gives the exit code.
 func Run(ctx context.Context, version cli.Version, args []string, to cli.Streams) int {
 	exited := -1

@@ -86,6 +86,7 @@ func TestAnEmptyVariableIsOneThatIsNotSet(t *testing.T) {
 }
 
 func TestAnEmptyValueOfAFlagIsRefused(t *testing.T) {
+	t.Parallel()
 	seen := make(map[string]bool)
 	eachFlag(t, func(words []string, flag *kong.Flag) {
 		kind := flag.Name + flag.Target.Type().String()
@@ -142,6 +143,7 @@ func TestWhatACallDoesIsForTheCommandLineOnly(t *testing.T) {
 
 // One variable is never two settings.
 func TestAVariableMeansTheSameToEveryCommand(t *testing.T) {
+	t.Parallel()
 	type meaning struct{ of, value string }
 	meanings := make(map[string]meaning)
 	eachFlag(t, func(words []string, flag *kong.Flag) {
@@ -227,6 +229,7 @@ func requireHidden(t *testing.T, parser *kong.Kong, said *bytes.Buffer, marker s
 
 // What a server cannot use of its settings is told without them.
 func TestAServerThatCannotStartRepeatsNoSecret(t *testing.T) {
+	t.Parallel()
 	const marker = "hunter2marker"
 	for name, value := range map[string]string{
 		"database-url":       "postgres://u:" + marker + "%zz@h:no/db",
@@ -269,6 +272,7 @@ func TestPoliciesAreTakenAsAnArgument(t *testing.T) {
 }
 
 func TestVersionAndHelpAreTakenAsPeersHaveThem(t *testing.T) {
+	t.Parallel()
 	flag, word := programtest.Command(t, "", "--version"), programtest.Command(t, "", "version")
 	require.Zero(t, flag.Code, flag.Err)
 	require.Equal(t, word, flag)

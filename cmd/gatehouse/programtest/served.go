@@ -51,7 +51,7 @@ func (s *served) LookUp() {
 // served is a serve that runs in this process.
 type served struct {
 	t    *testing.T
-	Url  string
+	URL  string
 	Log  *bytes.Buffer // to be read once it has ended
 	Stop func() int
 }
@@ -97,7 +97,7 @@ func Serve(t *testing.T, args ...string) *served {
 	})
 	select {
 	case address := <-addresses:
-		s.Url = "http://" + address
+		s.URL = "http://" + address
 	case <-copied:
 		require.FailNow(t, "serve ended", s.Log.String())
 	case <-time.After(cmdtest.Patience):
@@ -109,7 +109,7 @@ func Serve(t *testing.T, args ...string) *served {
 // Send answers with status and body, on a connection of its own.
 func (s *served) Send(method, path, body, token string) (int, string) {
 	s.t.Helper()
-	request, err := http.NewRequestWithContext(s.t.Context(), method, s.Url+path, strings.NewReader(body))
+	request, err := http.NewRequestWithContext(s.t.Context(), method, s.URL+path, strings.NewReader(body))
 	require.NoError(s.t, err)
 	request.Close = true
 	if body != "" {
@@ -170,7 +170,7 @@ func (s *served) Shadowed(wanted func(httpapi.ShadowStatus) bool) httpapi.Shadow
 
 // DecideOnce says what is wrong with one answer, "" if nothing is.
 func (s *served) DecideOnce(live, candidate string, promoted bool) string {
-	response, err := http.Post(s.Url+"/v1/admission/register", "application/json",
+	response, err := http.Post(s.URL+"/v1/admission/register", "application/json",
 		strings.NewReader(`{"workspace": {"id": "00000000-0000-4000-8000-000000000002", "url": "https://agent.example.com"}}`))
 	if err != nil {
 		return err.Error()

@@ -27,6 +27,7 @@ func profilesOf(t *testing.T, log string) string {
 }
 
 func TestProfilesAreOnTheAdminListenerAlone(t *testing.T) {
+	t.Parallel()
 	gate := cmdtest.Start(t, "--pprof", "--admin-listen", "127.0.0.1:0", "--registry-token", "never-to-be-told-to-anyone")
 	admin := profilesOf(t, gate.Logged())
 	for path, want := range map[string]int{
@@ -52,6 +53,7 @@ func TestProfilesAreOnTheAdminListenerAlone(t *testing.T) {
 }
 
 func TestProfilesAreServedOnlyWhereTheyAreAskedFor(t *testing.T) {
+	t.Parallel()
 	require.Empty(t, profilesOf(t, cmdtest.Start(t).Logged()))
 	for address, want := range map[string]string{"0.0.0.0:0": "beyond loopback", "[::]:0": "beyond loopback", "nowhere": "--admin-listen"} {
 		got := programtest.Command(t, "", "serve", "--listen", "127.0.0.1:0", "--pprof", "--admin-listen", address)

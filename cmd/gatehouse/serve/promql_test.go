@@ -90,6 +90,7 @@ func (s scrapes) requireResults(t *testing.T, results map[string]int) {
 
 // Every alert that the docs name has something to compare on a server that has not done anything yet, and is silent.
 func TestEveryDocumentedExpressionWorksOnAFreshServer(t *testing.T) {
+	t.Parallel()
 	expressions := documentedExpressions(t)
 	require.Greater(t, len(expressions), 8)
 	s := programtest.Serve(t, "--demo", "--database-url", "sqlite:"+filepath.Join(t.TempDir(), "gatehouse.db"),
@@ -115,6 +116,7 @@ const faultAlert = `rate(gatehouse_admission_decisions_total{decision="error"}[5
 
 // An operator is woken by the first fault, and by no caller's mistake.
 func TestTheAlertOfFaultsHearsTheFirstAndNoMistakeOfACaller(t *testing.T) {
+	t.Parallel()
 	require.Contains(t, documentedExpressions(t), faultAlert)
 	const review = `{"uid": "r-1", "workspace": {"id": "00000000-0000-4000-8000-000000000001", "url": "https://agent.example.com"%s}}`
 	s := programtest.Serve(t, "--demo", "--database-url", "sqlite:"+filepath.Join(t.TempDir(), "gatehouse.db"))

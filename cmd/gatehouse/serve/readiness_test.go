@@ -43,6 +43,7 @@ func eventuallyNotReady(t *testing.T, get func(path string) (int, string), detai
 }
 
 func TestReadOnlyPostgresIsNotReadyAndEveryReviewSaysWhy(t *testing.T) {
+	t.Parallel()
 	database := testenv.DatabaseURL(t, testenv.RegistryCurrent)
 	reg := cmdtest.NewRegistry(t, database)
 	gate := cmdtest.Start(t, "--database-url", database).WaitReady()
@@ -89,6 +90,7 @@ func TestReadOnlyPostgresIsNotReadyAndEveryReviewSaysWhy(t *testing.T) {
 }
 
 func TestOutboxThatCannotBeWrittenIsNotReady(t *testing.T) {
+	t.Parallel()
 	database := testenv.DatabaseURL(t, testenv.RegistryCurrent)
 	reg := cmdtest.NewRegistry(t, database)
 	gate := cmdtest.Start(t, "--database-url", database, "--redis-url", testenv.RedisURL(t)).WaitReady()
@@ -104,6 +106,7 @@ func TestOutboxThatCannotBeWrittenIsNotReady(t *testing.T) {
 }
 
 func TestLockedSQLiteFileIsNotReadyAndEveryReviewSaysWhy(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "gatehouse.db")
 	s := programtest.Serve(t, "--demo", "--database-url", "sqlite:"+path)
 	s.WaitReady()
@@ -127,6 +130,7 @@ func TestLockedSQLiteFileIsNotReadyAndEveryReviewSaysWhy(t *testing.T) {
 }
 
 func TestSQLiteFileThatIsGoneIsNotReadyUntilItIsBack(t *testing.T) {
+	t.Parallel()
 	folder := filepath.Join(t.TempDir(), "data")
 	s := programtest.Serve(t, "--demo", "--database-url", "sqlite:"+filepath.Join(folder, "gatehouse.db"))
 	s.WaitReady()
@@ -146,6 +150,7 @@ func TestSQLiteFileThatIsGoneIsNotReadyUntilItIsBack(t *testing.T) {
 
 // A line for each of the reviews that fail while a store is away would be a log that nobody can read.
 func TestThousandReviewsThatFailAreAFewLinesWithTheirCount(t *testing.T) {
+	t.Parallel()
 	folder := filepath.Join(t.TempDir(), "data")
 	s := programtest.Serve(t, "--demo", "--database-url", "sqlite:"+filepath.Join(folder, "gatehouse.db"))
 	s.WaitReady()
@@ -154,7 +159,7 @@ func TestThousandReviewsThatFailAreAFewLinesWithTheirCount(t *testing.T) {
 
 	const reviews = 1000
 	for range reviews {
-		response, err := http.Post(s.Url+"/v1/admission/register", "application/json", strings.NewReader(cmdtest.DemoReview(1)))
+		response, err := http.Post(s.URL+"/v1/admission/register", "application/json", strings.NewReader(cmdtest.DemoReview(1)))
 		require.NoError(t, err)
 		_, err = io.Copy(io.Discard, response.Body)
 		require.NoError(t, err)

@@ -15,6 +15,7 @@ import (
 )
 
 func TestServeDeletesWhatIsOlderThanItsRetention(t *testing.T) {
+	t.Parallel()
 	old, young := cmdtest.DecisionMade(t, 40*24*time.Hour), cmdtest.DecisionMade(t, time.Hour)
 	for kind, url := range map[string]string{
 		"sqlite":   "sqlite:" + filepath.Join(t.TempDir(), "gatehouse.db"),

@@ -16,6 +16,7 @@ import (
 // A signed bundle that is older than the one that was live last is refused after a restart, too, wherever it comes from,
 // unless an operator accepts it.
 func TestARestartRefusesAnOlderSignedBundle(t *testing.T) {
+	t.Parallel()
 	private, public := cmdtest.KeyFiles(t)
 	folder := cmdtest.SmallFolder(t)
 	older := programtest.Bundled(t, "--policies", folder, "--revision", "older", "--signing-key", private)
@@ -31,7 +32,7 @@ func TestARestartRefusesAnOlderSignedBundle(t *testing.T) {
 	live := func(more ...string) string {
 		s := programtest.Serve(t, append(append(more, args...), "--policies", shipped)...)
 		defer s.Stop()
-		return programtest.PolicyStatus(t, s.Url).Bundle.Revision
+		return programtest.PolicyStatus(t, s.URL).Bundle.Revision
 	}
 	ship(newer)
 	require.Equal(t, "newer", live(), "nothing was live before")

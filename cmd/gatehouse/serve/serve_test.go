@@ -68,6 +68,7 @@ func requirePromtool(t *testing.T, text string) {
 }
 
 func TestServeOnSQLite(t *testing.T) {
+	t.Parallel()
 	s := programtest.Serve(t, "--demo", "--database-url", "sqlite:"+filepath.Join(t.TempDir(), "gatehouse.db"))
 	s.WaitReady()
 	register := func(n int) string {
@@ -105,6 +106,7 @@ func TestServeOnSQLite(t *testing.T) {
 }
 
 func TestServeOnPostgresShowsMetricsThatPromtoolAccepts(t *testing.T) {
+	t.Parallel()
 	s := programtest.Serve(t, "--database-url", testenv.DatabaseURL(t, testenv.RegistryCurrent), "--redis-url", testenv.RedisURL(t))
 	s.WaitReady()
 	_, text := s.Send(http.MethodGet, "/metrics", "", "")
@@ -121,6 +123,7 @@ func TestServeOnPostgresShowsMetricsThatPromtoolAccepts(t *testing.T) {
 }
 
 func TestServeStoresWhatTheRegistryTells(t *testing.T) {
+	t.Parallel()
 	tokens := cmdtest.File(t, "tokens.yaml", fmt.Sprintf("tokens: [{name: eu, role: registry, sha256: %s}]", cmdtest.Hashed(cmdtest.TestToken)))
 	s := programtest.Serve(t, "--tokens-file", tokens, "--registry-token=another-token-0123456", "--database-url", "sqlite:"+filepath.Join(t.TempDir(), "gatehouse.db"))
 	s.WaitReady()
@@ -152,6 +155,7 @@ func TestServeStoresWhatTheRegistryTells(t *testing.T) {
 
 // A tokens file that changes is used without a signal; a bad one is told and counted, and leaves the callers as they were.
 func TestATokensFileThatChangesIsUsed(t *testing.T) {
+	t.Parallel()
 	const second = "another-token-0123456"
 	entry := func(token string) string {
 		return fmt.Sprintf("tokens: [{name: eu, role: viewer, sha256: %s}]", cmdtest.Hashed(token))
@@ -163,7 +167,7 @@ func TestATokensFileThatChangesIsUsed(t *testing.T) {
 		return status
 	}
 	failures := func() string {
-		_, exposed := cmdtest.Fetch(t, s.Url+"/metrics")
+		_, exposed := cmdtest.Fetch(t, s.URL+"/metrics")
 		_, rest, _ := strings.Cut(exposed, "\ngatehouse_setting_reread_failures_total{setting=\"tokens-file\"} ")
 		count, _, _ := strings.Cut(rest, "\n")
 		return count

@@ -21,6 +21,7 @@ import (
 func hasCandidate(status httpapi.ShadowStatus) bool { return status.Candidate != nil }
 
 func TestADryServerEnforcesNothingAndTellsOfEverything(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "gatehouse.db")
 	s := programtest.Serve(t, "--demo", "--dry-run", "--database-url", "sqlite:"+path)
 	s.WaitReady()
@@ -68,6 +69,7 @@ func TestADryServerEnforcesNothingAndTellsOfEverything(t *testing.T) {
 }
 
 func TestACandidateIsWatchedComparedAndPromoted(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "gatehouse.db")
 	s := programtest.Serve(t, "--demo", "--database-url", "sqlite:"+path, "--shadow-policies", cmdtest.CandidateFolder(t, "{"+cmdtest.IdentityGateCode+": audit}"))
 	s.WaitReady()
@@ -108,17 +110,17 @@ func TestACandidateIsWatchedComparedAndPromoted(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(diff.Out), &summary))
 	require.Equal(t, *status.Summary, summary)
 
-	refused := programtest.Command(t, "", "policies", "promote", "--url", s.Url, "--revision", "sha256:0000")
+	refused := programtest.Command(t, "", "policies", "promote", "--url", s.URL, "--revision", "sha256:0000")
 	require.Equal(t, cli.ExitFailed, refused.Code)
 	require.Contains(t, refused.Err, "candidate_changed: the candidate is "+candidate)
-	promoted := programtest.Command(t, "", "policies", "promote", "--url", s.Url+"/", "--revision", candidate)
+	promoted := programtest.Command(t, "", "policies", "promote", "--url", s.URL+"/", "--revision", candidate)
 	require.Zero(t, promoted.Code, promoted.Err)
 	require.Contains(t, promoted.Out, candidate+" is live in place of "+live)
 	after := s.Register(2)
 	require.True(t, after.Allowed)
 	require.Equal(t, candidate, after.PolicyRevision)
 	s.Shadowed(func(status httpapi.ShadowStatus) bool { return status.Candidate == nil && status.Summary == nil })
-	refused = programtest.Command(t, "", "policies", "promote", "--url", s.Url)
+	refused = programtest.Command(t, "", "policies", "promote", "--url", s.URL)
 	require.Equal(t, cli.ExitFailed, refused.Code)
 	require.Contains(t, refused.Err, "no_candidate: ")
 	require.Zero(t, s.Stop())
@@ -126,6 +128,7 @@ func TestACandidateIsWatchedComparedAndPromoted(t *testing.T) {
 }
 
 func TestABadCandidateHurtsNobody(t *testing.T) {
+	t.Parallel()
 	s := programtest.Serve(t, "--demo", "--database-url", "sqlite:"+filepath.Join(t.TempDir(), "gatehouse.db"),
 		"--shadow-policies", cmdtest.PolicyFolder(t, "broken.rego", "package a\n\nb if c(1)"))
 	s.WaitReady()
@@ -136,6 +139,7 @@ func TestABadCandidateHurtsNobody(t *testing.T) {
 }
 
 func TestPromotingAndComparingNeedSomethingToTalkTo(t *testing.T) {
+	t.Parallel()
 	got := programtest.Command(t, "", "policies", "promote", "--url", "http://127.0.0.1:1")
 	require.Equal(t, cli.ExitFailed, got.Code)
 	require.Contains(t, got.Err, "http://127.0.0.1:1: ")
@@ -199,6 +203,7 @@ func TestAPromotionUnderLoadFailsNoRequestAndMixesNothing(t *testing.T) {
 }
 
 func TestACandidateIsComparedOnPostgres(t *testing.T) {
+	t.Parallel()
 	database := testenv.DatabaseURL(t, testenv.RegistryCurrent)
 	s := programtest.Serve(t, "--database-url", database, "--shadow-policies", cmdtest.CandidateFolder(t, "{URL_UNSAFE: warn}"))
 	s.WaitReady()
@@ -215,6 +220,7 @@ func TestACandidateIsComparedOnPostgres(t *testing.T) {
 }
 
 func TestEveryReviewFromReadyOnIsShownToTheCandidateOrCountedAsDropped(t *testing.T) {
+	t.Parallel()
 	s := programtest.Serve(t, "--demo", "--database-url", "sqlite:"+filepath.Join(t.TempDir(), "gatehouse.db"),
 		"--shadow-policies", cmdtest.CandidateFolder(t, "{URL_UNSAFE: warn}"))
 	s.WaitReady()

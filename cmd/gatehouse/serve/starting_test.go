@@ -11,6 +11,7 @@ import (
 )
 
 func TestPoliciesThatAreRefusedLeaveTheStoreAlone(t *testing.T) {
+	t.Parallel()
 	database := filepath.Join(t.TempDir(), "gatehouse.db")
 	got := programtest.Command(t, "", "serve", "--listen=127.0.0.1:0", "--policies=/nowhere", "--database-url=sqlite:"+database)
 	require.Equal(t, cli.ExitFailed, got.Code)

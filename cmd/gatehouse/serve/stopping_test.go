@@ -16,6 +16,7 @@ import (
 )
 
 func TestSIGTERMIsSeenAsNotReadyWhileReviewsAreAnsweredAndASecondEndsIt(t *testing.T) {
+	t.Parallel()
 	gate := cmdtest.Start(t, "--demo", "--shutdown-delay", "1h").WaitReady()
 	gate.Tell(syscall.SIGTERM)
 
@@ -36,6 +37,7 @@ func TestSIGTERMIsSeenAsNotReadyWhileReviewsAreAnsweredAndASecondEndsIt(t *testi
 }
 
 func TestShutdownDelayEnds(t *testing.T) {
+	t.Parallel()
 	gate := cmdtest.Start(t, "--demo", "--shutdown-delay", "50ms").WaitReady()
 	gate.Tell(syscall.SIGTERM)
 	require.NoError(t, gate.Wait(), gate.Logged())
@@ -44,6 +46,7 @@ func TestShutdownDelayEnds(t *testing.T) {
 }
 
 func TestStopFromAKeyboardDoesNotWait(t *testing.T) {
+	t.Parallel()
 	gate := cmdtest.Start(t, "--demo", "--shutdown-delay", "1h").WaitReady()
 	gate.Tell(syscall.SIGINT)
 	require.NoError(t, gate.Wait(), gate.Logged())
@@ -52,6 +55,7 @@ func TestStopFromAKeyboardDoesNotWait(t *testing.T) {
 
 // What each of these waits for takes a minute or for ever.
 func TestStopWhileItLoadsIsHeard(t *testing.T) {
+	t.Parallel()
 	silent, err := net.Listen("tcp", "127.0.0.1:0") // takes connections and answers nothing
 	require.NoError(t, err)
 	defer func() { require.NoError(t, silent.Close()) }()

@@ -81,6 +81,7 @@ func (c *collector) has(ids []string) bool {
 }
 
 func TestEveryAnsweredDecisionIsUploadedAlthoughTheServerIsKilled(t *testing.T) {
+	t.Parallel()
 	cmdtest.OnBothStores(t, func(t *testing.T, _ string, args []string, allowed, denied uuid.UUID) {
 		taking := &collector{got: make(map[string]bool)}
 		receiver := httptest.NewServer(taking)
@@ -142,6 +143,7 @@ func (c *collector) seen() map[string]bool {
 }
 
 func TestAnUploadThatCannotBeIsRefusedAtTheStart(t *testing.T) {
+	t.Parallel()
 	for _, args := range [][]string{
 		{"--decision-log-url", "collector.example.com"},
 		{"--decision-log-url", "ftp://collector.example.com"},

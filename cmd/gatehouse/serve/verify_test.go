@@ -15,6 +15,7 @@ import (
 
 // Live decisions are made again by OPA, and what came of it is counted. The fast path stays on where the two agree.
 func TestServeVerifiesLiveDecisions(t *testing.T) {
+	t.Parallel()
 	s := programtest.Serve(t, "--demo", "--verify-share", "1", "--database-url", "sqlite:"+filepath.Join(t.TempDir(), "gatehouse.db"))
 	s.WaitReady()
 	for n := range 4 {
@@ -31,6 +32,7 @@ func TestServeVerifiesLiveDecisions(t *testing.T) {
 
 // With --evaluator opa the fast path decides nothing, so that there is nothing to verify.
 func TestServeByOPAAlone(t *testing.T) {
+	t.Parallel()
 	s := programtest.Serve(t, "--demo", "--evaluator", "opa", "--verify-share", "1", "--database-url", "sqlite:"+filepath.Join(t.TempDir(), "gatehouse.db"))
 	s.WaitReady()
 	require.False(t, s.Register(2).Allowed)

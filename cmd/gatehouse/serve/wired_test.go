@@ -64,6 +64,7 @@ type deadlineRecorder struct{ *httptest.ResponseRecorder }
 func (deadlineRecorder) SetReadDeadline(time.Time) error { return nil }
 
 func TestReloadKeepsWhatWasThereWhenItRefuses(t *testing.T) {
+	t.Parallel()
 	schema, err := flags.InputSchema()
 	require.NoError(t, err)
 	var log bytes.Buffer // to be read when nobody writes any more
@@ -121,6 +122,7 @@ func testReports(logger *slog.Logger) settingReports {
 }
 
 func TestEmbeddedPoliciesThatAreRefusedAreToldWhateverCameOfTheStore(t *testing.T) {
+	t.Parallel()
 	for name, database := range map[string]string{
 		"a store that opens": "sqlite:" + filepath.Join(t.TempDir(), "gatehouse.db"), "none": "sqlite:",
 	} {
@@ -179,6 +181,7 @@ func wired(t testing.TB, c *Command, engine *opa.Engine, registry *prometheus.Re
 }
 
 func TestVerifyShareIsAShare(t *testing.T) {
+	t.Parallel()
 	for _, share := range []float64{-0.1, 1.1} {
 		require.ErrorContains(t, evaluatorFlags{VerifyShare: share}.check(), "--verify-share must be from 0 to 1")
 	}
@@ -201,6 +204,7 @@ func (s *lateStore) LastSigned(ctx context.Context) (*admission.ActivatedBundle,
 // A signed bundle answers nothing before the store, which was away at the start, has said what was live last; then it is
 // live, or refused.
 func TestSignedPoliciesWaitForAStoreThatIsAway(t *testing.T) {
+	t.Parallel()
 	private, public := cmdtest.KeyFiles(t)
 	bundle := signedBundle(t, private)
 	for name, test := range map[string]struct {

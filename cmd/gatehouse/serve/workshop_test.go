@@ -14,6 +14,7 @@ import (
 )
 
 func TestAWhatIfSaysWhatWouldBeDecidedAndLeavesNothingBehind(t *testing.T) {
+	t.Parallel()
 	database := "sqlite:" + filepath.Join(t.TempDir(), "gatehouse.db")
 	s := programtest.Serve(t, "--demo", "--database-url", database)
 	status, stored := s.WhatIf("") // the concierge without its MODEL
@@ -45,6 +46,7 @@ func TestAWhatIfSaysWhatWouldBeDecidedAndLeavesNothingBehind(t *testing.T) {
 }
 
 func TestACandidateIsCheckedAsLivePoliciesAreAndStopsInTime(t *testing.T) {
+	t.Parallel()
 	s := programtest.Serve(t, "--demo", "--database-url", "sqlite:"+filepath.Join(t.TempDir(), "gatehouse.db"), "--policy-timeout", "100ms")
 	module := func(body string) string {
 		text := "package admission.register\n# METADATA\n# title: T\n# description: D.\n# custom: {code: CLOSED, severity: high, status: 403}\n" +
