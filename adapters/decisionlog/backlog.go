@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/stream"
 )
 
 // maxTarget bounds what is held in memory, whatever compression makes of it.
@@ -17,7 +18,7 @@ const maxTarget = 8 << 20
 
 // backlog is what was read and not yet uploaded, and how much of it fits into one upload.
 type backlog struct {
-	next   func(ctx context.Context) ([]admission.Streamed[admission.Decision], error)
+	next   func(ctx context.Context) ([]stream.Streamed[admission.Decision], error)
 	events []pendingEvent
 	bytes  int // of events, as JSON
 
@@ -62,7 +63,7 @@ func (b *backlog) fill(ctx context.Context, labels map[string]string, linger tim
 	return nil
 }
 
-func (b *backlog) add(items []admission.Streamed[admission.Decision], labels map[string]string) error {
+func (b *backlog) add(items []stream.Streamed[admission.Decision], labels map[string]string) error {
 	for _, item := range items {
 		if item.Item == nil {
 			b.reach(item.Position)

@@ -17,7 +17,7 @@ import (
 // Source gives decisions as they are recorded: all of them, also those that are committed late.
 type Source interface {
 	Subscribe(ctx context.Context, after int64) (
-		next func(ctx context.Context) ([]admission.Streamed[admission.Decision], error), err error)
+		next func(ctx context.Context) ([]stream.Streamed[admission.Decision], error), err error)
 }
 
 // Positions keep how far a collector has come, and whose turn it is.

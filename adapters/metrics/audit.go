@@ -7,11 +7,11 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/audit"
 )
 
 // LastAudit reads the last audit of what servers have live that saw every workspace, nil if there is none.
-type LastAudit func(ctx context.Context) (*admission.AuditRun, error)
+type LastAudit func(ctx context.Context) (*audit.Run, error)
 
 // auditAge is how old what is shown of the last audit may be: audits take minutes, and every scrape of every
 // replica would ask the store.
@@ -31,8 +31,8 @@ type Audit struct {
 
 	mutex sync.Mutex
 	read  time.Time
-	known *admission.AuditRun // nil: there is none
-	away  bool                // known could not be read
+	known *audit.Run // nil: there is none
+	away  bool       // known could not be read
 }
 
 // NewAudit registers the metrics of audits. policies bounds the codes that appear as labels.
@@ -105,7 +105,7 @@ func (a *Audit) Collect(metrics chan<- prometheus.Metric) {
 }
 
 // current gives the last audit, read again if what is known is too old. away says that it could not be read.
-func (a *Audit) current() (run *admission.AuditRun, away bool) {
+func (a *Audit) current() (run *audit.Run, away bool) {
 	a.mutex.Lock()
 	defer a.mutex.Unlock()
 	now := time.Now()

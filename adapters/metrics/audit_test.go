@@ -12,18 +12,18 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/molecule-ai/gatehouse/adapters/metrics"
-	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/audit"
 )
 
 func TestTheLastAuditIsShown(t *testing.T) {
 	finished := time.Date(2026, 4, 1, 12, 0, 0, 0, time.UTC)
-	run := &admission.AuditRun{
-		State: admission.AuditFinished, FinishedAt: &finished, Worked: 1500 * time.Millisecond,
+	run := &audit.Run{
+		State: audit.Finished, FinishedAt: &finished, Worked: 1500 * time.Millisecond,
 		Evaluated: 100, Denied: 4, Warned: 3, Failed: 2,
 		Violations: map[string]int64{"GATE": 4, "OF_OTHER_POLICIES": 2, "OF_OLD_POLICIES": 1},
 	}
 	registry := prometheus.NewRegistry()
-	audits := metrics.NewAudit(registry, policies{}, func(ctx context.Context) (*admission.AuditRun, error) {
+	audits := metrics.NewAudit(registry, policies{}, func(ctx context.Context) (*audit.Run, error) {
 		_, bounded := ctx.Deadline()
 		assert.True(t, bounded)
 		return run, nil
@@ -46,8 +46,8 @@ func TestTheLastAuditIsShown(t *testing.T) {
 
 func TestACodeThatTheLastAuditDidNotFindIsZero(t *testing.T) {
 	registry := prometheus.NewRegistry()
-	metrics.NewAudit(registry, policies{}, func(context.Context) (*admission.AuditRun, error) {
-		return &admission.AuditRun{FinishedAt: new(time.Now())}, nil
+	metrics.NewAudit(registry, policies{}, func(context.Context) (*audit.Run, error) {
+		return &audit.Run{FinishedAt: new(time.Now())}, nil
 	})
 	require.Contains(t, series(t, registry), `gatehouse_audit_violations{code="GATE"} 0`)
 }
@@ -57,9 +57,9 @@ func TestScrapesDoNotAskTheStoreEachTime(t *testing.T) {
 		finished := time.Now()
 		asked, away := 0, error(nil)
 		registry := prometheus.NewRegistry()
-		metrics.NewAudit(registry, policies{}, func(context.Context) (*admission.AuditRun, error) {
+		metrics.NewAudit(registry, policies{}, func(context.Context) (*audit.Run, error) {
 			asked++
-			return &admission.AuditRun{FinishedAt: &finished}, away
+			return &audit.Run{FinishedAt: &finished}, away
 		})
 		for range 5 {
 			require.Contains(t, series(t, registry), "gatehouse_audit_duration_seconds 0")
@@ -78,7 +78,7 @@ func TestScrapesDoNotAskTheStoreEachTime(t *testing.T) {
 // time() - gatehouse_audit_last_run_timestamp_seconds grows from the start, so that an audit that never comes is seen.
 func TestBeforeTheFirstAuditItsTimeIsZero(t *testing.T) {
 	registry := prometheus.NewRegistry()
-	metrics.NewAudit(registry, policies{}, func(context.Context) (*admission.AuditRun, error) { return nil, nil })
+	metrics.NewAudit(registry, policies{}, func(context.Context) (*audit.Run, error) { return nil, nil })
 	require.Equal(t, []string{
 		"gatehouse_audit_last_run_timestamp_seconds 0",
 		`gatehouse_audit_runs_total{result="failed"} 0`,

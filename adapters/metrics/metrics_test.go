@@ -23,6 +23,7 @@ import (
 	"github.com/molecule-ai/gatehouse/adapters/metrics"
 	"github.com/molecule-ai/gatehouse/internal/testenv"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/audit"
 )
 
 func TestMain(m *testing.M) { os.Exit(testenv.Main(m)) }
@@ -322,8 +323,8 @@ func TestPromtoolAcceptsEverything(t *testing.T) {
 	observer.Reviewed(t.Context(), outcome(nil))
 	observer.Reviewed(t.Context(), outcome(failed(admission.CodeRecordFailed, admission.StageLedger)))
 	metrics.NewAnnouncements(registry, []string{"registry"})
-	metrics.NewAudit(registry, policies{}, func(context.Context) (*admission.AuditRun, error) {
-		return &admission.AuditRun{FinishedAt: new(time.Now()), Violations: map[string]int64{"GATE": 1}}, nil
+	metrics.NewAudit(registry, policies{}, func(context.Context) (*audit.Run, error) {
+		return &audit.Run{FinishedAt: new(time.Now()), Violations: map[string]int64{"GATE": 1}}, nil
 	}).AuditRan("finished")
 	metrics.NewHTTP(registry).Served("/healthz", "GET", 200, time.Millisecond)
 

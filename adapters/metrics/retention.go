@@ -3,7 +3,7 @@ package metrics
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
 // Retention counts what is deleted because of its age.
@@ -40,7 +40,7 @@ func NewRetention(registerer prometheus.Registerer) *Retention {
 }
 
 // Pruned counts a run. What it deleted before it failed, if it did, counts too.
-func (r *Retention) Pruned(p admission.Pruned, err error) {
+func (r *Retention) Pruned(p ledger.Pruned, err error) {
 	r.pruned.WithLabelValues("decisions").Add(float64(p.Decisions))
 	r.pruned.WithLabelValues("partitions").Add(float64(len(p.Partitions)))
 	r.pruned.WithLabelValues("uids").Add(float64(p.UIDs))

@@ -18,6 +18,7 @@ import (
 
 	"github.com/molecule-ai/gatehouse/internal/testenv"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
 // BenchmarkRecord is the ledger's own share of a review: one decision made durable, alone and with others.
@@ -108,43 +109,43 @@ func BenchmarkDecisions(b *testing.B) {
 	fill(b, h, today, total)
 	sample := sampleOf(b, h)
 
-	page := func(filter admission.DecisionFilter) admission.DecisionQuery {
-		return admission.DecisionQuery{DecisionFilter: filter, Limit: 50}
+	page := func(filter ledger.Filter) ledger.Query {
+		return ledger.Query{Filter: filter, Limit: 50}
 	}
 	for _, look := range []struct {
 		name  string
-		query func(some admission.LedgerDecision) admission.DecisionQuery
+		query func(some ledger.Decision) ledger.Query
 	}{
-		{"newest", func(admission.LedgerDecision) admission.DecisionQuery { return page(admission.DecisionFilter{}) }},
-		{"workspace", func(some admission.LedgerDecision) admission.DecisionQuery {
-			return page(admission.DecisionFilter{WorkspaceID: some.Decision.WorkspaceID})
+		{"newest", func(ledger.Decision) ledger.Query { return page(ledger.Filter{}) }},
+		{"workspace", func(some ledger.Decision) ledger.Query {
+			return page(ledger.Filter{WorkspaceID: some.Decision.WorkspaceID})
 		}},
-		{"code", func(admission.LedgerDecision) admission.DecisionQuery {
-			return page(admission.DecisionFilter{Code: "URL_NOT_ALLOWED"})
+		{"code", func(ledger.Decision) ledger.Query {
+			return page(ledger.Filter{Code: "URL_NOT_ALLOWED"})
 		}},
-		{"rare_code", func(admission.LedgerDecision) admission.DecisionQuery {
-			return page(admission.DecisionFilter{Code: "RARE"})
+		{"rare_code", func(ledger.Decision) ledger.Query {
+			return page(ledger.Filter{Code: "RARE"})
 		}},
-		{"unknown_code", func(admission.LedgerDecision) admission.DecisionQuery {
-			return page(admission.DecisionFilter{Code: "NONE"})
+		{"unknown_code", func(ledger.Decision) ledger.Query {
+			return page(ledger.Filter{Code: "NONE"})
 		}},
-		{"code_of_an_hour", func(some admission.LedgerDecision) admission.DecisionQuery {
-			return page(admission.DecisionFilter{Code: "URL_NOT_ALLOWED", Since: some.Decision.At, Until: some.Decision.At.Add(time.Hour)})
+		{"code_of_an_hour", func(some ledger.Decision) ledger.Query {
+			return page(ledger.Filter{Code: "URL_NOT_ALLOWED", Since: some.Decision.At, Until: some.Decision.At.Add(time.Hour)})
 		}},
-		{"time", func(some admission.LedgerDecision) admission.DecisionQuery {
-			return page(admission.DecisionFilter{Since: some.Decision.At, Until: some.Decision.At.Add(time.Hour)})
+		{"time", func(some ledger.Decision) ledger.Query {
+			return page(ledger.Filter{Since: some.Decision.At, Until: some.Decision.At.Add(time.Hour)})
 		}},
-		{"denies", func(admission.LedgerDecision) admission.DecisionQuery {
-			return page(admission.DecisionFilter{Allowed: new(false)})
+		{"denies", func(ledger.Decision) ledger.Query {
+			return page(ledger.Filter{Allowed: new(false)})
 		}},
-		{"errors", func(admission.LedgerDecision) admission.DecisionQuery {
-			return page(admission.DecisionFilter{Failed: new(true)})
+		{"errors", func(ledger.Decision) ledger.Query {
+			return page(ledger.Filter{Failed: new(true)})
 		}},
-		{"uid", func(some admission.LedgerDecision) admission.DecisionQuery {
-			return page(admission.DecisionFilter{UID: some.Decision.UID})
+		{"uid", func(some ledger.Decision) ledger.Query {
+			return page(ledger.Filter{UID: some.Decision.UID})
 		}},
-		{"a_page_further_on", func(some admission.LedgerDecision) admission.DecisionQuery {
-			query := page(admission.DecisionFilter{Hook: "register"})
+		{"a_page_further_on", func(some ledger.Decision) ledger.Query {
+			query := page(ledger.Filter{Hook: "register"})
 			query.After = some.Decision.ID
 			return query
 		}},
@@ -218,9 +219,9 @@ func fillDay(b *testing.B, h *harness, day time.Time, n int) {
 }
 
 // sampleOf are some decisions of all partitions that have a uid.
-func sampleOf(b *testing.B, h *harness) []admission.LedgerDecision {
+func sampleOf(b *testing.B, h *harness) []ledger.Decision {
 	b.Helper()
-	var sample []admission.LedgerDecision
+	var sample []ledger.Decision
 	for _, id := range collect(b, h, pgx.RowTo[uuid.UUID], `
 select decision_id from (select decision_id from gatehouse.request_uids tablesample system (5)) sampled order by random() limit 1000`) {
 		d, err := h.store.Decision(b.Context(), id)
@@ -250,7 +251,7 @@ func measure(b *testing.B, look func() error) {
 
 // stream reads pages as replay does, from the beginning again once there are no more.
 func stream(b *testing.B, h *harness) {
-	query := admission.DecisionQuery{OldestFirst: true, Limit: 5000}
+	query := ledger.Query{OldestFirst: true, Limit: 5000}
 	n := 0
 	for b.Loop() {
 		page, err := h.store.Decisions(b.Context(), query)

@@ -19,6 +19,8 @@ import (
 	"github.com/molecule-ai/gatehouse/adapters/postgres/postgrestest"
 	"github.com/molecule-ai/gatehouse/internal/testenv"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/audit"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
 // atVersion gives goose on a database that is at a version of the schema.
@@ -110,8 +112,8 @@ func TestDecisionsOfVersion4SurviveTheMigration(t *testing.T) {
 
 	h := newHarness(t, url)
 
-	for oldest, filter := range []admission.DecisionFilter{{Code: "C"}, {WorkspaceID: want[0].WorkspaceID}, {Allowed: new(false)}, {}} {
-		listed, err := h.store.Decisions(t.Context(), admission.DecisionQuery{DecisionFilter: filter, OldestFirst: true, Limit: 10})
+	for oldest, filter := range []ledger.Filter{{Code: "C"}, {WorkspaceID: want[0].WorkspaceID}, {Allowed: new(false)}, {}} {
+		listed, err := h.store.Decisions(t.Context(), ledger.Query{Filter: filter, OldestFirst: true, Limit: 10})
 		require.NoError(t, err)
 		require.Len(t, listed, len(want), oldest)
 	}
@@ -211,7 +213,7 @@ func TestPartitionsAreMadeAheadAndDecisionsGoIntoTheirs(t *testing.T) {
 	require.Equal(t, append(want, "decisions_default"), h.partitions(t))
 	require.Equal(t, "gatehouse."+partitionOf(early.At), h.partitionWith(t, early.ID))
 	require.Equal(t, "gatehouse.decisions_default", h.partitionWith(t, late.ID))
-	listed, err := h.store.Decisions(t.Context(), admission.DecisionQuery{OldestFirst: true, Limit: 10})
+	listed, err := h.store.Decisions(t.Context(), ledger.Query{OldestFirst: true, Limit: 10})
 	require.NoError(t, err)
 	require.Equal(t, []admission.Decision{early, late}, []admission.Decision{listed[0].Decision, listed[1].Decision})
 }
@@ -232,14 +234,14 @@ func TestOldPartitionsAreDropped(t *testing.T) {
 	pruned, err := h.store.PruneDecisions(t.Context(), now, now.AddDate(0, 0, -3))
 
 	require.NoError(t, err)
-	require.Equal(t, admission.Pruned{
+	require.Equal(t, ledger.Pruned{
 		Decisions: 1, UIDs: 3, Partitions: []string{partitionOf(recorded[1].At), partitionOf(recorded[2].At)},
 	}, pruned)
 	for i, d := range recorded {
 		_, err := h.store.Decision(t.Context(), d.ID)
 		_, uidErr := h.store.Recorded(t.Context(), d.RequestKey())
 		if i < 3 {
-			require.ErrorIs(t, err, admission.ErrNoDecision)
+			require.ErrorIs(t, err, ledger.ErrNoDecision)
 			require.ErrorIs(t, uidErr, admission.ErrNotRecorded)
 		} else {
 			require.NoError(t, err)
@@ -390,7 +392,7 @@ from (select $1::uuid as id) asked left join workspaces w on w.id = asked.id`
 	}
 
 	var after uuid.UUID
-	var listed []admission.StoredWorkspace
+	var listed []audit.StoredWorkspace
 	for {
 		page, err := h.store.WorkspacesAfter(t.Context(), after, 7)
 		require.NoError(t, err)

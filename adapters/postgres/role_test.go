@@ -13,7 +13,8 @@ import (
 
 	"github.com/molecule-ai/gatehouse/adapters/postgres"
 	"github.com/molecule-ai/gatehouse/internal/testenv"
-	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/audit"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
 // The role has one name on a whole server, hence a server of its own.
@@ -60,9 +61,9 @@ func TestTheDocumentedRoleCanServeAndCannotReadASecret(t *testing.T) {
 	}
 	pruned, err := role.store.PruneDecisions(t.Context(), time.Now(), time.Now().AddDate(0, 0, -30))
 	require.NoError(t, err)
-	require.Equal(t, admission.Pruned{Decisions: 1, Partitions: []string{partitionOf(old)}}, pruned)
+	require.Equal(t, ledger.Pruned{Decisions: 1, Partitions: []string{partitionOf(old)}}, pruned)
 	require.Contains(t, role.partitions(t), partitionOf(time.Now().AddDate(0, 0, 7)))
-	require.NoError(t, role.store.SaveAudit(t.Context(), admission.AuditRun{ID: uuid.New()}, nil))
+	require.NoError(t, role.store.SaveAudit(t.Context(), audit.Run{ID: uuid.New()}, nil))
 
 	for _, forbidden := range []string{
 		"select encrypted_value from workspace_secrets",

@@ -20,6 +20,7 @@ import (
 	"github.com/molecule-ai/gatehouse/adapters/postgres/history"
 	"github.com/molecule-ai/gatehouse/internal/groupcommit"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/audit"
 )
 
 // Outbox takes events along in the transaction that makes them, so that they are announced if and only if the
@@ -124,7 +125,7 @@ func (s *Store) Exclusive(ctx context.Context, name string) (release func(), los
 }
 
 // FactsRevision names the query that gives the facts.
-func (s *Store) FactsRevision() string { return admission.FactsRevision(s.factsQuery) }
+func (s *Store) FactsRevision() string { return audit.FactsRevision(s.factsQuery) }
 
 // ListenEvents calls wake whenever events may have been committed, by whatever process, until ctx ends. wake must not block.
 func (s *Store) ListenEvents(ctx context.Context, wake func()) {

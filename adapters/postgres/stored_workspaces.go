@@ -12,6 +12,7 @@ import (
 
 	"github.com/molecule-ai/gatehouse/adapters/postgres/connection"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/audit"
 )
 
 const (
@@ -26,7 +27,7 @@ const fewWorkspaces = 10_000
 
 // WorkspacesAfter gives up to limit stored workspaces whose ids are greater than after, in order of ids, with the
 // facts that Facts gives of each. Those that an operator's own facts query does not know of are left out.
-func (s *Store) WorkspacesAfter(ctx context.Context, after uuid.UUID, limit int) ([]admission.StoredWorkspace, error) {
+func (s *Store) WorkspacesAfter(ctx context.Context, after uuid.UUID, limit int) ([]audit.StoredWorkspace, error) {
 	found, err := s.listWorkspaces(ctx, after, limit)
 	if err != nil {
 		return nil, connection.Explain(ctx, fmt.Errorf("listing workspaces: %w", err))
@@ -34,8 +35,8 @@ func (s *Store) WorkspacesAfter(ctx context.Context, after uuid.UUID, limit int)
 	return found, nil
 }
 
-func (s *Store) listWorkspaces(ctx context.Context, after uuid.UUID, limit int) ([]admission.StoredWorkspace, error) {
-	var found []admission.StoredWorkspace
+func (s *Store) listWorkspaces(ctx context.Context, after uuid.UUID, limit int) ([]audit.StoredWorkspace, error) {
+	var found []audit.StoredWorkspace
 	for len(found) < limit {
 		rows, err := s.pool.Query(ctx, workspaceIDsSQL, [16]byte(after), limit-len(found))
 		if err != nil {
@@ -55,8 +56,8 @@ func (s *Store) listWorkspaces(ctx context.Context, after uuid.UUID, limit int) 
 	return found, nil
 }
 
-func (s *Store) factsOf(ctx context.Context, ids [][16]byte) ([]admission.StoredWorkspace, error) {
-	known := make([]admission.StoredWorkspace, 0, len(ids))
+func (s *Store) factsOf(ctx context.Context, ids [][16]byte) ([]audit.StoredWorkspace, error) {
+	known := make([]audit.StoredWorkspace, 0, len(ids))
 	var broken error
 	given := 0
 	batch := new(pgx.Batch)
@@ -64,11 +65,11 @@ func (s *Store) factsOf(ctx context.Context, ids [][16]byte) ([]admission.Stored
 		given++
 		switch {
 		case errors.Is(err, admission.ErrBadFacts): // it must be seen, and must hide no other
-			known = append(known, admission.StoredWorkspace{ID: id})
+			known = append(known, audit.StoredWorkspace{ID: id})
 		case err != nil:
 			broken = err
 		case facts.Exists:
-			known = append(known, admission.StoredWorkspace{ID: id, Facts: facts})
+			known = append(known, audit.StoredWorkspace{ID: id, Facts: facts})
 		}
 	})
 	err := s.pool.SendBatch(ctx, batch).Close()
@@ -78,7 +79,7 @@ func (s *Store) factsOf(ctx context.Context, ids [][16]byte) ([]admission.Stored
 	if given != len(ids) { // an audit must not take a workspace for one that is not there
 		return nil, errNotGiven
 	}
-	slices.SortFunc(known, func(a, b admission.StoredWorkspace) int { return bytes.Compare(a.ID[:], b.ID[:]) })
+	slices.SortFunc(known, func(a, b audit.StoredWorkspace) int { return bytes.Compare(a.ID[:], b.ID[:]) })
 	return known, broken
 }
 

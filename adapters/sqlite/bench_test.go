@@ -17,6 +17,7 @@ import (
 
 	"github.com/molecule-ai/gatehouse/adapters/sqlite"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
 // decisionsVariable says how many decisions the benchmarks of reading look for theirs among.
@@ -81,27 +82,27 @@ func BenchmarkListing(b *testing.B) {
 	code := func() string { return fmt.Sprintf("CODE_%d", rand.IntN(benchCodes)) }
 	for _, c := range []struct {
 		by     string
-		filter func() admission.DecisionFilter
+		filter func() ledger.Filter
 	}{
-		{"workspace", func() admission.DecisionFilter { return admission.DecisionFilter{WorkspaceID: workspace()} }},
-		{"code", func() admission.DecisionFilter { return admission.DecisionFilter{Code: code()} }},
-		{"code_until", func() admission.DecisionFilter { return admission.DecisionFilter{Code: code(), Until: moment()} }},
-		{"time", func() admission.DecisionFilter {
+		{"workspace", func() ledger.Filter { return ledger.Filter{WorkspaceID: workspace()} }},
+		{"code", func() ledger.Filter { return ledger.Filter{Code: code()} }},
+		{"code_until", func() ledger.Filter { return ledger.Filter{Code: code(), Until: moment()} }},
+		{"time", func() ledger.Filter {
 			until := moment()
-			return admission.DecisionFilter{Since: until.Add(-time.Hour), Until: until}
+			return ledger.Filter{Since: until.Add(-time.Hour), Until: until}
 		}},
-		{"workspace_and_time", func() admission.DecisionFilter {
-			return admission.DecisionFilter{WorkspaceID: workspace(), Since: moment()}
+		{"workspace_and_time", func() ledger.Filter {
+			return ledger.Filter{WorkspaceID: workspace(), Since: moment()}
 		}},
-		{"hook_until", func() admission.DecisionFilter { return admission.DecisionFilter{Hook: "heartbeat", Until: moment()} }},
-		{"denies_until", func() admission.DecisionFilter { return admission.DecisionFilter{Allowed: new(false), Until: moment()} }},
-		{"errors_until", func() admission.DecisionFilter { return admission.DecisionFilter{Failed: new(true), Until: moment()} }},
-		{"nothing", func() admission.DecisionFilter { return admission.DecisionFilter{} }},
+		{"hook_until", func() ledger.Filter { return ledger.Filter{Hook: "heartbeat", Until: moment()} }},
+		{"denies_until", func() ledger.Filter { return ledger.Filter{Allowed: new(false), Until: moment()} }},
+		{"errors_until", func() ledger.Filter { return ledger.Filter{Failed: new(true), Until: moment()} }},
+		{"nothing", func() ledger.Filter { return ledger.Filter{} }},
 	} {
 		b.Run(c.by, func(b *testing.B) {
 			var took []time.Duration
 			for b.Loop() {
-				query := admission.DecisionQuery{DecisionFilter: c.filter(), Limit: 50}
+				query := ledger.Query{Filter: c.filter(), Limit: 50}
 				start := time.Now()
 				_, err := s.Decisions(b.Context(), query)
 				took = append(took, time.Since(start))
@@ -122,7 +123,7 @@ func BenchmarkReadAll(b *testing.B) {
 		b.Run(fmt.Sprintf("pages_of_%d", page), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				query := admission.DecisionQuery{OldestFirst: true, Limit: page}
+				query := ledger.Query{OldestFirst: true, Limit: page}
 				read := 0
 				for {
 					found, err := s.Decisions(b.Context(), query)

@@ -9,7 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/molecule-ai/gatehouse/adapters/sqlite"
-	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/audit"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
 func TestOldDecisionsAreDeletedInManyBatches(t *testing.T) {
@@ -23,8 +24,8 @@ func TestOldDecisionsAreDeletedInManyBatches(t *testing.T) {
 	pruned, err := s.PruneDecisions(t.Context(), now, before)
 	require.NoError(t, err)
 
-	require.Equal(t, admission.Pruned{Decisions: int64(old)}, pruned)
-	kept, err := s.Decisions(t.Context(), admission.DecisionQuery{OldestFirst: true, Limit: 5000})
+	require.Equal(t, ledger.Pruned{Decisions: int64(old)}, pruned)
+	kept, err := s.Decisions(t.Context(), ledger.Query{OldestFirst: true, Limit: 5000})
 	require.NoError(t, err)
 	require.Len(t, kept, 1800-old)
 	require.False(t, kept[0].Decision.At.Before(before))
@@ -74,16 +75,16 @@ func TestOfTwoThatPruneOneDoes(t *testing.T) {
 	pruned, err := s.PruneDecisions(t.Context(), now, now.Add(time.Hour))
 
 	require.NoError(t, err)
-	require.Equal(t, admission.Pruned{}, pruned)
+	require.Equal(t, ledger.Pruned{}, pruned)
 	require.Equal(t, 10, count(t, s, `select count(*) from decisions`))
 }
 
 func TestRunsOfManyFindingsAreDeletedWhole(t *testing.T) {
 	s := openDemo(t, sqlite.Options{})
-	run := admission.AuditRun{ID: uuid.Must(uuid.NewV7()), State: admission.AuditFinished}
-	findings := make([]admission.AuditFinding, 1200)
+	run := audit.Run{ID: uuid.Must(uuid.NewV7()), State: audit.Finished}
+	findings := make([]audit.Finding, 1200)
 	for i := range findings {
-		findings[i] = admission.AuditFinding{RunID: run.ID, WorkspaceID: uuid.New()}
+		findings[i] = audit.Finding{RunID: run.ID, WorkspaceID: uuid.New()}
 	}
 	require.NoError(t, s.SaveAudit(t.Context(), run, findings))
 	require.Equal(t, 1200, count(t, s, `select count(*) from audit_findings`))

@@ -22,6 +22,7 @@ import (
 	"github.com/molecule-ai/gatehouse/adapters/sqlite/history"
 	"github.com/molecule-ai/gatehouse/internal/groupcommit"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/audit"
 )
 
 // Outbox hands events on. Announce is called inside the transaction that writes the event, and what it keeps
@@ -89,7 +90,7 @@ func (s *Store) Exclusive(ctx context.Context, name string) (release func(), los
 }
 
 // FactsRevision names the query that gives the facts.
-func (s *Store) FactsRevision() string { return admission.FactsRevision(s.factsQuery) }
+func (s *Store) FactsRevision() string { return audit.FactsRevision(s.factsQuery) }
 
 // Close waits for what is being written.
 func (s *Store) Close() error {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/molecule-ai/gatehouse/adapters/sqlite/connection"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/audit"
 )
 
 const idsAfterSQL = `select id from workspaces where id > $1 order by id limit $2`
@@ -16,7 +17,7 @@ const idsAfterSQL = `select id from workspaces where id > $1 order by id limit $
 // WorkspacesAfter gives up to limit stored workspaces whose ids are greater than after, in order of ids, all as of
 // one snapshot. Their facts are asked for one by one, as Facts does: only so are they what an operator's facts query
 // says. A workspace that such a query does not know is left out.
-func (s *Store) WorkspacesAfter(ctx context.Context, after uuid.UUID, limit int) ([]admission.StoredWorkspace, error) {
+func (s *Store) WorkspacesAfter(ctx context.Context, after uuid.UUID, limit int) ([]audit.StoredWorkspace, error) {
 	found, err := s.workspacesAfter(ctx, after, limit)
 	if err != nil {
 		return nil, fmt.Errorf("reading stored workspaces: %w", connection.Explain(ctx, err))
@@ -24,7 +25,7 @@ func (s *Store) WorkspacesAfter(ctx context.Context, after uuid.UUID, limit int)
 	return found, nil
 }
 
-func (s *Store) workspacesAfter(ctx context.Context, after uuid.UUID, limit int) (_ []admission.StoredWorkspace, err error) {
+func (s *Store) workspacesAfter(ctx context.Context, after uuid.UUID, limit int) (_ []audit.StoredWorkspace, err error) {
 	tx, err := s.file.Readers.BeginTx(ctx, nil)
 	if err != nil {
 		return nil, err
@@ -35,7 +36,7 @@ func (s *Store) workspacesAfter(ctx context.Context, after uuid.UUID, limit int)
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, facts.Close()) }()
-	found := make([]admission.StoredWorkspace, 0, limit)
+	found := make([]audit.StoredWorkspace, 0, limit)
 	for len(found) < limit {
 		ids, err := connection.Collect(ctx, tx, connection.ScanID, idsAfterSQL, after.String(), limit-len(found))
 		if err != nil || len(ids) == 0 {
@@ -47,7 +48,7 @@ func (s *Store) workspacesAfter(ctx context.Context, after uuid.UUID, limit int)
 				return nil, err
 			}
 			if err != nil || known.Exists { // a bad row must be seen, and must hide no other
-				found = append(found, admission.StoredWorkspace{ID: id, Facts: known})
+				found = append(found, audit.StoredWorkspace{ID: id, Facts: known})
 			}
 		}
 		after = ids[len(ids)-1]

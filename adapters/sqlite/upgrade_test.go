@@ -15,6 +15,8 @@ import (
 
 	"github.com/molecule-ai/gatehouse/adapters/sqlite"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/ledger"
+	"github.com/molecule-ai/gatehouse/server/shadow"
 )
 
 // statements of the version before decisions had a seq, as that version wrote them.
@@ -43,8 +45,8 @@ func TestDecisionsOfTheVersionBefore(t *testing.T) {
 	}
 	divergence, pair := oldDivergence(old[1])
 	at := time.Date(2026, 4, 1, 12, 0, 0, 0, time.UTC)
-	require.NoError(t, s.RecordDivergences(t.Context(), []admission.Divergence{divergence}))
-	require.NoError(t, s.AddShadowCounts(t.Context(), at, map[admission.ShadowPair]admission.ShadowCounts{pair: {Evaluated: 2, Diverged: 1}}))
+	require.NoError(t, s.RecordDivergences(t.Context(), []shadow.Divergence{divergence}))
+	require.NoError(t, s.AddShadowCounts(t.Context(), at, map[shadow.Pair]shadow.Counts{pair: {Evaluated: 2, Diverged: 1}}))
 	shadow, err := s.ShadowSummary(t.Context(), pair, 1)
 	require.NoError(t, err)
 	events, err := s.EventsAfter(t.Context(), 0, 10)
@@ -53,11 +55,11 @@ func TestDecisionsOfTheVersionBefore(t *testing.T) {
 
 	require.NoError(t, s.Migrate(t.Context()))
 
-	ledger, err := s.DecisionsAfter(t.Context(), 0, 10)
+	found, err := s.DecisionsAfter(t.Context(), 0, 10)
 	require.NoError(t, err)
-	require.Len(t, ledger, len(old))
+	require.Len(t, found, len(old))
 	for i, want := range old {
-		require.Equal(t, admission.LedgerDecision{Decision: undigested(want), Seq: int64(i + 1)}, ledger[i], "in order of ids")
+		require.Equal(t, ledger.Decision{Decision: undigested(want), Seq: int64(i + 1)}, found[i], "in order of ids")
 		if want.UID != "" {
 			recorded, err := s.Recorded(t.Context(), want.RequestKey())
 			require.NoError(t, err)
@@ -103,7 +105,7 @@ func TestMigratingBackAndForthKeepsTheAnswers(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, answered[0], recorded)
 	_, err = s.Decision(t.Context(), failed.ID)
-	require.ErrorIs(t, err, admission.ErrNoDecision, "the earlier version has no place for errors")
+	require.ErrorIs(t, err, ledger.ErrNoDecision, "the earlier version has no place for errors")
 }
 
 // A uid of before uids had callers is that of its decision's caller, and no other's.
@@ -208,9 +210,9 @@ func insertOld(t *testing.T, s *sqlite.Store, d admission.Decision) {
 		d.Timings.Policy.Microseconds(), d.DryRun)
 }
 
-func oldDivergence(of admission.Decision) (admission.Divergence, admission.ShadowPair) {
-	pair := admission.ShadowPair{Live: "live", Candidate: "candidate"}
-	return admission.Divergence{
+func oldDivergence(of admission.Decision) (shadow.Divergence, shadow.Pair) {
+	pair := shadow.Pair{Live: "live", Candidate: "candidate"}
+	return shadow.Divergence{
 		ID: uuid.Must(uuid.NewV7()), At: of.At, Kind: admission.AllowToDeny, Rule: "rule", Code: "CODE",
 		DecisionID: of.ID, WorkspaceID: of.WorkspaceID, Hook: of.Hook,
 		Live: admission.Verdict{Revision: pair.Live}, Candidate: admission.Verdict{Revision: pair.Candidate},

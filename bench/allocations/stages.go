@@ -21,6 +21,7 @@ import (
 	"github.com/molecule-ai/gatehouse/internal/groupcommit"
 	"github.com/molecule-ai/gatehouse/policies"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission/decode"
 	"github.com/molecule-ai/gatehouse/server/httpapi"
 )
 
@@ -51,7 +52,7 @@ func newStages(ctx context.Context, folder string) (stages []stage, close func()
 	if err != nil {
 		return nil, nil, err
 	}
-	asked, err := admission.DecodeReview("register", []byte(review), admission.DefaultMaxDepth)
+	asked, err := decode.Review("register", []byte(review), decode.DefaultMaxDepth)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -75,14 +76,14 @@ func newStages(ctx context.Context, folder string) (stages []stage, close func()
 	service := newService(snapshot, decision)
 	stages = []stage{
 		{"decode/review", func(int) error {
-			_, err := admission.DecodeReview("register", []byte(review), admission.DefaultMaxDepth)
+			_, err := decode.Review("register", []byte(review), decode.DefaultMaxDepth)
 			return err
 		}},
 		{"decode/what_if", func(int) error {
-			_, _, err := admission.DecodeWhatIf([]byte(whatIf), admission.DefaultMaxDepth)
+			_, _, err := decode.WhatIf([]byte(whatIf), decode.DefaultMaxDepth)
 			return err
 		}},
-		{"decode/url", func(int) error { admission.ParseURL("https://01890a5d.agents.example.com/a2a"); return nil }},
+		{"decode/url", func(int) error { decode.ParseURL("https://01890a5d.agents.example.com/a2a"); return nil }},
 		{"evaluate/allow", func(int) error { return evaluate(ctx, snapshot, allowed, true) }},
 		{"evaluate/deny", func(int) error { return evaluate(ctx, snapshot, denied, false) }},
 		{"mask", func(int) error { _, err := snapshot.Mask(ctx, decision, allowed); return err }},
@@ -158,7 +159,7 @@ func newService(snapshot *snapshot.Snapshot, decision admission.Decision) http.H
 	return httpapi.New(httpapi.Options{
 		Reviewer: decided{decision}, Authenticator: &httpapi.Authenticator{}, Observer: nobody{}, Metrics: http.NotFoundHandler(),
 		Logger:         slog.New(slog.DiscardHandler),
-		RequestTimeout: time.Minute, MaxBodyBytes: 1 << 20, MaxBatchBytes: 1 << 20, MaxDepth: admission.DefaultMaxDepth,
+		RequestTimeout: time.Minute, MaxBodyBytes: 1 << 20, MaxBatchBytes: 1 << 20, MaxDepth: decode.DefaultMaxDepth,
 		MaxInFlight: 1, BatchParallel: 1,
 		WhatIf: httpapi.WhatIfOptions{Policies: live{snapshot}, Evaluator: admission.Evaluator{Timeout: time.Minute}},
 	})

@@ -13,6 +13,7 @@ import (
 	"github.com/molecule-ai/gatehouse/bench/rig"
 	"github.com/molecule-ai/gatehouse/policies"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission/decode"
 )
 
 func policySnapshot(t *testing.T) *snapshot.Snapshot {
@@ -31,7 +32,7 @@ func inputOf(t *testing.T, w rig.Workspace) admission.Input {
 	body["hook"] = "register"
 	text, err := json.Marshal(body)
 	require.NoError(t, err)
-	asked, _, err := admission.DecodeWhatIf(text, admission.DefaultMaxDepth)
+	asked, _, err := decode.WhatIf(text, decode.DefaultMaxDepth)
 	require.NoError(t, err)
 	return admission.NewInput(asked.Review, *asked.Facts, admission.Deployment{})
 }

@@ -8,7 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
 // Dialect is how a database has what a filter asks for. Conditions are written as the indexes have them: a partial index
@@ -36,9 +36,9 @@ func (c *conditions) add(condition string, value any) {
 
 // Page is what follows "from decisions d" in the statement of a page. The limit is in the text because what a planner
 // chooses depends on it.
-func Page(q admission.DecisionQuery, in Dialect) (sql string, arguments []any) {
+func Page(q ledger.Query, in Dialect) (sql string, arguments []any) {
 	var c conditions
-	c.filter(q.DecisionFilter, in)
+	c.filter(q.Filter, in)
 	c.span(q, in)
 	if len(c.texts) > 0 {
 		sql = " where " + strings.Join(c.texts, " and ")
@@ -50,7 +50,7 @@ func Page(q admission.DecisionQuery, in Dialect) (sql string, arguments []any) {
 	return fmt.Sprintf("%s%s limit %d", sql, order, q.Limit), c.arguments
 }
 
-func (c *conditions) filter(f admission.DecisionFilter, in Dialect) {
+func (c *conditions) filter(f ledger.Filter, in Dialect) {
 	if f.UID != "" {
 		c.add(in.UID, f.UID)
 	}
@@ -87,7 +87,7 @@ func (c *conditions) flag(asked *bool, yes, no string) {
 func Ceiling(t time.Time) time.Time { return t.Add(time.Microsecond - 1).Truncate(time.Microsecond) }
 
 // span bounds the ids at each end once: of two bounds SQLite would seek by one and read what lies between.
-func (c *conditions) span(q admission.DecisionQuery, in Dialect) {
+func (c *conditions) span(q ledger.Query, in Dialect) {
 	first, last := q.IDs()
 	lower := "d.id >= ?"
 	if q.OldestFirst && bytes.Compare(q.After[:], first[:]) >= 0 {

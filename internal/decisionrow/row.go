@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
 // Columns are what a store reads of decisions d. Redactions follow, which the stores keep differently.
@@ -75,8 +76,8 @@ func Of(d *admission.Decision) (Row, error) {
 func (r *Row) Claims() bool { return r.UID != "" && r.ErrorCode == nil }
 
 // Decision is what was read into the row. It keeps the row's Input, and nothing else of its bytes.
-func (r *Row) Decision() (admission.LedgerDecision, error) {
-	read := admission.LedgerDecision{Seq: r.Seq, Decision: admission.Decision{
+func (r *Row) Decision() (ledger.Decision, error) {
+	read := ledger.Decision{Seq: r.Seq, Decision: admission.Decision{
 		ID: r.ID, At: r.At.UTC(), UID: r.UID, Hook: r.Hook, Caller: r.Caller, CallerProof: admission.CallerProof(r.CallerProof),
 		WorkspaceID: r.WorkspaceID, Kind: r.Kind, Input: r.Input, MarkedFailed: r.Marked, Redaction: r.Redaction,
 		Trace:   admission.Trace{RequestID: r.RequestID, Parent: r.TraceParent},
@@ -103,7 +104,7 @@ func (r *Row) Decision() (admission.LedgerDecision, error) {
 	r.Input = nil // the next row gets bytes of its own
 	err := errors.Join(violations, event)
 	if err != nil {
-		return admission.LedgerDecision{}, fmt.Errorf("decision %s: %w", r.ID, err)
+		return ledger.Decision{}, fmt.Errorf("decision %s: %w", r.ID, err)
 	}
 	return read, nil
 }

@@ -7,21 +7,21 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
-	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
 var activationTests = map[string]func(*testing.T, Harness){
 	"activations and refusals of policies are read newest first, and recorded once": func(t *testing.T, h Harness) {
 		at := time.Date(2026, 4, 1, 12, 0, 0, 123_000, time.UTC)
-		live := admission.PolicyActivation{
+		live := ledger.Activation{
 			ID: uuid.Must(uuid.NewV7()), At: at, Source: "https://policies.example.com/bundle.tar.gz",
 			Revision: "sha256:0123456789abcdef", Activated: true,
-			Bundle: &admission.ActivatedBundle{Revision: "v1", BuiltAt: at.Add(-time.Hour), SignedBy: "0123456789abcdef"},
+			Bundle: &ledger.ActivatedBundle{Revision: "v1", BuiltAt: at.Add(-time.Hour), SignedBy: "0123456789abcdef"},
 		}
-		refused := admission.PolicyActivation{
+		refused := ledger.Activation{
 			ID: uuid.Must(uuid.NewV7()), At: at.Add(time.Second), Source: live.Source, Reason: "some_rule.rego:3: “undefined”",
 		}
-		for _, activation := range []admission.PolicyActivation{live, refused, live} {
+		for _, activation := range []ledger.Activation{live, refused, live} {
 			require.NoError(t, h.Store().RecordActivation(t.Context(), activation))
 		}
 
@@ -30,7 +30,7 @@ var activationTests = map[string]func(*testing.T, Harness){
 		for i := range found {
 			found[i].At = found[i].At.UTC()
 		}
-		require.Equal(t, []admission.PolicyActivation{refused, live}, found)
+		require.Equal(t, []ledger.Activation{refused, live}, found)
 
 		found, err = h.Store().Activations(t.Context(), 1)
 		require.NoError(t, err)
@@ -39,26 +39,26 @@ var activationTests = map[string]func(*testing.T, Harness){
 	},
 	"the signed bundle that was live last is remembered, whatever came after it": func(t *testing.T, h Harness) {
 		built := time.Date(2026, 4, 1, 12, 0, 0, 123_000, time.UTC)
-		signed := func(revision string, builtAt time.Time) *admission.ActivatedBundle {
-			return &admission.ActivatedBundle{Revision: revision, BuiltAt: builtAt, SignedBy: "0123456789abcdef"}
+		signed := func(revision string, builtAt time.Time) *ledger.ActivatedBundle {
+			return &ledger.ActivatedBundle{Revision: revision, BuiltAt: builtAt, SignedBy: "0123456789abcdef"}
 		}
 		last, err := h.Store().LastSigned(t.Context())
 		require.NoError(t, err)
 		require.Nil(t, last)
 		for _, c := range []struct {
 			activated bool
-			bundle    *admission.ActivatedBundle
-			last      *admission.ActivatedBundle
+			bundle    *ledger.ActivatedBundle
+			last      *ledger.ActivatedBundle
 		}{
 			{true, nil, nil}, // a folder
-			{true, &admission.ActivatedBundle{Revision: "unsigned", BuiltAt: built}, nil},
+			{true, &ledger.ActivatedBundle{Revision: "unsigned", BuiltAt: built}, nil},
 			{true, signed("v2", built), signed("v2", built)},
 			{false, nil, signed("v2", built)},
 			{true, nil, signed("v2", built)},
 			{true, signed("v1", built.Add(-time.Hour)), signed("v1", built.Add(-time.Hour))}, // an operator allowed it
 			{true, signed("undated", time.Time{}), signed("undated", time.Time{})},
 		} {
-			require.NoError(t, h.Store().RecordActivation(t.Context(), admission.PolicyActivation{
+			require.NoError(t, h.Store().RecordActivation(t.Context(), ledger.Activation{
 				ID: uuid.Must(uuid.NewV7()), At: time.Now(), Activated: c.activated, Bundle: c.bundle,
 			}))
 			last, err = h.Store().LastSigned(t.Context())
@@ -78,7 +78,7 @@ var activationTests = map[string]func(*testing.T, Harness){
 			activated bool
 			live      string
 		}{{"bad", false, ""}, {"r1", true, "r1"}, {"r2", true, "r2"}, {"bad", false, "r2"}, {"r1", true, "r1"}} {
-			require.NoError(t, h.Store().RecordActivation(t.Context(), admission.PolicyActivation{
+			require.NoError(t, h.Store().RecordActivation(t.Context(), ledger.Activation{
 				ID: uuid.Must(uuid.NewV7()), At: time.Now(), Revision: c.revision, Activated: c.activated,
 			}))
 			require.Equal(t, c.live, live())

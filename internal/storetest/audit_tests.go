@@ -12,58 +12,59 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/audit"
 )
 
 var auditTests = map[string]func(*testing.T, Harness){
 	"before the first run there is nothing": func(t *testing.T, h Harness) {
 		require.Empty(t, audits(t, h.Store(), 10))
-		require.Empty(t, findings(t, h.Store(), admission.AuditQuery{RunID: uuid.New(), Limit: 10}))
+		require.Empty(t, findings(t, h.Store(), audit.Query{RunID: uuid.New(), Limit: 10}))
 		require.NoError(t, h.Store().PruneAudits(t.Context(), 1))
 	},
 	"a run is read as it was saved last": func(t *testing.T, h Harness) {
 		run := auditRun(t)
 		require.NoError(t, h.Store().SaveAudit(t.Context(), run, nil))
-		require.Equal(t, []admission.AuditRun{run}, audits(t, h.Store(), 10))
+		require.Equal(t, []audit.Run{run}, audits(t, h.Store(), 10))
 
-		run.State, run.FinishedAt, run.Cursor = admission.AuditFinished, new(run.UpdatedAt.Add(time.Minute)), uuid.New()
+		run.State, run.FinishedAt, run.Cursor = audit.Finished, new(run.UpdatedAt.Add(time.Minute)), uuid.New()
 		run.UpdatedAt, run.Worked, run.Evaluated, run.Denied, run.Warned = *run.FinishedAt, 90*time.Second, 1<<40, 3, 4
 		run.Failed, run.Marked, run.Violations = 5, 6, map[string]int64{identityGate: 7, "é": 8}
 		require.NoError(t, h.Store().SaveAudit(t.Context(), run, nil))
 
-		require.Equal(t, []admission.AuditRun{run}, audits(t, h.Store(), 10))
+		require.Equal(t, []audit.Run{run}, audits(t, h.Store(), 10))
 	},
 	"what the verdicts of a run depend on is kept": func(t *testing.T, h Harness) {
 		run := auditRun(t)
 		for _, deployment := range []*admission.Deployment{nil, {SaaS: true}, {}} {
-			run.Deployment, run.FactsRevision, run.Candidate = deployment, admission.FactsRevision("select é"), !run.Candidate
+			run.Deployment, run.FactsRevision, run.Candidate = deployment, audit.FactsRevision("select é"), !run.Candidate
 			require.NoError(t, h.Store().SaveAudit(t.Context(), run, nil))
-			require.Equal(t, []admission.AuditRun{run}, audits(t, h.Store(), 10))
+			require.Equal(t, []audit.Run{run}, audits(t, h.Store(), 10))
 		}
 	},
 	"runs are read newest first": func(t *testing.T, h Harness) {
 		first, second, third := auditRun(t), auditRun(t), auditRun(t)
-		for _, run := range []admission.AuditRun{second, third, first} {
+		for _, run := range []audit.Run{second, third, first} {
 			require.NoError(t, h.Store().SaveAudit(t.Context(), run, nil))
 		}
 
-		require.Equal(t, []admission.AuditRun{third, second}, audits(t, h.Store(), 2))
+		require.Equal(t, []audit.Run{third, second}, audits(t, h.Store(), 2))
 	},
 	"findings that are saved again stay as they were": func(t *testing.T, h Harness) {
 		run := auditRun(t)
-		saved := []admission.AuditFinding{finding(run, identityGate), finding(run, "OTHER")}
+		saved := []audit.Finding{finding(run, identityGate), finding(run, "OTHER")}
 		saved[0].Marked, saved[0].DecisionID = true, uuid.New()
 		saved[1].Denied, saved[1].Code, saved[1].Violations, saved[1].Error = false, "", nil, admission.CodePolicyError
 		require.NoError(t, h.Store().SaveAudit(t.Context(), run, saved[:1]))
 		again := saved[0]
 		again.Marked, again.DecisionID = false, uuid.Nil // a run that goes on finds the row marked already
 
-		require.NoError(t, h.Store().SaveAudit(t.Context(), run, []admission.AuditFinding{again, saved[1]}))
+		require.NoError(t, h.Store().SaveAudit(t.Context(), run, []audit.Finding{again, saved[1]}))
 
-		require.Equal(t, ordered(saved), findings(t, h.Store(), admission.AuditQuery{RunID: run.ID, Limit: 10}))
+		require.Equal(t, ordered(saved), findings(t, h.Store(), audit.Query{RunID: run.ID, Limit: 10}))
 	},
 	"findings are read in pages, of one code or of all": func(t *testing.T, h Harness) {
 		run, other := auditRun(t), auditRun(t)
-		var saved, ofCode []admission.AuditFinding
+		var saved, ofCode []audit.Finding
 		for i := range 50 {
 			f := finding(run, fmt.Sprintf("CODE_%d", i%3))
 			saved = append(saved, f)
@@ -72,31 +73,31 @@ var auditTests = map[string]func(*testing.T, Harness){
 			}
 		}
 		require.NoError(t, h.Store().SaveAudit(t.Context(), run, saved))
-		require.NoError(t, h.Store().SaveAudit(t.Context(), other, []admission.AuditFinding{finding(other, "CODE_1")}))
+		require.NoError(t, h.Store().SaveAudit(t.Context(), other, []audit.Finding{finding(other, "CODE_1")}))
 
 		for _, page := range []int{1, 7, 50, 100} {
-			require.Equal(t, ordered(saved), findings(t, h.Store(), admission.AuditQuery{RunID: run.ID, Limit: page}))
-			require.Equal(t, ordered(ofCode), findings(t, h.Store(), admission.AuditQuery{RunID: run.ID, Code: "CODE_1", Limit: page}))
+			require.Equal(t, ordered(saved), findings(t, h.Store(), audit.Query{RunID: run.ID, Limit: page}))
+			require.Equal(t, ordered(ofCode), findings(t, h.Store(), audit.Query{RunID: run.ID, Code: "CODE_1", Limit: page}))
 		}
-		require.Empty(t, findings(t, h.Store(), admission.AuditQuery{RunID: run.ID, Code: "NONE", Limit: 10}))
+		require.Empty(t, findings(t, h.Store(), audit.Query{RunID: run.ID, Code: "NONE", Limit: 10}))
 	},
 	"old runs go with their findings": func(t *testing.T, h Harness) {
-		var runs []admission.AuditRun
+		var runs []audit.Run
 		for range 5 {
 			run := auditRun(t)
-			require.NoError(t, h.Store().SaveAudit(t.Context(), run, []admission.AuditFinding{finding(run, identityGate)}))
+			require.NoError(t, h.Store().SaveAudit(t.Context(), run, []audit.Finding{finding(run, identityGate)}))
 			runs = append(runs, run)
 		}
 
 		require.NoError(t, h.Store().PruneAudits(t.Context(), 2))
 
-		require.Equal(t, []admission.AuditRun{runs[4], runs[3]}, audits(t, h.Store(), 10))
+		require.Equal(t, []audit.Run{runs[4], runs[3]}, audits(t, h.Store(), 10))
 		for i, run := range runs {
-			require.Len(t, findings(t, h.Store(), admission.AuditQuery{RunID: run.ID, Limit: 10}), max(i-2, 0)-max(i-3, 0))
+			require.Len(t, findings(t, h.Store(), audit.Query{RunID: run.ID, Limit: 10}), max(i-2, 0)-max(i-3, 0))
 		}
 	},
 	"runs of candidates push out none of the live policies": func(t *testing.T, h Harness) {
-		var runs []admission.AuditRun
+		var runs []audit.Run
 		for i := range 6 {
 			run := auditRun(t)
 			run.Candidate = i >= 3
@@ -106,38 +107,38 @@ var auditTests = map[string]func(*testing.T, Harness){
 
 		require.NoError(t, h.Store().PruneAudits(t.Context(), 2))
 
-		require.Equal(t, []admission.AuditRun{runs[5], runs[4], runs[2], runs[1]}, audits(t, h.Store(), 10))
+		require.Equal(t, []audit.Run{runs[5], runs[4], runs[2], runs[1]}, audits(t, h.Store(), 10))
 	},
 }
 
-func auditRun(t testing.TB) admission.AuditRun {
+func auditRun(t testing.TB) audit.Run {
 	t.Helper()
 	id, err := uuid.NewV7()
 	require.NoError(t, err)
 	now := time.Now().UTC().Truncate(time.Microsecond)
-	return admission.AuditRun{
-		ID: id, Hook: hook, State: admission.AuditRunning, Enforce: true, Revision: revision,
+	return audit.Run{
+		ID: id, Hook: hook, State: audit.Running, Enforce: true, Revision: revision,
 		StartedAt: now, UpdatedAt: now, Violations: map[string]int64{},
-		NotJudged: []admission.NotJudged{{Rule: "has_a_card", Code: "CARD_MISSING", Reads: []string{"input.request.agent_card"}}},
+		NotJudged: []audit.NotJudged{{Rule: "has_a_card", Code: "CARD_MISSING", Reads: []string{"input.request.agent_card"}}},
 	}
 }
 
-func finding(run admission.AuditRun, code string) admission.AuditFinding {
+func finding(run audit.Run, code string) audit.Finding {
 	violation := deny("it says \"no\" – \u2028")
 	violation.Code = code
-	return admission.AuditFinding{
+	return audit.Finding{
 		RunID: run.ID, WorkspaceID: uuid.New(), Kind: "platform", Status: "online", Denied: true, Code: code,
 		Violations: []admission.Violation{violation},
 	}
 }
 
-func ordered(all []admission.AuditFinding) []admission.AuditFinding {
+func ordered(all []audit.Finding) []audit.Finding {
 	all = slices.Clone(all)
-	slices.SortFunc(all, func(a, b admission.AuditFinding) int { return bytes.Compare(a.WorkspaceID[:], b.WorkspaceID[:]) })
+	slices.SortFunc(all, func(a, b audit.Finding) int { return bytes.Compare(a.WorkspaceID[:], b.WorkspaceID[:]) })
 	return all
 }
 
-func audits(t testing.TB, s Store, limit int) []admission.AuditRun {
+func audits(t testing.TB, s Store, limit int) []audit.Run {
 	t.Helper()
 	runs, err := s.Audits(t.Context(), limit)
 	require.NoError(t, err)
@@ -145,9 +146,9 @@ func audits(t testing.TB, s Store, limit int) []admission.AuditRun {
 }
 
 // findings reads all that a query asks for, page by page. No violations are nil.
-func findings(t testing.TB, s Store, query admission.AuditQuery) []admission.AuditFinding {
+func findings(t testing.TB, s Store, query audit.Query) []audit.Finding {
 	t.Helper()
-	var all []admission.AuditFinding
+	var all []audit.Finding
 	for {
 		page, err := s.AuditFindings(t.Context(), query)
 		require.NoError(t, err)
@@ -223,9 +224,9 @@ func anyWorkspace(onlyPlatform bool) admission.Workspace {
 }
 
 // workspaces reads all of them, page by page.
-func workspaces(t testing.TB, s Store, page int) []admission.StoredWorkspace {
+func workspaces(t testing.TB, s Store, page int) []audit.StoredWorkspace {
 	t.Helper()
-	var all []admission.StoredWorkspace
+	var all []audit.StoredWorkspace
 	var after uuid.UUID
 	for {
 		found, err := s.WorkspacesAfter(t.Context(), after, page)

@@ -15,6 +15,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
 var decisionsTests = map[string]func(*testing.T, Harness){
@@ -37,7 +38,7 @@ var decisionsTests = map[string]func(*testing.T, Harness){
 
 		_, err := h.Store().Decision(t.Context(), uuid.New())
 
-		require.ErrorIs(t, err, admission.ErrNoDecision)
+		require.ErrorIs(t, err, ledger.ErrNoDecision)
 	},
 	"an error claims no uid: the same request is decided when it comes again": func(t *testing.T, h Harness) {
 		first, last := failed(t, "uid-1"), failed(t, "uid-1")
@@ -55,7 +56,7 @@ var decisionsTests = map[string]func(*testing.T, Harness){
 		require.Equal(t, answered.ID, recorded.ID)
 		require.Equal(t, answered.ID, again.ID)
 		require.ElementsMatch(t, []uuid.UUID{first.ID, answered.ID, last.ID},
-			ids(list(t, h.Store(), admission.DecisionFilter{UID: "uid-1"}, true, 10)))
+			ids(list(t, h.Store(), ledger.Filter{UID: "uid-1"}, true, 10)))
 	},
 	"any filter selects what it says, in both orders, in pages of any size": func(t *testing.T, h Harness) {
 		all := history(t, h.Store(), 150)
@@ -80,7 +81,7 @@ var decisionsTests = map[string]func(*testing.T, Harness){
 	"a page has whole decisions": func(t *testing.T, h Harness) {
 		all := history(t, h.Store(), 40)
 
-		got := list(t, h.Store(), admission.DecisionFilter{}, true, 7)
+		got := list(t, h.Store(), ledger.Filter{}, true, 7)
 
 		require.Len(t, got, len(all))
 		for i := range all {
@@ -99,7 +100,7 @@ var decisionsTests = map[string]func(*testing.T, Harness){
 		})
 		for _, oldestFirst := range []bool{true, false} {
 			times := make(map[uuid.UUID]int)
-			for _, d := range list(t, h.Store(), admission.DecisionFilter{Until: before}, oldestFirst, 7) {
+			for _, d := range list(t, h.Store(), ledger.Filter{Until: before}, oldestFirst, 7) {
 				times[d.Decision.ID]++
 			}
 			require.Len(t, times, len(all))
@@ -145,7 +146,7 @@ var decisionsTests = map[string]func(*testing.T, Harness){
 
 		_, err := h.Store().Decision(ctx, uuid.New())
 		require.ErrorIs(t, err, context.Canceled)
-		_, err = h.Store().Decisions(ctx, admission.DecisionQuery{Limit: 1})
+		_, err = h.Store().Decisions(ctx, ledger.Query{Limit: 1})
 		require.ErrorIs(t, err, context.Canceled)
 		_, err = h.Store().DecisionsAfter(ctx, 0, 1)
 		require.ErrorIs(t, err, context.Canceled)
@@ -219,10 +220,10 @@ func history(t testing.TB, s Store, n int) []admission.Decision {
 }
 
 // anyFilter draws a filter of values that occur, and of some that do not.
-func anyFilter(rt *rapid.T, all []admission.Decision) admission.DecisionFilter {
+func anyFilter(rt *rapid.T, all []admission.Decision) ledger.Filter {
 	some := all[rapid.IntRange(0, len(all)-1).Draw(rt, "some decision")]
 	draw := func(what string) bool { return rapid.IntRange(0, 3).Draw(rt, what+", 0 for yes") == 0 }
-	var filter admission.DecisionFilter
+	var filter ledger.Filter
 	if draw("hook") {
 		filter.Hook = rapid.SampledFrom([]string{"register", "heartbeat", "none"}).Draw(rt, "hook")
 	}
@@ -251,10 +252,10 @@ func anyFilter(rt *rapid.T, all []admission.Decision) admission.DecisionFilter {
 }
 
 // list reads all that a filter selects, page by page.
-func list(t testing.TB, s Store, filter admission.DecisionFilter, oldestFirst bool, page int) []admission.LedgerDecision {
+func list(t testing.TB, s Store, filter ledger.Filter, oldestFirst bool, page int) []ledger.Decision {
 	t.Helper()
-	query := admission.DecisionQuery{DecisionFilter: filter, OldestFirst: oldestFirst, Limit: page}
-	var all []admission.LedgerDecision
+	query := ledger.Query{Filter: filter, OldestFirst: oldestFirst, Limit: page}
+	var all []ledger.Decision
 	for {
 		found, err := s.Decisions(t.Context(), query)
 		require.NoError(t, err)
@@ -268,9 +269,9 @@ func list(t testing.TB, s Store, filter admission.DecisionFilter, oldestFirst bo
 }
 
 // readDecisions reads the whole ledger, in pages.
-func readDecisions(t testing.TB, s Store, page int) []admission.LedgerDecision {
+func readDecisions(t testing.TB, s Store, page int) []ledger.Decision {
 	t.Helper()
-	var all []admission.LedgerDecision
+	var all []ledger.Decision
 	after := int64(0)
 	for {
 		found, err := s.DecisionsAfter(t.Context(), after, page)
@@ -286,7 +287,7 @@ func readDecisions(t testing.TB, s Store, page int) []admission.LedgerDecision {
 	}
 }
 
-func read(t testing.TB, s Store, id uuid.UUID) admission.LedgerDecision {
+func read(t testing.TB, s Store, id uuid.UUID) ledger.Decision {
 	t.Helper()
 	d, err := s.Decision(t.Context(), id)
 	require.NoError(t, err)
@@ -294,14 +295,14 @@ func read(t testing.TB, s Store, id uuid.UUID) admission.LedgerDecision {
 }
 
 // requireRead says that got is want as a page or a look-up gives it: without the digest of its request.
-func requireRead(t testing.TB, want admission.Decision, got admission.LedgerDecision) {
+func requireRead(t testing.TB, want admission.Decision, got ledger.Decision) {
 	t.Helper()
 	want.Digest = [32]byte{}
 	require.Positive(t, got.Seq)
 	requireSame(t, want, got.Decision)
 }
 
-func ids(decisions []admission.LedgerDecision) []uuid.UUID {
+func ids(decisions []ledger.Decision) []uuid.UUID {
 	var all []uuid.UUID
 	for _, d := range decisions {
 		all = append(all, d.Decision.ID)

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
 var eventsTests = map[string]func(*testing.T, Harness){
@@ -138,9 +139,9 @@ var eventsTests = map[string]func(*testing.T, Harness){
 }
 
 // readLedger reads all of it, in pages.
-func readLedger(t testing.TB, s Store, page int) []admission.LedgerEvent {
+func readLedger(t testing.TB, s Store, page int) []ledger.Event {
 	t.Helper()
-	var all []admission.LedgerEvent
+	var all []ledger.Event
 	after := int64(0)
 	for {
 		events, err := s.EventsAfter(t.Context(), after, page)

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
 var recordTests = map[string]func(*testing.T, Harness){
@@ -237,7 +238,7 @@ var uidTests = map[string]func(*testing.T, Harness){
 		}
 		_, err := h.Store().Recorded(t.Context(), admission.RequestKey{Caller: "Registry", UID: "1"})
 		require.ErrorIs(t, err, admission.ErrNotRecorded)
-		require.ElementsMatch(t, []uuid.UUID{first[0].ID, first[1].ID, first[2].ID}, ids(list(t, h.Store(), admission.DecisionFilter{UID: "1"}, true, 10)))
+		require.ElementsMatch(t, []uuid.UUID{first[0].ID, first[1].ID, first[2].ID}, ids(list(t, h.Store(), ledger.Filter{UID: "1"}, true, 10)))
 	},
 	"callers that claim the same uid at once are each decided once": func(t *testing.T, h Harness) {
 		const callers, each = 3, 20

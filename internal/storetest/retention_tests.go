@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 	"github.com/molecule-ai/gatehouse/server/retention"
 )
 
@@ -32,7 +33,7 @@ var retentionTests = map[string]func(*testing.T, Harness){
 
 		pruned := prune(t, h.Store(), now, now.Add(-30*day))
 
-		require.ElementsMatch(t, kept, ids(list(t, h.Store(), admission.DecisionFilter{}, true, 10)))
+		require.ElementsMatch(t, kept, ids(list(t, h.Store(), ledger.Filter{}, true, 10)))
 		require.EqualValues(t, 2, pruned.UIDs)
 		if len(pruned.Partitions) == 0 {
 			require.EqualValues(t, 4, pruned.Decisions)
@@ -82,14 +83,14 @@ var retentionTests = map[string]func(*testing.T, Harness){
 		prune(t, h.Store(), now, now.Add(-30*day))
 
 		_, err := h.Store().Decision(t.Context(), marked.ID)
-		require.ErrorIs(t, err, admission.ErrNoDecision)
+		require.ErrorIs(t, err, ledger.ErrNoDecision)
 		requireEvents(t, h, id, 1)
 	},
 	"the beginning of time prunes nothing": func(t *testing.T, h Harness) {
 		now := time.Now().UTC().Truncate(time.Microsecond)
 		mustRecord(t, h.Store(), at(t, withUID(decision(t, uuid.New(), allowed()), "uid-1", "body"), now.Add(-4000*day)))
 
-		require.Equal(t, admission.Pruned{}, prune(t, h.Store(), now, time.Time{}))
+		require.Equal(t, ledger.Pruned{}, prune(t, h.Store(), now, time.Time{}))
 
 		_, err := h.Store().Recorded(t.Context(), key("uid-1"))
 		require.NoError(t, err)
@@ -118,7 +119,7 @@ var retentionTests = map[string]func(*testing.T, Harness){
 		pruning.Wait()
 
 		require.EqualValues(t, n, uids)
-		require.Empty(t, list(t, h.Store(), admission.DecisionFilter{}, true, 10))
+		require.Empty(t, list(t, h.Store(), ledger.Filter{}, true, 10))
 	},
 	"the clock of pruning is kept, for every process": func(t *testing.T, h Harness) {
 		s := h.Store()
@@ -136,7 +137,7 @@ var retentionTests = map[string]func(*testing.T, Harness){
 	},
 }
 
-func prune(t testing.TB, s Store, now, before time.Time) admission.Pruned {
+func prune(t testing.TB, s Store, now, before time.Time) ledger.Pruned {
 	t.Helper()
 	pruned, err := s.PruneDecisions(t.Context(), now, before)
 	require.NoError(t, err)

@@ -9,21 +9,22 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/shadow"
 )
 
 // noPair asks for the pair that was compared last.
-var noPair = admission.ShadowPair{}
+var noPair = shadow.Pair{}
 
-var shadowPair = admission.ShadowPair{Live: "live-1", Candidate: "candidate-1"}
+var shadowPair = shadow.Pair{Live: "live-1", Candidate: "candidate-1"}
 
 // divergence is one of a pair, at some second.
-func divergence(t testing.TB, pair admission.ShadowPair, kind admission.DivergenceKind, code string, second int) admission.Divergence {
+func divergence(t testing.TB, pair shadow.Pair, kind admission.DivergenceKind, code string, second int) shadow.Divergence {
 	t.Helper()
 	id, err := uuid.NewV7()
 	require.NoError(t, err)
 	violation := deny("it says \"no\" – \u2028")
 	violation.Code, violation.Declared = code, admission.Warn
-	d := admission.Divergence{
+	d := shadow.Divergence{
 		ID: id, At: time.Date(2026, 5, 1, 12, 0, second, 5000, time.UTC), Kind: kind, Rule: "rule_of_" + code, Code: code,
 		DecisionID: uuid.New(), WorkspaceID: uuid.New(), Hook: hook,
 		Live: admission.Verdict{Revision: pair.Live}, Candidate: admission.Verdict{Revision: pair.Candidate},
@@ -41,13 +42,13 @@ func divergence(t testing.TB, pair admission.ShadowPair, kind admission.Divergen
 }
 
 // counted makes a pair known, as of some second.
-func counted(t testing.TB, s Store, pair admission.ShadowPair, counts admission.ShadowCounts, second int) {
+func counted(t testing.TB, s Store, pair shadow.Pair, counts shadow.Counts, second int) {
 	t.Helper()
 	at := time.Date(2026, 5, 1, 12, 0, second, 0, time.UTC)
-	require.NoError(t, s.AddShadowCounts(t.Context(), at, map[admission.ShadowPair]admission.ShadowCounts{pair: counts}))
+	require.NoError(t, s.AddShadowCounts(t.Context(), at, map[shadow.Pair]shadow.Counts{pair: counts}))
 }
 
-func summary(t testing.TB, s Store, pair admission.ShadowPair, examples int) admission.ShadowSummary {
+func summary(t testing.TB, s Store, pair shadow.Pair, examples int) shadow.Summary {
 	t.Helper()
 	got, err := s.ShadowSummary(t.Context(), pair, examples)
 	require.NoError(t, err)
@@ -56,30 +57,30 @@ func summary(t testing.TB, s Store, pair admission.ShadowPair, examples int) adm
 
 var shadowTests = map[string]func(*testing.T, Harness){
 	"a store that compared nothing has nothing to say": func(t *testing.T, h Harness) {
-		require.Equal(t, admission.ShadowSummary{Flips: []admission.ShadowFlip{}}, summary(t, h.Store(), noPair, 3))
-		require.Equal(t, admission.ShadowSummary{ShadowPair: shadowPair, Flips: []admission.ShadowFlip{}}, summary(t, h.Store(), shadowPair, 3))
+		require.Equal(t, shadow.Summary{Flips: []shadow.Flip{}}, summary(t, h.Store(), noPair, 3))
+		require.Equal(t, shadow.Summary{Pair: shadowPair, Flips: []shadow.Flip{}}, summary(t, h.Store(), shadowPair, 3))
 	},
 	"a divergence is read as it was stored, once": func(t *testing.T, h Harness) {
-		counted(t, h.Store(), shadowPair, admission.ShadowCounts{Evaluated: 1}, 0)
+		counted(t, h.Store(), shadowPair, shadow.Counts{Evaluated: 1}, 0)
 		stored := divergence(t, shadowPair, admission.DenyToAllow, "A", 1)
 		failed := divergence(t, shadowPair, admission.CandidateError, "B", 2)
 		for range 2 { // a batch whose first commit went unheard comes again
-			require.NoError(t, h.Store().RecordDivergences(t.Context(), []admission.Divergence{stored, failed}))
+			require.NoError(t, h.Store().RecordDivergences(t.Context(), []shadow.Divergence{stored, failed}))
 		}
 
 		flips := summary(t, h.Store(), shadowPair, 3).Flips
 
-		require.Equal(t, []admission.ShadowFlip{
-			{Kind: admission.DenyToAllow, Rule: "rule_of_A", Code: "A", Count: 1, First: stored.At, Last: stored.At, Examples: []admission.ShadowExample{stored.Example()}},
-			{Kind: admission.CandidateError, Count: 1, First: failed.At, Last: failed.At, Examples: []admission.ShadowExample{failed.Example()}},
+		require.Equal(t, []shadow.Flip{
+			{Kind: admission.DenyToAllow, Rule: "rule_of_A", Code: "A", Count: 1, First: stored.At, Last: stored.At, Examples: []shadow.Example{stored.Example()}},
+			{Kind: admission.CandidateError, Count: 1, First: failed.At, Last: failed.At, Examples: []shadow.Example{failed.Example()}},
 		}, flips)
 		require.False(t, flips[0].Examples[0].Live.Allowed)
 		require.True(t, flips[0].Examples[0].Candidate.Allowed)
 		require.False(t, flips[1].Examples[0].Candidate.Allowed, "no verdict is no allow")
 	},
 	"flips are in order of kind and number, with their newest examples": func(t *testing.T, h Harness) {
-		counted(t, h.Store(), shadowPair, admission.ShadowCounts{Evaluated: 1}, 0)
-		var batch []admission.Divergence
+		counted(t, h.Store(), shadowPair, shadow.Counts{Evaluated: 1}, 0)
+		var batch []shadow.Divergence
 		for _, group := range []struct {
 			kind admission.DivergenceKind
 			code string
@@ -94,8 +95,8 @@ var shadowTests = map[string]func(*testing.T, Harness){
 		}
 		newest := batch[len(batch)-1]
 		require.NoError(t, h.Store().RecordDivergences(t.Context(), batch))
-		other := admission.ShadowPair{Live: "live-1", Candidate: "candidate-2"}
-		require.NoError(t, h.Store().RecordDivergences(t.Context(), []admission.Divergence{divergence(t, other, admission.DenyToAllow, "B", 0)}))
+		other := shadow.Pair{Live: "live-1", Candidate: "candidate-2"}
+		require.NoError(t, h.Store().RecordDivergences(t.Context(), []shadow.Divergence{divergence(t, other, admission.DenyToAllow, "B", 0)}))
 
 		for examples, want := range map[int]int{0: 0, 2: 2, 100: 4} {
 			flips := summary(t, h.Store(), shadowPair, examples).Flips
@@ -113,22 +114,22 @@ var shadowTests = map[string]func(*testing.T, Harness){
 		}
 	},
 	"counts add up, and the pair that was compared last is the one that is shown": func(t *testing.T, h Harness) {
-		other := admission.ShadowPair{Live: "live-2", Candidate: "candidate-1"}
-		counted(t, h.Store(), shadowPair, admission.ShadowCounts{Evaluated: 5, Diverged: 2, Failed: 1, Dropped: 7}, 1)
-		counted(t, h.Store(), other, admission.ShadowCounts{Evaluated: 1}, 2)
-		require.Equal(t, other, summary(t, h.Store(), noPair, 1).ShadowPair)
-		counted(t, h.Store(), shadowPair, admission.ShadowCounts{Evaluated: 1, Dropped: 1}, 3)
-		counted(t, h.Store(), shadowPair, admission.ShadowCounts{Diverged: 1}, 2)
+		other := shadow.Pair{Live: "live-2", Candidate: "candidate-1"}
+		counted(t, h.Store(), shadowPair, shadow.Counts{Evaluated: 5, Diverged: 2, Failed: 1, Dropped: 7}, 1)
+		counted(t, h.Store(), other, shadow.Counts{Evaluated: 1}, 2)
+		require.Equal(t, other, summary(t, h.Store(), noPair, 1).Pair)
+		counted(t, h.Store(), shadowPair, shadow.Counts{Evaluated: 1, Dropped: 1}, 3)
+		counted(t, h.Store(), shadowPair, shadow.Counts{Diverged: 1}, 2)
 
 		got := summary(t, h.Store(), noPair, 1)
 
-		require.Equal(t, shadowPair, got.ShadowPair)
-		require.Equal(t, admission.ShadowCounts{Evaluated: 6, Diverged: 3, Failed: 1, Dropped: 8}, got.ShadowCounts)
+		require.Equal(t, shadowPair, got.Pair)
+		require.Equal(t, shadow.Counts{Evaluated: 6, Diverged: 3, Failed: 1, Dropped: 8}, got.Counts)
 		require.Equal(t, time.Date(2026, 5, 1, 12, 0, 3, 0, time.UTC), got.Updated)
 	},
 	"old divergences are deleted, and all but the newest": func(t *testing.T, h Harness) {
-		counted(t, h.Store(), shadowPair, admission.ShadowCounts{Evaluated: 1}, 0)
-		var batch []admission.Divergence
+		counted(t, h.Store(), shadowPair, shadow.Counts{Evaluated: 1}, 0)
+		var batch []shadow.Divergence
 		for second := range 10 {
 			batch = append(batch, divergence(t, shadowPair, admission.DenyToAllow, "A", second))
 		}

@@ -15,7 +15,10 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/audit"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 	"github.com/molecule-ai/gatehouse/server/retention"
+	"github.com/molecule-ai/gatehouse/server/shadow"
 )
 
 // Store is what is tested.
@@ -23,13 +26,13 @@ type Store interface {
 	admission.FactsReader
 	admission.Ledger
 
-	// Decision gives one by its id, or admission.ErrNoDecision. Here, in pages and in the ledger, decisions come
+	// Decision gives one by its id, or ledger.ErrNoDecision. Here, in pages and in the ledger, decisions come
 	// without the digests of their requests.
-	Decision(ctx context.Context, id uuid.UUID) (admission.LedgerDecision, error)
+	Decision(ctx context.Context, id uuid.UUID) (ledger.Decision, error)
 	// Decisions gives one page in order of ids.
-	Decisions(ctx context.Context, query admission.DecisionQuery) ([]admission.LedgerDecision, error)
+	Decisions(ctx context.Context, query ledger.Query) ([]ledger.Decision, error)
 	// DecisionsAfter reads the ledger of decisions in the order of seq, as of one snapshot.
-	DecisionsAfter(ctx context.Context, after int64, limit int) ([]admission.LedgerDecision, error)
+	DecisionsAfter(ctx context.Context, after int64, limit int) ([]ledger.Decision, error)
 	// LastDecisionSeq is the greatest seq there is, 0 for none.
 	LastDecisionSeq(ctx context.Context) (int64, error)
 	// DecisionWriters names the transactions that may commit a decision whose seq is lower than one that can be read.
@@ -37,7 +40,7 @@ type Store interface {
 	// PruneDecisions makes room for those to come and deletes those made before a time, with the uids of their
 	// requests. It may keep those of the day (UTC) in which this time lies. Where another process does so already,
 	// it does nothing.
-	PruneDecisions(ctx context.Context, now, before time.Time) (admission.Pruned, error)
+	PruneDecisions(ctx context.Context, now, before time.Time) (ledger.Pruned, error)
 	// PruneClock is the zero Clock before the first was kept.
 	PruneClock(ctx context.Context) (retention.Clock, error)
 	// SetPruneClock keeps it.
@@ -52,22 +55,22 @@ type Store interface {
 	Exclusive(ctx context.Context, name string) (release func(), lost <-chan struct{}, held bool, err error)
 
 	// WorkspacesAfter gives up to limit stored workspaces whose ids are greater than after, in order of ids.
-	WorkspacesAfter(ctx context.Context, after uuid.UUID, limit int) ([]admission.StoredWorkspace, error)
+	WorkspacesAfter(ctx context.Context, after uuid.UUID, limit int) ([]audit.StoredWorkspace, error)
 	// CountWorkspaces is about how many there are: an estimate is enough for a progress bar.
 	CountWorkspaces(ctx context.Context) (int64, error)
 	// SaveAudit keeps a run as it is now, and findings that are new, in one transaction. Saving them again changes
 	// nothing.
-	SaveAudit(ctx context.Context, run admission.AuditRun, findings []admission.AuditFinding) error
+	SaveAudit(ctx context.Context, run audit.Run, findings []audit.Finding) error
 	// Audits are the last so many runs, newest first.
-	Audits(ctx context.Context, limit int) ([]admission.AuditRun, error)
+	Audits(ctx context.Context, limit int) ([]audit.Run, error)
 	// AuditFindings gives one page of the findings of a run, in order of workspaces.
-	AuditFindings(ctx context.Context, query admission.AuditQuery) ([]admission.AuditFinding, error)
+	AuditFindings(ctx context.Context, query audit.Query) ([]audit.Finding, error)
 	// PruneAudits deletes all but the newest so many runs of the live policies, and so many of candidates, with
 	// their findings.
 	PruneAudits(ctx context.Context, keep int) error
 
 	// EventsAfter reads the ledger of events in the order of seq.
-	EventsAfter(ctx context.Context, after int64, limit int) ([]admission.LedgerEvent, error)
+	EventsAfter(ctx context.Context, after int64, limit int) ([]ledger.Event, error)
 	// LastEventSeq is the greatest seq there is, 0 for none.
 	LastEventSeq(ctx context.Context) (int64, error)
 	// EventWriters names the transactions that may commit an event whose seq is lower than one that can be read.
@@ -76,22 +79,22 @@ type Store interface {
 	ListenEvents(ctx context.Context, wake func())
 
 	// RecordActivation records that policies became live or were refused.
-	RecordActivation(ctx context.Context, activation admission.PolicyActivation) error
+	RecordActivation(ctx context.Context, activation ledger.Activation) error
 	// Activations are the last so many, newest first.
-	Activations(ctx context.Context, limit int) ([]admission.PolicyActivation, error)
+	Activations(ctx context.Context, limit int) ([]ledger.Activation, error)
 	// LiveRevision is that of the policies that were made live last, "" if none were.
 	LiveRevision(ctx context.Context) (string, error)
 	// LastSigned is the signed bundle that was made live last, nil if none was.
-	LastSigned(ctx context.Context) (*admission.ActivatedBundle, error)
+	LastSigned(ctx context.Context) (*ledger.ActivatedBundle, error)
 
 	// RecordDivergences writes a batch; those that are there already stay as they are.
-	RecordDivergences(ctx context.Context, batch []admission.Divergence) error
+	RecordDivergences(ctx context.Context, batch []shadow.Divergence) error
 	// AddShadowCounts adds to what has been counted of each pair.
-	AddShadowCounts(ctx context.Context, at time.Time, counts map[admission.ShadowPair]admission.ShadowCounts) error
+	AddShadowCounts(ctx context.Context, at time.Time, counts map[shadow.Pair]shadow.Counts) error
 	// PruneDivergences deletes those of decisions before a time, and all but the newest keep.
 	PruneDivergences(ctx context.Context, before time.Time, keep int) (int64, error)
 	// ShadowSummary says what came of a pair, or with the zero pair of the one that was compared last.
-	ShadowSummary(ctx context.Context, pair admission.ShadowPair, examples int) (admission.ShadowSummary, error)
+	ShadowSummary(ctx context.Context, pair shadow.Pair, examples int) (shadow.Summary, error)
 }
 
 // Harness is one store over one database that nothing else uses. Its methods act outside of the store, as

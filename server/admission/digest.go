@@ -7,6 +7,8 @@ import (
 	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/molecule-ai/gatehouse/internal/rawjson"
 )
 
 // Digest identifies what a review asks: two requests with one uid and one digest are the same request sent twice. The
@@ -49,10 +51,10 @@ func exactNumbers(value jsontext.Value) jsontext.Value {
 		end := i + 1
 		switch c := value[i]; {
 		case c == '"':
-			end = endOfString(value, i)
+			end = rawjson.EndOfString(value, i)
 			spelt = append(spelt, value[i:end]...)
 		case c == '-' || (c >= '0' && c <= '9'):
-			end = endOfValue(value, i)
+			end = rawjson.EndOfValue(value, i)
 			spelt = appendExact(spelt, value[i:end])
 		default:
 			spelt = append(spelt, c)

@@ -13,7 +13,27 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission/decode"
 )
+
+const workspaceID = "01890a5d-ac96-774b-bcce-b302099a8057"
+
+// withID is a workspace with further members.
+func withID(members string) string {
+	if members == "" {
+		return `{"id": "` + workspaceID + `"}`
+	}
+	return `{"id": "` + workspaceID + `", ` + members + `}`
+}
+
+func envelope(workspace string) string { return `{"workspace": ` + workspace + `}` }
+
+func review(t testing.TB, body string) admission.Review {
+	t.Helper()
+	decoded, err := decode.Review("register", []byte(body), decode.DefaultMaxDepth)
+	require.NoError(t, err)
+	return decoded
+}
 
 // The doubles keep what they are given and log what they are asked, in order.
 

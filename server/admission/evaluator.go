@@ -7,6 +7,8 @@ import (
 
 	"github.com/google/uuid"
 	"golang.org/x/sync/semaphore"
+
+	"github.com/molecule-ai/gatehouse/internal/deadline"
 )
 
 // Evaluable is what gives verdicts: a snapshot of policies.
@@ -74,7 +76,7 @@ func (e Evaluator) Evaluate(ctx context.Context, rules Evaluable, in Input, at t
 	limited := ctx
 	if e.Timeout > 0 {
 		var cancel context.CancelFunc
-		limited, cancel = Within(ctx, e.Timeout)
+		limited, cancel = deadline.Within(ctx, e.Timeout)
 		defer cancel()
 	}
 	verdict, err = evaluate(limited, rules, in, at)
@@ -95,7 +97,7 @@ func evaluate(ctx context.Context, rules Evaluable, in Input, at time.Time) (ver
 
 // LookUp reads the facts of a workspace within a deadline of its own. Its errors are *Error.
 func LookUp(ctx context.Context, from FactsReader, workspaceID uuid.UUID, timeout time.Duration) (Facts, error) {
-	limited, cancel := Within(ctx, timeout)
+	limited, cancel := deadline.Within(ctx, timeout)
 	defer cancel()
 	facts, err := from.Facts(limited, workspaceID)
 	if err != nil {

@@ -8,6 +8,8 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/molecule-ai/gatehouse/internal/rawjson"
 )
 
 // Facts is what is known of a workspace, read in one snapshot. Values of secrets are not part of it.
@@ -27,10 +29,11 @@ var ErrBadFacts = errors.New("facts")
 // not the order in which a query happened to give them. A stored row without a kind is an error and never
 // "not platform": a facts query that loses the column would open the gate.
 func NewFacts(exists bool, workspace []byte, secretKeys, globalSecretKeys []string) (Facts, error) {
-	return Facts{Exists: exists, Workspace: workspace, SecretKeys: secretKeys, GlobalSecretKeys: globalSecretKeys}.checked()
+	return Facts{Exists: exists, Workspace: workspace, SecretKeys: secretKeys, GlobalSecretKeys: globalSecretKeys}.Checked("")
 }
 
-func (f Facts) checked() (Facts, error) {
+// Checked is f in the form of NewFacts. kind is that of the workspace if the caller has read it, "" if not.
+func (f Facts) Checked(kind string) (Facts, error) {
 	if !f.Exists {
 		f.Workspace = jsontext.Value("{}")
 	}
@@ -38,6 +41,7 @@ func (f Facts) checked() (Facts, error) {
 	if f.Workspace.Kind() != '{' {
 		return Facts{}, fmt.Errorf("%w: workspace is not an object", ErrBadFacts)
 	}
+	f.kind = kind
 	f.kind = f.Kind()
 	if f.Exists && f.kind == "" {
 		return Facts{}, fmt.Errorf("%w: the stored workspace has no kind", ErrBadFacts)
@@ -71,5 +75,24 @@ func (f Facts) Kind() string {
 	if err != nil {
 		return ""
 	}
-	return stringOf(row.Kind)
+	return rawjson.Text(row.Kind)
+}
+
+// Workspace is what a registry whose database is not shared tells Gatehouse of one of its workspaces: the
+// members of facts.workspace. A nil pointer is a NULL of the registry's own table.
+type Workspace struct {
+	Name            string  `json:"name"`
+	Kind            string  `json:"kind"`
+	Status          *string `json:"status"`
+	Tier            *int64  `json:"tier"`
+	Runtime         *string `json:"runtime"`
+	Role            *string `json:"role"`
+	URL             *string `json:"url"`
+	ParentID        *string `json:"parent_id"`
+	WorkspaceAccess *string `json:"workspace_access"`
+	WorkspaceDir    *string `json:"workspace_dir"`
+	BudgetLimit     *int64  `json:"budget_limit"`
+	MonthlySpend    *int64  `json:"monthly_spend"`
+	LastSampleError *string `json:"last_sample_error"`
+	DeliveryMode    string  `json:"delivery_mode"`
 }

@@ -9,6 +9,8 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/uuid"
+
+	"github.com/molecule-ai/gatehouse/internal/deadline"
 )
 
 // FactsReader looks up what is known of a workspace: one statement, one snapshot.
@@ -122,7 +124,7 @@ type Gate struct {
 // Review decides r, records the decision, and only then returns it. Errors are *Error.
 func (g *Gate) Review(ctx context.Context, r Review) (Decision, error) {
 	start := g.Now()
-	ctx, cancel := Within(ctx, g.Limits.Request)
+	ctx, cancel := deadline.Within(ctx, g.Limits.Request)
 	defer cancel()
 
 	run := &run{gate: g, review: r, outcome: Outcome{Review: r, Stages: make(map[Stage]time.Duration, 3)}}
@@ -253,7 +255,7 @@ func (r *run) judge(ctx context.Context, by Evaluator, d Decision, facts Facts) 
 	judged.Verdict = verdict
 	judged.Kind = KindLabel(r.review.Kind, facts.Kind())
 	if !r.review.DryRun {
-		limited, cancel := Within(ctx, by.Timeout)
+		limited, cancel := deadline.Within(ctx, by.Timeout)
 		defer cancel()
 		judged.Unmasked = judged.keepInput(limited, r.rules, judged.Evaluated)
 	}

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission/decode"
 )
 
 const register = `{"workspace": {"id": "` + workspaceID + `", "url": "https://agent.example.com"}}`
@@ -181,7 +182,7 @@ func TestEveryFaultIsAnErrorAnswerWithItsCode(t *testing.T) {
 
 func TestAnUndefinedHookIsUnknownBeforeAnythingIsRead(t *testing.T) {
 	f := newFixture(t)
-	one, err := admission.DecodeReview("reboot", []byte(named("r-1")), admission.DefaultMaxDepth)
+	one, err := decode.Review("reboot", []byte(named("r-1")), decode.DefaultMaxDepth)
 	require.NoError(t, err)
 	_, coded := f.review(t.Context(), t, one)
 	require.Equal(t, admission.CodeUnknownHook, coded.Code)

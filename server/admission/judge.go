@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/molecule-ai/gatehouse/internal/deadline"
 )
 
 // Judged is a decision and what it was made from.
@@ -29,7 +31,7 @@ func (j Judge) Again(ctx context.Context, facts Facts) (judged Judged, err error
 			judged, err = Judged{}, &Error{Code: CodeInternal, Err: fmt.Errorf("deciding again panicked: %v", cause)}
 		}
 	}()
-	limited, cancel := Within(ctx, againTimeout)
+	limited, cancel := deadline.Within(ctx, againTimeout)
 	defer cancel()
 	judged, err = j(limited, facts)
 	if err != nil && limited.Err() != nil && ctx.Err() == nil {

@@ -12,9 +12,6 @@ import (
 	"github.com/google/uuid"
 )
 
-// ErrNoDecision says that no decision has an id: it was never made, or is no longer kept.
-var ErrNoDecision = errors.New("no decision has this id")
-
 // Failure is what kept a review from a verdict, as its caller was told. What lies behind it is in the log only:
 // it can name hosts, columns and SQL.
 type Failure struct {
@@ -101,71 +98,6 @@ func setMillisecond(id *uuid.UUID, at time.Time) {
 	copy(id[:6], milliseconds[2:])
 }
 
-// DecisionFilter selects decisions; zero values select all.
-type DecisionFilter struct {
-	Hook        string
-	Allowed     *bool // allows or denies; neither has failed
-	Failed      *bool // whether an error was answered
-	Code        string
-	WorkspaceID uuid.UUID
-	UID         string
-	Since       time.Time // of Decision.At, inclusive
-	Until       time.Time // exclusive
-}
-
-// Passes says whether d is selected.
-func (f DecisionFilter) Passes(d *Decision) bool {
-	failed := d.Failed != nil
-	return (f.Hook == "" || f.Hook == d.Hook) &&
-		(f.Allowed == nil || !failed && *f.Allowed == d.Verdict.Allowed()) &&
-		(f.Failed == nil || *f.Failed == failed) &&
-		(f.Code == "" || f.Code == d.Code()) &&
-		(f.WorkspaceID == uuid.Nil || f.WorkspaceID == d.WorkspaceID) &&
-		(f.UID == "" || f.UID == d.UID) &&
-		(f.Since.IsZero() || !d.At.Before(f.Since)) &&
-		(f.Until.IsZero() || d.At.Before(f.Until))
-}
-
-// idSlack is by how much the id of a decision can be later than its time: in records of before ids were made of
-// it, as long as a review took.
-const idSlack = time.Minute
-
-// IDs are bounds of the ids of what the filter selects, for stores that look decisions up by their ids: from
-// first, inclusive, to last, exclusive. Nil is no bound.
-func (f DecisionFilter) IDs() (first, last uuid.UUID) {
-	if !f.Since.IsZero() {
-		first = FirstDecisionID(f.Since)
-	}
-	if !f.Until.IsZero() {
-		last = FirstDecisionID(f.Until.Add(idSlack))
-	}
-	return first, last
-}
-
-// DecisionQuery asks for one page of decisions in the order of their ids, which is that of their times to a
-// millisecond.
-type DecisionQuery struct {
-	DecisionFilter
-	OldestFirst bool      // else the newest first
-	After       uuid.UUID // the last id of the page before, Nil for the first page
-	Limit       int       // at least 1
-}
-
-// LedgerDecision is a decision at its place in the ledger.
-type LedgerDecision struct {
-	Decision Decision
-	// Seq is the ledger's own order of all decisions, from 1, with gaps. Where decisions are written side by side,
-	// a lower one may be committed after a higher one has been read.
-	Seq int64
-}
-
-// Pruned is what was deleted because of its age.
-type Pruned struct {
-	Decisions  int64    // 0 where whole partitions went, whose rows nobody counts
-	UIDs       int64    // of requests, which can be asked again then
-	Partitions []string // names of those that were dropped
-}
-
 // NewProbe is a decision that a ledger writes and takes back, to see whether it could write one: it has a uid of its own,
 // an input of an ordinary size, and is nobody's.
 func NewProbe(at time.Time) (Decision, error) {
@@ -178,4 +110,31 @@ func NewProbe(at time.Time) (Decision, error) {
 		ID: id, At: at, UID: "gatehouse-probe-" + id.String(), Hook: "probe", Kind: KindLabel("probe", ""), CallerProof: Token,
 		Input: jsontext.Value(`"` + strings.Repeat("x", usual) + `"`), Verdict: NewVerdict(nil, "probe"),
 	}, nil
+}
+
+// CardPointer is the place of an agent's card. A record has of it what AgentCard says, unless policies read more.
+const CardPointer = "/input/request/agent_card"
+
+// NamePointer and URLPointer are what a masked card keeps as it was, unless a redaction names them too.
+const (
+	NamePointer = CardPointer + "/name"
+	URLPointer  = CardPointer + "/url"
+)
+
+// Hides says whether a verdict that depends on no more of the input than what is at, or below, some pointers can
+// be reached from the input as it is recorded, and if not, which redaction is in the way.
+func (r Redaction) Hides(reads []string) (pointer string, hidden bool) {
+	for _, pointer := range r.Pointers() {
+		for _, read := range reads {
+			if Overlaps(pointer, read) && !r.keeps(pointer, read) {
+				return pointer, true
+			}
+		}
+	}
+	return "", false
+}
+
+// keeps says whether the mask at a pointer left what is read as it was.
+func (r Redaction) keeps(pointer, read string) bool {
+	return pointer == CardPointer && (read == NamePointer || read == URLPointer) && !slices.Contains(r.Erased, pointer)
 }

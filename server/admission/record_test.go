@@ -28,33 +28,6 @@ func TestASpanOfTimeIsASpanOfIDs(t *testing.T) {
 	})
 }
 
-func TestTheBoundsOfAFilterHoldWhatPassesIt(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		at := func(name string) time.Time { return time.UnixMicro(rapid.Int64Range(0, 1e9).Draw(t, name)) }
-		d := admission.Decision{At: at("decided")}
-		var err error
-		d.ID, err = admission.NewDecisionID(d.At)
-		require.NoError(t, err)
-		filter := admission.DecisionFilter{Since: at("since"), Until: at("until")}
-		if filter.Passes(&d) {
-			first, last := filter.IDs()
-			require.LessOrEqual(t, bytes.Compare(first[:], d.ID[:]), 0)
-			require.Negative(t, bytes.Compare(d.ID[:], last[:]))
-		}
-	})
-	first, last := admission.DecisionFilter{}.IDs()
-	require.Equal(t, []uuid.UUID{uuid.Nil, uuid.Nil}, []uuid.UUID{first, last}, "no bounds")
-}
-
-func TestAFailureIsNeitherAnAllowNorADeny(t *testing.T) {
-	failed := &admission.Decision{Failed: &admission.Failure{Code: admission.CodePolicyError}}
-	for _, allowed := range []bool{true, false} {
-		require.False(t, admission.DecisionFilter{Allowed: &allowed}.Passes(failed))
-	}
-	require.True(t, admission.DecisionFilter{Failed: new(true), Code: "policy_error"}.Passes(failed))
-	require.False(t, admission.DecisionFilter{Failed: new(false)}.Passes(failed))
-}
-
 func TestPointersOverlapWhereOneHoldsTheOther(t *testing.T) {
 	for _, test := range []struct {
 		a, b string

@@ -1,11 +1,6 @@
 package admission
 
 import (
-	"bytes"
-	"fmt"
-	"unicode/utf8"
-
-	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/uuid"
 )
@@ -21,17 +16,8 @@ const (
 	Install   CallerProof = "install"
 )
 
-// MaxUIDLength is in characters.
-const MaxUIDLength = 128
-
-// MaxBatch is the most reviews that one batch may hold.
-const MaxBatch = 1000
-
-// DefaultMaxDepth is the deepest nesting of a request body.
-const DefaultMaxDepth = 64
-
-// Review is one question: may this workspace pass this hook? Build it with a Decode function, which is
-// where a malformed one is refused.
+// Review is one question: may this workspace pass this hook? Package decode makes it of a body, and
+// refuses a malformed one.
 type Review struct {
 	Hook        string
 	UID         string // the registry's own id of this request, or ""
@@ -48,116 +34,39 @@ type Review struct {
 // RequestKey is that of the decision of r.
 func (r Review) RequestKey() RequestKey { return RequestKey{Caller: r.Caller, UID: r.UID} }
 
-type envelope struct {
-	UID         string         `json:"uid"`
-	DryRun      bool           `json:"dry_run"`
-	CallerProof *string        `json:"caller_proof"`
-	Workspace   jsontext.Value `json:"workspace"`
+// URL is the request's URL as a browser would read it (WHATWG rules), because Rego has no URL parser. Which
+// addresses are refused is the policies' business. The zero value is a URL that is absent or unreadable.
+type URL struct {
+	Valid    bool   `json:"valid"`
+	Scheme   string `json:"scheme"`
+	Host     string `json:"host"` // lower case; IPv6 without brackets
+	IP       string `json:"ip"`   // canonical address if the host is one, IPv4-mapped IPv6 as IPv4
+	Port     int    `json:"port"` // the scheme's default if none is given
+	Userinfo bool   `json:"userinfo"`
 }
 
-// DecodeReview reads the body of POST /v1/admission/{hook}. Names are exact; duplicate and unknown members,
-// trailing bytes and nesting beyond maxDepth are refused; members of workspace pass as they are.
-func DecodeReview(hook string, body []byte, maxDepth int) (Review, error) {
-	var sent envelope
-	err := DecodeStrict(body, &sent, maxDepth)
-	if err != nil {
-		return Review{}, err
-	}
-	return sent.review(hook)
+// WhatIf is a review that is only to be evaluated. Facts are nil where those that are stored count.
+type WhatIf struct {
+	Review Review
+	Facts  *Facts
 }
 
-// DecodeBatch reads the body of POST /v1/admission/{hook}/batch. One malformed review refuses the whole
-// batch, so that no part of it is acted on.
-func DecodeBatch(hook string, body []byte, maxDepth int) ([]Review, error) {
-	var sent struct {
-		Reviews []envelope `json:"reviews"`
-	}
-	err := DecodeStrict(body, &sent, maxDepth)
-	if err != nil {
-		return nil, err
-	}
-	err = checkBatch(len(sent.Reviews))
-	if err != nil {
-		return nil, err
-	}
-
-	reviews := make([]Review, len(sent.Reviews))
-	for i := range sent.Reviews {
-		reviews[i], err = sent.Reviews[i].review(hook)
-		if err != nil {
-			return nil, inBatch(i, err)
-		}
-	}
-	return reviews, nil
+// Trace is by which names the caller of a review knows it. They decide nothing.
+type Trace struct {
+	RequestID string // the caller's or one that was made for it; "" where there was no request, as of an audit
+	Parent    string // the caller's traceparent, of version 00 of W3C's Trace Context, or ""
 }
 
-// DecodePayload reads a raw register payload, the body of the relay form: the workspace without an envelope.
-func DecodePayload(hook string, body []byte, proof CallerProof, maxDepth int) (Review, error) {
-	var workspace jsontext.Value
-	err := DecodeStrict(body, &workspace, maxDepth)
-	if err != nil {
-		return Review{}, err
-	}
-	text := string(proof)
-	return envelope{CallerProof: &text, Workspace: workspace}.review(hook)
-}
+// Positions of the parts of a traceparent of version 00.
+const (
+	traceIDStart, traceIDEnd = 3, 35
+	spanIDStart, spanIDEnd   = 36, 52
+)
 
-// DecodeStrict reads one JSON value: exact names, no duplicate and no unknown members, no trailing bytes, no
-// nesting beyond maxDepth. Errors are Malformed and quote no value.
-func DecodeStrict(body []byte, into any, maxDepth int) error {
-	err := scan(body, maxDepth)
-	if err != nil {
-		return Malformed(err.Error())
+// IDs are the ids of the trace and of the caller's span in it, both "" if there is none.
+func (t Trace) IDs() (traceID, spanID string) {
+	if len(t.Parent) < spanIDEnd {
+		return "", ""
 	}
-	err = json.Unmarshal(body, into, json.RejectUnknownMembers(true))
-	if err != nil {
-		return Malformed(describe(err))
-	}
-	return nil
-}
-
-func (e envelope) review(hook string) (Review, error) {
-	if utf8.RuneCountInString(e.UID) > MaxUIDLength {
-		return Review{}, Malformed(fmt.Sprintf("uid is longer than %d characters", MaxUIDLength))
-	}
-	proof := Token
-	if e.CallerProof != nil {
-		proof = CallerProof(*e.CallerProof)
-	}
-	switch proof {
-	case Token, Bootstrap, Install:
-	default:
-		return Review{}, Malformed("caller_proof is not token, bootstrap or install")
-	}
-	if e.Workspace.Kind() != '{' {
-		return Review{}, Malformed("workspace is required and is an object")
-	}
-
-	known, err := namedOf(e.Workspace)
-	if err != nil {
-		return Review{}, Malformed(err.Error())
-	}
-	id, err := ParseWorkspaceID(known.id)
-	if err != nil {
-		return Review{}, Malformed(err.Error())
-	}
-	return Review{
-		Hook: hook, UID: e.UID, DryRun: e.DryRun, CallerProof: proof,
-		WorkspaceID: id, Workspace: e.Workspace, URL: ParseURL(known.url), Kind: known.kind,
-	}, nil
-}
-
-// stringOf gives the text of a JSON string that has been read before, "" for any other value.
-func stringOf(value jsontext.Value) string {
-	if value.Kind() != '"' {
-		return ""
-	}
-	if bytes.IndexByte(value, '\\') < 0 {
-		return string(value[1 : len(value)-1])
-	}
-	text, err := jsontext.AppendUnquote(nil, value)
-	if err != nil {
-		return ""
-	}
-	return string(text)
+	return t.Parent[traceIDStart:traceIDEnd], t.Parent[spanIDStart:spanIDEnd]
 }

@@ -37,15 +37,15 @@ var (
 type Workspaces interface {
 	// WorkspacesAfter gives up to limit workspaces whose ids are greater than after, in order of ids. One with
 	// bad facts comes without any.
-	WorkspacesAfter(ctx context.Context, after uuid.UUID, limit int) ([]admission.StoredWorkspace, error)
+	WorkspacesAfter(ctx context.Context, after uuid.UUID, limit int) ([]StoredWorkspace, error)
 }
 
 // Runs keeps what audits found.
 type Runs interface {
 	// Audits are the last so many runs, newest first.
-	Audits(ctx context.Context, limit int) ([]admission.AuditRun, error)
+	Audits(ctx context.Context, limit int) ([]Run, error)
 	// SaveAudit keeps a run as it is now, and new findings, in one transaction.
-	SaveAudit(ctx context.Context, run admission.AuditRun, findings []admission.AuditFinding) error
+	SaveAudit(ctx context.Context, run Run, findings []Finding) error
 	// PruneAudits deletes all but the newest so many runs of the live policies, and so many of candidates, with
 	// their findings.
 	PruneAudits(ctx context.Context, keep int) error
@@ -69,7 +69,7 @@ type Ruleset interface {
 type Stored struct {
 	Rules     admission.Ruleset
 	Read      []string // members of the request
-	NotJudged []admission.NotJudged
+	NotJudged []NotJudged
 }
 
 // Meter counts what became of runs that this process worked on.
@@ -80,7 +80,6 @@ type Meter interface {
 // What became of a run. One is interrupted when it was told to stop or lost its lock, and has failed when it could
 // not go on.
 const (
-	Finished    = "finished"
 	Interrupted = "interrupted"
 	Failed      = "failed"
 )
@@ -92,17 +91,17 @@ type Setting struct {
 }
 
 // of says whether the verdicts of a run were given in this setting.
-func (s Setting) of(run admission.AuditRun) bool {
+func (s Setting) of(run Run) bool {
 	return run.Deployment != nil && *run.Deployment == s.Deployment && run.FactsRevision == s.FactsRevision
 }
 
 // live says whether the verdicts of a run are those of servers in this setting.
-func (s Setting) live(run admission.AuditRun) bool { return !run.Candidate && s.of(run) }
+func (s Setting) live(run Run) bool { return !run.Candidate && s.of(run) }
 
 // Last gives the newest run that was seen to its end and whose verdicts are those of servers in this setting, nil
 // if there is none.
-func (s Setting) Last(runs []admission.AuditRun) *admission.AuditRun {
-	at := slices.IndexFunc(runs, func(r admission.AuditRun) bool { return r.State == admission.AuditFinished && s.live(r) })
+func (s Setting) Last(runs []Run) *Run {
+	at := slices.IndexFunc(runs, func(r Run) bool { return r.State == Finished && s.live(r) })
 	if at < 0 {
 		return nil
 	}
@@ -121,13 +120,13 @@ type Options struct {
 	Gate *admission.Gate
 
 	Evaluator admission.Evaluator
-	Parallel  int                          // workspaces at once; 1
-	Rate      int                          // workspaces a second; 0 for as many as can be
-	Fresh     bool                         // a run that was interrupted is not gone on with
-	Progress  func(run admission.AuditRun) // hears of every page once it is saved; may be nil
-	Meter     Meter                        // may be nil
-	Now       func() time.Time             // time.Now
-	Logger    *slog.Logger                 // nil: nothing is logged
+	Parallel  int              // workspaces at once; 1
+	Rate      int              // workspaces a second; 0 for as many as can be
+	Fresh     bool             // a run that was interrupted is not gone on with
+	Progress  func(run Run)    // hears of every page once it is saved; may be nil
+	Meter     Meter            // may be nil
+	Now       func() time.Time // time.Now
+	Logger    *slog.Logger     // nil: nothing is logged
 }
 
 // Audit audits. Its methods may be called from several goroutines, of which one at a time is not refused.
@@ -139,7 +138,7 @@ type Audit struct {
 func New(options Options) *Audit {
 	options.Parallel = max(options.Parallel, 1)
 	if options.Progress == nil {
-		options.Progress = func(admission.AuditRun) {}
+		options.Progress = func(Run) {}
 	}
 	if options.Now == nil {
 		options.Now = time.Now
@@ -153,8 +152,8 @@ func New(options Options) *Audit {
 // Run goes on with the run that was interrupted, if it was one with the same policies, setting and effect, or makes
 // a new one. When ctx ends it saves what it has and returns ctx's error with the run as it is. It gives
 // ErrBusy where another process audits.
-func (a *Audit) Run(ctx context.Context) (admission.AuditRun, error) {
-	var done admission.AuditRun
+func (a *Audit) Run(ctx context.Context) (Run, error) {
+	var done Run
 	err := a.alone(ctx, func(ctx context.Context) error {
 		var err error
 		done, err = a.work(ctx)
@@ -188,11 +187,11 @@ func (a *Audit) alone(ctx context.Context, do func(ctx context.Context) error) e
 }
 
 // work takes a run to its end.
-func (a *Audit) work(ctx context.Context) (admission.AuditRun, error) {
+func (a *Audit) work(ctx context.Context) (Run, error) {
 	r, err := a.begin(ctx)
 	if err != nil {
 		a.meter(Failed)
-		return admission.AuditRun{}, err
+		return Run{}, err
 	}
 	log := a.options.Logger.With("audit_id", r.state.ID, "policy_revision", r.state.Revision, "enforce", r.state.Enforce)
 	log.Info("audit begins", "after", r.state.Evaluated)
@@ -206,7 +205,7 @@ func (a *Audit) work(ctx context.Context) (admission.AuditRun, error) {
 	}
 	switch {
 	case err == nil:
-		a.meter(Finished)
+		a.meter(string(Finished))
 		log.Info("audit finished", said...)
 	case ctx.Err() != nil:
 		a.meter(Interrupted)
@@ -238,16 +237,16 @@ func (a *Audit) begin(ctx context.Context) (*run, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the audits of before: %w", err)
 	}
-	var state *admission.AuditRun
+	var state *Run
 	for i := range runs {
-		if runs[i].State != admission.AuditRunning {
+		if runs[i].State != Running {
 			continue
 		}
 		if state == nil && a.continues(runs[i], rules) {
 			state = &runs[i]
 			continue
 		}
-		runs[i].State, runs[i].UpdatedAt = admission.AuditAbandoned, a.now()
+		runs[i].State, runs[i].UpdatedAt = Abandoned, a.now()
 		err = a.options.Runs.SaveAudit(ctx, runs[i], nil)
 		if err != nil {
 			return nil, fmt.Errorf("giving an interrupted audit up: %w", err)
@@ -263,21 +262,21 @@ func (a *Audit) begin(ctx context.Context) (*run, error) {
 	return a.newWork(*state, rules), nil
 }
 
-func (a *Audit) continues(old admission.AuditRun, rules Ruleset) bool {
+func (a *Audit) continues(old Run, rules Ruleset) bool {
 	return !a.options.Fresh && old.Hook == Hook && old.Enforce == a.enforces() && old.Revision == rules.Revision() &&
 		a.options.of(old)
 }
 
 func (a *Audit) enforces() bool { return a.options.Gate != nil }
 
-func (a *Audit) newRun(ctx context.Context, rules Ruleset) (*admission.AuditRun, error) {
+func (a *Audit) newRun(ctx context.Context, rules Ruleset) (*Run, error) {
 	id, err := uuid.NewV7()
 	if err != nil {
 		return nil, fmt.Errorf("making an id of an audit: %w", err)
 	}
 	now, deployment := a.now(), a.options.Deployment
-	state := &admission.AuditRun{
-		ID: id, Hook: Hook, State: admission.AuditRunning, Enforce: a.enforces(), Revision: rules.Revision(),
+	state := &Run{
+		ID: id, Hook: Hook, State: Running, Enforce: a.enforces(), Revision: rules.Revision(),
 		Candidate: a.options.Candidate, Deployment: &deployment, FactsRevision: a.options.FactsRevision,
 		StartedAt: now, UpdatedAt: now, Violations: map[string]int64{},
 	}

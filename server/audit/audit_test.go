@@ -41,11 +41,11 @@ func TestARunTellsWhatItFound(t *testing.T) {
 	m := newMemory(named(t, "good", "nameless loud", "spender", "quiet loud", "quiet", "broken", "good")...)
 	m.rows = append(m.rows,
 		stored(t, 8, `{"kind": "workspace", "url": "\u0000"}`), // cannot have come as a request
-		admission.StoredWorkspace{ID: id(9)},                   // cannot be read
+		audit.StoredWorkspace{ID: id(9)},                       // cannot be read
 	)
 	run, err := m.on(&rules{revision: "r1"}).Run(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, admission.AuditFinished, run.State)
+	require.Equal(t, audit.Finished, run.State)
 	require.NotNil(t, run.FinishedAt)
 	require.Equal(t, "r1", run.Revision)
 	require.Equal(t, []int64{9, 2, 2, 3, 0}, []int64{run.Evaluated, run.Denied, run.Warned, run.Failed, run.Marked})
@@ -120,7 +120,7 @@ func TestAnInterruptedRunGoesOnWhereItWas(t *testing.T) {
 	r.stopAt(stop, 4)
 	first, err := m.on(r).Run(ctx)
 	require.ErrorIs(t, err, context.Canceled)
-	require.Equal(t, admission.AuditRunning, first.State)
+	require.Equal(t, audit.Running, first.State)
 	require.EqualValues(t, 3, first.Evaluated)
 	require.Equal(t, id(3), m.runs[0].Cursor)
 	require.Len(t, m.findings[first.ID], 2)
@@ -130,7 +130,7 @@ func TestAnInterruptedRunGoesOnWhereItWas(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, first.ID, second.ID)
 	require.Equal(t, first.StartedAt, second.StartedAt)
-	require.Equal(t, admission.AuditFinished, second.State)
+	require.Equal(t, audit.Finished, second.State)
 	require.EqualValues(t, 5, second.Evaluated)
 	require.Equal(t, map[string]int64{"NAMELESS": 3}, second.Violations)
 	require.Len(t, m.findings[first.ID], 3)
@@ -161,7 +161,7 @@ func TestAnInterruptedRunIsGivenUpWhereItWouldNotBeTheSame(t *testing.T) {
 		require.NoError(t, err)
 		require.NotEqual(t, first.ID, second.ID, name)
 		require.EqualValues(t, 4, second.Evaluated, name)
-		require.Equal(t, admission.AuditAbandoned, m.runs[1].State, name)
+		require.Equal(t, audit.Abandoned, m.runs[1].State, name)
 		require.EqualValues(t, 2, m.runs[1].Evaluated, name)
 	}
 }
@@ -234,7 +234,7 @@ func TestAStoreThatIsAwayFailsTheRunWhichGoesOnLater(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, first.ID, second.ID)
 	require.EqualValues(t, 3, second.Evaluated)
-	require.Equal(t, []string{audit.Failed, audit.Failed, audit.Finished}, results.all)
+	require.Equal(t, []string{audit.Failed, audit.Failed, string(audit.Finished)}, results.all)
 }
 
 func TestTheLastRunsAreKept(t *testing.T) {
@@ -249,7 +249,7 @@ func TestTheLastRunsAreKept(t *testing.T) {
 func TestTheLastRunIsOneOfWhatServersHaveLive(t *testing.T) {
 	m := newMemory(named(t, "a")...)
 	here := audit.Setting{Deployment: admission.Deployment{SaaS: true}, FactsRevision: "f1"}
-	ran := func(change func(*audit.Options)) admission.AuditRun {
+	ran := func(change func(*audit.Options)) audit.Run {
 		run, err := m.on(&rules{revision: "r1"}, func(o *audit.Options) { o.Setting = here }, change).Run(t.Context())
 		require.NoError(t, err)
 		return run
@@ -266,7 +266,7 @@ func TestTheLastRunIsOneOfWhatServersHaveLive(t *testing.T) {
 
 	live = ran(func(*audit.Options) {})
 	require.Equal(t, live, *here.Last(m.runs))
-	m.runs[0].State = admission.AuditAbandoned
+	m.runs[0].State = audit.Abandoned
 	require.NotEqual(t, live.ID, here.Last(m.runs).ID)
 }
 
@@ -295,7 +295,7 @@ func TestWorkspacesThatComeAndGoMeanwhileAreNoMistake(t *testing.T) {
 	}
 	run, err := m.on(r, func(o *audit.Options) { o.Rate, o.Gate = 1000, m.gate() }).Run(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, admission.AuditFinished, run.State)
+	require.Equal(t, audit.Finished, run.State)
 	require.LessOrEqual(t, run.Evaluated, int64(6))
 }
 
@@ -330,7 +330,7 @@ func TestAuditFailsWhereEvaluatorsDisagree(t *testing.T) {
 	require.ErrorIs(t, err, admission.ErrEvaluatorsDisagree)
 	require.ErrorContains(t, err, "no verdict on 1 workspaces")
 	require.ErrorContains(t, err, "evaluators disagree on rule named")
-	require.Equal(t, admission.AuditFinished, run.State)
+	require.Equal(t, audit.Finished, run.State)
 	require.EqualValues(t, 3, run.Evaluated)
 	require.EqualValues(t, 1, run.Failed)
 	require.Zero(t, run.Denied)

@@ -27,9 +27,9 @@ var errAway = errors.New("the database is away")
 // memory is a store without a database.
 type memory struct {
 	mutex    sync.Mutex
-	rows     []admission.StoredWorkspace // in order of ids
-	runs     []admission.AuditRun        // newest first
-	findings map[uuid.UUID][]admission.AuditFinding
+	rows     []audit.StoredWorkspace // in order of ids
+	runs     []audit.Run             // newest first
+	findings map[uuid.UUID][]audit.Finding
 	saves    int
 	held     bool
 	lost     chan struct{}
@@ -37,9 +37,9 @@ type memory struct {
 	ledger   map[string]admission.Decision // by uid
 }
 
-func newMemory(rows ...admission.StoredWorkspace) *memory {
+func newMemory(rows ...audit.StoredWorkspace) *memory {
 	return &memory{
-		rows: rows, findings: make(map[uuid.UUID][]admission.AuditFinding), lost: make(chan struct{}),
+		rows: rows, findings: make(map[uuid.UUID][]audit.Finding), lost: make(chan struct{}),
 		ledger: make(map[string]admission.Decision),
 	}
 }
@@ -48,35 +48,35 @@ func newMemory(rows ...admission.StoredWorkspace) *memory {
 func id(n int) uuid.UUID { return uuid.MustParse(fmt.Sprintf("00000000-0000-4000-8000-%012d", n)) }
 
 // stored is a workspace whose row says so.
-func stored(t require.TestingT, n int, row string) admission.StoredWorkspace {
+func stored(t require.TestingT, n int, row string) audit.StoredWorkspace {
 	facts, err := admission.NewFacts(true, []byte(row), nil, nil)
 	require.NoError(t, err)
-	return admission.StoredWorkspace{ID: id(n), Facts: facts}
+	return audit.StoredWorkspace{ID: id(n), Facts: facts}
 }
 
 // named are workspaces that rulesFrom decides by their names.
-func named(t require.TestingT, names ...string) []admission.StoredWorkspace {
-	rows := make([]admission.StoredWorkspace, len(names))
+func named(t require.TestingT, names ...string) []audit.StoredWorkspace {
+	rows := make([]audit.StoredWorkspace, len(names))
 	for i, name := range names {
 		rows[i] = stored(t, i+1, `{"kind": "workspace", "status": "online", "name": "`+name+`"}`)
 	}
 	return rows
 }
 
-func (m *memory) WorkspacesAfter(ctx context.Context, after uuid.UUID, limit int) ([]admission.StoredWorkspace, error) {
+func (m *memory) WorkspacesAfter(ctx context.Context, after uuid.UUID, limit int) ([]audit.StoredWorkspace, error) {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
 	if m.fail != nil {
 		return nil, m.fail
 	}
-	from := slices.IndexFunc(m.rows, func(w admission.StoredWorkspace) bool { return w.ID.String() > after.String() })
+	from := slices.IndexFunc(m.rows, func(w audit.StoredWorkspace) bool { return w.ID.String() > after.String() })
 	if from < 0 {
 		return nil, ctx.Err()
 	}
 	return slices.Clone(m.rows[from:min(from+limit, len(m.rows))]), ctx.Err()
 }
 
-func (m *memory) Audits(_ context.Context, limit int) ([]admission.AuditRun, error) {
+func (m *memory) Audits(_ context.Context, limit int) ([]audit.Run, error) {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
 	runs := slices.Clone(m.runs[:min(limit, len(m.runs))])
@@ -86,7 +86,7 @@ func (m *memory) Audits(_ context.Context, limit int) ([]admission.AuditRun, err
 	return runs, m.fail
 }
 
-func (m *memory) SaveAudit(ctx context.Context, run admission.AuditRun, findings []admission.AuditFinding) error {
+func (m *memory) SaveAudit(ctx context.Context, run audit.Run, findings []audit.Finding) error {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
 	if m.fail != nil {
@@ -95,7 +95,7 @@ func (m *memory) SaveAudit(ctx context.Context, run admission.AuditRun, findings
 	m.saves++
 	run.Violations = maps.Clone(run.Violations)
 	m.findings[run.ID] = append(m.findings[run.ID], findings...)
-	at := slices.IndexFunc(m.runs, func(r admission.AuditRun) bool { return r.ID == run.ID })
+	at := slices.IndexFunc(m.runs, func(r audit.Run) bool { return r.ID == run.ID })
 	if at < 0 {
 		m.runs = slices.Insert(m.runs, 0, run)
 		return ctx.Err()
@@ -108,7 +108,7 @@ func (m *memory) PruneAudits(_ context.Context, keep int) error {
 	m.mutex.Lock()
 	defer m.mutex.Unlock()
 	kept := make(map[bool]int)
-	m.runs = slices.DeleteFunc(m.runs, func(r admission.AuditRun) bool {
+	m.runs = slices.DeleteFunc(m.runs, func(r audit.Run) bool {
 		kept[r.Candidate]++
 		return kept[r.Candidate] > keep
 	})

@@ -133,7 +133,7 @@ func TestInterruptedRunsAddUpToOne(t *testing.T) {
 		require.NoError(rt, err)
 
 		m := newMemory(named(rt, names...)...)
-		var got admission.AuditRun
+		var got audit.Run
 		for done := false; !done; {
 			ctx, stop := context.WithCancel(rt.Context())
 			turns := rapid.IntRange(1, 25).Draw(rt, "turns")
@@ -178,7 +178,7 @@ func TestInterruptedRunsAddUpToOne(t *testing.T) {
 }
 
 // comparable is a run without what is another's in every run.
-func comparable(run admission.AuditRun) admission.AuditRun {
+func comparable(run audit.Run) audit.Run {
 	run.ID, run.StartedAt, run.UpdatedAt, run.FinishedAt, run.Worked = id(0), time.Time{}, time.Time{}, nil, 0
 	if len(run.Violations) == 0 {
 		run.Violations = nil
@@ -186,7 +186,7 @@ func comparable(run admission.AuditRun) admission.AuditRun {
 	return run
 }
 
-func findingsOf(m *memory) []admission.AuditFinding {
+func findingsOf(m *memory) []audit.Finding {
 	found := slices.Clone(m.findings[m.runs[0].ID])
 	for i := range found {
 		found[i].RunID, found[i].DecisionID = id(0), id(0)

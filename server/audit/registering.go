@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission/decode"
 )
 
 // sentMembers are those of a request that every workspace is taken to send: its id, and what its row says of the others.
@@ -35,7 +36,7 @@ type registering struct {
 
 // registeringAs prepares policies for rows with these columns. A member of the request that the policies read is taken from
 // the row, if the row has one of that name.
-func registeringAs(ctx context.Context, rules Ruleset, columns []string) (registering, []admission.NotJudged, error) {
+func registeringAs(ctx context.Context, rules Ruleset, columns []string) (registering, []NotJudged, error) {
 	known := slices.Concat(sentMembers, columns)
 	slices.Sort(known)
 	stored, err := rules.OfStored(ctx, Hook, slices.Compact(known))
@@ -87,7 +88,7 @@ func (r registering) asStored(in admission.Input) (admission.Input, error) {
 	if err != nil {
 		return in, fmt.Errorf("putting a stored workspace as a request: %w", err)
 	}
-	sent, err := admission.DecodePayload(in.Hook, text, in.CallerProof, admission.DefaultMaxDepth)
+	sent, err := decode.Payload(in.Hook, text, in.CallerProof, decode.DefaultMaxDepth)
 	if err != nil {
 		return in, err
 	}

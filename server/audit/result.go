@@ -22,7 +22,7 @@ type result struct {
 }
 
 // look decides one workspace, and denies it if that is to be. Its only error is that ctx ended.
-func (r *run) look(ctx context.Context, w admission.StoredWorkspace) (result, error) {
+func (r *run) look(ctx context.Context, w StoredWorkspace) (result, error) {
 	err := r.wait(ctx)
 	if err != nil {
 		return result{}, err
@@ -74,7 +74,7 @@ func (r *run) deny(ctx context.Context, asked admission.Review, found *result) e
 }
 
 // count adds a result to the run, and gives what is to be said of the workspace, nil if nothing is.
-func (r *run) count(w admission.StoredWorkspace, found result) *admission.AuditFinding {
+func (r *run) count(w StoredWorkspace, found result) *Finding {
 	violations := found.verdict.Violations
 	denying := found.verdict.Denying()
 	r.state.Evaluated++
@@ -102,7 +102,7 @@ func (r *run) count(w admission.StoredWorkspace, found result) *admission.AuditF
 	if found.marked {
 		r.state.Marked++
 	}
-	finding := &admission.AuditFinding{
+	finding := &Finding{
 		RunID: r.state.ID, WorkspaceID: w.ID, Denied: denying != nil && found.failed == "", Violations: violations,
 		Error: found.failed, Marked: found.marked, DecisionID: found.decision,
 	}

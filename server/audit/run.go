@@ -31,7 +31,7 @@ const (
 // run is one process's work on a run.
 type run struct {
 	audit *Audit
-	state admission.AuditRun
+	state Run
 	given Ruleset
 	rules *registering    // nil until the columns of a row are known
 	gate  *admission.Gate // nil: nothing is enforced
@@ -44,7 +44,7 @@ type run struct {
 	disagreement error // the last
 }
 
-func (a *Audit) newWork(state admission.AuditRun, rules Ruleset) *run {
+func (a *Audit) newWork(state Run, rules Ruleset) *run {
 	r := &run{
 		audit: a, state: state, given: rules, pace: rate.NewLimiter(rate.Inf, 0), page: maxPage,
 		since: a.options.Now(), spent: state.Worked,
@@ -60,8 +60,8 @@ func (a *Audit) newWork(state admission.AuditRun, rules Ruleset) *run {
 }
 
 // prepare makes policies for the columns that rows have. All have the same.
-func (r *run) prepare(ctx context.Context, page []admission.StoredWorkspace) error {
-	at := slices.IndexFunc(page, func(w admission.StoredWorkspace) bool { return w.Facts.Exists })
+func (r *run) prepare(ctx context.Context, page []StoredWorkspace) error {
+	at := slices.IndexFunc(page, func(w StoredWorkspace) bool { return w.Facts.Exists })
 	if r.rules != nil || at < 0 {
 		return nil
 	}
@@ -88,7 +88,7 @@ func (r *run) prepare(ctx context.Context, page []admission.StoredWorkspace) err
 
 // listed is a page of workspaces, or why there is none.
 type listed struct {
-	page []admission.StoredWorkspace
+	page []StoredWorkspace
 	err  error
 }
 
@@ -128,7 +128,7 @@ func (r *run) pages(ctx context.Context) error {
 }
 
 // lookAt looks at a page and saves what it found, or what it found until ctx ended.
-func (r *run) lookAt(ctx context.Context, page []admission.StoredWorkspace) error {
+func (r *run) lookAt(ctx context.Context, page []StoredWorkspace) error {
 	results := make([]result, len(page))
 	var next atomic.Int64
 	workers, working := errgroup.WithContext(ctx)
@@ -149,7 +149,7 @@ func (r *run) lookAt(ctx context.Context, page []admission.StoredWorkspace) erro
 	}
 	stopped := workers.Wait()
 
-	var findings []admission.AuditFinding
+	var findings []Finding
 	for i := range results {
 		if !results[i].seen {
 			break
@@ -164,7 +164,7 @@ func (r *run) lookAt(ctx context.Context, page []admission.StoredWorkspace) erro
 
 // save also saves what ctx was ended after, but not where the lock was lost: another process goes on from what was
 // saved before.
-func (r *run) save(ctx context.Context, findings []admission.AuditFinding) error {
+func (r *run) save(ctx context.Context, findings []Finding) error {
 	if errors.Is(context.Cause(ctx), ErrLost) {
 		return ErrLost
 	}
@@ -182,7 +182,7 @@ func (r *run) save(ctx context.Context, findings []admission.AuditFinding) error
 
 func (r *run) finish(ctx context.Context) error {
 	finished := r.audit.now()
-	r.state.State, r.state.FinishedAt = admission.AuditFinished, &finished
+	r.state.State, r.state.FinishedAt = Finished, &finished
 	err := r.save(ctx, nil)
 	if err != nil {
 		return err

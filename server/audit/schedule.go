@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"time"
-
-	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // maxPause is the longest time in which a schedule does not look whether the audit of another process came to
@@ -52,8 +50,8 @@ func (a *Audit) untilDue(ctx context.Context, interval time.Duration) (time.Dura
 	if err != nil {
 		return 0, fmt.Errorf("reading the audits of before: %w", err)
 	}
-	last := slices.IndexFunc(runs, func(r admission.AuditRun) bool { return r.Enforce == a.enforces() && a.options.live(r) })
-	if last < 0 || runs[last].State != admission.AuditFinished {
+	last := slices.IndexFunc(runs, func(r Run) bool { return r.Enforce == a.enforces() && a.options.live(r) })
+	if last < 0 || runs[last].State != Finished {
 		return 0, nil
 	}
 	return max(0, runs[last].StartedAt.Add(interval).Sub(a.options.Now())), nil

@@ -8,7 +8,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/audit"
 )
 
@@ -21,7 +20,7 @@ func TestARateIsKeptAndProgressIsToldOfEveryPage(t *testing.T) {
 		start := time.Now()
 		run, err := m.on(&rules{}, func(o *audit.Options) {
 			o.Rate = 2 // and so two a page
-			o.Progress = func(run admission.AuditRun) { seen = append(seen, run.Evaluated) }
+			o.Progress = func(run audit.Run) { seen = append(seen, run.Evaluated) }
 		}).Run(t.Context())
 		require.NoError(t, err)
 		require.Equal(t, []int64{2, 4, 5, 5}, seen)
@@ -104,7 +103,7 @@ func TestReplicasShareASchedule(t *testing.T) {
 			require.InDelta(t, float64(i)*60, at.Minutes(), 1)
 		}
 		for _, run := range m.runs {
-			require.Equal(t, admission.AuditFinished, run.State)
+			require.Equal(t, audit.Finished, run.State)
 			require.EqualValues(t, 3, run.Evaluated)
 		}
 	})
@@ -119,10 +118,10 @@ func TestAScheduleGoesOnWithAnInterruptedRunAtOnce(t *testing.T) {
 			m.on(&rules{}, func(o *audit.Options) { o.Rate = 1 }).Schedule(ctx, 24*time.Hour)
 		}
 		serve(1500 * time.Millisecond)
-		require.Equal(t, admission.AuditRunning, m.runs[0].State)
+		require.Equal(t, audit.Running, m.runs[0].State)
 		serve(time.Minute)
 		require.Len(t, m.runs, 1)
-		require.Equal(t, admission.AuditFinished, m.runs[0].State)
+		require.Equal(t, audit.Finished, m.runs[0].State)
 		require.EqualValues(t, 4, m.runs[0].Evaluated)
 	})
 }

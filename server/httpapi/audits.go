@@ -15,20 +15,20 @@ import (
 // AuditReader reads what audits of the stored workspaces found.
 type AuditReader interface {
 	// Audits are the last so many runs, newest first.
-	Audits(ctx context.Context, limit int) ([]admission.AuditRun, error)
+	Audits(ctx context.Context, limit int) ([]audit.Run, error)
 	// AuditFindings gives one page of the findings of a run, in order of workspaces.
-	AuditFindings(ctx context.Context, query admission.AuditQuery) ([]admission.AuditFinding, error)
+	AuditFindings(ctx context.Context, query audit.Query) ([]audit.Finding, error)
 }
 
 // AuditReport is a run as JSON, here and on the command line.
 type AuditReport struct {
-	admission.AuditRun
+	audit.Run
 	WorkedSeconds float64 `json:"worked_seconds"`
 }
 
 // NewAuditReport shows a run.
-func NewAuditReport(run admission.AuditRun) AuditReport {
-	return AuditReport{AuditRun: run, WorkedSeconds: run.Worked.Seconds()}
+func NewAuditReport(run audit.Run) AuditReport {
+	return AuditReport{Run: run, WorkedSeconds: run.Worked.Seconds()}
 }
 
 // AuditList are the runs that are kept, newest first.
@@ -38,12 +38,12 @@ type AuditList struct {
 
 // AuditFindingPage is a page of what a run found, in order of workspaces.
 type AuditFindingPage struct {
-	Findings []admission.AuditFinding `json:"findings"`
-	Next     string                   `json:"next"` // cursor of the next page, "" on the last
+	Findings []audit.Finding `json:"findings"`
+	Next     string          `json:"next"` // cursor of the next page, "" on the last
 }
 
 // ReadAuditFindings reads a page of findings.
-func ReadAuditFindings(ctx context.Context, reader AuditReader, query admission.AuditQuery) (AuditFindingPage, error) {
+func ReadAuditFindings(ctx context.Context, reader AuditReader, query audit.Query) (AuditFindingPage, error) {
 	limit := query.Limit
 	query.Limit++ // whether there is one more says whether there is a next page
 	found, err := reader.AuditFindings(ctx, query)
@@ -83,18 +83,18 @@ func (s *Server) audit(w http.ResponseWriter, r *http.Request) error {
 }
 
 // auditOf is the run that the path names.
-func (s *Server) auditOf(r *http.Request) (admission.AuditRun, error) {
+func (s *Server) auditOf(r *http.Request) (audit.Run, error) {
 	id, err := ParseDecisionID(chi.URLParam(r, "id"))
 	if err != nil {
-		return admission.AuditRun{}, admission.Malformed("the id of the audit is not a UUID")
+		return audit.Run{}, admission.Malformed("the id of the audit is not a UUID")
 	}
 	runs, err := s.options.Audits.Audits(r.Context(), audit.Most)
 	if err != nil {
-		return admission.AuditRun{}, auditsUnreadable(err)
+		return audit.Run{}, auditsUnreadable(err)
 	}
-	at := slices.IndexFunc(runs, func(run admission.AuditRun) bool { return run.ID == id })
+	at := slices.IndexFunc(runs, func(run audit.Run) bool { return run.ID == id })
 	if at < 0 {
-		return admission.AuditRun{}, &admission.Error{Code: admission.CodeNotFound, Detail: "no audit has this id, or it is no longer kept"}
+		return audit.Run{}, &admission.Error{Code: admission.CodeNotFound, Detail: "no audit has this id, or it is no longer kept"}
 	}
 	return runs[at], nil
 }
@@ -106,7 +106,7 @@ func (s *Server) auditFindings(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	query := admission.AuditQuery{Code: values.Get("code"), Limit: limit}
+	query := audit.Query{Code: values.Get("code"), Limit: limit}
 	if text := values.Get("cursor"); text != "" {
 		query.After, err = uuid.Parse(text)
 		if err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/audit"
 	"github.com/molecule-ai/gatehouse/server/httpapi"
 )
 
@@ -18,17 +19,17 @@ const auditID = workspaceID
 
 // audited is a store with these runs and findings. It is away if fail is set.
 type audited struct {
-	runs     []admission.AuditRun
-	findings []admission.AuditFinding
+	runs     []audit.Run
+	findings []audit.Finding
 	fail     error
 }
 
-func (a *audited) Audits(_ context.Context, limit int) ([]admission.AuditRun, error) {
+func (a *audited) Audits(_ context.Context, limit int) ([]audit.Run, error) {
 	return a.runs[:min(limit, len(a.runs))], a.fail
 }
 
-func (a *audited) AuditFindings(_ context.Context, query admission.AuditQuery) ([]admission.AuditFinding, error) {
-	var page []admission.AuditFinding
+func (a *audited) AuditFindings(_ context.Context, query audit.Query) ([]audit.Finding, error) {
+	var page []audit.Finding
 	for _, f := range a.findings {
 		if f.RunID == query.RunID && (query.Code == "" || query.Code == f.Code) &&
 			f.WorkspaceID.String() > query.After.String() && len(page) < query.Limit {
@@ -42,18 +43,18 @@ func (a *audited) AuditFindings(_ context.Context, query admission.AuditQuery) (
 func auditsOf(d admission.Decision) *audited {
 	at := time.Date(2026, 4, 1, 12, 0, 0, 5000, time.UTC)
 	return &audited{
-		runs: []admission.AuditRun{
-			{ID: uuid.MustParse(unknownID[:35] + "e"), Hook: "register", State: admission.AuditRunning, Revision: "sha256:0012", StartedAt: at, UpdatedAt: at},
+		runs: []audit.Run{
+			{ID: uuid.MustParse(unknownID[:35] + "e"), Hook: "register", State: audit.Running, Revision: "sha256:0012", StartedAt: at, UpdatedAt: at},
 			{
-				ID: uuid.MustParse(auditID), Hook: "register", State: admission.AuditFinished, Enforce: true, Revision: "sha256:0011",
+				ID: uuid.MustParse(auditID), Hook: "register", State: audit.Finished, Enforce: true, Revision: "sha256:0011",
 				Candidate: true, Deployment: &admission.Deployment{SaaS: true}, FactsRevision: "sha256:0013",
 				StartedAt: at, UpdatedAt: at, FinishedAt: &at, Worked: 1500 * time.Millisecond,
 				Evaluated: 7, Denied: 1, Warned: 1, Failed: 1, Marked: 1,
 				Violations: map[string]int64{identityGate.Code: 1, "TIER_INVALID": 2},
-				NotJudged:  []admission.NotJudged{{Rule: "has_a_card", Code: "CARD_MISSING", Reads: []string{"input.request.agent_card"}}},
+				NotJudged:  []audit.NotJudged{{Rule: "has_a_card", Code: "CARD_MISSING", Reads: []string{"input.request.agent_card"}}},
 			},
 		},
-		findings: []admission.AuditFinding{
+		findings: []audit.Finding{
 			{
 				RunID: uuid.MustParse(auditID), WorkspaceID: d.WorkspaceID, Kind: "platform", Status: "online", Denied: true,
 				Code: identityGate.Code, Violations: d.Verdict.Violations, Marked: true, DecisionID: d.ID,

@@ -12,14 +12,16 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission/decode"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
 // DecisionReader reads recorded decisions.
 type DecisionReader interface {
-	// Decision gives one by its id, or admission.ErrNoDecision.
-	Decision(ctx context.Context, id uuid.UUID) (admission.LedgerDecision, error)
+	// Decision gives one by its id, or ledger.ErrNoDecision.
+	Decision(ctx context.Context, id uuid.UUID) (ledger.Decision, error)
 	// Decisions gives one page in order of ids.
-	Decisions(ctx context.Context, query admission.DecisionQuery) ([]admission.LedgerDecision, error)
+	Decisions(ctx context.Context, query ledger.Query) ([]ledger.Decision, error)
 }
 
 // DecisionPage is a page of decisions, newest first.
@@ -31,7 +33,7 @@ type DecisionPage struct {
 // ReadDecisionPage reads a page, newest first. Inputs are left out unless they are asked for: a page of a thousand
 // could be many megabytes.
 func ReadDecisionPage(
-	ctx context.Context, reader DecisionReader, query admission.DecisionQuery, withInput bool,
+	ctx context.Context, reader DecisionReader, query ledger.Query, withInput bool,
 ) (DecisionPage, error) {
 	limit := query.Limit
 	query.Limit++ // whether there is one more says whether there is a next page
@@ -61,7 +63,7 @@ func (s *Server) decisions(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	query := admission.DecisionQuery{DecisionFilter: filter, Limit: limit}
+	query := ledger.Query{Filter: filter, Limit: limit}
 	if text := values.Get("cursor"); text != "" {
 		query.After, err = ParseDecisionID(text)
 		if err != nil {
@@ -88,7 +90,7 @@ func (s *Server) decision(w http.ResponseWriter, r *http.Request) error {
 	}
 	found, err := s.options.Decisions.Decision(r.Context(), id)
 	switch {
-	case errors.Is(err, admission.ErrNoDecision):
+	case errors.Is(err, ledger.ErrNoDecision):
 		return &admission.Error{Code: admission.CodeNotFound, Detail: "no decision has this id, or it is no longer kept"}
 	case err != nil:
 		return decisionsUnreadable(err)
@@ -120,15 +122,15 @@ func (s *Server) streamDecisions(w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
-func decisionFilter(values url.Values) (admission.DecisionFilter, error) {
-	filter := admission.DecisionFilter{Hook: values.Get("hook"), Code: values.Get("code"), UID: values.Get("uid")}
+func decisionFilter(values url.Values) (ledger.Filter, error) {
+	filter := ledger.Filter{Hook: values.Get("hook"), Code: values.Get("code"), UID: values.Get("uid")}
 	var errs [5]error
 	filter.Allowed, errs[0] = flag(values, "allowed")
 	filter.Failed, errs[1] = flag(values, "failed")
 	filter.Since, errs[2] = moment(values, "since")
 	filter.Until, errs[3] = moment(values, "until")
 	if values.Has("workspace_id") {
-		filter.WorkspaceID, errs[4] = admission.ParseWorkspaceID(values.Get("workspace_id"))
+		filter.WorkspaceID, errs[4] = decode.ParseWorkspaceID(values.Get("workspace_id"))
 		if errs[4] != nil {
 			errs[4] = admission.Malformed("workspace_id is not a UUID")
 		}

@@ -14,6 +14,8 @@ import (
 
 	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/httpapi"
+	"github.com/molecule-ai/gatehouse/server/ledger"
+	"github.com/molecule-ai/gatehouse/server/stream"
 )
 
 const unknownID = "01890a5d-ac96-774b-bcce-b3020000dead"
@@ -21,22 +23,22 @@ const unknownID = "01890a5d-ac96-774b-bcce-b3020000dead"
 // recorded is a ledger of these decisions, oldest first. Queries for the hook away fail.
 type recorded []admission.Decision
 
-func (r recorded) Decision(_ context.Context, id uuid.UUID) (admission.LedgerDecision, error) {
+func (r recorded) Decision(_ context.Context, id uuid.UUID) (ledger.Decision, error) {
 	if id.String() == unknownID || len(r) == 0 {
-		return admission.LedgerDecision{}, admission.ErrNoDecision
+		return ledger.Decision{}, ledger.ErrNoDecision
 	}
-	return admission.LedgerDecision{Decision: r[0]}, nil
+	return ledger.Decision{Decision: r[0]}, nil
 }
 
-func (r recorded) Decisions(_ context.Context, query admission.DecisionQuery) ([]admission.LedgerDecision, error) {
+func (r recorded) Decisions(_ context.Context, query ledger.Query) ([]ledger.Decision, error) {
 	if query.Hook == "away" {
 		return nil, errHidden
 	}
-	var page []admission.LedgerDecision
+	var page []ledger.Decision
 	for i := len(r) - 1; i >= 0 && len(page) < query.Limit; i-- {
 		d := r[i]
 		if (query.After == uuid.Nil || d.ID.String() < query.After.String()) && query.Passes(&d) {
-			page = append(page, admission.LedgerDecision{Decision: d})
+			page = append(page, ledger.Decision{Decision: d})
 		}
 	}
 	return page, nil
@@ -47,14 +49,14 @@ type oneDecision struct{ *admission.Decision }
 
 func (o oneDecision) Subscribe(
 	context.Context, int64,
-) (func(context.Context) ([]admission.Streamed[admission.Decision], error), error) {
+) (func(context.Context) ([]stream.Streamed[admission.Decision], error), error) {
 	given := false
-	return func(context.Context) ([]admission.Streamed[admission.Decision], error) {
+	return func(context.Context) ([]stream.Streamed[admission.Decision], error) {
 		if given {
 			return nil, io.EOF
 		}
 		given = true
-		return []admission.Streamed[admission.Decision]{{Position: 17, Item: o.Decision}}, nil
+		return []stream.Streamed[admission.Decision]{{Position: 17, Item: o.Decision}}, nil
 	}, nil
 }
 

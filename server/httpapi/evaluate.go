@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission/decode"
 )
 
 // WhatIfOptions are what evaluations without a record need.
@@ -62,9 +63,9 @@ type evaluatedBatch struct {
 // evaluate serves POST /v1/evaluate: what would be decided, and nothing is recorded.
 func (s *Server) evaluate(w http.ResponseWriter, r *http.Request) error {
 	var asked admission.WhatIf
-	var how admission.WhatIfOptions
+	var how decode.WhatIfOptions
 	err := s.decodeBody(w, r, s.options.MaxBodyBytes, func(body []byte) (err error) {
-		asked, how, err = admission.DecodeWhatIf(body, s.options.MaxDepth)
+		asked, how, err = decode.WhatIf(body, s.options.MaxDepth)
 		return err
 	})
 	if err != nil {
@@ -88,7 +89,7 @@ func (s *Server) evaluateBatch(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	asked, err := admission.DecodeWhatIfs(body, s.options.MaxDepth)
+	asked, err := decode.WhatIfs(body, s.options.MaxDepth)
 	if err != nil {
 		return err
 	}

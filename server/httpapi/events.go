@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission/decode"
 )
 
 // streamEvents serves GET /v1/events/stream.
@@ -36,7 +37,7 @@ func newEventFilter(r *http.Request) (eventFilter, error) {
 		return filter, nil
 	}
 	var err error
-	filter.workspace, err = admission.ParseWorkspaceID(query.Get("workspace_id"))
+	filter.workspace, err = decode.ParseWorkspaceID(query.Get("workspace_id"))
 	if err != nil {
 		return eventFilter{}, admission.Malformed("workspace_id is not a UUID")
 	}

@@ -17,17 +17,18 @@ import (
 
 	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/httpapi"
+	"github.com/molecule-ai/gatehouse/server/stream"
 )
 
 // events is a Source that gives every stream what a test puts into its channel.
 type events struct {
 	after  chan int64
-	give   chan []admission.Streamed[admission.Event]
+	give   chan []stream.Streamed[admission.Event]
 	refuse error
 }
 
 func newEvents() *events {
-	return &events{after: make(chan int64, 100), give: make(chan []admission.Streamed[admission.Event])}
+	return &events{after: make(chan int64, 100), give: make(chan []stream.Streamed[admission.Event])}
 }
 
 var errEndOfEvents = errors.New("the reader is too far behind")
@@ -35,12 +36,12 @@ var errEndOfEvents = errors.New("the reader is too far behind")
 // Subscribe gives a reader that is at its end when it is given nothing.
 func (e *events) Subscribe(
 	_ context.Context, after int64,
-) (func(ctx context.Context) ([]admission.Streamed[admission.Event], error), error) {
+) (func(ctx context.Context) ([]stream.Streamed[admission.Event], error), error) {
 	if e.refuse != nil {
 		return nil, e.refuse
 	}
 	e.after <- after
-	return func(ctx context.Context) ([]admission.Streamed[admission.Event], error) {
+	return func(ctx context.Context) ([]stream.Streamed[admission.Event], error) {
 		select {
 		case given := <-e.give:
 			if given == nil {
@@ -131,9 +132,9 @@ func TestAStreamTellsOfEventsAsServerSentEvents(t *testing.T) {
 	require.Equal(t, "no-store", l.response.Header.Get("Cache-Control"))
 	require.Equal(t, "no", l.response.Header.Get("X-Accel-Buffering"))
 
-	source.give <- []admission.Streamed[admission.Event]{{Position: 16}}
+	source.give <- []stream.Streamed[admission.Event]{{Position: 16}}
 	require.Equal(t, "id: 16", l.block(), "who has seen no event can resume too")
-	source.give <- []admission.Streamed[admission.Event]{{Position: 17, Item: event(3, "GATE")}, {Position: 17, Item: event(4, "GATE")}}
+	source.give <- []stream.Streamed[admission.Event]{{Position: 17, Item: event(3, "GATE")}, {Position: 17, Item: event(4, "GATE")}}
 
 	lines := strings.Split(l.block(), "\n")
 	require.Len(t, lines, 3)
@@ -224,10 +225,10 @@ func TestFiltersSelectAndTheIDGoesOnAllTheSame(t *testing.T) {
 	other.WorkspaceID = uuid.New()
 	l := s.listen("?workspace_id={" + strings.ToUpper(workspaceID) + "}&code=GATE&code=URL")
 
-	source.give <- []admission.Streamed[admission.Event]{
+	source.give <- []stream.Streamed[admission.Event]{
 		{Position: 1, Item: other}, {Position: 2, Item: event(1, "TIER")}, {Position: 3, Item: event(2, "URL")},
 	}
-	source.give <- []admission.Streamed[admission.Event]{{Position: 4, Item: other}}
+	source.give <- []stream.Streamed[admission.Event]{{Position: 4, Item: other}}
 
 	var blocks []string
 	for len(blocks) < 2 {
@@ -246,7 +247,7 @@ func TestASilentStreamShowsThatItLives(t *testing.T) {
 	for range 3 {
 		require.Equal(t, ": still here", l.block())
 	}
-	source.give <- []admission.Streamed[admission.Event]{{Position: 8}}
+	source.give <- []stream.Streamed[admission.Event]{{Position: 8}}
 	for l.block() != "id: 8" {
 	}
 }
@@ -269,7 +270,7 @@ func TestStreamsAreBounded(t *testing.T) {
 func TestAReaderThatIsGivenUpIsLetGoInOrder(t *testing.T) {
 	s, source := serveEvents(t)
 	l := s.listen("")
-	source.give <- []admission.Streamed[admission.Event]{{Position: 1, Item: event(1, "GATE")}}
+	source.give <- []stream.Streamed[admission.Event]{{Position: 1, Item: event(1, "GATE")}}
 	l.block()
 
 	source.give <- nil
@@ -292,9 +293,9 @@ func (s *service) doesNotRead(source *events) {
 	<-source.after
 	e := event(1, "GATE")
 	e.Payload.Error = strings.Repeat("x", 256<<10)
-	large := make([]admission.Streamed[admission.Event], 48)
+	large := make([]stream.Streamed[admission.Event], 48)
 	for i := range large {
-		large[i] = admission.Streamed[admission.Event]{Position: 1, Item: e}
+		large[i] = stream.Streamed[admission.Event]{Position: 1, Item: e}
 	}
 	source.give <- large
 }
@@ -305,7 +306,7 @@ func TestAClientThatDoesNotReadIsGivenUpAndHoldsNobodyUp(t *testing.T) {
 
 	reading := s.listen("")
 	<-source.after
-	source.give <- []admission.Streamed[admission.Event]{{Position: 1, Item: event(9, "GATE")}}
+	source.give <- []stream.Streamed[admission.Event]{{Position: 1, Item: event(9, "GATE")}}
 
 	require.Contains(t, reading.block(), `"sequence":9`)
 	require.Eventually(t, func() bool { return len(s.log.with(t, "stream ended")) == 1 }, patience, time.Millisecond)
@@ -347,7 +348,7 @@ func TestNoStreamBeginsWhileDraining(t *testing.T) {
 func TestTheDataOfAStreamIsTheRegistrysMessageAndMore(t *testing.T) {
 	s, source := serveEvents(t)
 	l := s.listen("")
-	source.give <- []admission.Streamed[admission.Event]{{Position: 1, Item: event(1, "GATE")}}
+	source.give <- []stream.Streamed[admission.Event]{{Position: 1, Item: event(1, "GATE")}}
 	_, data, _ := strings.Cut(l.block(), "data: ")
 	var streamed, message map[string]any
 	require.NoError(t, json.Unmarshal([]byte(data), &streamed))

@@ -24,7 +24,9 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission/decode"
 	"github.com/molecule-ai/gatehouse/server/httpapi"
+	"github.com/molecule-ai/gatehouse/server/stream"
 )
 
 // contract is the OpenAPI document as a service serves it.
@@ -234,17 +236,17 @@ func (p sinksPage) ListAnnouncements(_ context.Context, filter httpapi.Announcem
 // oneEvent is a source of one event that then is at its end.
 type oneEvent struct{ *admission.Event }
 
-func (e oneEvent) Subscribe(_ context.Context, after int64) (func(context.Context) ([]admission.Streamed[admission.Event], error), error) {
+func (e oneEvent) Subscribe(_ context.Context, after int64) (func(context.Context) ([]stream.Streamed[admission.Event], error), error) {
 	if after > 1<<40 {
 		return nil, admission.Malformed("the ledger does not reach there")
 	}
 	given := false
-	return func(context.Context) ([]admission.Streamed[admission.Event], error) {
+	return func(context.Context) ([]stream.Streamed[admission.Event], error) {
 		if given {
 			return nil, io.EOF
 		}
 		given = true
-		return []admission.Streamed[admission.Event]{{Position: 17, Item: e.Event}}, nil
+		return []stream.Streamed[admission.Event]{{Position: 17, Item: e.Event}}, nil
 	}, nil
 }
 
@@ -662,7 +664,7 @@ func TestTheDocumentKnowsEverySpellingOfAnID(t *testing.T) {
 			id = strings.TrimSuffix(id, "-")
 		}
 		id = rapid.SampledFrom([]string{"", "", "", "{"}).Draw(rt, "open") + id + rapid.SampledFrom([]string{"", "", "", "}"}).Draw(rt, "close")
-		_, err := admission.ParseWorkspaceID(id)
+		_, err := decode.ParseWorkspaceID(id)
 		require.Equal(t, err == nil, schema.Validate(id) == nil, id)
 	})
 }

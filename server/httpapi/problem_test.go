@@ -12,6 +12,7 @@ import (
 
 	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/httpapi"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
 // errorTable is the design's list of errors, and those that every HTTP service has.
@@ -99,7 +100,7 @@ type slowDecisions struct {
 	wait func(context.Context) error
 }
 
-func (s slowDecisions) Decisions(ctx context.Context, _ admission.DecisionQuery) ([]admission.LedgerDecision, error) {
+func (s slowDecisions) Decisions(ctx context.Context, _ ledger.Query) ([]ledger.Decision, error) {
 	return nil, s.wait(ctx)
 }
 

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission/decode"
 )
 
 // proofHeader says how the caller of the relay form proved itself to the registry.
@@ -58,7 +59,7 @@ func (s *Server) reviewPayload(w http.ResponseWriter, r *http.Request) (admissio
 	if proof == "" {
 		proof = admission.Bootstrap
 	}
-	review, err := admission.DecodePayload("register", body, proof, s.options.MaxDepth)
+	review, err := decode.Payload("register", body, proof, s.options.MaxDepth)
 	if err != nil {
 		return admission.Decision{}, err
 	}

@@ -10,6 +10,8 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission/decode"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 	"github.com/molecule-ai/gatehouse/server/replay"
 )
 
@@ -54,7 +56,7 @@ func (s *Server) startReplay(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	var sent replayRequest
-	err = admission.DecodeStrict(body, &sent, s.options.MaxDepth)
+	err = decode.Strict(body, &sent, s.options.MaxDepth)
 	if err != nil {
 		return err
 	}
@@ -80,7 +82,7 @@ func (s *Server) startReplay(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (sent replayRequest) options(now time.Time) (replay.Options, error) {
-	filter := admission.DecisionFilter{Hook: sent.Hook, Code: sent.Code, Since: now.Add(-replaySpan)}
+	filter := ledger.Filter{Hook: sent.Hook, Code: sent.Code, Since: now.Add(-replaySpan)}
 	if sent.Since != nil {
 		filter.Since = *sent.Since
 	}
@@ -89,7 +91,7 @@ func (sent replayRequest) options(now time.Time) (replay.Options, error) {
 	}
 	if sent.WorkspaceID != "" {
 		var err error
-		filter.WorkspaceID, err = admission.ParseWorkspaceID(sent.WorkspaceID)
+		filter.WorkspaceID, err = decode.ParseWorkspaceID(sent.WorkspaceID)
 		if err != nil {
 			return replay.Options{}, admission.Malformed("workspace_id: " + err.Error())
 		}

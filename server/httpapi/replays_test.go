@@ -14,6 +14,7 @@ import (
 
 	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/httpapi"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 	"github.com/molecule-ai/gatehouse/server/replay"
 )
 
@@ -22,10 +23,10 @@ type archive struct {
 	count   int
 	may     chan struct{} // nil: at once
 	failing bool
-	asked   admission.DecisionQuery
+	asked   ledger.Query
 }
 
-func (a *archive) Decisions(ctx context.Context, q admission.DecisionQuery) ([]admission.LedgerDecision, error) {
+func (a *archive) Decisions(ctx context.Context, q ledger.Query) ([]ledger.Decision, error) {
 	if q.OldestFirst { // how far back there is something to read
 		return nil, nil
 	}
@@ -40,7 +41,7 @@ func (a *archive) Decisions(ctx context.Context, q admission.DecisionQuery) ([]a
 	if a.failing {
 		return nil, errHidden
 	}
-	page := make([]admission.LedgerDecision, min(a.count, q.Limit))
+	page := make([]ledger.Decision, min(a.count, q.Limit))
 	a.count -= len(page)
 	for i := range page {
 		page[i].Decision = admission.Decision{
@@ -148,10 +149,10 @@ func TestAReplayRunsAndReports(t *testing.T) {
 	require.Equal(t, "shadow", shown.Candidate.Source)
 	require.EqualValues(t, 100, shown.Report.Count(admission.DenyToAllow))
 	require.Len(t, shown.Report.Flips[0].Examples, 2)
-	require.Equal(t, admission.DecisionFilter{
+	require.Equal(t, ledger.Filter{
 		Hook: "register", Code: "A", WorkspaceID: uuid.MustParse(workspaceID),
 		Since: time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC), Until: time.Date(2026, 3, 8, 0, 0, 0, 0, time.UTC),
-	}, records.asked.DecisionFilter)
+	}, records.asked.Filter)
 
 	var list httpapi.ReplayList
 	require.NoError(t, json.Unmarshal([]byte(s.send(http.MethodGet, "/v1/replays", "").body), &list))

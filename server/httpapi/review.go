@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission/decode"
 )
 
 // review serves POST /v1/admission/{hook}: 200 for an allow and for a deny.
@@ -17,7 +18,7 @@ func (s *Server) review(w http.ResponseWriter, r *http.Request) error {
 	}
 	var review admission.Review
 	err = s.decodeBody(w, r, s.options.MaxBodyBytes, func(body []byte) (err error) {
-		review, err = admission.DecodeReview(hook, body, s.options.MaxDepth)
+		review, err = decode.Review(hook, body, s.options.MaxDepth)
 		return err
 	})
 	if err != nil {
@@ -43,7 +44,7 @@ func (s *Server) reviewBatch(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	reviews, err := admission.DecodeBatch(hook, body, s.options.MaxDepth)
+	reviews, err := decode.Batch(hook, body, s.options.MaxDepth)
 	if err != nil {
 		return err
 	}

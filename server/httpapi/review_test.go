@@ -16,6 +16,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission/decode"
 	"github.com/molecule-ai/gatehouse/server/httpapi"
 )
 
@@ -262,7 +263,7 @@ func TestAConnectionOutlivesTheDeadlineOfItsRequests(t *testing.T) {
 
 func TestABatchKeepsItsOrder(t *testing.T) {
 	s := serve(t, func(o *httpapi.Options) { o.BatchParallel = 16 })
-	for _, n := range []int{1, 50, admission.MaxBatch} {
+	for _, n := range []int{1, 50, decode.MaxBatch} {
 		got := s.batch(numbered(n))
 		require.Equal(t, 200, got.status)
 		at := 0
@@ -294,7 +295,7 @@ func TestAMalformedBatchIsRefusedWhole(t *testing.T) {
 	})
 	require.Contains(t, requireProblem(t, s.batch(registerBody, registerBody, `{"workspace": {"id": "x"}}`), 400, admission.CodeMalformedRequest), "reviews[2]: ")
 	requireProblem(t, s.batch(), 400, admission.CodeMalformedRequest)
-	require.Contains(t, requireProblem(t, s.batch(numbered(admission.MaxBatch+1)), 400, admission.CodeMalformedRequest), "1001")
+	require.Contains(t, requireProblem(t, s.batch(numbered(decode.MaxBatch+1)), 400, admission.CodeMalformedRequest), "1001")
 	for _, body := range []string{`{}`, `[]`, `{"reviews": {}}`, `{"reviews": [1]}`, `{"reviews": [` + registerBody + `], "more": 1}`} {
 		got := s.send(http.MethodPost, "/v1/admission/register/batch", body)
 		requireProblem(t, got, 400, admission.CodeMalformedRequest)

@@ -13,6 +13,7 @@ import (
 	"github.com/go-chi/chi/v5/middleware"
 	"github.com/go-chi/httprate"
 
+	"github.com/molecule-ai/gatehouse/internal/deadline"
 	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/replay"
 )
@@ -171,7 +172,7 @@ func (s *Server) router() http.Handler {
 // deadline starts the clock at a request's arrival: a slow body counts.
 func (s *Server) deadline(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := admission.Within(r.Context(), s.options.RequestTimeout)
+		ctx, cancel := deadline.Within(r.Context(), s.options.RequestTimeout)
 		defer cancel()
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})

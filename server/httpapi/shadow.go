@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission/decode"
+	"github.com/molecule-ai/gatehouse/server/shadow"
 )
 
 // ShadowCandidate is a set of policies that runs beside the live ones.
@@ -19,10 +21,10 @@ type ShadowCandidate struct {
 // ShadowStatus is the candidate of this server and what came of comparing it with the live policies, by all
 // servers on the same store.
 type ShadowStatus struct {
-	Candidate *ShadowCandidate         `json:"candidate"` // nil: none
-	Refused   *PolicyRefusal           `json:"refused"`   // the candidate that was configured and is none
-	Queued    int                      `json:"queued"`    // reviews that wait for this server's candidate
-	Summary   *admission.ShadowSummary `json:"summary"`   // nil without a candidate
+	Candidate *ShadowCandidate `json:"candidate"` // nil: none
+	Refused   *PolicyRefusal   `json:"refused"`   // the candidate that was configured and is none
+	Queued    int              `json:"queued"`    // reviews that wait for this server's candidate
+	Summary   *shadow.Summary  `json:"summary"`   // nil without a candidate
 }
 
 // Promotion says which policies went live in place of which.
@@ -77,7 +79,7 @@ func (s *Server) promote(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return err
 		}
-		err = admission.DecodeStrict(body, &wanted, s.options.MaxDepth)
+		err = decode.Strict(body, &wanted, s.options.MaxDepth)
 		if err != nil {
 			return err
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/httpapi"
+	"github.com/molecule-ai/gatehouse/server/shadow"
 )
 
 const candidateRevision = "sha256:1be2ffb33c7a0d55"
@@ -28,7 +29,7 @@ func (c *candidateDouble) ShadowStatus(_ context.Context, examples int) (httpapi
 	c.examples = examples
 	denied := identityGate
 	denied.Enforcement, denied.Declared = admission.Warn, admission.Deny
-	example := admission.Divergence{
+	example := shadow.Divergence{
 		DecisionID: uuid.MustParse(decisionID), WorkspaceID: uuid.MustParse(workspaceID), Hook: "register", At: time.Now().UTC(),
 		Live: admission.NewVerdict([]admission.Violation{identityGate}, "sha256:0011"), Candidate: admission.NewVerdict([]admission.Violation{denied}, candidateRevision),
 	}
@@ -36,12 +37,12 @@ func (c *candidateDouble) ShadowStatus(_ context.Context, examples int) (httpapi
 		Candidate: &httpapi.ShadowCandidate{Revision: candidateRevision, Source: "policies", Since: time.Now().UTC()},
 		Refused:   &httpapi.PolicyRefusal{Source: "policies", At: time.Now().UTC(), Reason: "it does not parse"},
 		Queued:    3,
-		Summary: &admission.ShadowSummary{
-			ShadowPair:   admission.ShadowPair{Live: "sha256:0011", Candidate: candidateRevision},
-			ShadowCounts: admission.ShadowCounts{Evaluated: 3, Diverged: 1, Failed: 1, Dropped: 1},
-			Flips: []admission.ShadowFlip{
-				{Kind: admission.DenyToAllow, Rule: "a", Code: "A", Count: 1, Examples: []admission.ShadowExample{example.Example()}},
-				{Kind: admission.CandidateError, Count: 1, Examples: []admission.ShadowExample{}},
+		Summary: &shadow.Summary{
+			Pair:   shadow.Pair{Live: "sha256:0011", Candidate: candidateRevision},
+			Counts: shadow.Counts{Evaluated: 3, Diverged: 1, Failed: 1, Dropped: 1},
+			Flips: []shadow.Flip{
+				{Kind: admission.DenyToAllow, Rule: "a", Code: "A", Count: 1, Examples: []shadow.Example{example.Example()}},
+				{Kind: admission.CandidateError, Count: 1, Examples: []shadow.Example{}},
 			},
 		},
 	}, c.err

@@ -17,6 +17,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/stream"
 )
 
 // Source is a ledger as it grows, the same on every replica.
@@ -25,7 +26,7 @@ type Source[T any] interface {
 	// reader lasts until ctx ends. next waits for something to read. When its ctx ends it may be called again and
 	// goes on; after any other error the reader is at its end. Errors of Subscribe that a caller can mend are
 	// *admission.Error.
-	Subscribe(ctx context.Context, after int64) (next func(ctx context.Context) ([]admission.Streamed[T], error), err error)
+	Subscribe(ctx context.Context, after int64) (next func(ctx context.Context) ([]stream.Streamed[T], error), err error)
 }
 
 // StreamOptions are of all streams. Zero values stand for the defaults.
@@ -147,7 +148,7 @@ type openStream[T any] struct {
 	streamOf[T]
 	server  *Server
 	request *http.Request
-	next    func(ctx context.Context) ([]admission.Streamed[T], error)
+	next    func(ctx context.Context) ([]stream.Streamed[T], error)
 	writer  *eventWriter
 
 	buffer   bytes.Buffer
@@ -192,7 +193,7 @@ func (e *openStream[T]) run(ctx context.Context) error {
 
 // put writes items into the buffer as events. A client without a position is told the first there is, so that it
 // resumes even if it has seen no event.
-func (e *openStream[T]) put(items []admission.Streamed[T]) error {
+func (e *openStream[T]) put(items []stream.Streamed[T]) error {
 	for _, streamed := range items {
 		e.position = streamed.Position
 		if streamed.Item == nil || !e.passes(streamed.Item) {

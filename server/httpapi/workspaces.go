@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission/decode"
 )
 
 // ErrUnknownWorkspace says that a workspace to be changed is not stored.
@@ -48,7 +49,7 @@ func (s *Server) putWorkspace(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	workspace := admission.Workspace{Kind: "workspace", DeliveryMode: "push"}
-	err = admission.DecodeStrict(body, &workspace, s.options.MaxDepth)
+	err = decode.Strict(body, &workspace, s.options.MaxDepth)
 	if err != nil {
 		return err
 	}
@@ -102,7 +103,7 @@ func (s *Server) workspaceID(r *http.Request) (uuid.UUID, error) {
 	if err != nil {
 		return uuid.Nil, admission.Malformed("the workspace id in the path is not text")
 	}
-	id, err := admission.ParseWorkspaceID(text)
+	id, err := decode.ParseWorkspaceID(text)
 	if err != nil {
 		return uuid.Nil, admission.Malformed("the workspace id in the path is not a UUID")
 	}

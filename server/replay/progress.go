@@ -3,7 +3,7 @@ package replay
 import (
 	"sync"
 
-	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
 // progress adds up what workers have done.
@@ -13,7 +13,7 @@ type progress struct {
 	sum   Progress
 }
 
-func (p *progress) done(page []admission.LedgerDecision) {
+func (p *progress) done(page []ledger.Decision) {
 	if p.tell == nil {
 		return
 	}

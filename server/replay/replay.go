@@ -10,11 +10,12 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
 // Source reads recorded decisions.
 type Source interface {
-	Decisions(ctx context.Context, q admission.DecisionQuery) ([]admission.LedgerDecision, error)
+	Decisions(ctx context.Context, q ledger.Query) ([]ledger.Decision, error)
 }
 
 // Rules are what a candidate evaluates. ReadPointers are the places of the input that a hook's verdict depends on.
@@ -33,7 +34,7 @@ type Candidate struct {
 
 // Options of a run. Zero values stand for the defaults.
 type Options struct {
-	Filter   admission.DecisionFilter
+	Filter   ledger.Filter
 	Limit    int // most decisions that are read; 0 for all
 	Examples int // of each flip, the newest; 0 for none
 
@@ -68,8 +69,8 @@ func (o Options) Fraction(p Progress) float64 {
 }
 
 // oldest is when the oldest decision was made that there is to read; the zero time if there is none.
-func oldest(ctx context.Context, source Source, filter admission.DecisionFilter) (time.Time, error) {
-	found, err := source.Decisions(ctx, admission.DecisionQuery{DecisionFilter: filter, OldestFirst: true, Limit: 1})
+func oldest(ctx context.Context, source Source, filter ledger.Filter) (time.Time, error) {
+	found, err := source.Decisions(ctx, ledger.Query{Filter: filter, OldestFirst: true, Limit: 1})
 	if err != nil {
 		return time.Time{}, fmt.Errorf("reading decisions: %w", err)
 	}
@@ -84,7 +85,7 @@ func oldest(ctx context.Context, source Source, filter admission.DecisionFilter)
 func Run(ctx context.Context, source Source, candidate Candidate, o Options) (Report, error) {
 	o.Parallel = cmp.Or(o.Parallel, runtime.GOMAXPROCS(0))
 	o.Evaluator.Timeout = cmp.Or(o.Evaluator.Timeout, 2*time.Second)
-	pages := make(chan []admission.LedgerDecision, 1) // one is read while others are evaluated
+	pages := make(chan []ledger.Decision, 1) // one is read while others are evaluated
 	tallies := make([]*tally, o.Parallel)
 	progress := &progress{tell: o.Progress}
 	if o.Progress != nil {
@@ -128,8 +129,8 @@ const (
 )
 
 // read sends pages until there are no more, each of a size that follows from the inputs of the one before.
-func read(ctx context.Context, source Source, o Options, pages chan<- []admission.LedgerDecision) error {
-	query := admission.DecisionQuery{DecisionFilter: o.Filter, Limit: firstPage}
+func read(ctx context.Context, source Source, o Options, pages chan<- []ledger.Decision) error {
+	query := ledger.Query{Filter: o.Filter, Limit: firstPage}
 	for left := o.Limit; ; {
 		if o.Limit > 0 {
 			query.Limit = min(query.Limit, left)
@@ -155,7 +156,7 @@ func read(ctx context.Context, source Source, o Options, pages chan<- []admissio
 	}
 }
 
-func nextLimit(page []admission.LedgerDecision) int {
+func nextLimit(page []ledger.Decision) int {
 	bytes := 1
 	for i := range page {
 		bytes += len(page[i].Decision.Input)

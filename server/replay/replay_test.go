@@ -17,6 +17,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 	"github.com/molecule-ai/gatehouse/server/replay"
 )
 
@@ -27,8 +28,8 @@ var start = time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
 // records are decisions in memory, the oldest first.
 type records []admission.Decision
 
-func (r records) Decisions(_ context.Context, q admission.DecisionQuery) ([]admission.LedgerDecision, error) {
-	var page []admission.LedgerDecision
+func (r records) Decisions(_ context.Context, q ledger.Query) ([]ledger.Decision, error) {
+	var page []ledger.Decision
 	if q.OldestFirst {
 		r = slices.Clone(r)
 		slices.Reverse(r)
@@ -36,7 +37,7 @@ func (r records) Decisions(_ context.Context, q admission.DecisionQuery) ([]admi
 	for i, d := range slices.Backward(r) {
 		after := q.After == uuid.Nil || strings.Compare(d.ID.String(), q.After.String()) < 0
 		if after && q.Passes(&d) && len(page) < q.Limit {
-			page = append(page, admission.LedgerDecision{Decision: d, Seq: int64(i + 1)})
+			page = append(page, ledger.Decision{Decision: d, Seq: int64(i + 1)})
 		}
 	}
 	return page, nil
@@ -193,11 +194,11 @@ func TestFilterAndLimitSelect(t *testing.T) {
 		"all":        {replay.Options{}, 300},
 		"limit":      {replay.Options{Limit: 70}, 70},
 		"page":       {replay.Options{Limit: 64}, 64},
-		"code":       {replay.Options{Filter: admission.DecisionFilter{Code: "A"}}, 100},
-		"since":      {replay.Options{Filter: admission.DecisionFilter{Since: start.Add(290 * time.Second)}}, 10},
-		"until":      {replay.Options{Filter: admission.DecisionFilter{Until: start.Add(10 * time.Second)}}, 10},
-		"workspace":  {replay.Options{Filter: admission.DecisionFilter{WorkspaceID: history[7].WorkspaceID}}, 1},
-		"other hook": {replay.Options{Filter: admission.DecisionFilter{Hook: "heartbeat"}}, 0},
+		"code":       {replay.Options{Filter: ledger.Filter{Code: "A"}}, 100},
+		"since":      {replay.Options{Filter: ledger.Filter{Since: start.Add(290 * time.Second)}}, 10},
+		"until":      {replay.Options{Filter: ledger.Filter{Until: start.Add(10 * time.Second)}}, 10},
+		"workspace":  {replay.Options{Filter: ledger.Filter{WorkspaceID: history[7].WorkspaceID}}, 1},
+		"other hook": {replay.Options{Filter: ledger.Filter{Hook: "heartbeat"}}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			require.Equal(t, test.want, run(t, history, rules{}, test.o).Read)
@@ -255,7 +256,7 @@ type broken struct {
 	read  int
 }
 
-func (b *broken) Decisions(ctx context.Context, q admission.DecisionQuery) ([]admission.LedgerDecision, error) {
+func (b *broken) Decisions(ctx context.Context, q ledger.Query) ([]ledger.Decision, error) {
 	b.read++
 	if b.read > b.after {
 		return nil, errors.New("the database is away")
@@ -303,8 +304,8 @@ type large struct {
 	pages      []int // bytes of each
 }
 
-func (l *large) Decisions(_ context.Context, q admission.DecisionQuery) ([]admission.LedgerDecision, error) {
-	page := make([]admission.LedgerDecision, min(q.Limit, l.left))
+func (l *large) Decisions(_ context.Context, q ledger.Query) ([]ledger.Decision, error) {
+	page := make([]ledger.Decision, min(q.Limit, l.left))
 	for i := range page {
 		page[i].Decision = admission.Decision{
 			ID: uuid.New(), At: start, Hook: "register", Failed: &admission.Failure{},
@@ -335,7 +336,7 @@ func TestProgressIsAShareOfWhatThereIsToRead(t *testing.T) {
 		history = append(history, record(t, i, "", ""))
 	}
 	var shares []float64
-	o := replay.Options{Filter: admission.DecisionFilter{Since: start.Add(-7 * 24 * time.Hour)}, Parallel: 1}
+	o := replay.Options{Filter: ledger.Filter{Since: start.Add(-7 * 24 * time.Hour)}, Parallel: 1}
 	o.Progress = func(p replay.Progress) { shares = append(shares, o.Fraction(p)) }
 	run(t, history, rules{}, o)
 	require.Greater(t, len(shares), 1)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/shadow"
 )
 
 // Report is what came of a run.
@@ -18,10 +19,10 @@ type Report struct {
 	Disagreed int64     `json:"disagreed"` // failed ones on which its evaluators disagree
 	Skipped   Skipped   `json:"skipped"`
 	// Recorded counts the decisions by the revision of the policies that made them.
-	Recorded map[string]int64       `json:"recorded_revisions"`
-	Oldest   time.Time              `json:"oldest,omitzero"`
-	Newest   time.Time              `json:"newest,omitzero"`
-	Flips    []admission.ShadowFlip `json:"flips"` // by kind, those that let in more first; then the most frequent first
+	Recorded map[string]int64 `json:"recorded_revisions"`
+	Oldest   time.Time        `json:"oldest,omitzero"`
+	Newest   time.Time        `json:"newest,omitzero"`
+	Flips    []shadow.Flip    `json:"flips"` // by kind, those that let in more first; then the most frequent first
 }
 
 // Skipped are decisions that were not compared, by the reason.
@@ -53,7 +54,7 @@ func (s Skipped) RedactedTotal() int64 {
 func newReport() Report {
 	return Report{
 		Skipped:  Skipped{UnknownHooks: make(map[string]int64), Redacted: make(map[string]int64)},
-		Recorded: make(map[string]int64), Flips: []admission.ShadowFlip{},
+		Recorded: make(map[string]int64), Flips: []shadow.Flip{},
 	}
 }
 
@@ -71,7 +72,7 @@ func (r Report) Count(kind admission.DivergenceKind) int64 {
 func reportOf(candidate Candidate, tallies []*tally) Report {
 	sum := newReport()
 	sum.Candidate = candidate
-	flips := make(map[flipKey]*admission.ShadowFlip)
+	flips := make(map[flipKey]*shadow.Flip)
 	for _, t := range tallies {
 		sum.add(&t.report)
 		for key, flip := range t.flips {
@@ -85,7 +86,7 @@ func reportOf(candidate Candidate, tallies []*tally) Report {
 	for _, flip := range flips {
 		sum.Flips = append(sum.Flips, *flip)
 	}
-	slices.SortFunc(sum.Flips, admission.CompareFlips)
+	slices.SortFunc(sum.Flips, shadow.CompareFlips)
 	sum.Failed = sum.Count(admission.CandidateError)
 	sum.Flipped = sum.Evaluated - sum.Unchanged - sum.Failed
 	return sum

@@ -7,13 +7,15 @@ import (
 	"strings"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/ledger"
+	"github.com/molecule-ai/gatehouse/server/shadow"
 )
 
 // tally is what one worker has found.
 type tally struct {
 	examples int
 	report   Report
-	flips    map[flipKey]*admission.ShadowFlip
+	flips    map[flipKey]*shadow.Flip
 }
 
 type flipKey struct {
@@ -22,11 +24,11 @@ type flipKey struct {
 }
 
 func newTally(examples int) *tally {
-	return &tally{examples: examples, report: newReport(), flips: make(map[flipKey]*admission.ShadowFlip)}
+	return &tally{examples: examples, report: newReport(), flips: make(map[flipKey]*shadow.Flip)}
 }
 
 // page evaluates one page. Its error is that of ctx.
-func (t *tally) page(ctx context.Context, rules Rules, o Options, page []admission.LedgerDecision) error {
+func (t *tally) page(ctx context.Context, rules Rules, o Options, page []ledger.Decision) error {
 	for i := range page {
 		err := t.decision(ctx, rules, o, &page[i].Decision)
 		if err != nil {
@@ -49,7 +51,7 @@ func (t *tally) decision(ctx context.Context, rules Rules, o Options, d *admissi
 	t.saw(d)
 	t.report.Evaluated++
 	if err != nil {
-		found := admission.Divergence{Kind: admission.CandidateError, Error: clip(err.Error())}
+		found := shadow.Divergence{Kind: admission.CandidateError, Error: clip(err.Error())}
 		var disagreement *admission.Disagreement
 		if errors.As(err, &disagreement) {
 			t.report.Disagreed++
@@ -63,7 +65,7 @@ func (t *tally) decision(ctx context.Context, rules Rules, o Options, d *admissi
 		t.report.Unchanged++
 		return nil
 	}
-	t.flip(admission.Divergence{Kind: kind, Rule: cause.Rule, Code: cause.Code}, d, verdict)
+	t.flip(shadow.Divergence{Kind: kind, Rule: cause.Rule, Code: cause.Code}, d, verdict)
 	return nil
 }
 
@@ -119,24 +121,24 @@ func clip(text string) string {
 }
 
 // flip counts a divergence, and keeps it if it is one of the newest.
-func (t *tally) flip(found admission.Divergence, d *admission.Decision, verdict admission.Verdict) {
+func (t *tally) flip(found shadow.Divergence, d *admission.Decision, verdict admission.Verdict) {
 	key := flipKey{found.Kind, found.Rule, found.Code}
 	flip := t.flips[key]
 	if flip == nil {
-		flip = &admission.ShadowFlip{Kind: key.kind, Rule: key.rule, Code: key.code, First: d.At, Last: d.At, Examples: []admission.ShadowExample{}}
+		flip = &shadow.Flip{Kind: key.kind, Rule: key.rule, Code: key.code, First: d.At, Last: d.At, Examples: []shadow.Example{}}
 		t.flips[key] = flip
 	}
 	found.At, found.DecisionID, found.WorkspaceID, found.Hook = d.At, d.ID, d.WorkspaceID, d.Hook
 	found.Live, found.Candidate = d.Verdict, verdict
-	one := admission.ShadowFlip{Count: 1, First: d.At, Last: d.At}
+	one := shadow.Flip{Count: 1, First: d.At, Last: d.At}
 	if len(flip.Examples) < t.examples || t.examples > 0 && d.At.After(flip.Examples[len(flip.Examples)-1].At) {
-		one.Examples = []admission.ShadowExample{found.Example()}
+		one.Examples = []shadow.Example{found.Example()}
 	}
 	merge(flip, one, t.examples)
 }
 
 // merge adds other to a flip of the same kind.
-func merge(into *admission.ShadowFlip, other admission.ShadowFlip, examples int) {
+func merge(into *shadow.Flip, other shadow.Flip, examples int) {
 	into.Count += other.Count
 	if other.First.Before(into.First) {
 		into.First = other.First
@@ -152,7 +154,7 @@ func merge(into *admission.ShadowFlip, other admission.ShadowFlip, examples int)
 	into.Examples = into.Examples[:min(examples, len(into.Examples))]
 }
 
-func newestFirst(a, b admission.ShadowExample) int {
+func newestFirst(a, b shadow.Example) int {
 	if c := b.At.Compare(a.At); c != 0 {
 		return c
 	}

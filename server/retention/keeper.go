@@ -5,20 +5,20 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
 // Store deletes old decisions and makes room for new ones, and keeps by which clock.
 type Store interface {
-	PruneDecisions(ctx context.Context, now, before time.Time) (admission.Pruned, error)
+	PruneDecisions(ctx context.Context, now, before time.Time) (ledger.Pruned, error)
 	PruneClock(ctx context.Context) (Clock, error)
 	SetPruneClock(ctx context.Context, clock Clock) error
-	Decisions(ctx context.Context, query admission.DecisionQuery) ([]admission.LedgerDecision, error)
+	Decisions(ctx context.Context, query ledger.Query) ([]ledger.Decision, error)
 }
 
 // Meter counts what becomes of it.
 type Meter interface {
-	Pruned(p admission.Pruned, err error)
+	Pruned(p ledger.Pruned, err error)
 	ClockDoubted(doubted bool)
 }
 
@@ -57,7 +57,7 @@ func (k Keeper) Prune(ctx context.Context) error {
 	defer cancel()
 	now := k.Now()
 	before, err := k.before(limited, now)
-	var pruned admission.Pruned
+	var pruned ledger.Pruned
 	if err == nil {
 		pruned, err = k.Store.PruneDecisions(limited, now, before)
 	}
@@ -105,7 +105,7 @@ func (k Keeper) before(ctx context.Context, now time.Time) (time.Time, error) {
 
 // newest is the time of the newest decision, which a store of before the clock was kept has to go by; now if there is none.
 func (k Keeper) newest(ctx context.Context, now time.Time) (time.Time, error) {
-	newest, err := k.Store.Decisions(ctx, admission.DecisionQuery{Limit: 1})
+	newest, err := k.Store.Decisions(ctx, ledger.Query{Limit: 1})
 	if err != nil || len(newest) == 0 {
 		return now, err
 	}

@@ -18,7 +18,7 @@ import (
 	"github.com/molecule-ai/gatehouse/adapters/metrics"
 	"github.com/molecule-ai/gatehouse/adapters/sqlite"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cmdtest"
-	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 	"github.com/molecule-ai/gatehouse/server/retention"
 )
 
@@ -37,16 +37,16 @@ func (p *pruning) SetPruneClock(_ context.Context, clock retention.Clock) error 
 	return nil
 }
 
-func (*pruning) Decisions(context.Context, admission.DecisionQuery) ([]admission.LedgerDecision, error) {
+func (*pruning) Decisions(context.Context, ledger.Query) ([]ledger.Decision, error) {
 	return nil, nil
 }
 
-func (p *pruning) PruneDecisions(_ context.Context, now, before time.Time) (admission.Pruned, error) {
+func (p *pruning) PruneDecisions(_ context.Context, now, before time.Time) (ledger.Pruned, error) {
 	p.asked, p.before = append(p.asked, now), append(p.before, before)
 	if len(p.asked) <= p.failures {
-		return admission.Pruned{UIDs: 2}, errors.New("away")
+		return ledger.Pruned{UIDs: 2}, errors.New("away")
 	}
-	return admission.Pruned{Decisions: 3, UIDs: 1, Partitions: []string{"decisions_20260101"}}, nil
+	return ledger.Pruned{Decisions: 3, UIDs: 1, Partitions: []string{"decisions_20260101"}}, nil
 }
 
 // keepFor prunes for some time of a bubble's clock.

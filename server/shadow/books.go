@@ -7,21 +7,19 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-
-	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // counts is what has been counted and not yet been stored.
 type counts struct {
 	mu   sync.Mutex
-	open map[admission.ShadowPair]admission.ShadowCounts
+	open map[Pair]Counts
 }
 
-func (c *counts) add(pair admission.ShadowPair, more admission.ShadowCounts) {
+func (c *counts) add(pair Pair, more Counts) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.open == nil {
-		c.open = make(map[admission.ShadowPair]admission.ShadowCounts)
+		c.open = make(map[Pair]Counts)
 	}
 	sum := c.open[pair]
 	sum.Evaluated += more.Evaluated
@@ -31,7 +29,7 @@ func (c *counts) add(pair admission.ShadowPair, more admission.ShadowCounts) {
 	c.open[pair] = sum
 }
 
-func (c *counts) take() map[admission.ShadowPair]admission.ShadowCounts {
+func (c *counts) take() map[Pair]Counts {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	taken := c.open
@@ -40,7 +38,7 @@ func (c *counts) take() map[admission.ShadowPair]admission.ShadowCounts {
 }
 
 // keep stores a divergence together with those that come meanwhile. It waits only while too many do already.
-func (s *Shadow) keep(d admission.Divergence) {
+func (s *Shadow) keep(d Divergence) {
 	d.Error = strings.ToValidUTF8(d.Error, "�")
 	s.options.Meter.Diverged(d.Kind, d.Code)
 	s.writing.Go(func() error {
@@ -61,7 +59,7 @@ func (s *Shadow) keep(d admission.Divergence) {
 
 // flush waits between batches: they share the store with decisions, whose commits requests wait for. Once the
 // shadow ends it does not.
-func (s *Shadow) flush(ctx context.Context, batch []admission.Divergence) ([]struct{}, error) {
+func (s *Shadow) flush(ctx context.Context, batch []Divergence) ([]struct{}, error) {
 	pause := time.NewTimer(time.Until(s.wrote.Add(s.options.Pace)))
 	defer pause.Stop()
 	select {

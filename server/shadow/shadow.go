@@ -23,8 +23,8 @@ import (
 
 // Store keeps divergences and counts.
 type Store interface {
-	RecordDivergences(ctx context.Context, batch []admission.Divergence) error
-	AddShadowCounts(ctx context.Context, at time.Time, counts map[admission.ShadowPair]admission.ShadowCounts) error
+	RecordDivergences(ctx context.Context, batch []Divergence) error
+	AddShadowCounts(ctx context.Context, at time.Time, counts map[Pair]Counts) error
 	PruneDivergences(ctx context.Context, before time.Time, keep int) (int64, error)
 }
 
@@ -83,7 +83,7 @@ type Shadow struct {
 	changing  sync.Mutex       // of candidate, expecting and missed
 	queue     chan job
 	size      atomic.Int64 // of what is queued
-	records   *groupcommit.Group[admission.Divergence, struct{}]
+	records   *groupcommit.Group[Divergence, struct{}]
 	writing   errgroup.Group
 	counts    counts
 	wrote     time.Time   // by the one flusher of records
@@ -105,8 +105,8 @@ type job struct {
 	size        int64
 }
 
-func (j *job) pair() admission.ShadowPair {
-	return admission.ShadowPair{Live: j.live.Revision, Candidate: j.candidate.Revision}
+func (j *job) pair() Pair {
+	return Pair{Live: j.live.Revision, Candidate: j.candidate.Revision}
 }
 
 // New starts a Shadow that has no candidate yet. One evaluation runs at a time: all of them together never take
@@ -165,7 +165,7 @@ func (s *Shadow) Use(c *Candidate) {
 		for range n {
 			s.options.Meter.Dropped()
 		}
-		s.counts.add(admission.ShadowPair{Live: live, Candidate: c.Revision}, admission.ShadowCounts{Dropped: n})
+		s.counts.add(Pair{Live: live, Candidate: c.Revision}, Counts{Dropped: n})
 	}
 }
 
@@ -240,7 +240,7 @@ func isNoNewDecision(o admission.Outcome) bool { return o.Err != nil || o.Repeat
 
 func (s *Shadow) drop(j *job) {
 	s.options.Meter.Dropped()
-	s.counts.add(j.pair(), admission.ShadowCounts{Dropped: 1})
+	s.counts.add(j.pair(), Counts{Dropped: 1})
 }
 
 func (s *Shadow) dropQueued() {
@@ -274,25 +274,25 @@ func (s *Shadow) compare(j *job) {
 		s.drop(j)
 		return
 	}
-	found := admission.Divergence{
+	found := Divergence{
 		At: j.at, DecisionID: j.decisionID, WorkspaceID: j.workspaceID, Hook: j.input.Hook, Live: j.live,
 		Candidate: admission.Verdict{Revision: j.candidate.Revision},
 	}
 	if err != nil {
 		found.Kind, found.Error = admission.CandidateError, clip(err.Error())
-		s.counts.add(j.pair(), admission.ShadowCounts{Evaluated: 1, Failed: 1})
+		s.counts.add(j.pair(), Counts{Evaluated: 1, Failed: 1})
 		s.options.Meter.Evaluated("error")
 		s.keep(found)
 		return
 	}
 	kind, cause, differ := admission.Diverge(j.live, verdict)
 	if !differ {
-		s.counts.add(j.pair(), admission.ShadowCounts{Evaluated: 1})
+		s.counts.add(j.pair(), Counts{Evaluated: 1})
 		s.options.Meter.Evaluated("same")
 		return
 	}
 	found.Kind, found.Rule, found.Code, found.Candidate.Violations = kind, cause.Rule, cause.Code, verdict.Violations
-	s.counts.add(j.pair(), admission.ShadowCounts{Evaluated: 1, Diverged: 1})
+	s.counts.add(j.pair(), Counts{Evaluated: 1, Diverged: 1})
 	s.options.Meter.Evaluated("diverged")
 	s.keep(found)
 }

@@ -26,14 +26,14 @@ const patience = 30 * time.Second
 // store keeps what it is given.
 type store struct {
 	mu          sync.Mutex
-	divergences []admission.Divergence
+	divergences []shadow.Divergence
 	batches     int
-	counts      map[admission.ShadowPair]admission.ShadowCounts
+	counts      map[shadow.Pair]shadow.Counts
 	pruned      int
 	fail        error
 }
 
-func (s *store) RecordDivergences(_ context.Context, batch []admission.Divergence) error {
+func (s *store) RecordDivergences(_ context.Context, batch []shadow.Divergence) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.fail != nil {
@@ -44,7 +44,7 @@ func (s *store) RecordDivergences(_ context.Context, batch []admission.Divergenc
 	return nil
 }
 
-func (s *store) AddShadowCounts(_ context.Context, _ time.Time, counts map[admission.ShadowPair]admission.ShadowCounts) error {
+func (s *store) AddShadowCounts(_ context.Context, _ time.Time, counts map[shadow.Pair]shadow.Counts) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.fail != nil {
@@ -52,7 +52,7 @@ func (s *store) AddShadowCounts(_ context.Context, _ time.Time, counts map[admis
 	}
 	for pair, more := range counts {
 		sum := s.counts[pair]
-		s.counts[pair] = admission.ShadowCounts{
+		s.counts[pair] = shadow.Counts{
 			Evaluated: sum.Evaluated + more.Evaluated, Diverged: sum.Diverged + more.Diverged,
 			Failed: sum.Failed + more.Failed, Dropped: sum.Dropped + more.Dropped,
 		}
@@ -69,16 +69,16 @@ func (s *store) PruneDivergences(_ context.Context, before time.Time, keep int) 
 	return 0, s.fail
 }
 
-func (s *store) stored() []admission.Divergence {
+func (s *store) stored() []shadow.Divergence {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return append([]admission.Divergence{}, s.divergences...)
+	return append([]shadow.Divergence{}, s.divergences...)
 }
 
-func (s *store) sum() admission.ShadowCounts {
+func (s *store) sum() shadow.Counts {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.counts[admission.ShadowPair{Live: "live", Candidate: "candidate"}]
+	return s.counts[shadow.Pair{Live: "live", Candidate: "candidate"}]
 }
 
 // meter counts by name.
@@ -131,7 +131,7 @@ type fixture struct {
 
 func newShadow(t *testing.T, candidate rules, change func(*shadow.Options)) *fixture {
 	t.Helper()
-	f := &fixture{store: &store{counts: map[admission.ShadowPair]admission.ShadowCounts{}}, meter: &meter{counts: map[string]int{}}}
+	f := &fixture{store: &store{counts: map[shadow.Pair]shadow.Counts{}}, meter: &meter{counts: map[string]int{}}}
 	options := shadow.Options{
 		Store: f.store, Meter: f.meter, Logger: slog.New(slog.DiscardHandler), Evaluator: admission.Evaluator{Timeout: patience},
 		Pace: time.Microsecond, Report: time.Millisecond, Tidy: time.Millisecond,
@@ -212,13 +212,13 @@ func TestDivergencesAreStoredExactly(t *testing.T) {
 			require.Len(t, f.store.stored(), 1)
 			got := f.store.stored()[0]
 			require.EqualValues(t, 7, got.ID.Version())
-			require.Equal(t, admission.Divergence{
+			require.Equal(t, shadow.Divergence{
 				ID: got.ID, At: o.Decision.At, Kind: test.kind, Rule: "rule_" + test.code, Code: test.code,
 				DecisionID: o.Decision.ID, WorkspaceID: o.Decision.WorkspaceID, Hook: "register",
 				Live: o.Decision.Verdict, Candidate: admission.NewVerdict(test.candidate, "candidate"),
 			}, got)
 			require.Equal(t, 1, f.meter.of(fmt.Sprintf("%s %s", test.kind, test.code)))
-			require.Equal(t, admission.ShadowCounts{Evaluated: 1, Diverged: 1}, f.store.sum())
+			require.Equal(t, shadow.Counts{Evaluated: 1, Diverged: 1}, f.store.sum())
 		})
 	}
 }
@@ -252,7 +252,7 @@ func TestACandidateWithoutAVerdictIsADivergenceOfKindError(t *testing.T) {
 			require.Equal(t, admission.Verdict{Revision: "candidate"}, got.Candidate)
 			require.Equal(t, 1, f.meter.of("error "))
 			f.Close()
-			require.Equal(t, admission.ShadowCounts{Evaluated: 1, Failed: 1}, f.store.sum())
+			require.Equal(t, shadow.Counts{Evaluated: 1, Failed: 1}, f.store.sum())
 		})
 	}
 }
@@ -308,7 +308,7 @@ func TestAFullQueueDropsAndCountsAndNeverDelays(t *testing.T) {
 	require.Equal(t, reviews-queue, f.meter.of("dropped"))
 	close(release)
 	f.wait(t, func() bool {
-		return f.store.sum() == admission.ShadowCounts{Evaluated: queue + 1, Dropped: reviews - queue}
+		return f.store.sum() == shadow.Counts{Evaluated: queue + 1, Dropped: reviews - queue}
 	})
 	require.Equal(t, queue+1, f.meter.of("evaluated same"))
 }
@@ -371,7 +371,7 @@ func TestEvaluationsWaitForTheirTurnAndRunOneAtATime(t *testing.T) {
 	require.EqualValues(t, 1, most.Load())
 	f.Reviewed(t.Context(), outcome())
 	f.Close() // while one waits for its turn
-	require.Equal(t, admission.ShadowCounts{Evaluated: 50, Dropped: 1}, f.store.sum())
+	require.Equal(t, shadow.Counts{Evaluated: 50, Dropped: 1}, f.store.sum())
 }
 
 func TestDivergencesAreWrittenInBatchesAndAllOfThem(t *testing.T) {
@@ -391,7 +391,7 @@ func TestAStoreThatIsAwayCostsDivergencesAndNoCounts(t *testing.T) {
 	f.store.mu.Lock()
 	f.store.fail = nil
 	f.store.mu.Unlock()
-	f.wait(t, func() bool { return f.store.sum() == admission.ShadowCounts{Evaluated: 1, Diverged: 1} })
+	f.wait(t, func() bool { return f.store.sum() == shadow.Counts{Evaluated: 1, Diverged: 1} })
 	f.wait(t, func() bool { f.store.mu.Lock(); defer f.store.mu.Unlock(); return f.store.pruned > 0 })
 	require.Empty(t, f.store.stored())
 }
@@ -434,7 +434,7 @@ func TestCloseDropsWhatWaitsAndCountsIt(t *testing.T) {
 	}
 	<-begun
 	f.Close()
-	require.Equal(t, admission.ShadowCounts{Dropped: 3}, f.store.sum(), "an evaluation that the end cut off is no error of the candidate")
+	require.Equal(t, shadow.Counts{Dropped: 3}, f.store.sum(), "an evaluation that the end cut off is no error of the candidate")
 	require.Empty(t, f.store.stored())
 }
 

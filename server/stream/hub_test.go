@@ -15,13 +15,14 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
 var errAway = errors.New("the database is away")
 
 // drain gives all that a reader can get without waiting.
-func drain(t require.TestingT, r *reader[admission.Event]) ([]admission.Streamed[admission.Event], error) {
-	var got []admission.Streamed[admission.Event]
+func drain(t require.TestingT, r *reader[admission.Event]) ([]Streamed[admission.Event], error) {
+	var got []Streamed[admission.Event]
 	for {
 		if !r.live {
 			events, err := r.catchUp(context.Background())
@@ -37,7 +38,7 @@ func drain(t require.TestingT, r *reader[admission.Event]) ([]admission.Streamed
 	}
 }
 
-func sequences(events []admission.Streamed[admission.Event]) []int64 {
+func sequences(events []Streamed[admission.Event]) []int64 {
 	var found []int64
 	for _, e := range events {
 		if e.Item != nil {
@@ -47,7 +48,7 @@ func sequences(events []admission.Streamed[admission.Event]) []int64 {
 	return found
 }
 
-func positions(events []admission.Streamed[admission.Event]) []int64 {
+func positions(events []Streamed[admission.Event]) []int64 {
 	found := make([]int64, len(events))
 	for i, e := range events {
 		found[i] = e.Position
@@ -126,7 +127,7 @@ func TestAGapThatIsRolledBackHoldsThePositionUpOnlyWhileSomebodyMayFillIt(t *tes
 
 	got, err = drain(t, r)
 	require.NoError(t, err)
-	require.Equal(t, []admission.Streamed[admission.Event]{{Position: 3}}, got, "the position moves without an event")
+	require.Equal(t, []Streamed[admission.Event]{{Position: 3}}, got, "the position moves without an event")
 }
 
 func TestAHubBeginsWhenNobodyWritesWhatIsBeforeIt(t *testing.T) {
@@ -408,7 +409,7 @@ func (w *world) end(t *rapid.T) {
 	}
 }
 
-func countAfter(all []admission.LedgerEvent, after int64) int {
+func countAfter(all []ledger.Event, after int64) int {
 	n := 0
 	for _, e := range all {
 		if e.Seq > after {
@@ -463,9 +464,9 @@ func TestTheLedgerIsPolledNoFasterThanOnceASecond(t *testing.T) {
 
 // read reads until there are n.
 func read(
-	t require.TestingT, next func(context.Context) ([]admission.Streamed[admission.Event], error), n int,
-) []admission.Streamed[admission.Event] {
-	var got []admission.Streamed[admission.Event]
+	t require.TestingT, next func(context.Context) ([]Streamed[admission.Event], error), n int,
+) []Streamed[admission.Event] {
+	var got []Streamed[admission.Event]
 	for len(got) < n {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		events, err := next(ctx)
@@ -540,7 +541,7 @@ func TestAHundredReadersGetEverythingWhileOneDoesNotRead(t *testing.T) {
 }
 
 // followTo follows to a position, and resumes if this machine is too slow for the test.
-func followTo(t *testing.T, h *Hub[admission.Event], next func(context.Context) ([]admission.Streamed[admission.Event], error), last int64) {
+func followTo(t *testing.T, h *Hub[admission.Event], next func(context.Context) ([]Streamed[admission.Event], error), last int64) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	position, got := FromNow, int64(0)

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
 // Entry is an item at its place in a ledger.
@@ -27,7 +28,7 @@ type Ledger[T any] interface {
 
 // EventStore has a ledger of events.
 type EventStore interface {
-	EventsAfter(ctx context.Context, after int64, limit int) ([]admission.LedgerEvent, error)
+	EventsAfter(ctx context.Context, after int64, limit int) ([]ledger.Event, error)
 	LastEventSeq(ctx context.Context) (int64, error)
 	EventWriters(ctx context.Context) ([]string, error)
 }
@@ -52,7 +53,7 @@ func (l eventLedger) Writers(ctx context.Context) ([]string, error) { return l.s
 
 // DecisionStore has a ledger of decisions.
 type DecisionStore interface {
-	DecisionsAfter(ctx context.Context, after int64, limit int) ([]admission.LedgerDecision, error)
+	DecisionsAfter(ctx context.Context, after int64, limit int) ([]ledger.Decision, error)
 	LastDecisionSeq(ctx context.Context) (int64, error)
 	DecisionWriters(ctx context.Context) ([]string, error)
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/molecule-ai/gatehouse/internal/testenv"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
 func TestMain(m *testing.M) { os.Exit(testenv.Main(m)) }
@@ -22,7 +23,7 @@ type memory struct {
 	mu        sync.Mutex
 	last      int64
 	open      map[int64]admission.Event // by seq
-	committed []admission.LedgerEvent   // in the order of seq
+	committed []ledger.Event            // in the order of seq
 	numbers   map[uuid.UUID]int64
 	wakes     []func()
 	fail      error
@@ -61,8 +62,8 @@ func (m *memory) commit(seq int64) {
 	event := m.open[seq]
 	delete(m.open, seq)
 	m.numbers[event.WorkspaceID]++
-	m.committed = append(m.committed, admission.LedgerEvent{Seq: seq, Event: event})
-	slices.SortFunc(m.committed, func(a, b admission.LedgerEvent) int { return int(a.Seq - b.Seq) })
+	m.committed = append(m.committed, ledger.Event{Seq: seq, Event: event})
+	slices.SortFunc(m.committed, func(a, b ledger.Event) int { return int(a.Seq - b.Seq) })
 	wakes := slices.Clone(m.wakes)
 	m.mu.Unlock()
 	for _, wake := range wakes {
@@ -89,7 +90,7 @@ func (m *memory) failing(err error) {
 	m.fail = err
 }
 
-func (m *memory) all() []admission.LedgerEvent {
+func (m *memory) all() []ledger.Event {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return slices.Clone(m.committed)
@@ -101,14 +102,14 @@ func (m *memory) readSoFar() int {
 	return m.reads
 }
 
-func (m *memory) EventsAfter(_ context.Context, after int64, limit int) ([]admission.LedgerEvent, error) {
+func (m *memory) EventsAfter(_ context.Context, after int64, limit int) ([]ledger.Event, error) {
 	if m.onRead != nil {
 		m.onRead()
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.reads++
-	i, _ := slices.BinarySearchFunc(m.committed, after+1, func(e admission.LedgerEvent, seq int64) int { return int(e.Seq - seq) })
+	i, _ := slices.BinarySearchFunc(m.committed, after+1, func(e ledger.Event, seq int64) int { return int(e.Seq - seq) })
 	return slices.Clone(m.committed[i:min(len(m.committed), i+limit)]), m.fail
 }
 

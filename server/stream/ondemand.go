@@ -36,7 +36,7 @@ func NewOnDemand[T any](ledger Ledger[T], options Options, linger time.Duration)
 // Subscribe is that of a Hub, but that the reader must not be used after ctx has ended, until when it counts.
 func (o *OnDemand[T]) Subscribe(
 	ctx context.Context, after int64,
-) (next func(ctx context.Context) ([]admission.Streamed[T], error), err error) {
+) (next func(ctx context.Context) ([]Streamed[T], error), err error) {
 	hub := o.enter()
 	if hub == nil {
 		return nil, &admission.Error{Code: admission.CodeNotReady, Detail: "shutting down", Err: ErrClosed}

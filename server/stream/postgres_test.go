@@ -78,7 +78,7 @@ func TestAnEventThatIsCommittedLateIsNotLost(t *testing.T) {
 	hub := start(t, store, stream.Options{})
 	next, err := hub.Subscribe(t.Context(), stream.FromNow)
 	require.NoError(t, err)
-	require.Equal(t, []admission.Streamed[admission.Event]{{Position: 0}}, read(t, next, 1))
+	require.Equal(t, []stream.Streamed[admission.Event]{{Position: 0}}, read(t, next, 1))
 	other := uuid.New()
 	require.NoError(t, registry.online(t.Context(), outbox.Workspace))
 	require.NoError(t, registry.online(t.Context(), other))
@@ -123,7 +123,7 @@ func TestAMarkThatIsRolledBackLeavesNoGapForLong(t *testing.T) {
 	got := read(t, next, 2)
 
 	require.Equal(t, id, got[0].Item.WorkspaceID)
-	require.Equal(t, admission.Streamed[admission.Event]{Position: 2}, got[1])
+	require.Equal(t, stream.Streamed[admission.Event]{Position: 2}, got[1])
 }
 
 func TestAStreamGoesOnAfterARestartOfPostgres(t *testing.T) {

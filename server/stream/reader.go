@@ -15,7 +15,7 @@ import (
 // again and goes on; after any other error, the reader is at its end.
 func (h *Hub[T]) Subscribe(
 	ctx context.Context, after int64,
-) (next func(ctx context.Context) ([]admission.Streamed[T], error), err error) {
+) (next func(ctx context.Context) ([]Streamed[T], error), err error) {
 	err = h.waitReady(ctx)
 	if err != nil {
 		return nil, err
@@ -101,12 +101,12 @@ func (r *reader[T]) aim() {
 	r.number = h.first + int64(len(h.kept))
 }
 
-func (r *reader[T]) next(ctx context.Context) ([]admission.Streamed[T], error) {
+func (r *reader[T]) next(ctx context.Context) ([]Streamed[T], error) {
 	for {
 		if r.hub.stopped.Err() != nil {
 			return nil, ErrClosed
 		}
-		var entries []admission.Streamed[T]
+		var entries []Streamed[T]
 		var changed <-chan struct{}
 		var err error
 		if r.live {
@@ -130,12 +130,12 @@ func (r *reader[T]) next(ctx context.Context) ([]admission.Streamed[T], error) {
 }
 
 // catchUp reads a page of what the reader lacks of its target.
-func (r *reader[T]) catchUp(ctx context.Context) ([]admission.Streamed[T], error) {
+func (r *reader[T]) catchUp(ctx context.Context) ([]Streamed[T], error) {
 	entries, err := r.hub.page(ctx, r.read)
 	if err != nil {
 		return nil, err
 	}
-	var lacking []admission.Streamed[T]
+	var lacking []Streamed[T]
 	for _, entry := range entries {
 		if entry.Seq > r.target.high {
 			break
@@ -143,7 +143,7 @@ func (r *reader[T]) catchUp(ctx context.Context) ([]admission.Streamed[T], error
 		// What is in a gap of the target, or was committed since, comes from the Hub.
 		if r.target.has(entry.Seq) && !r.done.has(entry.Seq) {
 			r.advance(min(entry.Seq, r.target.watermark()))
-			lacking = append(lacking, admission.Streamed[T]{Position: r.position, Item: &entry.Item})
+			lacking = append(lacking, Streamed[T]{Position: r.position, Item: &entry.Item})
 		}
 	}
 	if len(entries) == page && entries[page-1].Seq < r.target.high {
@@ -168,14 +168,14 @@ func (r *reader[T]) goLive() {
 }
 
 // take takes what the Hub has beyond the reader, or says what to wait for.
-func (r *reader[T]) take() ([]admission.Streamed[T], <-chan struct{}, error) {
+func (r *reader[T]) take() ([]Streamed[T], <-chan struct{}, error) {
 	h := r.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if r.number < h.first {
 		return nil, nil, ErrTooSlow
 	}
-	var entries []admission.Streamed[T]
+	var entries []Streamed[T]
 	for _, i := range h.kept[r.number-h.first:] {
 		if len(entries) == page {
 			break
@@ -185,11 +185,11 @@ func (r *reader[T]) take() ([]admission.Streamed[T], <-chan struct{}, error) {
 			continue
 		}
 		r.advance(i.position)
-		entries = append(entries, admission.Streamed[T]{Position: r.position, Item: &i.Item})
+		entries = append(entries, Streamed[T]{Position: r.position, Item: &i.Item})
 	}
 	atEnd := r.number == h.first+int64(len(h.kept))
 	if atEnd && r.advance(h.cut.watermark()) {
-		entries = append(entries, admission.Streamed[T]{Position: r.position})
+		entries = append(entries, Streamed[T]{Position: r.position})
 	}
 	return entries, h.changed, nil
 }

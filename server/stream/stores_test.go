@@ -62,11 +62,11 @@ func mark(ctx context.Context, s store, id uuid.UUID) error {
 	return err
 }
 
-type next = func(context.Context) ([]admission.Streamed[admission.Event], error)
+type next = func(context.Context) ([]stream.Streamed[admission.Event], error)
 
 // read reads until there are n, of which some may be a position alone.
-func read(t require.TestingT, next next, n int) []admission.Streamed[admission.Event] {
-	var got []admission.Streamed[admission.Event]
+func read(t require.TestingT, next next, n int) []stream.Streamed[admission.Event] {
+	var got []stream.Streamed[admission.Event]
 	for len(got) < n {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		events, err := next(ctx)
@@ -78,8 +78,8 @@ func read(t require.TestingT, next next, n int) []admission.Streamed[admission.E
 }
 
 // readEvents reads until there are n events.
-func readEvents(t require.TestingT, next next, n int) []admission.Streamed[admission.Event] {
-	var got []admission.Streamed[admission.Event]
+func readEvents(t require.TestingT, next next, n int) []stream.Streamed[admission.Event] {
+	var got []stream.Streamed[admission.Event]
 	for len(got) < n {
 		for _, e := range read(t, next, 1) {
 			if e.Item != nil {
@@ -95,7 +95,7 @@ type receiver struct {
 	hub      *stream.Hub[admission.Event]
 	next     next
 	position int64
-	got      []admission.Streamed[admission.Event]
+	got      []stream.Streamed[admission.Event]
 	seen     map[uuid.UUID]bool
 }
 
@@ -184,7 +184,7 @@ func requireStreams(t *testing.T, hubs []*stream.Hub[admission.Event], ledger st
 	})
 }
 
-func ids(events []admission.Streamed[admission.Event]) []uuid.UUID {
+func ids(events []stream.Streamed[admission.Event]) []uuid.UUID {
 	found := make([]uuid.UUID, len(events))
 	for i, e := range events {
 		found[i] = e.Item.ID
@@ -193,7 +193,7 @@ func ids(events []admission.Streamed[admission.Event]) []uuid.UUID {
 }
 
 // requireInOrder says that of each workspace the events come one after the other.
-func requireInOrder(t require.TestingT, events []admission.Streamed[admission.Event]) {
+func requireInOrder(t require.TestingT, events []stream.Streamed[admission.Event]) {
 	sequence := make(map[uuid.UUID]int64)
 	for _, e := range events {
 		if before, seen := sequence[e.Item.WorkspaceID]; seen {
@@ -269,7 +269,7 @@ func benchmark(b *testing.B, hub *stream.Hub[admission.Event], readers int, onli
 		for _, n := range following {
 			go func() {
 				for events, err := n(b.Context()); err == nil; events, err = n(b.Context()) {
-					if slices.ContainsFunc(events, func(e admission.Streamed[admission.Event]) bool { return e.Item != nil }) {
+					if slices.ContainsFunc(events, func(e stream.Streamed[admission.Event]) bool { return e.Item != nil }) {
 						break
 					}
 				}

@@ -23,6 +23,7 @@ import (
 	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 	"github.com/molecule-ai/gatehouse/internal/yamlfile"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission/decode"
 )
 
 // Case is one entry of a case file: a review and facts, and what the policies must say of them.
@@ -195,7 +196,7 @@ func (c *Case) fill(merged map[string]any) error {
 	if err != nil {
 		return err
 	}
-	review, err := admission.DecodeReview(orDefault(parts.Review.Hook, "register"), envelope, admission.DefaultMaxDepth)
+	review, err := decode.Review(orDefault(parts.Review.Hook, "register"), envelope, decode.DefaultMaxDepth)
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/molecule-ai/gatehouse/policies"
 	policytests "github.com/molecule-ai/gatehouse/policies_test"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission/decode"
 )
 
 // embedded is an evaluator of the embedded policies, which knows the names that they mention.
@@ -38,7 +39,7 @@ func embedded(t *testing.T) *fastpath.Evaluator {
 
 func input(t *testing.T, body string, workspace string, keys ...string) admission.Input {
 	t.Helper()
-	review, err := admission.DecodeReview("register", []byte(body), admission.DefaultMaxDepth)
+	review, err := decode.Review("register", []byte(body), decode.DefaultMaxDepth)
 	require.NoError(t, err)
 	facts, err := admission.NewFacts(workspace != "", []byte(workspace), keys, nil)
 	require.NoError(t, err)

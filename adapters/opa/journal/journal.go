@@ -10,20 +10,21 @@ import (
 
 	"github.com/molecule-ai/gatehouse/adapters/opa"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
 // Journal records which policies became live or were refused: in the log at once, and in the store when it can
 // be written. A store that cannot be written holds no policies up.
 type Journal struct {
 	log     *slog.Logger
-	pending chan admission.PolicyActivation
+	pending chan ledger.Activation
 }
 
 // maxPendingActivations is for a store that is away for long; what is more than that is in the log alone.
 const maxPendingActivations = 256
 
 func New(logger *slog.Logger) *Journal {
-	return &Journal{log: logger, pending: make(chan admission.PolicyActivation, maxPendingActivations)}
+	return &Journal{log: logger, pending: make(chan ledger.Activation, maxPendingActivations)}
 }
 
 // PolicyActivated implements opa.Recorder.
@@ -67,17 +68,17 @@ func (j *Journal) keep(record opa.Record, activated bool) {
 		j.log.Error("an activation of policies is not stored", "error", err)
 		return
 	}
-	activation := admission.PolicyActivation{
+	activation := ledger.Activation{
 		ID: id, At: record.At, Source: record.Source, Revision: record.Revision, Activated: activated, Reason: record.Reason,
 	}
 	if bundle := record.Bundle; bundle != nil {
-		activation.Bundle = &admission.ActivatedBundle{Revision: bundle.Revision, BuiltAt: bundle.BuiltAt, SignedBy: bundle.Key}
+		activation.Bundle = &ledger.ActivatedBundle{Revision: bundle.Revision, BuiltAt: bundle.BuiltAt, SignedBy: bundle.Key}
 	}
 	j.queue(activation)
 }
 
 type Store interface {
-	RecordActivation(ctx context.Context, activation admission.PolicyActivation) error
+	RecordActivation(ctx context.Context, activation ledger.Activation) error
 }
 
 // retryActivation is how long to wait for a store whose tables are perhaps not there yet.
@@ -116,7 +117,7 @@ func (j *Journal) writeRest(ctx context.Context, store Store) {
 }
 
 // write tries until ctx ends. What it could not write is left, and may have been written all the same.
-func (j *Journal) write(ctx context.Context, store Store, activation admission.PolicyActivation) {
+func (j *Journal) write(ctx context.Context, store Store, activation ledger.Activation) {
 	said := false
 	for {
 		err := store.RecordActivation(ctx, activation)
@@ -142,7 +143,7 @@ func (j *Journal) write(ctx context.Context, store Store, activation admission.P
 	}
 }
 
-func (j *Journal) queue(activation admission.PolicyActivation) {
+func (j *Journal) queue(activation ledger.Activation) {
 	select {
 	case j.pending <- activation:
 	default:

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/molecule-ai/gatehouse/adapters/opa"
-	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
 // stoppingStore is told to stop in the middle of its first write, which comes to nothing.
@@ -20,7 +20,7 @@ type stoppingStore struct {
 	kept []string
 }
 
-func (s *stoppingStore) RecordActivation(ctx context.Context, activation admission.PolicyActivation) error {
+func (s *stoppingStore) RecordActivation(ctx context.Context, activation ledger.Activation) error {
 	s.once.Do(s.stop)
 	if ctx.Err() != nil {
 		return errors.New("interrupted")

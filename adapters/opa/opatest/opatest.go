@@ -14,6 +14,7 @@ import (
 	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 	"github.com/molecule-ai/gatehouse/policies"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission/decode"
 )
 
 // Gateless says that policies go without the platform agent's rule on purpose.
@@ -101,7 +102,7 @@ func Embedded(t testing.TB) *snapshot.Snapshot {
 // Input is the input of a request to a hook.
 func Input(t testing.TB, hook, body string, facts admission.Facts) admission.Input {
 	t.Helper()
-	review, err := admission.DecodeReview(hook, []byte(body), admission.DefaultMaxDepth)
+	review, err := decode.Review(hook, []byte(body), decode.DefaultMaxDepth)
 	require.NoError(t, err)
 	return admission.NewInput(review, facts, admission.Deployment{})
 }

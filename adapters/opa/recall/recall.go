@@ -9,12 +9,12 @@ import (
 
 	"github.com/molecule-ai/gatehouse/adapters/opa"
 	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
-	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
 // History knows what was live before this process.
 type History interface {
-	LastSigned(ctx context.Context) (*admission.ActivatedBundle, error)
+	LastSigned(ctx context.Context) (*ledger.ActivatedBundle, error)
 }
 
 const (
@@ -66,7 +66,7 @@ func (r *Recall) Run(ctx context.Context) {
 	}
 }
 
-func (r *Recall) remember(ctx context.Context, last *admission.ActivatedBundle) error {
+func (r *Recall) remember(ctx context.Context, last *ledger.ActivatedBundle) error {
 	if last == nil {
 		return r.engine.Remember(ctx, nil)
 	}

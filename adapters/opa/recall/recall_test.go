@@ -19,16 +19,16 @@ import (
 	"github.com/molecule-ai/gatehouse/adapters/opa/recall"
 	"github.com/molecule-ai/gatehouse/adapters/opa/sources"
 	"github.com/molecule-ai/gatehouse/policies"
-	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
 // lateHistory is away until it has answered for the second time.
 type lateHistory struct {
 	asked int
-	last  *admission.ActivatedBundle
+	last  *ledger.ActivatedBundle
 }
 
-func (h *lateHistory) LastSigned(context.Context) (*admission.ActivatedBundle, error) {
+func (h *lateHistory) LastSigned(context.Context) (*ledger.ActivatedBundle, error) {
 	h.asked++
 	if h.asked == 1 {
 		return nil, errors.New("away")
@@ -40,12 +40,12 @@ func (h *lateHistory) LastSigned(context.Context) (*admission.ActivatedBundle, e
 // are live, or refused.
 func TestRecallAsksUntilTheHistoryAnswers(t *testing.T) {
 	for name, test := range map[string]struct {
-		last    *admission.ActivatedBundle
+		last    *ledger.ActivatedBundle
 		refused bool
 	}{
 		"nothing was live": {nil, false},
-		"an older one was": {&admission.ActivatedBundle{Revision: "q", BuiltAt: time.Now().Add(-time.Hour), SignedBy: "k"}, false},
-		"a newer one was":  {&admission.ActivatedBundle{Revision: "s", BuiltAt: time.Now().Add(time.Hour), SignedBy: "k"}, true},
+		"an older one was": {&ledger.ActivatedBundle{Revision: "q", BuiltAt: time.Now().Add(-time.Hour), SignedBy: "k"}, false},
+		"a newer one was":  {&ledger.ActivatedBundle{Revision: "s", BuiltAt: time.Now().Add(time.Hour), SignedBy: "k"}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -69,7 +69,7 @@ func TestRecallAsksUntilTheHistoryAnswers(t *testing.T) {
 
 // A history that answers at once refuses an older bundle at the start.
 func TestRecallRefusesAnOlderBundleAtOnce(t *testing.T) {
-	newer := &admission.ActivatedBundle{Revision: "s", BuiltAt: time.Now().Add(time.Hour), SignedBy: "k"}
+	newer := &ledger.ActivatedBundle{Revision: "s", BuiltAt: time.Now().Add(time.Hour), SignedBy: "k"}
 	recalled := recall.New(waitingEngine(t), &lateHistory{asked: 1, last: newer}, slog.New(slog.DiscardHandler))
 	require.ErrorContains(t, recalled.First(t.Context()), "rollback")
 	recalled.Run(t.Context()) // has nothing to ask, and ends

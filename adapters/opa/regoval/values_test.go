@@ -13,6 +13,7 @@ import (
 
 	"github.com/molecule-ai/gatehouse/adapters/opa/regoval"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission/decode"
 )
 
 // anyJSON draws the text of a JSON value, up to this many levels deep.
@@ -63,7 +64,7 @@ func TestTheInputIsWhatOPAWouldMakeOfItsJSON(t *testing.T) {
 			Hook: rapid.SampledFrom([]string{"register", "heartbeat", ""}).Draw(t, "hook"), DryRun: rapid.Bool().Draw(t, "dry run"),
 			CallerProof: rapid.SampledFrom([]admission.CallerProof{admission.Token, admission.Bootstrap, admission.Install}).Draw(t, "proof"),
 			Request:     []byte(anyObject(t, anyJSON(3))), Facts: found,
-			URL:        admission.ParseURL(rapid.SampledFrom([]string{"", "https://me@agent.example.com:8443", "http://[::1]", "http://127.1"}).Draw(t, "url")),
+			URL:        decode.ParseURL(rapid.SampledFrom([]string{"", "https://me@agent.example.com:8443", "http://[::1]", "http://127.1"}).Draw(t, "url")),
 			Deployment: admission.Deployment{SaaS: rapid.Bool().Draw(t, "saas")},
 		}
 		got, err := regoval.Input(in)

@@ -13,6 +13,7 @@ import (
 	"github.com/molecule-ai/gatehouse/adapters/opa/mask"
 	"github.com/molecule-ai/gatehouse/adapters/opa/regoval"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/audit"
 )
 
 // ownData are the members of the data that the engine reads itself.
@@ -35,7 +36,7 @@ type compilation struct {
 	remarks  []string
 
 	stored    *storedOnly // nil: no rule is left out
-	notJudged []admission.NotJudged
+	notJudged []audit.NotJudged
 }
 
 // compile checks contents as a whole: strict compilation, types against the input's schema, builtins,

@@ -9,6 +9,7 @@ import (
 
 	"github.com/molecule-ai/gatehouse/adapters/opa/check"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission/decode"
 )
 
 // IdentityGate is the code of the rule that Gatehouse exists for: a platform agent without its MODEL secret never
@@ -172,7 +173,7 @@ func asking(hook string, proof admission.CallerProof, status, members string, fa
 	if hook == "heartbeat" {
 		members += fmt.Sprintf(`, "from_status": %q, "to_status": "online"`, status)
 	}
-	return admission.Input{Hook: hook, CallerProof: proof, Request: []byte(members + "}"), Facts: facts, URL: admission.ParseURL(url)}
+	return admission.Input{Hook: hook, CallerProof: proof, Request: []byte(members + "}"), Facts: facts, URL: decode.ParseURL(url)}
 }
 
 // readAllowWeaker reads data.allow_weaker: the codes that the author weakens on purpose.

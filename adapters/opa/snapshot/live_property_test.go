@@ -17,6 +17,7 @@ import (
 	"github.com/molecule-ai/gatehouse/adapters/opa/casetest"
 	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission/decode"
 )
 
 // memberValues are what members of a request or a row may be: right, nearly right, and of every wrong type.
@@ -98,7 +99,7 @@ func nearlyRight(t *rapid.T) admission.Input {
 		"workspace": request, "caller_proof": rapid.SampledFrom([]string{"token", "bootstrap", "install"}).Draw(t, "proof"),
 	})
 	require.NoError(t, err)
-	review, err := admission.DecodeReview(rapid.SampledFrom([]string{"register", "heartbeat"}).Draw(t, "hook"), body, admission.DefaultMaxDepth)
+	review, err := decode.Review(rapid.SampledFrom([]string{"register", "heartbeat"}).Draw(t, "hook"), body, decode.DefaultMaxDepth)
 	require.NoError(t, err)
 	row := members(t, "row")
 	if _, isText := row["kind"].(string); !isText || row["kind"] == "" { // a store gives no such row

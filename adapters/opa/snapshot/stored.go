@@ -12,6 +12,7 @@ import (
 
 	"github.com/molecule-ai/gatehouse/adapters/opa/check"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/audit"
 )
 
 // requestPointer is the place of the request in the input.
@@ -21,7 +22,7 @@ const requestPointer = admission.InputPointer + "/request"
 // that reads others never holds in it, for a member that nobody sent says nothing. Rules are taken one by one: of two
 // that add to one set, one may be judged and the other not. It gives the known members that the hook reads, too, and
 // what is not judged.
-func (s *Snapshot) OfStored(ctx context.Context, hook string, known []string) (_ *Snapshot, read []string, _ []admission.NotJudged, _ error) {
+func (s *Snapshot) OfStored(ctx context.Context, hook string, known []string) (_ *Snapshot, read []string, _ []audit.NotJudged, _ error) {
 	for _, member := range known {
 		if s.Reads(hook, requestPointer+"/"+url.PathEscape(member)) {
 			read = append(read, member)
@@ -45,8 +46,8 @@ type storedOnly struct {
 }
 
 // leaveOut makes rules never hold.
-func (o *storedOnly) leaveOut(compiler *ast.Compiler, hooks []check.Hook, rules []admission.Rule, numbers map[*ast.Rule]int) []admission.NotJudged {
-	var out []admission.NotJudged
+func (o *storedOnly) leaveOut(compiler *ast.Compiler, hooks []check.Hook, rules []admission.Rule, numbers map[*ast.Rule]int) []audit.NotJudged {
+	var out []audit.NotJudged
 	for _, h := range hooks {
 		if h.Name != o.hook {
 			continue
@@ -62,7 +63,7 @@ func (o *storedOnly) leaveOut(compiler *ast.Compiler, hooks []check.Hook, rules 
 				leaf.rule.Body = ast.NewBody(append([]*ast.Expr{never}, leaf.rule.Body...)...)
 				if leaf.number != untagged {
 					rule := rules[leaf.number]
-					out = append(out, admission.NotJudged{Rule: rule.Name, Code: rule.Code, Reads: unknown})
+					out = append(out, audit.NotJudged{Rule: rule.Name, Code: rule.Code, Reads: unknown})
 				}
 			}
 		}
@@ -92,8 +93,8 @@ func (o *storedOnly) unknown(reads check.Reads) []string {
 }
 
 // joined has an entry for each rule and code, in their order.
-func joined(all []admission.NotJudged) []admission.NotJudged {
-	of := make(map[string]*admission.NotJudged)
+func joined(all []audit.NotJudged) []audit.NotJudged {
+	of := make(map[string]*audit.NotJudged)
 	for i, one := range all {
 		name := one.Rule + "\x00" + one.Code
 		if of[name] == nil {
@@ -104,7 +105,7 @@ func joined(all []admission.NotJudged) []admission.NotJudged {
 		slices.Sort(reads)
 		of[name].Reads = slices.Compact(reads)
 	}
-	var once []admission.NotJudged
+	var once []audit.NotJudged
 	for _, name := range slices.Sorted(maps.Keys(of)) {
 		once = append(once, *of[name])
 	}

@@ -9,6 +9,8 @@ import (
 	"github.com/molecule-ai/gatehouse/adapters/opa/opatest"
 	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission/decode"
+	"github.com/molecule-ai/gatehouse/server/audit"
 )
 
 // cardRules deny whoever sends no card, who has no name of any kind, and who sends more than five members. The first two
@@ -38,7 +40,7 @@ deny contains {"reason": "large", "message": "The request is large."} if count(i
 // them all failed. It is left out and named; what is beside it in the same set stays.
 func TestStoredWorkspacesAreNotHeldToWhatOnlyRequestsHave(t *testing.T) {
 	shipped := opatest.Load(t, opatest.ShippedWith(t, []string{"register/card.rego", cardRules}))
-	stored := func(known ...string) (snapshot.Checked, []string, []admission.NotJudged) {
+	stored := func(known ...string) (snapshot.Checked, []string, []audit.NotJudged) {
 		judging, read, notJudged, err := shipped.OfStored(t.Context(), "register", known)
 		require.NoError(t, err)
 		require.Equal(t, shipped.Revision(), judging.Revision())
@@ -61,9 +63,9 @@ func TestStoredWorkspacesAreNotHeldToWhatOnlyRequestsHave(t *testing.T) {
 	rules, read, notJudged := stored("id", "kind", "url", "delivery_mode", "name", "status")
 	require.Equal(t, []string{gate, "CARD_MISSING name_missing"}, codes(rules, id))
 	require.Equal(t, []string{"id", "kind", "url", "delivery_mode", "name", "status"}, append([]string{}, read...), "the whole request is read, and so each of them")
-	require.Contains(t, notJudged, admission.NotJudged{Rule: "card", Code: "CARD_MISSING", Reads: []string{"input.request.agent_card"}})
-	require.Contains(t, notJudged, admission.NotJudged{Rule: "card", Code: "REQUEST_LARGE", Reads: []string{"input.request"}})
-	require.Contains(t, notJudged, admission.NotJudged{
+	require.Contains(t, notJudged, audit.NotJudged{Rule: "card", Code: "CARD_MISSING", Reads: []string{"input.request.agent_card"}})
+	require.Contains(t, notJudged, audit.NotJudged{Rule: "card", Code: "REQUEST_LARGE", Reads: []string{"input.request"}})
+	require.Contains(t, notJudged, audit.NotJudged{
 		Rule: "platform_requires_model", Code: "PLATFORM_AGENT_IDENTITY_GATE", Reads: []string{"input.request.mcp_server_present"},
 	})
 
@@ -76,7 +78,7 @@ func storedPlatform(t *testing.T, request string) admission.Input {
 	t.Helper()
 	facts, err := admission.NewFacts(true, []byte(`{"kind": "platform", "status": "provisioning"}`), nil, nil)
 	require.NoError(t, err)
-	review, err := admission.DecodePayload("register", []byte(request), admission.Token, admission.DefaultMaxDepth)
+	review, err := decode.Payload("register", []byte(request), admission.Token, decode.DefaultMaxDepth)
 	require.NoError(t, err)
 	return admission.NewInput(review, facts, admission.Deployment{})
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/molecule-ai/gatehouse/adapters/postgres/connection"
-	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
 const (
@@ -48,7 +48,7 @@ const maxActivations = 10_000
 type ActivationStore struct{ pool *connection.Pool }
 
 // RecordActivation records that policies became live or were refused. Recording it again changes nothing.
-func (s ActivationStore) RecordActivation(ctx context.Context, a admission.PolicyActivation) error {
+func (s ActivationStore) RecordActivation(ctx context.Context, a ledger.Activation) error {
 	result := "refused"
 	if a.Activated {
 		result = "activated"
@@ -70,7 +70,7 @@ func (s ActivationStore) RecordActivation(ctx context.Context, a admission.Polic
 }
 
 // Activations are the last so many, newest first.
-func (s ActivationStore) Activations(ctx context.Context, limit int) ([]admission.PolicyActivation, error) {
+func (s ActivationStore) Activations(ctx context.Context, limit int) ([]ledger.Activation, error) {
 	rows, err := s.pool.Query(ctx, activationsSQL, limit)
 	if err != nil {
 		return nil, connection.Explain(ctx, fmt.Errorf("reading activations of policies: %w", err))
@@ -83,7 +83,7 @@ func (s ActivationStore) Activations(ctx context.Context, limit int) ([]admissio
 }
 
 // LastSigned is the signed bundle that a server on this database made live last, nil if none has.
-func (s ActivationStore) LastSigned(ctx context.Context) (*admission.ActivatedBundle, error) {
+func (s ActivationStore) LastSigned(ctx context.Context) (*ledger.ActivatedBundle, error) {
 	rows, err := s.pool.Query(ctx, lastSignedSQL)
 	if err != nil {
 		return nil, connection.Explain(ctx, fmt.Errorf("reading which signed policies were live last: %w", err))
@@ -108,15 +108,15 @@ func (s ActivationStore) LiveRevision(ctx context.Context) (string, error) {
 	return revision, nil
 }
 
-func scanActivation(row pgx.CollectableRow) (admission.PolicyActivation, error) {
-	var a admission.PolicyActivation
+func scanActivation(row pgx.CollectableRow) (ledger.Activation, error) {
+	var a ledger.Activation
 	var id [16]byte
 	var revision, signedBy *string
 	var builtAt *time.Time
 	err := row.Scan(&id, &a.At, &a.Source, &a.Revision, &a.Activated, &a.Reason, &revision, &builtAt, &signedBy)
 	a.ID = uuid.UUID(id)
 	if revision != nil && signedBy != nil {
-		a.Bundle = &admission.ActivatedBundle{Revision: *revision, SignedBy: *signedBy}
+		a.Bundle = &ledger.ActivatedBundle{Revision: *revision, SignedBy: *signedBy}
 		if builtAt != nil {
 			a.Bundle.BuiltAt = builtAt.UTC()
 		}

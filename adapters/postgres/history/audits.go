@@ -12,6 +12,7 @@ import (
 
 	"github.com/molecule-ai/gatehouse/adapters/postgres/connection"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/audit"
 )
 
 const (
@@ -67,7 +68,7 @@ where run_id = $1 and workspace_id = any (array(
 type AuditStore struct{ pool *connection.Pool }
 
 // SaveAudit keeps a run as it is now, and findings that are new, in one transaction.
-func (s AuditStore) SaveAudit(ctx context.Context, run admission.AuditRun, findings []admission.AuditFinding) error {
+func (s AuditStore) SaveAudit(ctx context.Context, run audit.Run, findings []audit.Finding) error {
 	counts, err := json.Marshal(run.Violations, json.Deterministic(true))
 	if err != nil {
 		return fmt.Errorf("encoding the counts of an audit: %w", err)
@@ -108,7 +109,7 @@ type findingRows struct {
 	decisions                      []*[16]byte
 }
 
-func (r *findingRows) add(f *admission.AuditFinding) error {
+func (r *findingRows) add(f *audit.Finding) error {
 	violations, err := EncodeViolations(f.Violations)
 	if err != nil {
 		return err
@@ -132,7 +133,7 @@ func (r *findingRows) arguments() []any {
 }
 
 // Audits are the last so many runs, newest first.
-func (s AuditStore) Audits(ctx context.Context, limit int) ([]admission.AuditRun, error) {
+func (s AuditStore) Audits(ctx context.Context, limit int) ([]audit.Run, error) {
 	rows, err := s.pool.Query(ctx, auditsSQL, limit)
 	if err != nil {
 		return nil, connection.Explain(ctx, fmt.Errorf("reading audits: %w", err))
@@ -144,8 +145,8 @@ func (s AuditStore) Audits(ctx context.Context, limit int) ([]admission.AuditRun
 	return runs, nil
 }
 
-func readAudit(row pgx.CollectableRow) (admission.AuditRun, error) {
-	var run admission.AuditRun
+func readAudit(row pgx.CollectableRow) (audit.Run, error) {
+	var run audit.Run
 	var workedMicros int64
 	var counts, notJudged []byte
 	var saas *bool
@@ -175,7 +176,7 @@ func readAudit(row pgx.CollectableRow) (admission.AuditRun, error) {
 }
 
 // AuditFindings gives one page of the findings of a run, in order of workspaces.
-func (s AuditStore) AuditFindings(ctx context.Context, query admission.AuditQuery) ([]admission.AuditFinding, error) {
+func (s AuditStore) AuditFindings(ctx context.Context, query audit.Query) ([]audit.Finding, error) {
 	sql, arguments := auditFindingsSQL+"where run_id = $1 and workspace_id > $2", []any{[16]byte(query.RunID), [16]byte(query.After)}
 	if query.Code != "" {
 		sql, arguments = sql+" and code = $3", append(arguments, query.Code)
@@ -191,8 +192,8 @@ func (s AuditStore) AuditFindings(ctx context.Context, query admission.AuditQuer
 	return findings, nil
 }
 
-func readFinding(row pgx.CollectableRow) (admission.AuditFinding, error) {
-	var f admission.AuditFinding
+func readFinding(row pgx.CollectableRow) (audit.Finding, error) {
+	var f audit.Finding
 	var violations []byte
 	var decision *[16]byte
 	err := row.Scan((*[16]byte)(&f.RunID), (*[16]byte)(&f.WorkspaceID), &f.Kind, &f.Status, &f.Denied, &f.Code, &violations,

@@ -14,6 +14,7 @@ import (
 	"github.com/molecule-ai/gatehouse/adapters/postgres/connection"
 	"github.com/molecule-ai/gatehouse/internal/decisionrow"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
 // DecisionColumns are what DecisionRow reads of gatehouse.decisions d.
@@ -32,21 +33,21 @@ where locktype = 'relation' and relation = 'gatehouse.decisions'::regclass and m
 // DecisionReader reads recorded decisions.
 type DecisionReader struct{ pool *connection.Pool }
 
-// Decision gives one by its id, or admission.ErrNoDecision.
-func (r DecisionReader) Decision(ctx context.Context, id uuid.UUID) (admission.LedgerDecision, error) {
+// Decision gives one by its id, or ledger.ErrNoDecision.
+func (r DecisionReader) Decision(ctx context.Context, id uuid.UUID) (ledger.Decision, error) {
 	found, err := r.queryDecisions(ctx, SelectDecisions+"where d.id = $1", [16]byte(id))
 	if err != nil {
-		return admission.LedgerDecision{}, err
+		return ledger.Decision{}, err
 	}
 	if len(found) == 0 {
-		return admission.LedgerDecision{}, admission.ErrNoDecision
+		return ledger.Decision{}, ledger.ErrNoDecision
 	}
 	return found[0], nil
 }
 
 // Decisions gives one page in order of ids. What it costs is the page, where the filter names a workspace, a code,
 // a uid, a time, denies or errors; a hook alone may have it look at many more.
-func (r DecisionReader) Decisions(ctx context.Context, query admission.DecisionQuery) ([]admission.LedgerDecision, error) {
+func (r DecisionReader) Decisions(ctx context.Context, query ledger.Query) ([]ledger.Decision, error) {
 	sql, arguments := decisionsSQL(query)
 	return r.queryDecisions(ctx, sql, arguments...)
 }
@@ -54,7 +55,7 @@ func (r DecisionReader) Decisions(ctx context.Context, query admission.DecisionQ
 // DecisionsAfter gives up to limit decisions of the ledger whose seq is greater than after, in the order of seq, as
 // of one snapshot. What is said of EventsAfter holds here too: a lower seq may appear after a higher one, and
 // DecisionWriters tells. Decisions that were recorded before there was a seq have 0, and are not here.
-func (r DecisionReader) DecisionsAfter(ctx context.Context, after int64, limit int) ([]admission.LedgerDecision, error) {
+func (r DecisionReader) DecisionsAfter(ctx context.Context, after int64, limit int) ([]ledger.Decision, error) {
 	return r.queryDecisions(ctx, SelectDecisions+"where d.seq > $1 order by d.seq limit "+strconv.Itoa(limit), max(after, 0))
 }
 
@@ -81,7 +82,7 @@ func (r DecisionReader) DecisionWriters(ctx context.Context) ([]string, error) {
 	return writers, nil
 }
 
-func decisionsSQL(query admission.DecisionQuery) (string, []any) {
+func decisionsSQL(query ledger.Query) (string, []any) {
 	page, arguments := decisionrow.Page(query, decisionrow.Dialect{
 		ID:      func(id uuid.UUID) any { return [16]byte(id) },
 		Time:    func(t time.Time) any { return t },
@@ -93,7 +94,7 @@ func decisionsSQL(query admission.DecisionQuery) (string, []any) {
 	return SelectDecisions + page, arguments
 }
 
-func (r DecisionReader) queryDecisions(ctx context.Context, sql string, arguments ...any) ([]admission.LedgerDecision, error) {
+func (r DecisionReader) queryDecisions(ctx context.Context, sql string, arguments ...any) ([]ledger.Decision, error) {
 	rows, err := r.pool.Query(ctx, sql, arguments...)
 	if err != nil {
 		return nil, connection.Explain(ctx, fmt.Errorf("reading decisions: %w", err))
@@ -102,7 +103,7 @@ func (r DecisionReader) queryDecisions(ctx context.Context, sql string, argument
 
 	var row DecisionRow
 	targets := row.Targets()
-	var found []admission.LedgerDecision
+	var found []ledger.Decision
 	for rows.Next() {
 		err = rows.Scan(targets...)
 		if err != nil {
@@ -140,7 +141,7 @@ func (r *DecisionRow) Targets() []any {
 }
 
 // Decision is what was scanned.
-func (r *DecisionRow) Decision() (admission.LedgerDecision, error) {
+func (r *DecisionRow) Decision() (ledger.Decision, error) {
 	r.EventID, r.Redaction = uuid.Nil, admission.Redaction{}
 	if r.eventID != nil {
 		r.EventID = *r.eventID
@@ -148,7 +149,7 @@ func (r *DecisionRow) Decision() (admission.LedgerDecision, error) {
 	if r.redaction != nil {
 		err := json.Unmarshal(r.redaction, &r.Redaction)
 		if err != nil {
-			return admission.LedgerDecision{}, fmt.Errorf("decision %s: %w", r.ID, err)
+			return ledger.Decision{}, fmt.Errorf("decision %s: %w", r.ID, err)
 		}
 	}
 	return r.Row.Decision()

@@ -8,7 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/molecule-ai/gatehouse/adapters/postgres/connection"
-	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
 const (
@@ -35,7 +35,7 @@ type EventReader struct{ pool *connection.Pool }
 // hold what an earlier one passed over: with 17 and 18 being written side by side, 18 can be there first. Who
 // reads on from 18 without asking EventWriters never sees 17. Of one workspace the order of seq is that of the
 // commits.
-func (r EventReader) EventsAfter(ctx context.Context, after int64, limit int) ([]admission.LedgerEvent, error) {
+func (r EventReader) EventsAfter(ctx context.Context, after int64, limit int) ([]ledger.Event, error) {
 	rows, err := r.pool.Query(ctx, EventsAfterSQL, after, limit)
 	if err != nil {
 		return nil, connection.Explain(ctx, fmt.Errorf("reading the ledger of events: %w", err))
@@ -47,17 +47,17 @@ func (r EventReader) EventsAfter(ctx context.Context, after int64, limit int) ([
 	return events, nil
 }
 
-func readEvent(row pgx.CollectableRow) (admission.LedgerEvent, error) {
-	var read admission.LedgerEvent
+func readEvent(row pgx.CollectableRow) (ledger.Event, error) {
+	var read ledger.Event
 	var message []byte
 	event := &read.Event
 	err := row.Scan(&read.Seq, (*[16]byte)(&event.ID), &event.Sequence, (*[16]byte)(&event.DecisionID), &event.Hook, &message)
 	if err != nil {
-		return admission.LedgerEvent{}, err
+		return ledger.Event{}, err
 	}
 	err = json.Unmarshal(message, event)
 	if err != nil {
-		return admission.LedgerEvent{}, fmt.Errorf("event %s: reading its message: %w", event.ID, err)
+		return ledger.Event{}, fmt.Errorf("event %s: reading its message: %w", event.ID, err)
 	}
 	return read, nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/molecule-ai/gatehouse/adapters/postgres/connection"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
 const (
@@ -35,30 +36,30 @@ type Retention struct{ pool *connection.Pool }
 // that somebody is at work on stays until the next time. Ledgered events stay.
 //
 // The serving role cannot change tables: see the functions of migration 5.
-func (r Retention) PruneDecisions(ctx context.Context, now, before time.Time) (admission.Pruned, error) {
+func (r Retention) PruneDecisions(ctx context.Context, now, before time.Time) (ledger.Pruned, error) {
 	const right = "prune decisions"
 	conn, err := r.pool.TryLock(ctx, right)
 	if err != nil || conn == nil {
-		return admission.Pruned{}, err
+		return ledger.Pruned{}, err
 	}
 	defer connection.Unlock(ctx, conn, right)
 
 	_, err = conn.Exec(ctx, "select gatehouse.extend_decisions($1)", now)
 	if err != nil && !connection.IsLockTimeout(err) {
-		return admission.Pruned{}, connection.Explain(ctx, fmt.Errorf("making partitions for decisions to come: %w", err))
+		return ledger.Pruned{}, connection.Explain(ctx, fmt.Errorf("making partitions for decisions to come: %w", err))
 	}
 	const day = 24 * time.Hour
 	end := before.UTC().Truncate(day)
 	if end.Unix() <= 0 {
-		return admission.Pruned{}, nil
+		return ledger.Pruned{}, nil
 	}
 	return pruneBefore(ctx, conn, end)
 }
 
 // pruneBefore deletes uids first: a uid without its decision can be asked again, a decision without its uid too, but
 // a uid that leads nowhere could be neither answered nor decided.
-func pruneBefore(ctx context.Context, conn *pgx.Conn, end time.Time) (admission.Pruned, error) {
-	var pruned admission.Pruned
+func pruneBefore(ctx context.Context, conn *pgx.Conn, end time.Time) (ledger.Pruned, error) {
+	var pruned ledger.Pruned
 	n, err := deleteInBatches(ctx, conn, pruneUIDsSQL, end)
 	pruned.UIDs = n
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/molecule-ai/gatehouse/adapters/postgres/connection"
-	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/shadow"
 )
 
 const (
@@ -70,7 +70,7 @@ order by d.kind, d.rule, d.code, d.id desc`
 type ShadowStore struct{ pool *connection.Pool }
 
 // RecordDivergences writes a batch, all of it or nothing. Those that are there already it leaves as they are.
-func (s ShadowStore) RecordDivergences(ctx context.Context, batch []admission.Divergence) error {
+func (s ShadowStore) RecordDivergences(ctx context.Context, batch []shadow.Divergence) error {
 	var ids, decisions, workspaces [][16]byte
 	var times []time.Time
 	var kinds, rules, codes, hooks, liveRevisions, candidateRevisions []string
@@ -101,7 +101,7 @@ func (s ShadowStore) RecordDivergences(ctx context.Context, batch []admission.Di
 }
 
 // AddShadowCounts adds to what has been counted of each pair. After an error it may have been added all the same.
-func (s ShadowStore) AddShadowCounts(ctx context.Context, at time.Time, counts map[admission.ShadowPair]admission.ShadowCounts) error {
+func (s ShadowStore) AddShadowCounts(ctx context.Context, at time.Time, counts map[shadow.Pair]shadow.Counts) error {
 	var lives, candidates []string
 	var evaluated, diverged, failed, dropped []int64
 	for pair, c := range counts {
@@ -127,8 +127,8 @@ func (s ShadowStore) PruneDivergences(ctx context.Context, before time.Time, kee
 
 // ShadowSummary says what came of a pair, or with the zero pair of the one that was compared last, with up to
 // so many examples of each flip. A pair that was never compared has nothing but its name.
-func (s ShadowStore) ShadowSummary(ctx context.Context, pair admission.ShadowPair, examples int) (admission.ShadowSummary, error) {
-	summary := admission.ShadowSummary{ShadowPair: pair, Flips: []admission.ShadowFlip{}}
+func (s ShadowStore) ShadowSummary(ctx context.Context, pair shadow.Pair, examples int) (shadow.Summary, error) {
+	summary := shadow.Summary{Pair: pair, Flips: []shadow.Flip{}}
 	err := s.pool.QueryRow(ctx, shadowCountsSQL, pair.Live, pair.Candidate).Scan(
 		&summary.Live, &summary.Candidate, &summary.Evaluated, &summary.Diverged, &summary.Failed, &summary.Dropped, &summary.Updated)
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -147,14 +147,14 @@ func (s ShadowStore) ShadowSummary(ctx context.Context, pair admission.ShadowPai
 	if err != nil {
 		return summary, connection.Explain(ctx, fmt.Errorf("reading the divergences of the shadow: %w", err))
 	}
-	slices.SortStableFunc(summary.Flips, admission.CompareFlips)
+	slices.SortStableFunc(summary.Flips, shadow.CompareFlips)
 	return summary, nil
 }
 
 // addFlip takes a row of shadowFlipsSQL, which begins a flip or is one more example of the last.
-func addFlip(into *admission.ShadowSummary, row pgx.CollectableRow, examples int) error {
-	var flip admission.ShadowFlip
-	var d admission.Divergence
+func addFlip(into *shadow.Summary, row pgx.CollectableRow, examples int) error {
+	var flip shadow.Flip
+	var d shadow.Divergence
 	var live, candidate []byte
 	err := row.Scan(&flip.Count, &flip.First, &flip.Last, (*string)(&flip.Kind), &flip.Rule, &flip.Code,
 		(*[16]byte)(&d.DecisionID), (*[16]byte)(&d.WorkspaceID), &d.Hook, &d.At, &live, &candidate, &d.Error)

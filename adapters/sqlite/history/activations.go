@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/molecule-ai/gatehouse/adapters/sqlite/connection"
-	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
 const (
@@ -43,7 +43,7 @@ const maxActivations = 10_000
 type ActivationStore struct{ file *connection.File }
 
 // RecordActivation records that policies became live or were refused. Recording it again changes nothing.
-func (s ActivationStore) RecordActivation(ctx context.Context, a admission.PolicyActivation) error {
+func (s ActivationStore) RecordActivation(ctx context.Context, a ledger.Activation) error {
 	result := "refused"
 	if a.Activated {
 		result = "activated"
@@ -73,7 +73,7 @@ func (s ActivationStore) RecordActivation(ctx context.Context, a admission.Polic
 func present(text string) sql.NullString { return sql.NullString{String: text, Valid: true} }
 
 // Activations are the last so many, newest first.
-func (s ActivationStore) Activations(ctx context.Context, limit int) (found []admission.PolicyActivation, err error) {
+func (s ActivationStore) Activations(ctx context.Context, limit int) (found []ledger.Activation, err error) {
 	rows, err := s.file.Readers.QueryContext(ctx, activationsSQL, limit)
 	if err != nil {
 		return nil, fmt.Errorf("reading activations of policies: %w", connection.Explain(ctx, err))
@@ -90,7 +90,7 @@ func (s ActivationStore) Activations(ctx context.Context, limit int) (found []ad
 }
 
 // LastSigned is the signed bundle that a server on this file made live last, nil if none has.
-func (s ActivationStore) LastSigned(ctx context.Context) (*admission.ActivatedBundle, error) {
+func (s ActivationStore) LastSigned(ctx context.Context) (*ledger.ActivatedBundle, error) {
 	last, err := scanActivation(s.file.Readers.QueryRowContext(ctx, lastSignedSQL))
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
@@ -111,8 +111,8 @@ func (s ActivationStore) LiveRevision(ctx context.Context) (string, error) {
 	return revision, nil
 }
 
-func scanActivation(row interface{ Scan(into ...any) error }) (admission.PolicyActivation, error) {
-	var a admission.PolicyActivation
+func scanActivation(row interface{ Scan(into ...any) error }) (ledger.Activation, error) {
+	var a ledger.Activation
 	var at string
 	var revision, builtAt, signedBy sql.NullString
 	err := row.Scan(&a.ID, &at, &a.Source, &a.Revision, &a.Activated, &a.Reason, &revision, &builtAt, &signedBy)
@@ -124,7 +124,7 @@ func scanActivation(row interface{ Scan(into ...any) error }) (admission.PolicyA
 		return a, err
 	}
 	if revision.Valid && signedBy.Valid {
-		a.Bundle = &admission.ActivatedBundle{Revision: revision.String, SignedBy: signedBy.String}
+		a.Bundle = &ledger.ActivatedBundle{Revision: revision.String, SignedBy: signedBy.String}
 	}
 	if a.Bundle != nil && builtAt.Valid {
 		a.Bundle.BuiltAt, err = time.Parse(time.RFC3339Nano, builtAt.String)

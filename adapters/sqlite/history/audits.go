@@ -12,6 +12,7 @@ import (
 
 	"github.com/molecule-ai/gatehouse/adapters/sqlite/connection"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/audit"
 )
 
 const (
@@ -66,7 +67,7 @@ type AuditStore struct{ file *connection.File }
 
 // SaveAudit keeps a run as it is now, and findings that are new, in one transaction. Saving them again changes
 // nothing.
-func (s AuditStore) SaveAudit(ctx context.Context, run admission.AuditRun, findings []admission.AuditFinding) error {
+func (s AuditStore) SaveAudit(ctx context.Context, run audit.Run, findings []audit.Finding) error {
 	err := s.file.InTransaction(ctx, func(tx *sql.Tx) error {
 		err := saveRun(ctx, tx, run)
 		if err != nil {
@@ -80,7 +81,7 @@ func (s AuditStore) SaveAudit(ctx context.Context, run admission.AuditRun, findi
 	return nil
 }
 
-func saveRun(ctx context.Context, tx *sql.Tx, r admission.AuditRun) error {
+func saveRun(ctx context.Context, tx *sql.Tx, r audit.Run) error {
 	violations, err := json.Marshal(r.Violations, json.Deterministic(true))
 	if err != nil {
 		return err
@@ -103,7 +104,7 @@ func saveRun(ctx context.Context, tx *sql.Tx, r admission.AuditRun) error {
 	return err
 }
 
-func saveFindings(ctx context.Context, tx *sql.Tx, findings []admission.AuditFinding) (err error) {
+func saveFindings(ctx context.Context, tx *sql.Tx, findings []audit.Finding) (err error) {
 	if len(findings) == 0 {
 		return nil
 	}
@@ -131,7 +132,7 @@ func unlessNil(id uuid.UUID) sql.Null[string] {
 }
 
 // Audits are the last so many runs, newest first.
-func (s AuditStore) Audits(ctx context.Context, limit int) ([]admission.AuditRun, error) {
+func (s AuditStore) Audits(ctx context.Context, limit int) ([]audit.Run, error) {
 	runs, err := connection.Collect(ctx, s.file.Readers, scanRun, runsSQL, limit)
 	if err != nil {
 		return nil, fmt.Errorf("reading runs of the audit: %w", connection.Explain(ctx, err))
@@ -140,7 +141,7 @@ func (s AuditStore) Audits(ctx context.Context, limit int) ([]admission.AuditRun
 }
 
 // AuditFindings gives one page of the findings of a run, in order of workspaces.
-func (s AuditStore) AuditFindings(ctx context.Context, q admission.AuditQuery) ([]admission.AuditFinding, error) {
+func (s AuditStore) AuditFindings(ctx context.Context, q audit.Query) ([]audit.Finding, error) {
 	query, args := findingsSQL, []any{q.RunID.String(), q.After.String(), q.Limit}
 	if q.Code != "" {
 		query, args = findingsOfCodeSQL, append(args, q.Code)
@@ -152,7 +153,7 @@ func (s AuditStore) AuditFindings(ctx context.Context, q admission.AuditQuery) (
 	return findings, nil
 }
 
-func scanRun(rows *sql.Rows) (r admission.AuditRun, err error) {
+func scanRun(rows *sql.Rows) (r audit.Run, err error) {
 	var started, updated string
 	var finished sql.Null[string]
 	var workedUS int64
@@ -182,7 +183,7 @@ func scanRun(rows *sql.Rows) (r admission.AuditRun, err error) {
 	return r, err
 }
 
-func scanFinding(rows *sql.Rows) (f admission.AuditFinding, err error) {
+func scanFinding(rows *sql.Rows) (f audit.Finding, err error) {
 	var violations sql.RawBytes
 	err = rows.Scan(&f.RunID, &f.WorkspaceID, &f.Kind, &f.Status, &f.Denied, &f.Code, &violations, &f.Error, &f.Marked,
 		&f.DecisionID)

@@ -12,6 +12,7 @@ import (
 	"github.com/molecule-ai/gatehouse/adapters/sqlite/connection"
 	"github.com/molecule-ai/gatehouse/internal/decisionrow"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
 // DecisionColumns are what DecisionRow reads of decisions d.
@@ -37,7 +38,7 @@ func (r *DecisionRow) Cells() []any {
 }
 
 // Decision is what was scanned.
-func (r *DecisionRow) Decision() (admission.LedgerDecision, error) {
+func (r *DecisionRow) Decision() (ledger.Decision, error) {
 	var err error
 	r.At, err = time.Parse(connection.TimeLayout, r.at)
 	r.EventID, r.Redaction = r.eventID.UUID, admission.Redaction{}
@@ -48,7 +49,7 @@ func (r *DecisionRow) Decision() (admission.LedgerDecision, error) {
 		err = errors.Join(err, json.Unmarshal(r.masked, &r.Redaction.Masked))
 	}
 	if err != nil {
-		return admission.LedgerDecision{}, fmt.Errorf("decision %s: %w", r.ID, err)
+		return ledger.Decision{}, fmt.Errorf("decision %s: %w", r.ID, err)
 	}
 	return r.Row.Decision()
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"github.com/molecule-ai/gatehouse/adapters/sqlite/connection"
-	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
 // EventReader reads the ledger of outgoing events.
@@ -16,7 +16,7 @@ type EventReader struct{ file *connection.File }
 
 // EventsAfter gives up to limit events whose seq is greater than after, in the order of seq, which is that of
 // the commits: one transaction writes at a time.
-func (r EventReader) EventsAfter(ctx context.Context, after int64, limit int) ([]admission.LedgerEvent, error) {
+func (r EventReader) EventsAfter(ctx context.Context, after int64, limit int) ([]ledger.Event, error) {
 	events, err := connection.Collect(ctx, r.file.Readers, scanEvent, `
 		select seq, id, workspace_seq, decision_id, hook, message from events
 		where seq > $1 order by seq limit $2`, after, limit)
@@ -26,17 +26,17 @@ func (r EventReader) EventsAfter(ctx context.Context, after int64, limit int) ([
 	return events, nil
 }
 
-func scanEvent(rows *sql.Rows) (admission.LedgerEvent, error) {
-	var read admission.LedgerEvent
+func scanEvent(rows *sql.Rows) (ledger.Event, error) {
+	var read ledger.Event
 	var message []byte
 	event := &read.Event
 	err := rows.Scan(&read.Seq, &event.ID, &event.Sequence, &event.DecisionID, &event.Hook, &message)
 	if err != nil {
-		return admission.LedgerEvent{}, err
+		return ledger.Event{}, err
 	}
 	err = json.Unmarshal(message, event)
 	if err != nil {
-		return admission.LedgerEvent{}, fmt.Errorf("the message of event %s is unreadable: %w", event.ID, err)
+		return ledger.Event{}, fmt.Errorf("the message of event %s is unreadable: %w", event.ID, err)
 	}
 	return read, nil
 }

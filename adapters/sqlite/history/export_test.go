@@ -1,9 +1,9 @@
 package history
 
-import "github.com/molecule-ai/gatehouse/server/admission"
+import "github.com/molecule-ai/gatehouse/server/ledger"
 
 // PageSQL is the statement of a page.
-func PageSQL(q admission.DecisionQuery) (string, []any) { return pageSQL(q) }
+func PageSQL(q ledger.Query) (string, []any) { return pageSQL(q) }
 
 // PruningStatements are those that delete what is old.
 func PruningStatements() []string { return []string{pruneUIDsSQL, pruneDecisionsSQL, pruneFindingsSQL} }

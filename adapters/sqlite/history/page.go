@@ -8,13 +8,13 @@ import (
 
 	"github.com/molecule-ai/gatehouse/adapters/sqlite/connection"
 	"github.com/molecule-ai/gatehouse/internal/decisionrow"
-	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
 // pageSQL names the index by which a page is read. SQLite would choose by statistics that nobody gathers here, and
 // where it guesses wrong, a listing that is a matter of milliseconds reads millions of rows. An index that is named
 // and of no use is an error, which tests see.
-func pageSQL(q admission.DecisionQuery) (query string, args []any) {
+func pageSQL(q ledger.Query) (query string, args []any) {
 	page, args := decisionrow.Page(q, decisionrow.Dialect{
 		ID:      func(id uuid.UUID) any { return id.String() },
 		Time:    func(t time.Time) any { return connection.TimeText(t) },
@@ -25,11 +25,11 @@ func pageSQL(q admission.DecisionQuery) (query string, args []any) {
     union all
     select id from decisions indexed by decisions_failed_uid where uid = ? and error_code is not null)`,
 	})
-	return fmt.Sprintf("select %s from decisions d indexed by %s%s", DecisionColumns, pageIndex(q.DecisionFilter), page), args
+	return fmt.Sprintf("select %s from decisions d indexed by %s%s", DecisionColumns, pageIndex(q.Filter), page), args
 }
 
 // pageIndex is the one by which the fewest decisions are looked at, as a rule.
-func pageIndex(f admission.DecisionFilter) string {
+func pageIndex(f ledger.Filter) string {
 	switch {
 	case f.UID != "":
 		return "decisions_id"

@@ -15,6 +15,7 @@ import (
 	"github.com/molecule-ai/gatehouse/adapters/sqlite/connection"
 	"github.com/molecule-ai/gatehouse/adapters/sqlite/history"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
 // TestPagesAreReadByTheIndexTheyName looks at SQLite's plans: each page is a search by the index that it names,
@@ -22,21 +23,21 @@ import (
 func TestPagesAreReadByTheIndexTheyName(t *testing.T) {
 	readers, now := openMigrated(t), time.Now()
 	for _, c := range []struct {
-		filter admission.DecisionFilter
+		filter ledger.Filter
 		plan   string
 	}{
-		{admission.DecisionFilter{}, "USING INDEX decisions_id (id<?)"},
-		{admission.DecisionFilter{Since: now.Add(-time.Hour), Until: now}, "USING INDEX decisions_id (id>? AND id<?)"},
-		{admission.DecisionFilter{WorkspaceID: uuid.New(), Code: "C"}, "USING INDEX decisions_workspace (workspace_id=? AND id<?)"},
-		{admission.DecisionFilter{Code: "C", Hook: "h", Since: now}, "USING INDEX decisions_code (code=? AND id>? AND id<?)"},
-		{admission.DecisionFilter{Hook: "h", Allowed: new(true)}, "USING INDEX decisions_hook (hook=? AND id<?)"},
-		{admission.DecisionFilter{Hook: "h", Allowed: new(false)}, "USING INDEX decisions_denied (id<?)"},
-		{admission.DecisionFilter{Failed: new(true)}, "USING INDEX decisions_failed (id<?)"},
-		{admission.DecisionFilter{UID: "u"}, "USING INDEX decisions_id (id=?)"},
-		{admission.DecisionFilter{UID: "u"}, "USING PRIMARY KEY (uid=?)"},
-		{admission.DecisionFilter{UID: "u"}, "USING INDEX decisions_failed_uid (uid=?)"},
+		{ledger.Filter{}, "USING INDEX decisions_id (id<?)"},
+		{ledger.Filter{Since: now.Add(-time.Hour), Until: now}, "USING INDEX decisions_id (id>? AND id<?)"},
+		{ledger.Filter{WorkspaceID: uuid.New(), Code: "C"}, "USING INDEX decisions_workspace (workspace_id=? AND id<?)"},
+		{ledger.Filter{Code: "C", Hook: "h", Since: now}, "USING INDEX decisions_code (code=? AND id>? AND id<?)"},
+		{ledger.Filter{Hook: "h", Allowed: new(true)}, "USING INDEX decisions_hook (hook=? AND id<?)"},
+		{ledger.Filter{Hook: "h", Allowed: new(false)}, "USING INDEX decisions_denied (id<?)"},
+		{ledger.Filter{Failed: new(true)}, "USING INDEX decisions_failed (id<?)"},
+		{ledger.Filter{UID: "u"}, "USING INDEX decisions_id (id=?)"},
+		{ledger.Filter{UID: "u"}, "USING PRIMARY KEY (uid=?)"},
+		{ledger.Filter{UID: "u"}, "USING INDEX decisions_failed_uid (uid=?)"},
 	} {
-		query, args := history.PageSQL(admission.DecisionQuery{DecisionFilter: c.filter, After: admission.FirstDecisionID(now), Limit: 50})
+		query, args := history.PageSQL(ledger.Query{Filter: c.filter, After: admission.FirstDecisionID(now), Limit: 50})
 		plan := planOf(t, readers, query, args)
 		require.Contains(t, plan, c.plan)
 		require.NotContains(t, plan, "SCAN")

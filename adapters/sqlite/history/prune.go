@@ -8,7 +8,7 @@ import (
 
 	"github.com/molecule-ai/gatehouse/adapters/sqlite/connection"
 	"github.com/molecule-ai/gatehouse/internal/decisionrow"
-	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
 const (
@@ -38,13 +38,13 @@ type Retention struct{ file *connection.File }
 //
 // The file does not shrink by it: the pages become free and the next decisions take them, so that it stays at the
 // size that the decisions of one retention need. A seq is never given again.
-func (r Retention) PruneDecisions(ctx context.Context, _, before time.Time) (admission.Pruned, error) {
+func (r Retention) PruneDecisions(ctx context.Context, _, before time.Time) (ledger.Pruned, error) {
 	release, _, held, err := r.file.Exclusive(ctx, "prune-decisions")
 	if err != nil || !held {
-		return admission.Pruned{}, err
+		return ledger.Pruned{}, err
 	}
 	defer release()
-	var pruned admission.Pruned
+	var pruned ledger.Pruned
 	err = r.file.InBatches(ctx, func(tx *sql.Tx) (more bool, err error) {
 		uids, decisions, err := pruneOnce(ctx, tx, before)
 		pruned.UIDs += uids
@@ -58,7 +58,7 @@ func (r Retention) PruneDecisions(ctx context.Context, _, before time.Time) (adm
 }
 
 func pruneOnce(ctx context.Context, tx *sql.Tx, before time.Time) (uids, decisions int64, err error) {
-	_, bound := admission.DecisionFilter{Until: before}.IDs()
+	_, bound := ledger.Filter{Until: before}.IDs()
 	args := []any{bound.String(), connection.TimeText(decisionrow.Ceiling(before)), pruneBatch}
 	uids, err = connection.Affected(tx.ExecContext(ctx, pruneUIDsSQL, args...))
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"github.com/molecule-ai/gatehouse/adapters/sqlite/connection"
-	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/shadow"
 )
 
 const (
@@ -57,7 +57,7 @@ order by d.kind, d.rule, d.code, d.id desc`
 type ShadowStore struct{ file *connection.File }
 
 // RecordDivergences writes a batch, all of it or nothing. Those that are there already it leaves as they are.
-func (s ShadowStore) RecordDivergences(ctx context.Context, batch []admission.Divergence) error {
+func (s ShadowStore) RecordDivergences(ctx context.Context, batch []shadow.Divergence) error {
 	err := s.file.InTransaction(ctx, func(tx *sql.Tx) error {
 		for _, d := range batch {
 			err := insertDivergence(ctx, tx, d)
@@ -73,7 +73,7 @@ func (s ShadowStore) RecordDivergences(ctx context.Context, batch []admission.Di
 	return nil
 }
 
-func insertDivergence(ctx context.Context, tx *sql.Tx, d admission.Divergence) error {
+func insertDivergence(ctx context.Context, tx *sql.Tx, d shadow.Divergence) error {
 	live, err := json.Marshal(d.Live.Violations)
 	if err != nil {
 		return err
@@ -89,7 +89,7 @@ func insertDivergence(ctx context.Context, tx *sql.Tx, d admission.Divergence) e
 }
 
 // AddShadowCounts adds to what has been counted of each pair. After an error it may have been added all the same.
-func (s ShadowStore) AddShadowCounts(ctx context.Context, at time.Time, counts map[admission.ShadowPair]admission.ShadowCounts) error {
+func (s ShadowStore) AddShadowCounts(ctx context.Context, at time.Time, counts map[shadow.Pair]shadow.Counts) error {
 	err := s.file.InTransaction(ctx, func(tx *sql.Tx) error {
 		for pair, c := range counts {
 			_, err := tx.ExecContext(ctx, addShadowCountsSQL,
@@ -117,8 +117,8 @@ func (s ShadowStore) PruneDivergences(ctx context.Context, before time.Time, kee
 
 // ShadowSummary says what came of a pair, or with the zero pair of the one that was compared last, with up to
 // so many examples of each flip. A pair that was never compared has nothing but its name.
-func (s ShadowStore) ShadowSummary(ctx context.Context, pair admission.ShadowPair, examples int) (admission.ShadowSummary, error) {
-	summary := admission.ShadowSummary{ShadowPair: pair, Flips: []admission.ShadowFlip{}}
+func (s ShadowStore) ShadowSummary(ctx context.Context, pair shadow.Pair, examples int) (shadow.Summary, error) {
+	summary := shadow.Summary{Pair: pair, Flips: []shadow.Flip{}}
 	err := s.readSummary(ctx, &summary, examples)
 	if err != nil {
 		return summary, fmt.Errorf("reading the summary of the shadow: %w", connection.Explain(ctx, err))
@@ -126,7 +126,7 @@ func (s ShadowStore) ShadowSummary(ctx context.Context, pair admission.ShadowPai
 	return summary, nil
 }
 
-func (s ShadowStore) readSummary(ctx context.Context, into *admission.ShadowSummary, examples int) (err error) {
+func (s ShadowStore) readSummary(ctx context.Context, into *shadow.Summary, examples int) (err error) {
 	var updated string
 	err = s.file.Readers.QueryRowContext(ctx, shadowCountsSQL, into.Live, into.Candidate).Scan(
 		&into.Live, &into.Candidate, &into.Evaluated, &into.Diverged, &into.Failed, &into.Dropped, &updated)
@@ -150,14 +150,14 @@ func (s ShadowStore) readSummary(ctx context.Context, into *admission.ShadowSumm
 			return err
 		}
 	}
-	slices.SortStableFunc(into.Flips, admission.CompareFlips)
+	slices.SortStableFunc(into.Flips, shadow.CompareFlips)
 	return rows.Err()
 }
 
 // addFlip takes a row of shadowFlipsSQL, which begins a flip or is one more example of the last.
-func addFlip(into *admission.ShadowSummary, rows *sql.Rows, examples int) error {
-	var flip admission.ShadowFlip
-	var d admission.Divergence
+func addFlip(into *shadow.Summary, rows *sql.Rows, examples int) error {
+	var flip shadow.Flip
+	var d shadow.Divergence
 	var first, last, at string
 	var live, candidate []byte
 	err := rows.Scan(&flip.Count, &first, &last, &flip.Kind, &flip.Rule, &flip.Code,

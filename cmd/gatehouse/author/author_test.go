@@ -18,6 +18,7 @@ import (
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cmdtest"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/programtest"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission/decode"
 )
 
 const root = "../../.."
@@ -188,7 +189,7 @@ func TestEvalTakesFactsFromTheStore(t *testing.T) {
 	store, err := sqlite.Open(t.Context(), sqlite.Options{Path: path})
 	require.NoError(t, err)
 	require.NoError(t, store.Migrate(t.Context()))
-	id, err := admission.ParseWorkspaceID("01890a5d-ac96-774b-bcce-b302099a8057")
+	id, err := decode.ParseWorkspaceID("01890a5d-ac96-774b-bcce-b302099a8057")
 	require.NoError(t, err)
 	row := admission.Workspace{Kind: "platform", Name: "concierge", DeliveryMode: "push"}
 	require.NoError(t, store.PutWorkspace(t.Context(), id, row))

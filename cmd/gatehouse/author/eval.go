@@ -15,6 +15,7 @@ import (
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cli"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission/decode"
 )
 
 type Eval struct {
@@ -80,7 +81,7 @@ func (c *Eval) input(ctx context.Context, to cli.Streams) (admission.Input, erro
 	if err != nil {
 		return admission.Input{}, fmt.Errorf("review: %w", err)
 	}
-	review, err := admission.DecodeReview(c.Hook, body, admission.DefaultMaxDepth)
+	review, err := decode.Review(c.Hook, body, decode.DefaultMaxDepth)
 	if err != nil {
 		return admission.Input{}, fmt.Errorf("review: %w", err)
 	}
@@ -94,7 +95,7 @@ func (c *Eval) input(ctx context.Context, to cli.Streams) (admission.Input, erro
 func (c *Eval) facts(ctx context.Context, review admission.Review) (admission.Facts, error) {
 	switch {
 	case c.Workspace != "":
-		id, err := admission.ParseWorkspaceID(c.Workspace)
+		id, err := decode.ParseWorkspaceID(c.Workspace)
 		if err != nil {
 			return admission.Facts{}, fmt.Errorf("--workspace: %w", err)
 		}
@@ -110,7 +111,7 @@ func (c *Eval) facts(ctx context.Context, review admission.Review) (admission.Fa
 		return admission.Facts{}, err
 	}
 	var sent admission.Facts
-	err = admission.DecodeStrict(text, &sent, admission.DefaultMaxDepth)
+	err = decode.Strict(text, &sent, decode.DefaultMaxDepth)
 	if err != nil {
 		return admission.Facts{}, err
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
 	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/httpapi"
+	"github.com/molecule-ai/gatehouse/server/shadow"
 )
 
 // policiesDiffCommand is on the database itself: it sees what all servers found, and works while none runs.
@@ -41,7 +42,7 @@ func (c *policiesDiffCommand) Run(ctx context.Context, to cli.Streams) error {
 	if c.Examples < 0 {
 		return errors.New("--examples must not be negative")
 	}
-	pair := admission.ShadowPair{Live: c.Live, Candidate: c.Candidate}
+	pair := shadow.Pair{Live: c.Live, Candidate: c.Candidate}
 	summary, err := c.summary(ctx, pair)
 	if err != nil {
 		return err
@@ -60,7 +61,7 @@ func (c *policiesDiffCommand) Run(ctx context.Context, to cli.Streams) error {
 
 // DiffAnswer is what diff prints as JSON.
 type DiffAnswer struct {
-	admission.ShadowSummary
+	shadow.Summary
 	Weaker []admission.Weakness `json:"weaker,omitempty"` // with --shadow-policies
 }
 
@@ -87,28 +88,28 @@ func (c *policiesDiffCommand) weaker(ctx context.Context, to cli.Streams) ([]adm
 	return snapshots[1].WeakerThan(snapshots[0]), nil
 }
 
-func (c *policiesDiffCommand) summary(ctx context.Context, pair admission.ShadowPair) (admission.ShadowSummary, error) {
+func (c *policiesDiffCommand) summary(ctx context.Context, pair shadow.Pair) (shadow.Summary, error) {
 	err := c.CheckURL()
 	if err != nil {
-		return admission.ShadowSummary{}, err
+		return shadow.Summary{}, err
 	}
 	if path, isSQLite := c.SQLitePath(); isSQLite {
 		store, err := sqlite.Open(ctx, sqlite.Options{Path: path})
 		if err != nil {
-			return admission.ShadowSummary{}, err
+			return shadow.Summary{}, err
 		}
 		summary, err := store.ShadowSummary(ctx, pair, c.Examples)
 		return summary, errors.Join(err, store.Close())
 	}
 	store, err := postgres.Open(ctx, postgres.Options{URL: c.DatabaseURL, MaxConns: c.DatabaseMaxConns})
 	if err != nil {
-		return admission.ShadowSummary{}, err
+		return shadow.Summary{}, err
 	}
 	defer store.Close()
 	return store.ShadowSummary(ctx, pair, c.Examples)
 }
 
-func writeShadowSummary(w io.Writer, s admission.ShadowSummary) error {
+func writeShadowSummary(w io.Writer, s shadow.Summary) error {
 	if s.Updated.IsZero() {
 		_, err := fmt.Fprintln(w, "nothing was compared")
 		return err

@@ -6,11 +6,11 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/shadow"
 )
 
 // WriteFlips prints flips and their examples. before says whose verdicts the first ones are.
-func WriteFlips(w io.Writer, flips []admission.ShadowFlip, before string) error {
+func WriteFlips(w io.Writer, flips []shadow.Flip, before string) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(table, "\nKIND\tCODE\tRULE\tCOUNT\tLAST")
 	for _, flip := range flips {
@@ -30,7 +30,7 @@ func WriteFlips(w io.Writer, flips []admission.ShadowFlip, before string) error 
 }
 
 // verdictLine is a verdict in one line: what is answered, and every violation with what is done about it.
-func verdictLine(verdict admission.ShadowVerdict, failure string) string {
+func verdictLine(verdict shadow.Verdict, failure string) string {
 	if failure != "" {
 		return "error: " + failure
 	}

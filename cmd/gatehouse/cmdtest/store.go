@@ -13,6 +13,7 @@ import (
 	"github.com/molecule-ai/gatehouse/adapters/postgres"
 	"github.com/molecule-ai/gatehouse/adapters/sqlite"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
 func RecordIn(t *testing.T, store recordStore, ago time.Duration) string {
@@ -27,7 +28,7 @@ func RecordIn(t *testing.T, store recordStore, ago time.Duration) string {
 type recordStore interface {
 	migration.Migrator
 	Record(ctx context.Context, d admission.Decision) (admission.Decision, error)
-	Decision(ctx context.Context, id uuid.UUID) (admission.LedgerDecision, error)
+	Decision(ctx context.Context, id uuid.UUID) (ledger.Decision, error)
 }
 
 func StoreAt(t *testing.T, url string) recordStore {

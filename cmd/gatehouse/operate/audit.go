@@ -99,7 +99,7 @@ func (c *auditRunCommand) audit(
 		Workspaces: store, Runs: store, Lock: store, Policies: func() audit.Ruleset { return ports.Audit(snapshot) },
 		Candidate: snapshot.Revision() != live, Setting: c.AuditSetting(store), Evaluator: admission.Evaluator{Timeout: auditPolicyTimeout},
 		Parallel: c.Parallel, Rate: c.Rate, Fresh: c.Fresh, Logger: logger,
-		Progress: func(run admission.AuditRun) { _ = bar.Set64(min(run.Evaluated, bar.GetMax64())) }, // it is an estimate
+		Progress: func(run audit.Run) { _ = bar.Set64(min(run.Evaluated, bar.GetMax64())) }, // it is an estimate
 	}
 	if c.Parallel == 0 {
 		options.Parallel = runtime.GOMAXPROCS(0)
@@ -115,7 +115,7 @@ func (c *auditRunCommand) audit(
 	}
 	run, err := audit.New(options).Run(ctx)
 	_ = bar.Finish()
-	if err != nil && run.Evaluated > 0 && run.State != admission.AuditFinished {
+	if err != nil && run.Evaluated > 0 && run.State != audit.Finished {
 		err = fmt.Errorf("%w; after %d workspaces, where the next audit of the same kind goes on", err, run.Evaluated)
 	}
 	if err != nil {

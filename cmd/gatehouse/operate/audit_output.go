@@ -17,25 +17,24 @@ import (
 	"github.com/molecule-ai/gatehouse/adapters/sqlite"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cli"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
-	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/audit"
 	"github.com/molecule-ai/gatehouse/server/httpapi"
 )
 
 // AuditReport is what an audit found, with examples of workspaces that a code is the first thing to say of.
 type AuditReport struct {
-	Audit    httpapi.AuditReport                 `json:"audit"`
-	Examples map[string][]admission.AuditFinding `json:"examples"`
+	Audit    httpapi.AuditReport        `json:"audit"`
+	Examples map[string][]audit.Finding `json:"examples"`
 }
 
 // newAuditReport reads the first workspaces of each code.
-func newAuditReport(ctx context.Context, store httpapi.AuditReader, run admission.AuditRun, examples int) (AuditReport, error) {
-	report := AuditReport{Audit: httpapi.NewAuditReport(run), Examples: make(map[string][]admission.AuditFinding)}
+func newAuditReport(ctx context.Context, store httpapi.AuditReader, run audit.Run, examples int) (AuditReport, error) {
+	report := AuditReport{Audit: httpapi.NewAuditReport(run), Examples: make(map[string][]audit.Finding)}
 	if examples == 0 {
 		return report, nil
 	}
 	for code := range run.Violations {
-		found, err := store.AuditFindings(ctx, admission.AuditQuery{RunID: run.ID, Code: code, Limit: examples})
+		found, err := store.AuditFindings(ctx, audit.Query{RunID: run.ID, Code: code, Limit: examples})
 		if err != nil {
 			return AuditReport{}, err
 		}
@@ -52,12 +51,12 @@ func writeAuditReport(w io.Writer, form string, report AuditReport) error {
 	}
 	run := report.Audit
 	_, _ = fmt.Fprintf(w, "audit %s of %s, policies %s: %s after %s\n", run.ID, run.StartedAt.Format(time.RFC3339),
-		policiesOf(run.AuditRun), run.State, run.Worked.Round(time.Millisecond))
+		policiesOf(run.Run), run.State, run.Worked.Round(time.Millisecond))
 	if run.Deployment != nil {
-		_, _ = fmt.Fprintf(w, "saas %s, facts query %s\n", saasOf(run.AuditRun), run.FactsRevision)
+		_, _ = fmt.Fprintf(w, "saas %s, facts query %s\n", saasOf(run.Run), run.FactsRevision)
 	}
 	_, err := fmt.Fprintf(w, "%d workspaces: %s, %d warned of, %d without a verdict\n",
-		run.Evaluated, deniedWord(run.AuditRun), run.Warned, run.Failed)
+		run.Evaluated, deniedWord(run.Run), run.Warned, run.Failed)
 	for _, rule := range run.NotJudged {
 		_, err = fmt.Fprintf(w, "not judged: %s (%s) reads %s\n", rule.Rule, rule.Code, strings.Join(rule.Reads, ", "))
 	}
@@ -77,7 +76,7 @@ func writeAuditReport(w io.Writer, form string, report AuditReport) error {
 	return table.Flush()
 }
 
-func policiesOf(run admission.AuditRun) string {
+func policiesOf(run audit.Run) string {
 	if run.Candidate {
 		return run.Revision + " (candidate)"
 	}
@@ -85,14 +84,14 @@ func policiesOf(run admission.AuditRun) string {
 }
 
 // saasOf says nothing of runs of which it was not kept.
-func saasOf(run admission.AuditRun) string {
+func saasOf(run audit.Run) string {
 	if run.Deployment == nil {
 		return "-"
 	}
 	return cli.YesOrNo(run.Deployment.SaaS)
 }
 
-func named(findings []admission.AuditFinding) string {
+func named(findings []audit.Finding) string {
 	ids := make([]string, len(findings))
 	for i, f := range findings {
 		ids[i] = f.WorkspaceID.String()
@@ -100,7 +99,7 @@ func named(findings []admission.AuditFinding) string {
 	return strings.Join(ids, ", ")
 }
 
-func deniedWord(run admission.AuditRun) string {
+func deniedWord(run audit.Run) string {
 	if run.Enforce {
 		return fmt.Sprintf("%d denied (%d marked failed now)", run.Denied, run.Marked)
 	}
@@ -164,7 +163,7 @@ func (c *auditShowCommand) Run(ctx context.Context, to cli.Streams) error {
 		if err != nil {
 			return err
 		}
-		page, err := httpapi.ReadAuditFindings(ctx, store, admission.AuditQuery{RunID: run.ID, Code: c.Code, After: after, Limit: c.Limit})
+		page, err := httpapi.ReadAuditFindings(ctx, store, audit.Query{RunID: run.ID, Code: c.Code, After: after, Limit: c.Limit})
 		if err != nil {
 			return err
 		}
@@ -181,25 +180,25 @@ type AuditPage struct {
 	httpapi.AuditFindingPage `json:",inline"`
 }
 
-func (c *auditShowCommand) find(ctx context.Context, store httpapi.AuditReader) (admission.AuditRun, error) {
+func (c *auditShowCommand) find(ctx context.Context, store httpapi.AuditReader) (audit.Run, error) {
 	runs, err := store.Audits(ctx, audit.Most)
 	if err != nil {
-		return admission.AuditRun{}, err
+		return audit.Run{}, err
 	}
 	if len(runs) == 0 {
-		return admission.AuditRun{}, errors.New("no audit is kept")
+		return audit.Run{}, errors.New("no audit is kept")
 	}
 	if c.Audit == "" {
 		return runs[0], nil
 	}
-	at := slices.IndexFunc(runs, func(run admission.AuditRun) bool { return run.ID.String() == c.Audit })
+	at := slices.IndexFunc(runs, func(run audit.Run) bool { return run.ID.String() == c.Audit })
 	if at < 0 {
-		return admission.AuditRun{}, errors.New("no audit has this id, or it is no longer kept")
+		return audit.Run{}, errors.New("no audit has this id, or it is no longer kept")
 	}
 	return runs[at], nil
 }
 
-func writeAuditPage(w io.Writer, run admission.AuditRun, page httpapi.AuditFindingPage) error {
+func writeAuditPage(w io.Writer, run audit.Run, page httpapi.AuditFindingPage) error {
 	err := writeAuditReport(w, "text", AuditReport{Audit: httpapi.NewAuditReport(run)})
 	if err != nil || len(page.Findings) == 0 {
 		return err
@@ -219,7 +218,7 @@ func writeAuditPage(w io.Writer, run admission.AuditRun, page httpapi.AuditFindi
 }
 
 // reasons are those of all violations, in order.
-func reasons(f admission.AuditFinding) string {
+func reasons(f audit.Finding) string {
 	all := make([]string, len(f.Violations))
 	for i, v := range f.Violations {
 		all[i] = v.Reason

@@ -23,7 +23,7 @@ import (
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/program"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/programtest"
 	"github.com/molecule-ai/gatehouse/internal/testenv"
-	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/audit"
 	"github.com/molecule-ai/gatehouse/server/httpapi"
 )
 
@@ -41,7 +41,7 @@ func TestAnAuditFindsWhatWouldBeDeniedAndChangesNothing(t *testing.T) {
 	t.Parallel()
 	database := programtest.DemoFile(t)
 	report := audited(t, database)
-	require.Equal(t, admission.AuditFinished, report.Audit.State)
+	require.Equal(t, audit.Finished, report.Audit.State)
 	require.Equal(t, []int64{5, 2, 0, 0, 0}, []int64{
 		report.Audit.Evaluated, report.Audit.Denied, report.Audit.Warned, report.Audit.Failed, report.Audit.Marked,
 	})
@@ -471,7 +471,7 @@ deny contains {"reason": "card_missing", "message": "There is no card."} if not 
 	require.EqualValues(t, 5, report.Audit.Evaluated)
 	require.EqualValues(t, 1, report.Audit.Marked, "the platform agent without its MODEL")
 	require.NotContains(t, report.Audit.Violations, "CARD_MISSING")
-	require.Contains(t, report.Audit.NotJudged, admission.NotJudged{Rule: "has_a_card", Code: "CARD_MISSING", Reads: []string{"input.request.agent_card"}})
+	require.Contains(t, report.Audit.NotJudged, audit.NotJudged{Rule: "has_a_card", Code: "CARD_MISSING", Reads: []string{"input.request.agent_card"}})
 
 	got := programtest.Command(t, "", "audit", "--database-url", database, "--policies", folder)
 	require.Contains(t, got.Out, "not judged: has_a_card (CARD_MISSING) reads input.request.agent_card\n")

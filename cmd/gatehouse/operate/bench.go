@@ -20,6 +20,7 @@ import (
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
 	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/httpapi"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
 type Bench struct {
@@ -127,8 +128,8 @@ func (c *Bench) fromCases() ([]admission.Input, error) {
 // recorded leaves out decisions of whose request not everything was kept.
 func (c *Bench) recorded(ctx context.Context) (all []admission.Input, err error) {
 	err = c.WithDecisions(ctx, func(store flags.DecisionStore) error {
-		found, err := store.Decisions(ctx, admission.DecisionQuery{
-			DecisionFilter: admission.DecisionFilter{Hook: c.Hook}, Limit: c.Limit,
+		found, err := store.Decisions(ctx, ledger.Query{
+			Filter: ledger.Filter{Hook: c.Hook}, Limit: c.Limit,
 		})
 		for i := range found {
 			decision := &found[i].Decision

@@ -14,8 +14,9 @@ import (
 
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cli"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
-	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission/decode"
 	"github.com/molecule-ai/gatehouse/server/httpapi"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
 // Decisions shows what was decided. It reads the database itself, and so works while the server is down.
@@ -35,8 +36,8 @@ type decisionFilterFlags struct {
 	UID       string `env:"-" name:"uid" help:"Only those of the request with this uid." placeholder:"UID"`
 }
 
-func (f decisionFilterFlags) filter() (admission.DecisionFilter, error) {
-	filter := admission.DecisionFilter{Hook: f.Hook, Code: f.Code, UID: f.UID}
+func (f decisionFilterFlags) filter() (ledger.Filter, error) {
+	filter := ledger.Filter{Hook: f.Hook, Code: f.Code, UID: f.UID}
 	switch f.Verdict {
 	case "allow", "deny":
 		filter.Allowed = new(f.Verdict == "allow")
@@ -47,7 +48,7 @@ func (f decisionFilterFlags) filter() (admission.DecisionFilter, error) {
 		return filter, nil
 	}
 	var err error
-	filter.WorkspaceID, err = admission.ParseWorkspaceID(f.Workspace)
+	filter.WorkspaceID, err = decode.ParseWorkspaceID(f.Workspace)
 	if err != nil {
 		return filter, fmt.Errorf("--workspace: %w", err)
 	}
@@ -60,7 +61,7 @@ type timeFlags struct {
 	Until moment `env:"-" help:"Up to then." placeholder:"WHEN"`
 }
 
-func (f timeFlags) apply(filter *admission.DecisionFilter, now time.Time) error {
+func (f timeFlags) apply(filter *ledger.Filter, now time.Time) error {
 	var err error
 	filter.Since, err = f.Since.at(now)
 	if err != nil {
@@ -95,7 +96,7 @@ func (c *decisionsListCommand) Run(ctx context.Context, to cli.Streams) error {
 	if c.Limit < 1 || c.Limit > httpapi.MaxPage {
 		return fmt.Errorf("--limit is a number from 1 to %d", httpapi.MaxPage)
 	}
-	query := admission.DecisionQuery{DecisionFilter: filter, Limit: c.Limit}
+	query := ledger.Query{Filter: filter, Limit: c.Limit}
 	if c.Cursor != "" {
 		query.After, err = httpapi.ParseDecisionID(c.Cursor)
 		if err != nil {

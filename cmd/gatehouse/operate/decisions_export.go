@@ -17,6 +17,7 @@ import (
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cli"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
 type decisionsExportCommand struct {
@@ -66,7 +67,7 @@ func (c *decisionsExportCommand) Run(ctx context.Context, to cli.Streams, versio
 }
 
 // nextExport is from when on there can be decisions that an export of these lacks.
-func nextExport(f admission.DecisionFilter, settled time.Time) time.Time {
+func nextExport(f ledger.Filter, settled time.Time) time.Time {
 	next := f.Until
 	if settled.Before(next) {
 		next = settled
@@ -77,7 +78,7 @@ func nextExport(f admission.DecisionFilter, settled time.Time) time.Time {
 	return next.UTC()
 }
 
-func (c *decisionsExportCommand) write(ctx context.Context, to cli.Streams, version cli.Version, filter admission.DecisionFilter) (exported int, err error) {
+func (c *decisionsExportCommand) write(ctx context.Context, to cli.Streams, version cli.Version, filter ledger.Filter) (exported int, err error) {
 	err = c.WithDecisions(ctx, func(store flags.DecisionStore) error {
 		export := func(w io.Writer) error {
 			exported, err = c.export(ctx, to, version, store, filter, w)
@@ -92,7 +93,7 @@ func (c *decisionsExportCommand) write(ctx context.Context, to cli.Streams, vers
 }
 
 func (c *decisionsExportCommand) export(
-	ctx context.Context, to cli.Streams, version cli.Version, store flags.DecisionStore, filter admission.DecisionFilter, w io.Writer,
+	ctx context.Context, to cli.Streams, version cli.Version, store flags.DecisionStore, filter ledger.Filter, w io.Writer,
 ) (exported int, err error) {
 	bar := progressbar.NewOptions64(-1,
 		progressbar.OptionSetWriter(to.Err), progressbar.OptionSetVisibility(cli.IsTerminal(to.Err)),
@@ -129,12 +130,12 @@ func (c *decisionsExportCommand) exporter(version cli.Version, w io.Writer) expo
 
 // eachDecision goes through decisions, oldest first, page by page.
 func eachDecision(
-	ctx context.Context, store flags.DecisionStore, filter admission.DecisionFilter, do func(d *admission.Decision) error,
+	ctx context.Context, store flags.DecisionStore, filter ledger.Filter, do func(d *admission.Decision) error,
 ) error {
 	after := uuid.Nil
 	for {
-		page, err := store.Decisions(ctx, admission.DecisionQuery{
-			DecisionFilter: filter, OldestFirst: true, After: after, Limit: ExportPage,
+		page, err := store.Decisions(ctx, ledger.Query{
+			Filter: filter, OldestFirst: true, After: after, Limit: ExportPage,
 		})
 		if err != nil {
 			return err

@@ -14,6 +14,7 @@ import (
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
 	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/httpapi"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 	"github.com/molecule-ai/gatehouse/server/stream"
 )
 
@@ -52,7 +53,7 @@ type tail struct {
 	command  *decisionsTailCommand
 	out      io.Writer
 	hub      *stream.Hub[admission.Decision]
-	filter   admission.DecisionFilter
+	filter   ledger.Filter
 	position int64
 	shown    map[uuid.UUID]bool // of those that were there, which can come again
 }
@@ -64,7 +65,7 @@ func (t *tail) run(ctx context.Context, store httpapi.DecisionReader) error {
 	}
 	err = t.begin(ctx, store)
 	for err == nil {
-		var items []admission.Streamed[admission.Decision]
+		var items []stream.Streamed[admission.Decision]
 		items, err = next(ctx)
 		if errors.Is(err, stream.ErrTooSlow) {
 			next, err = t.hub.Subscribe(ctx, t.position)
@@ -90,7 +91,7 @@ func (t *tail) begin(ctx context.Context, store httpapi.DecisionReader) error {
 	if t.command.Lines == 0 {
 		return nil
 	}
-	page, err := httpapi.ReadDecisionPage(ctx, store, admission.DecisionQuery{DecisionFilter: t.filter, Limit: t.command.Lines}, t.command.Input)
+	page, err := httpapi.ReadDecisionPage(ctx, store, ledger.Query{Filter: t.filter, Limit: t.command.Lines}, t.command.Input)
 	for _, d := range slices.Backward(page.Decisions) {
 		if err == nil {
 			t.shown[d.ID] = true

@@ -16,6 +16,8 @@ import (
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/settings"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission/decode"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 	"github.com/molecule-ai/gatehouse/server/replay"
 )
 
@@ -123,7 +125,7 @@ func (c *Replay) options(now time.Time) (replay.Options, error) {
 	if c.Limit < 0 || c.Parallel < 0 || c.Examples < 0 {
 		return replay.Options{}, errors.New("--limit, --parallel and --examples must not be negative")
 	}
-	filter := admission.DecisionFilter{Hook: c.Hook, Code: c.Code}
+	filter := ledger.Filter{Hook: c.Hook, Code: c.Code}
 	var err error
 	filter.Since, err = c.Since.at(now)
 	if err != nil {
@@ -134,7 +136,7 @@ func (c *Replay) options(now time.Time) (replay.Options, error) {
 		return replay.Options{}, fmt.Errorf("--until: %w", err)
 	}
 	if c.Workspace != "" {
-		filter.WorkspaceID, err = admission.ParseWorkspaceID(c.Workspace)
+		filter.WorkspaceID, err = decode.ParseWorkspaceID(c.Workspace)
 		if err != nil {
 			return replay.Options{}, fmt.Errorf("--workspace: %w", err)
 		}

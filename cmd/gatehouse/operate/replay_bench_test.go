@@ -21,6 +21,7 @@ import (
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
 	"github.com/molecule-ai/gatehouse/internal/testenv"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission/decode"
 	"github.com/molecule-ai/gatehouse/server/replay"
 )
 
@@ -103,7 +104,7 @@ func recordCopies(b *testing.B, count int, databaseURL string) *snapshot.Snapsho
 		if n%10 == 0 {
 			kind = "platform" // which has no MODEL
 		}
-		review, err := admission.DecodeReview("register", fmt.Appendf(nil, `{"caller_proof": "install", "workspace": {
+		review, err := decode.Review("register", fmt.Appendf(nil, `{"caller_proof": "install", "workspace": {
 			"id": "00000000-0000-4000-8000-%012d", "kind": %q, "name": "agent %[1]d", "url": "https://agent-%[1]d.example.com:8443/a2a",
 			"delivery_mode": "push", "agent_card": {"name": "agent %[1]d", "url": "https://agent-%[1]d.example.com", "skills": [1, 2, 3]}}}`, n, kind), 64)
 		require.NoError(b, err)

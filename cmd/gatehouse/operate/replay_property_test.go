@@ -20,7 +20,9 @@ import (
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
 	"github.com/molecule-ai/gatehouse/internal/testenv"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission/decode"
 	"github.com/molecule-ai/gatehouse/server/httpapi"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 	"github.com/molecule-ai/gatehouse/server/replay"
 )
 
@@ -151,16 +153,16 @@ func anyReview(t *rapid.T, workspaces []uuid.UUID) admission.Review {
 	proof := rapid.SampledFrom([]string{"token", "bootstrap", "install"}).Draw(t, "proof")
 	body, err := json.Marshal(map[string]any{"workspace": members, "caller_proof": proof})
 	require.NoError(t, err)
-	review, err := admission.DecodeReview("register", body, admission.DefaultMaxDepth)
+	review, err := decode.Review("register", body, decode.DefaultMaxDepth)
 	require.NoError(t, err)
 	return review
 }
 
 // one is a source of one decision.
-type one struct{ admission.LedgerDecision }
+type one struct{ ledger.Decision }
 
-func (o one) Decisions(context.Context, admission.DecisionQuery) ([]admission.LedgerDecision, error) {
-	return []admission.LedgerDecision{o.LedgerDecision}, nil
+func (o one) Decisions(context.Context, ledger.Query) ([]ledger.Decision, error) {
+	return []ledger.Decision{o.Decision}, nil
 }
 
 // Whatever was asked, and whichever policies decided it: its own policies say of the record what they said of the
@@ -209,7 +211,7 @@ type discarded struct{}
 
 func (discarded) Failed(admission.FailedReview) {}
 
-func replayOne(t *rapid.T, recorded admission.LedgerDecision, by *snapshot.Snapshot) replay.Report {
+func replayOne(t *rapid.T, recorded ledger.Decision, by *snapshot.Snapshot) replay.Report {
 	report, err := replay.Run(context.Background(), one{recorded}, ports.Replay(by), replay.Options{Parallel: 1, Examples: 1})
 	require.NoError(t, err)
 	require.EqualValues(t, 1, report.Read)

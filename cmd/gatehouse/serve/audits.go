@@ -78,7 +78,7 @@ func (c *Command) startAudits(ctx context.Context, p auditParts, registry *prome
 }
 
 func lastAudit(store audit.Runs, setting audit.Setting) metrics.LastAudit {
-	return func(ctx context.Context) (*admission.AuditRun, error) {
+	return func(ctx context.Context) (*audit.Run, error) {
 		runs, err := store.Audits(ctx, audit.Most)
 		return setting.Last(runs), err
 	}

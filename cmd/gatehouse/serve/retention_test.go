@@ -12,6 +12,7 @@ import (
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/programtest"
 	"github.com/molecule-ai/gatehouse/internal/testenv"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
 func TestServeDeletesWhatIsOlderThanItsRetention(t *testing.T) {
@@ -33,7 +34,7 @@ func TestServeDeletesWhatIsOlderThanItsRetention(t *testing.T) {
 
 			require.Eventually(t, func() bool {
 				_, err := store.Decision(t.Context(), old.ID)
-				return errors.Is(err, admission.ErrNoDecision)
+				return errors.Is(err, ledger.ErrNoDecision)
 			}, cmdtest.Patience, 10*time.Millisecond)
 			_, err := store.Decision(t.Context(), young.ID)
 			require.NoError(t, err)

@@ -29,7 +29,7 @@ type rolloutFlags struct {
 // shadowStore is what the shadow needs of a store.
 type shadowStore interface {
 	shadow.Store
-	ShadowSummary(ctx context.Context, pair admission.ShadowPair, examples int) (admission.ShadowSummary, error)
+	ShadowSummary(ctx context.Context, pair shadow.Pair, examples int) (shadow.Summary, error)
 }
 
 // rollout is the candidate beside the live policies.
@@ -139,7 +139,7 @@ func (r *rollout) ShadowStatus(ctx context.Context, examples int) (httpapi.Shado
 		return status, nil
 	}
 	status.Candidate = &httpapi.ShadowCandidate{Revision: candidate.Revision, Source: candidate.Source, Since: candidate.Since}
-	summary, err := r.store.ShadowSummary(ctx, admission.ShadowPair{Live: liveRevision(r.engine), Candidate: candidate.Revision}, examples)
+	summary, err := r.store.ShadowSummary(ctx, shadow.Pair{Live: liveRevision(r.engine), Candidate: candidate.Revision}, examples)
 	status.Summary = &summary
 	return status, err
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/molecule-ai/gatehouse/internal/testenv"
 	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/httpapi"
+	"github.com/molecule-ai/gatehouse/server/shadow"
 )
 
 func hasCandidate(status httpapi.ShadowStatus) bool { return status.Candidate != nil }
@@ -82,8 +83,8 @@ func TestACandidateIsWatchedComparedAndPromoted(t *testing.T) {
 	status := s.Shadowed(func(status httpapi.ShadowStatus) bool {
 		return status.Summary.Evaluated == 2 && len(status.Summary.Flips) == 1
 	})
-	require.Equal(t, admission.ShadowPair{Live: live, Candidate: candidate}, status.Summary.ShadowPair)
-	require.Equal(t, admission.ShadowCounts{Evaluated: 2, Diverged: 1}, status.Summary.ShadowCounts)
+	require.Equal(t, shadow.Pair{Live: live, Candidate: candidate}, status.Summary.Pair)
+	require.Equal(t, shadow.Counts{Evaluated: 2, Diverged: 1}, status.Summary.Counts)
 	flip := status.Summary.Flips[0]
 	require.Equal(t, admission.DenyToAllow, flip.Kind)
 	require.Equal(t, "platform_requires_model", flip.Rule)
@@ -106,7 +107,7 @@ func TestACandidateIsWatchedComparedAndPromoted(t *testing.T) {
 		require.Contains(t, diff.Out, part)
 	}
 	diff = programtest.Command(t, "", "policies", "diff", "--output=json", "--database-url", "sqlite:"+path, "--live", live, "--candidate", candidate)
-	var summary admission.ShadowSummary
+	var summary shadow.Summary
 	require.NoError(t, json.Unmarshal([]byte(diff.Out), &summary))
 	require.Equal(t, *status.Summary, summary)
 

@@ -30,9 +30,9 @@ import (
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/settings"
 	"github.com/molecule-ai/gatehouse/internal/background"
-	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/failurelog"
 	"github.com/molecule-ai/gatehouse/server/httpapi"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
 // serviceFor wires the service as serve does, without a listener and without log lines.
@@ -194,7 +194,7 @@ type lateStore struct {
 	there atomic.Bool
 }
 
-func (s *lateStore) LastSigned(ctx context.Context) (*admission.ActivatedBundle, error) {
+func (s *lateStore) LastSigned(ctx context.Context) (*ledger.ActivatedBundle, error) {
 	if !s.there.Load() {
 		return nil, errors.New("away")
 	}
@@ -208,12 +208,12 @@ func TestSignedPoliciesWaitForAStoreThatIsAway(t *testing.T) {
 	private, public := cmdtest.KeyFiles(t)
 	bundle := signedBundle(t, private)
 	for name, test := range map[string]struct {
-		before *admission.ActivatedBundle
+		before *ledger.ActivatedBundle
 		says   string // "" where it becomes live
 	}{
 		"nothing was live": {nil, ""},
-		"an older one was": {&admission.ActivatedBundle{Revision: "q", BuiltAt: time.Now().Add(-time.Hour), SignedBy: "k"}, ""},
-		"a newer one was":  {&admission.ActivatedBundle{Revision: "s", BuiltAt: time.Now().Add(time.Hour), SignedBy: "k"}, "rollback"},
+		"an older one was": {&ledger.ActivatedBundle{Revision: "q", BuiltAt: time.Now().Add(-time.Hour), SignedBy: "k"}, ""},
+		"a newer one was":  {&ledger.ActivatedBundle{Revision: "s", BuiltAt: time.Now().Add(time.Hour), SignedBy: "k"}, "rollback"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			schema, err := flags.InputSchema()
@@ -230,7 +230,7 @@ func TestSignedPoliciesWaitForAStoreThatIsAway(t *testing.T) {
 			defer func() { require.NoError(t, facts.Close()) }()
 			require.NoError(t, facts.Migrate(t.Context()))
 			if test.before != nil {
-				require.NoError(t, facts.RecordActivation(t.Context(), admission.PolicyActivation{Activated: true, Bundle: test.before}))
+				require.NoError(t, facts.RecordActivation(t.Context(), ledger.Activation{Activated: true, Bundle: test.before}))
 			}
 			store := &lateStore{Store: facts}
 

@@ -1,9 +1,11 @@
-package admission
+package decode
 
 import (
 	"bytes"
 	"fmt"
 	"strconv"
+
+	"github.com/molecule-ai/gatehouse/internal/rawjson"
 )
 
 // scan refuses what a JSON parser accepts and what cannot be kept or compared later: nesting beyond
@@ -16,7 +18,7 @@ func scan(text []byte, maxDepth int) error {
 	for i := 0; i < len(text); {
 		switch c := text[i]; {
 		case c == '"' && !escapes:
-			i = endOfString(text, i)
+			i = rawjson.EndOfString(text, i)
 		case c == '"':
 			end, err := scanString(text, i+1)
 			if err != nil {

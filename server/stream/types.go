@@ -1,12 +1,4 @@
-package admission
-
-// LedgerEvent is an event at its place in the ledger of events.
-type LedgerEvent struct {
-	Event Event
-	// Seq is the ledger's own order of all events, from 1, with gaps. Where events are written side by side, a
-	// lower one may be committed after a higher one has been read.
-	Seq int64
-}
+package stream
 
 // Streamed is an item of a ledger on its way to a reader.
 type Streamed[T any] struct {

@@ -1,4 +1,5 @@
-package admission
+// Package deadline makes contexts with a deadline whose timer is only started when somebody waits.
+package deadline
 
 import (
 	"context"

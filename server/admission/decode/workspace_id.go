@@ -1,4 +1,4 @@
-package admission
+package decode
 
 import (
 	"encoding/hex"

@@ -1,4 +1,4 @@
-package admission_test
+package decode_test
 
 import (
 	"encoding/hex"
@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
-	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission/decode"
 )
 
 // postgresUUID is string_to_uuid of Postgres (src/backend/utils/adt/uuid.c), line by line.
@@ -81,7 +81,7 @@ func TestAWorkspaceIDReadsAsPostgresReadsIt(t *testing.T) {
 		strings.Repeat("0", 10_000):               false,
 		strings.Repeat("-", 32):                   false,
 	} {
-		got, err := admission.ParseWorkspaceID(text)
+		got, err := decode.ParseWorkspaceID(text)
 		if !valid {
 			require.EqualError(t, err, "workspace.id is not a UUID", "%q", text)
 			require.Equal(t, uuid.Nil, got)
@@ -110,7 +110,7 @@ func TestEverySpellingOfAUUIDIsThatUUID(t *testing.T) {
 		if rapid.Bool().Draw(t, "braces") {
 			spelling = "{" + spelling + "}"
 		}
-		got, err := admission.ParseWorkspaceID(spelling)
+		got, err := decode.ParseWorkspaceID(spelling)
 		require.NoError(t, err)
 		require.Equal(t, id, got)
 	})
@@ -132,7 +132,7 @@ func TestWhatIsAWorkspaceIDIsWhatPostgresTakes(t *testing.T) {
 			text = text[:at] + rapid.SampledFrom([]string{"", "-", "{", "}", "a", "G", " "}).Draw(t, "insert") + rest
 		}
 		want, valid := postgresUUID(text)
-		got, err := admission.ParseWorkspaceID(text)
+		got, err := decode.ParseWorkspaceID(text)
 		require.Equal(t, valid, err == nil, "%q", text)
 		if valid {
 			require.Equal(t, want, got)

@@ -1,4 +1,4 @@
-package admission
+package decode
 
 import (
 	"net/netip"
@@ -8,6 +8,8 @@ import (
 	whatwg "github.com/nlnwa/whatwg-url/url"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
+
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 func TestAPlainURLIsWhatTheRulesForAllURLsSay(t *testing.T) {
@@ -29,7 +31,7 @@ func TestAPlainURLIsWhatTheRulesForAllURLsSay(t *testing.T) {
 		plain++
 		parsed, err := whatwg.Parse(text)
 		require.NoError(t, err, text)
-		require.Equal(t, URL{
+		require.Equal(t, admission.URL{
 			Valid: true, Scheme: strings.TrimSuffix(parsed.Protocol(), ":"), Host: parsed.Hostname(), Port: parsed.DecodedPort(),
 			Userinfo: parsed.Username() != "" || parsed.Password() != "",
 		}, got, text)

@@ -1,4 +1,4 @@
-package admission_test
+package decode_test
 
 import (
 	"testing"
@@ -7,6 +7,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission/decode"
 )
 
 func TestAURLIsReadAsABrowserReadsIt(t *testing.T) {
@@ -126,7 +127,7 @@ func TestAURLIsReadAsABrowserReadsIt(t *testing.T) {
 		"an encoded at sign, no @@": {"http://agent%40127.0.0.1", invalid},
 	} {
 		t.Run(name, func(t *testing.T) {
-			require.Equal(t, test.want, admission.ParseURL(test.text), "%q", test.text)
+			require.Equal(t, test.want, decode.ParseURL(test.text), "%q", test.text)
 		})
 	}
 }
@@ -134,7 +135,7 @@ func TestAURLIsReadAsABrowserReadsIt(t *testing.T) {
 func TestWhateverIsNoURLIsTheZeroURL(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		prefix := rapid.SampledFrom([]string{"", "http://", "https://[", "http:", "x:"}).Draw(t, "prefix")
-		got := admission.ParseURL(prefix + rapid.String().Draw(t, "rest"))
+		got := decode.ParseURL(prefix + rapid.String().Draw(t, "rest"))
 		if !got.Valid {
 			require.Equal(t, admission.URL{}, got)
 			return

@@ -1,4 +1,4 @@
-package admission
+package decode
 
 import (
 	"fmt"
@@ -7,6 +7,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/molecule-ai/gatehouse/internal/rawjson"
 )
 
 // The registry binds names as encoding/json does: it minds no case, not that of U+212A (KELVIN SIGN, a k) and U+017F
@@ -28,7 +30,7 @@ func boundName(name string) bool {
 // same but for it.
 func checkNames(workspace jsontext.Value) (err error) {
 	spelt := make(map[string]string) // how a name was spelt, by its fold
-	eachMember(workspace, func(quoted, _ jsontext.Value) {
+	rawjson.EachMember(workspace, func(quoted, _ jsontext.Value) {
 		name := string(nameIn(quoted))
 		folded := foldName(name)
 		other, twice := spelt[folded]

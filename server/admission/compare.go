@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -74,4 +75,62 @@ func count(violations []Violation, one Violation) (n int) {
 		}
 	}
 	return n
+}
+
+// DivergenceKind says how a candidate's verdict is not the live one.
+type DivergenceKind string
+
+// The kinds, in the order in which an author wants to hear of them.
+const (
+	DenyToAllow    DivergenceKind = "deny_to_allow" // the candidate lets in what is kept out
+	AllowToDeny    DivergenceKind = "allow_to_deny"
+	VerdictChanged DivergenceKind = "changed" // as allowed as before, for other reasons or with other effects
+	CandidateError DivergenceKind = "error"   // the candidate gave no verdict: live, it would answer with an error
+)
+
+// DivergenceKinds are all of them, in order.
+func DivergenceKinds() []DivergenceKind {
+	return []DivergenceKind{DenyToAllow, AllowToDeny, VerdictChanged, CandidateError}
+}
+
+// Diverge compares two verdicts of one input: what is answered, and of each violation its code, reason,
+// enforcement, status and mark. Messages may be worded anew and rules be renamed. It gives false where nothing
+// differs.
+func Diverge(live, candidate Verdict) (kind DivergenceKind, cause Violation, differ bool) {
+	switch {
+	case !live.Allowed() && candidate.Allowed():
+		return DenyToAllow, *live.Denying(), true
+	case live.Allowed() && !candidate.Allowed():
+		return AllowToDeny, *candidate.Denying(), true
+	}
+	if only := missing(live.Violations, candidate.Violations); only != nil {
+		return VerdictChanged, *only, true
+	}
+	if only := missing(candidate.Violations, live.Violations); only != nil {
+		return VerdictChanged, *only, true
+	}
+	if denying := live.Denying(); denying != nil && !sameEffect(*denying, *candidate.Denying()) {
+		return VerdictChanged, *candidate.Denying(), true
+	}
+	return "", Violation{}, false
+}
+
+// missing is the first violation that is not as often among others as among all, nil if there is none.
+func missing(all, others []Violation) *Violation {
+	left := slices.Clone(others)
+	for i := range all {
+		at := slices.IndexFunc(left, func(v Violation) bool { return sameEffect(v, all[i]) })
+		if at < 0 {
+			return &all[i]
+		}
+		left = slices.Delete(left, at, at+1)
+	}
+	return nil
+}
+
+func sameEffect(a, b Violation) bool {
+	return cmp.Or(
+		cmp.Compare(a.Code, b.Code), cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.Enforcement, b.Enforcement),
+		cmp.Compare(a.Status, b.Status),
+	) == 0 && a.MarkFailed == b.MarkFailed
 }

@@ -1,4 +1,4 @@
-package admission_test
+package deadline_test
 
 import (
 	"context"
@@ -9,7 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/internal/deadline"
 )
 
 func TestWithinEndsAtItsDeadline(t *testing.T) {
@@ -22,7 +22,7 @@ func TestWithinEndsAtItsDeadline(t *testing.T) {
 	for name, watch := range watchers {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				ctx, cancel := admission.Within(t.Context(), time.Second)
+				ctx, cancel := deadline.Within(t.Context(), time.Second)
 				defer cancel()
 				watch(ctx)
 				deadline, limited := ctx.Deadline()
@@ -45,7 +45,7 @@ func TestWithinEndsAtItsDeadline(t *testing.T) {
 
 func TestWithinWakesWhoWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := admission.Within(t.Context(), time.Second)
+		ctx, cancel := deadline.Within(t.Context(), time.Second)
 		defer cancel()
 		started := time.Now()
 		<-ctx.Done()
@@ -58,8 +58,8 @@ func TestWithinEndsWhenItIsCancelledOrItsParentIs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			parent, cancelParent := context.WithCancel(t.Context())
 			defer cancelParent()
-			own, cancelOwn := admission.Within(parent, time.Hour)
-			other, cancelOther := admission.Within(parent, time.Hour)
+			own, cancelOwn := deadline.Within(parent, time.Hour)
+			other, cancelOther := deadline.Within(parent, time.Hour)
 			defer cancelOther()
 			if waits {
 				_, _ = own.Done(), other.Done()
@@ -80,7 +80,7 @@ func TestWithinEndsWhenItIsCancelledOrItsParentIs(t *testing.T) {
 func TestWithinIsItsParentIfThatEndsSooner(t *testing.T) {
 	parent, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	same, cancelSame := admission.Within(parent, time.Hour)
+	same, cancelSame := deadline.Within(parent, time.Hour)
 	cancelSame()
 	require.Equal(t, parent, same)
 	require.NoError(t, same.Err(), "which is not for the child to end")
@@ -88,10 +88,10 @@ func TestWithinIsItsParentIfThatEndsSooner(t *testing.T) {
 
 func TestDescendantsEndWithWithin(t *testing.T) {
 	type key struct{}
-	ctx, cancel := admission.Within(context.WithValue(t.Context(), key{}, "value"), time.Hour)
+	ctx, cancel := deadline.Within(context.WithValue(t.Context(), key{}, "value"), time.Hour)
 	defer cancel()
 	require.Equal(t, "value", ctx.Value(key{}))
-	child, cancelChild := admission.Within(ctx, time.Minute)
+	child, cancelChild := deadline.Within(ctx, time.Minute)
 	defer cancelChild()
 	detached := context.WithoutCancel(child)
 	ended := make(chan struct{})
@@ -106,7 +106,7 @@ func TestDescendantsEndWithWithin(t *testing.T) {
 }
 
 func TestAllWhoWaitForWithinWaitForTheSame(t *testing.T) {
-	ctx, cancel := admission.Within(t.Context(), time.Hour)
+	ctx, cancel := deadline.Within(t.Context(), time.Hour)
 	defer cancel()
 	var waiting sync.WaitGroup
 	for range 8 {

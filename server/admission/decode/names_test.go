@@ -1,4 +1,4 @@
-package admission_test
+package decode_test
 
 import (
 	"bytes"
@@ -17,6 +17,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission/decode"
 )
 
 const otherID = "00000000-0000-4000-8000-000000000002"
@@ -44,34 +45,34 @@ func TestRespeltNamesAreRefused(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			workspace := withID(test.members)
 			stored := `{"review": ` + envelope(withID("")) + `, "facts": {"exists": true, "workspace": ` + workspace + `}`
-			for form, decode := range map[string]func() error{
-				"review": func() error { _, err := decode(envelope(workspace)); return err },
+			for form, decodeIt := range map[string]func() error{
+				"review": func() error { _, err := decodeReview(envelope(workspace)); return err },
 				"heartbeat": func() error {
-					_, err := admission.DecodeReview("heartbeat", []byte(envelope(workspace)), admission.DefaultMaxDepth)
+					_, err := decode.Review("heartbeat", []byte(envelope(workspace)), decode.DefaultMaxDepth)
 					return err
 				},
 				"batch": func() error {
-					_, err := admission.DecodeBatch("register", []byte(`{"reviews": [`+envelope(workspace)+`]}`), admission.DefaultMaxDepth)
+					_, err := decode.Batch("register", []byte(`{"reviews": [`+envelope(workspace)+`]}`), decode.DefaultMaxDepth)
 					return err
 				},
 				"relay": func() error {
-					_, err := admission.DecodePayload("register", []byte(workspace), admission.Token, admission.DefaultMaxDepth)
+					_, err := decode.Payload("register", []byte(workspace), admission.Token, decode.DefaultMaxDepth)
 					return err
 				},
 				"what-if": func() error {
-					_, _, err := admission.DecodeWhatIf([]byte(`{"hook": "register", "review": `+envelope(workspace)+`}`), admission.DefaultMaxDepth)
+					_, _, err := decode.WhatIf([]byte(`{"hook": "register", "review": `+envelope(workspace)+`}`), decode.DefaultMaxDepth)
 					return err
 				},
 				"facts of a what-if": func() error {
-					_, _, err := admission.DecodeWhatIf([]byte(stored+`, "hook": "register"}`), admission.DefaultMaxDepth)
+					_, _, err := decode.WhatIf([]byte(stored+`, "hook": "register"}`), decode.DefaultMaxDepth)
 					return err
 				},
 				"what-ifs": func() error {
-					_, err := admission.DecodeWhatIfs([]byte(`{"hook": "register", "reviews": [`+stored+`}]}`), admission.DefaultMaxDepth)
+					_, err := decode.WhatIfs([]byte(`{"hook": "register", "reviews": [`+stored+`}]}`), decode.DefaultMaxDepth)
 					return err
 				},
 			} {
-				require.Contains(t, malformed(t, decode()), "member "+test.named, form)
+				require.Contains(t, malformed(t, decodeIt()), "member "+test.named, form)
 			}
 		})
 	}
@@ -110,7 +111,7 @@ func TestNamesOfPoliciesAndFactsAreBound(t *testing.T) {
 	require.Contains(t, names, "monthly_spend")
 	for _, name := range names {
 		respelt := strings.ToUpper(name[:1]) + name[1:]
-		_, err := decode(envelope(withID(`"` + respelt + `": 1`)))
+		_, err := decodeReview(envelope(withID(`"` + respelt + `": 1`)))
 		require.Contains(t, malformed(t, err), `"`+respelt+`"`)
 	}
 }
@@ -192,7 +193,7 @@ func TestWhatIsAcceptedIsReadAsTheRegistryReadsIt(t *testing.T) {
 	var accepted, odd int
 	rapid.Check(t, func(rt *rapid.T) {
 		body, plain := anyPayload(rt)
-		got, err := admission.DecodePayload("register", []byte(body), admission.Token, admission.DefaultMaxDepth)
+		got, err := decode.Payload("register", []byte(body), admission.Token, decode.DefaultMaxDepth)
 		if err != nil {
 			require.False(rt, plain, body)
 			return
@@ -203,11 +204,11 @@ func TestWhatIsAcceptedIsReadAsTheRegistryReadsIt(t *testing.T) {
 		}
 		var theirs registered
 		require.NoError(rt, stdjson.Unmarshal([]byte(body), &theirs), body)
-		id, err := admission.ParseWorkspaceID(theirs.ID)
+		id, err := decode.ParseWorkspaceID(theirs.ID)
 		require.NoError(rt, err)
 		require.Equal(rt, id, got.WorkspaceID, body)
 		require.Equal(rt, theirs.Kind, got.Kind, body)
-		require.Equal(rt, admission.ParseURL(theirs.URL), got.URL, body)
+		require.Equal(rt, decode.ParseURL(theirs.URL), got.URL, body)
 
 		// What policies see of the rest has exact names.
 		var members map[string]jsontext.Value

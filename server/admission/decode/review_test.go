@@ -1,4 +1,4 @@
-package admission_test
+package decode_test
 
 import (
 	"bytes"
@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission/decode"
 )
 
 const workspaceID = "01890a5d-ac96-774b-bcce-b302099a8057"
@@ -23,13 +24,13 @@ func withID(members string) string {
 
 func envelope(workspace string) string { return `{"workspace": ` + workspace + `}` }
 
-func decode(body string) (admission.Review, error) {
-	return admission.DecodeReview("register", []byte(body), admission.DefaultMaxDepth)
+func decodeReview(body string) (admission.Review, error) {
+	return decode.Review("register", []byte(body), decode.DefaultMaxDepth)
 }
 
 func review(t testing.TB, body string) admission.Review {
 	t.Helper()
-	decoded, err := decode(body)
+	decoded, err := decodeReview(body)
 	require.NoError(t, err)
 	return decoded
 }
@@ -153,7 +154,7 @@ func TestMalformedReviewsAreRefused(t *testing.T) {
 		"a number cut off":                  {`{"workspace": -`, "invalid JSON"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := decode(test.body)
+			_, err := decodeReview(test.body)
 			require.Contains(t, malformed(t, err), test.detail)
 		})
 	}
@@ -187,17 +188,17 @@ func TestABodyMayNestExactlyAsDeepAsTheLimit(t *testing.T) {
 		return envelope(withID(`"card": ` + strings.Repeat(open, depth-2) + `1` + strings.Repeat(closed, depth-2)))
 	}
 	for _, brackets := range [][2]string{{"[", "]"}, {`{"a":`, "}"}} {
-		_, err := decode(nested(64, brackets[0], brackets[1]))
+		_, err := decodeReview(nested(64, brackets[0], brackets[1]))
 		require.NoError(t, err)
-		_, err = decode(nested(65, brackets[0], brackets[1]))
+		_, err = decodeReview(nested(65, brackets[0], brackets[1]))
 		require.Contains(t, malformed(t, err), "nested deeper than 64 levels")
-		_, err = decode(nested(500_000, brackets[0], brackets[1]))
+		_, err = decodeReview(nested(500_000, brackets[0], brackets[1]))
 		require.Contains(t, malformed(t, err), "nested deeper than 64 levels")
 	}
 	siblings := strings.TrimSuffix(strings.Repeat("[[]],", 1000), ",")
-	_, err := admission.DecodeReview("register", []byte(envelope(withID(`"card": [`+siblings+`]`))), 5)
+	_, err := decode.Review("register", []byte(envelope(withID(`"card": [`+siblings+`]`))), 5)
 	require.NoError(t, err, "siblings do not nest")
-	_, err = admission.DecodeReview("register", []byte(envelope(withID(`"card": [`+siblings+`]`))), 4)
+	_, err = decode.Review("register", []byte(envelope(withID(`"card": [`+siblings+`]`))), 4)
 	require.Error(t, err)
 }
 
@@ -206,7 +207,7 @@ func TestAUIDIsCountedInCharacters(t *testing.T) {
 		longest := strings.Repeat(character, 128)
 		got := review(t, `{"uid": "`+longest+`", "workspace": `+withID("")+`}`)
 		require.Equal(t, longest, got.UID)
-		_, err := decode(`{"uid": "` + longest + character + `", "workspace": ` + withID("") + `}`)
+		_, err := decodeReview(`{"uid": "` + longest + character + `", "workspace": ` + withID("") + `}`)
 		require.Contains(t, malformed(t, err), "uid is longer than 128 characters")
 	}
 }
@@ -252,12 +253,12 @@ func TestAnErrorNeverRepeatsAValue(t *testing.T) {
 		envelope(withID(`"token": "` + planted + `", "n": 1e400`)),
 		envelope(ok) + planted,
 	} {
-		_, err := decode(body)
+		_, err := decodeReview(body)
 		malformed(t, err)
 		require.NotContains(t, err.Error(), planted)
 		require.NotContains(t, err.Error(), planted[1:])
 
-		_, err = admission.DecodeBatch("register", []byte(`{"reviews": [`+body+`]}`), admission.DefaultMaxDepth)
+		_, err = decode.Batch("register", []byte(`{"reviews": [`+body+`]}`), decode.DefaultMaxDepth)
 		malformed(t, err)
 		require.NotContains(t, err.Error(), planted)
 	}
@@ -272,7 +273,7 @@ func TestABatchIsReadInOrder(t *testing.T) {
 		return []byte(`{"reviews": [` + strings.Join(reviews, ",") + `]}`)
 	}
 	for _, n := range []int{1, 2, 1000} {
-		got, err := admission.DecodeBatch("heartbeat", body(n), admission.DefaultMaxDepth)
+		got, err := decode.Batch("heartbeat", body(n), decode.DefaultMaxDepth)
 		require.NoError(t, err)
 		require.Len(t, got, n)
 		for i, one := range got {
@@ -280,7 +281,7 @@ func TestABatchIsReadInOrder(t *testing.T) {
 			require.Equal(t, "heartbeat", one.Hook)
 		}
 	}
-	_, err := admission.DecodeBatch("register", body(1001), admission.DefaultMaxDepth)
+	_, err := decode.Batch("register", body(1001), decode.DefaultMaxDepth)
 	require.Contains(t, malformed(t, err), "1001 entries, more than 1000")
 }
 
@@ -301,7 +302,7 @@ func TestOneMalformedReviewRefusesTheBatch(t *testing.T) {
 		`{"reviews": [` + ok + `, {"force": 1}]}`:                                "unknown member /reviews/1/force",
 		`{"reviews": [{"uid": "a", "uid": "a"}]}`:                                "duplicate member name /reviews/0/uid",
 	} {
-		got, err := admission.DecodeBatch("register", []byte(body), admission.DefaultMaxDepth)
+		got, err := decode.Batch("register", []byte(body), decode.DefaultMaxDepth)
 		require.Nil(t, got)
 		require.Contains(t, malformed(t, err), detail, body)
 	}
@@ -309,7 +310,7 @@ func TestOneMalformedReviewRefusesTheBatch(t *testing.T) {
 
 func TestARawPayloadIsTheWorkspace(t *testing.T) {
 	body := withID(`"kind": "platform", "uid": "not the envelope's"`)
-	got, err := admission.DecodePayload("register", []byte(" "+body+"\n"), admission.Bootstrap, admission.DefaultMaxDepth)
+	got, err := decode.Payload("register", []byte(" "+body+"\n"), admission.Bootstrap, decode.DefaultMaxDepth)
 	require.NoError(t, err)
 	require.Equal(t, admission.Bootstrap, got.CallerProof)
 	require.Empty(t, got.UID)
@@ -318,20 +319,20 @@ func TestARawPayloadIsTheWorkspace(t *testing.T) {
 	require.Equal(t, body, string(bytes.TrimSpace(got.Workspace)))
 
 	for _, body := range []string{``, `null`, `[]`, `{}`, withID("") + "{}", withID(`"a": 1, "a": 1`), withID(`"a": 1e400`)} {
-		_, err := admission.DecodePayload("register", []byte(body), admission.Token, admission.DefaultMaxDepth)
+		_, err := decode.Payload("register", []byte(body), admission.Token, decode.DefaultMaxDepth)
 		malformed(t, err)
 	}
-	_, err = admission.DecodePayload("register", []byte(body), "", admission.DefaultMaxDepth)
+	_, err = decode.Payload("register", []byte(body), "", decode.DefaultMaxDepth)
 	malformed(t, err)
 }
 
 // Facts with a row and without exists would be decided as those of an unknown workspace: an allow for the worst case.
 func TestGivenFactsWithARowSayThatItExists(t *testing.T) {
 	const review = `{"hook": "register", "review": {"workspace": {"id": "00000000-0000-4000-8000-000000000001"}}, "facts": `
-	_, _, err := admission.DecodeWhatIf([]byte(review+`{"workspace": {"kind": "platform"}, "secret_keys": []}}`), admission.DefaultMaxDepth)
+	_, _, err := decode.WhatIf([]byte(review+`{"workspace": {"kind": "platform"}, "secret_keys": []}}`), decode.DefaultMaxDepth)
 	require.ErrorContains(t, err, "a workspace is given, so exists must be true")
 	for _, facts := range []string{`{"exists": false}`, `{"exists": false, "workspace": {}}`, `{"exists": true, "workspace": {"kind": "platform"}}`} {
-		_, _, err = admission.DecodeWhatIf([]byte(review+facts+`}`), admission.DefaultMaxDepth)
+		_, _, err = decode.WhatIf([]byte(review+facts+`}`), decode.DefaultMaxDepth)
 		require.NoError(t, err, facts)
 	}
 }

@@ -1,4 +1,4 @@
-package admission_test
+package decode_test
 
 import (
 	stdjson "encoding/json"
@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission/decode"
 )
 
 func FuzzDecodeReview(f *testing.F) {
@@ -33,7 +34,7 @@ func FuzzDecodeReview(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		got, err := admission.DecodeReview("register", body, admission.DefaultMaxDepth)
+		got, err := decode.Review("register", body, decode.DefaultMaxDepth)
 		if err != nil {
 			require.Equal(t, admission.CodeMalformedRequest, admission.AsError(err).Code)
 			return
@@ -48,9 +49,9 @@ func FuzzDecodeReview(f *testing.F) {
 		kind, _ := members["kind"].(string)
 		require.Equal(t, kind, got.Kind)
 		url, _ := members["url"].(string)
-		require.Equal(t, admission.ParseURL(url), got.URL)
+		require.Equal(t, decode.ParseURL(url), got.URL)
 		id, _ := members["id"].(string)
-		read, err := admission.ParseWorkspaceID(id)
+		read, err := decode.ParseWorkspaceID(id)
 		require.NoError(t, err)
 		require.Equal(t, read, got.WorkspaceID)
 
@@ -72,7 +73,7 @@ func FuzzDecodeReview(f *testing.F) {
 		envelope, err := json.Marshal(map[string]any{"uid": got.UID, "dry_run": got.DryRun, "caller_proof": string(got.CallerProof)})
 		require.NoError(t, err)
 		again := strings.TrimSuffix(string(envelope), "}") + `, "workspace": ` + string(got.Workspace) + "}"
-		second, err := admission.DecodeReview("register", []byte(again), admission.DefaultMaxDepth)
+		second, err := decode.Review("register", []byte(again), decode.DefaultMaxDepth)
 		require.NoError(t, err)
 		require.Equal(t, got.UID, second.UID)
 		require.Equal(t, got.Digest(), second.Digest())

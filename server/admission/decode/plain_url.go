@@ -1,23 +1,25 @@
-package admission
+package decode
 
 import (
 	"strconv"
 	"strings"
+
+	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // parsePlainURL reads what most URLs are, and gives false for all others: http or https, a host of ordinary labels
 // that cannot be an address, perhaps a port, and a path of ordinary characters. Of such a URL all readers think
 // the same, and it need not be taken apart by the rules for the others.
-func parsePlainURL(text string) (URL, bool) {
+func parsePlainURL(text string) (admission.URL, bool) {
 	scheme, rest, found := strings.Cut(text, "://")
 	port := 80
 	switch {
 	case !found:
-		return URL{}, false
+		return admission.URL{}, false
 	case scheme == "https":
 		port = 443
 	case scheme != "http":
-		return URL{}, false
+		return admission.URL{}, false
 	}
 	authority, path, _ := strings.Cut(rest, "/")
 	host, portText, hasPort := strings.Cut(authority, ":")
@@ -25,13 +27,13 @@ func parsePlainURL(text string) (URL, bool) {
 		var err error
 		port, err = strconv.Atoi(portText)
 		if err != nil || port < 1 || port > 65535 || portText[0] < '1' || portText[0] > '9' {
-			return URL{}, false
+			return admission.URL{}, false
 		}
 	}
 	if !isPlainHost(host) || strings.ContainsFunc(path, isOddInPath) {
-		return URL{}, false
+		return admission.URL{}, false
 	}
-	return URL{Valid: true, Scheme: scheme, Host: host, Port: port}, true
+	return admission.URL{Valid: true, Scheme: scheme, Host: host, Port: port}, true
 }
 
 const (

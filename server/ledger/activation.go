@@ -1,4 +1,4 @@
-package admission
+package ledger
 
 import (
 	"time"
@@ -6,8 +6,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// PolicyActivation is one set of policies that became live, or was refused.
-type PolicyActivation struct {
+// Activation is one set of policies that became live, or was refused.
+type Activation struct {
 	ID        uuid.UUID // version 7: ordered by time
 	At        time.Time
 	Source    string
