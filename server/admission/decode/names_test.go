@@ -93,7 +93,7 @@ func TestNamesThatNobodyBindsPass(t *testing.T) {
 // What a shipped rule reads of a request, and what is stored of a workspace, is among the names that must be exact.
 func TestNamesOfPoliciesAndFactsAreBound(t *testing.T) {
 	var names []string
-	rules := os.DirFS("../../policies")
+	rules := os.DirFS("../../../policies")
 	require.NoError(t, fs.WalkDir(rules, ".", func(path string, _ fs.DirEntry, err error) error {
 		if err != nil || !strings.HasSuffix(path, ".rego") {
 			return err
