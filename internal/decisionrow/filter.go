@@ -37,17 +37,27 @@ func (c *conditions) add(condition string, value any) {
 // Page is what follows "from decisions d" in the statement of a page. The limit is in the text because what a planner
 // chooses depends on it.
 func Page(q ledger.Query, in Dialect) (sql string, arguments []any) {
-	var c conditions
-	c.filter(q.Filter, in)
-	c.span(q, in)
-	if len(c.texts) > 0 {
-		sql = " where " + strings.Join(c.texts, " and ")
-	}
+	sql, arguments = where(q, in)
 	order := " order by d.id desc"
 	if q.OldestFirst {
 		order = " order by d.id"
 	}
-	return fmt.Sprintf("%s%s limit %d", sql, order, q.Limit), c.arguments
+	return fmt.Sprintf("%s%s limit %d", sql, order, q.Limit), arguments
+}
+
+// All is what follows "from decisions d" in the statement that looks at all decisions that a filter selects.
+func All(f ledger.Filter, in Dialect) (sql string, arguments []any) {
+	return where(ledger.Query{Filter: f}, in)
+}
+
+func where(q ledger.Query, in Dialect) (sql string, arguments []any) {
+	var c conditions
+	c.filter(q.Filter, in)
+	c.span(q, in)
+	if len(c.texts) == 0 {
+		return "", nil
+	}
+	return " where " + strings.Join(c.texts, " and "), c.arguments
 }
 
 func (c *conditions) filter(f ledger.Filter, in Dialect) {

@@ -19,6 +19,42 @@ import (
 )
 
 var decisionsTests = map[string]func(*testing.T, Harness){
+	"a summary counts what each code denied, and what it would have denied": func(t *testing.T, h Harness) {
+		since, agent := time.Now().Add(-time.Hour), uuid.New()
+		warned := func(code string, enforcement admission.Enforcement, more ...admission.Violation) admission.Verdict {
+			quiet := admission.Violation{Rule: "url_safety", Code: code, Reason: "r", Message: "m", Severity: admission.Low, Enforcement: enforcement, Status: 400}
+			twice := quiet
+			twice.Reason = "another"
+			return admission.NewVerdict(append(more, quiet, twice), revision)
+		}
+		old := decision(t, agent, warned("URL_UNSAFE", admission.Audit))
+		old.At = since.Add(-time.Second).UTC().Truncate(time.Microsecond)
+		var err error
+		old.ID, err = admission.NewDecisionID(old.At)
+		require.NoError(t, err)
+		for _, d := range []admission.Decision{
+			old, decision(t, agent, allowed()), decision(t, agent, warned("URL_UNSAFE", admission.Audit)), decision(t, agent, denied(modelMissing)), failed(t, ""),
+			decision(t, agent, warned("URL_UNSAFE", admission.Audit, deny(modelMissing))), decision(t, agent, warned("TIER_RANGE", admission.Warn)),
+		} {
+			mustRecord(t, h.Store(), d)
+		}
+		last := decision(t, uuid.New(), warned("URL_UNSAFE", admission.Audit))
+		mustRecord(t, h.Store(), last)
+
+		got, err := h.Store().Summarize(t.Context(), ledger.Filter{Since: since})
+		require.NoError(t, err)
+		none, err := h.Store().Summarize(t.Context(), ledger.Filter{Hook: "nobody"})
+		require.NoError(t, err)
+
+		require.Equal(t, []int64{7, 4, 2, 1}, []int64{got.Decisions, got.Allowed, got.Denied, got.Failed})
+		require.Len(t, got.Codes, 3)
+		require.Equal(t, ledger.CodeSummary{
+			Code: "URL_UNSAFE", Hook: hook, Enforcement: admission.Audit, Decisions: 3, WouldDeny: 2, Workspaces: 2, Last: last.At, Example: last.ID,
+		}, got.Codes[0], "that of before the span is not counted, two violations of one decision count once, what was denied anyway would not be")
+		require.Equal(t, []any{"TIER_RANGE", int64(1), int64(1)}, []any{got.Codes[1].Code, got.Codes[1].Decisions, got.Codes[1].WouldDeny})
+		require.Equal(t, []any{identityGate, int64(2), int64(0)}, []any{got.Codes[2].Code, got.Codes[2].Decisions, got.Codes[2].WouldDeny})
+		require.Equal(t, ledger.Summary{Codes: []ledger.CodeSummary{}}, none)
+	},
 	"a decision is read by its id as it was recorded": func(t *testing.T, h Harness) {
 		id := uuid.New()
 		h.PutWorkspace(t, id, platform())

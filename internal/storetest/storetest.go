@@ -31,6 +31,8 @@ type Store interface {
 	Decision(ctx context.Context, id uuid.UUID) (ledger.Decision, error)
 	// Decisions gives one page in order of ids.
 	Decisions(ctx context.Context, query ledger.Query) ([]ledger.Decision, error)
+	// Summarize counts the decisions of a filter by their codes.
+	Summarize(ctx context.Context, filter ledger.Filter) (ledger.Summary, error)
 	// DecisionsAfter reads the ledger of decisions in the order of seq, as of one snapshot.
 	DecisionsAfter(ctx context.Context, after int64, limit int) ([]ledger.Decision, error)
 	// LastDecisionSeq is the greatest seq there is, 0 for none.

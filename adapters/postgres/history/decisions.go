@@ -83,15 +83,19 @@ func (r DecisionReader) DecisionWriters(ctx context.Context) ([]string, error) {
 }
 
 func decisionsSQL(query ledger.Query) (string, []any) {
-	page, arguments := decisionrow.Page(query, decisionrow.Dialect{
+	page, arguments := decisionrow.Page(query, dialect())
+	return SelectDecisions + page, arguments
+}
+
+func dialect() decisionrow.Dialect {
+	return decisionrow.Dialect{
 		ID:      func(id uuid.UUID) any { return [16]byte(id) },
 		Time:    func(t time.Time) any { return t },
 		Allowed: "d.allowed", Denied: "not d.allowed",
 		UID: `d.id = any (array(
     select decision_id from gatehouse.request_uids where uid = ?
     union all select id from gatehouse.decisions where uid = ? and error_code is not null))`,
-	})
-	return SelectDecisions + page, arguments
+	}
 }
 
 func (r DecisionReader) queryDecisions(ctx context.Context, sql string, arguments ...any) ([]ledger.Decision, error) {

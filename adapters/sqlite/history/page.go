@@ -15,16 +15,7 @@ import (
 // where it guesses wrong, a listing that is a matter of milliseconds reads millions of rows. An index that is named
 // and of no use is an error, which tests see.
 func pageSQL(q ledger.Query) (query string, args []any) {
-	page, args := decisionrow.Page(q, decisionrow.Dialect{
-		ID:      func(id uuid.UUID) any { return id.String() },
-		Time:    func(t time.Time) any { return connection.TimeText(t) },
-		Allowed: "d.allowed = 1", Denied: "d.allowed = 0",
-		// The answer of a uid is found by the claim that it made, errors by an index of their own.
-		UID: `d.id in (
-    select decision_id from request_uids where uid = ?
-    union all
-    select id from decisions indexed by decisions_failed_uid where uid = ? and error_code is not null)`,
-	})
+	page, args := decisionrow.Page(q, dialect())
 	return fmt.Sprintf("select %s from decisions d indexed by %s%s", DecisionColumns, pageIndex(q.Filter), page), args
 }
 
@@ -45,5 +36,18 @@ func pageIndex(f ledger.Filter) string {
 		return "decisions_hook"
 	default:
 		return "decisions_id"
+	}
+}
+
+func dialect() decisionrow.Dialect {
+	return decisionrow.Dialect{
+		ID:      func(id uuid.UUID) any { return id.String() },
+		Time:    func(t time.Time) any { return connection.TimeText(t) },
+		Allowed: "d.allowed = 1", Denied: "d.allowed = 0",
+		// The answer of a uid is found by the claim that it made, errors by an index of their own.
+		UID: `d.id in (
+    select decision_id from request_uids where uid = ?
+    union all
+    select id from decisions indexed by decisions_failed_uid where uid = ? and error_code is not null)`,
 	}
 }
