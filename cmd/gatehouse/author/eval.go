@@ -3,12 +3,15 @@ package author
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/molecule-ai/gatehouse/adapters/opa/explain"
 	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
@@ -29,7 +32,8 @@ type Eval struct {
 	Trace     string `env:"-" help:"Print what the engine did in this rule." placeholder:"RULE"`
 	Output    string `help:"Form of the answer." enum:"text,json" default:"text"`
 
-	flags.FactsStore
+	DatabaseURL    string `type:"secret" name:"database-url" help:"postgres://… of the registry's database, or sqlite:PATH of a file of Gatehouse's own." default:"sqlite:data/gatehouse.db"`
+	FactsQueryFile string `help:"SQL that looks up the facts, instead of Gatehouse's own." placeholder:"FILE"`
 }
 
 // Run decides one review. It exits with 0 for an allow and for a deny: both are answers.
@@ -102,7 +106,7 @@ func (c *Eval) facts(ctx context.Context, review admission.Review) (admission.Fa
 		if id != review.WorkspaceID {
 			return admission.Facts{}, fmt.Errorf("--workspace is %s, and the review is of workspace %s", id, review.WorkspaceID)
 		}
-		return c.StoredFacts(ctx, id)
+		return c.storedFacts(ctx, id)
 	case c.Facts == "":
 		return admission.NewFacts(false, nil, nil, nil)
 	}
@@ -116,6 +120,25 @@ func (c *Eval) facts(ctx context.Context, review admission.Review) (admission.Fa
 		return admission.Facts{}, err
 	}
 	return admission.NewFacts(sent.Exists, sent.Workspace, sent.SecretKeys, sent.GlobalSecretKeys)
+}
+
+// factsTimeout is patience for a person at a terminal, not for a request.
+const factsTimeout = 10 * time.Second
+
+// storedFacts reads the store that serves and changes nothing in it.
+func (c *Eval) storedFacts(ctx context.Context, id uuid.UUID) (facts admission.Facts, err error) {
+	ctx, cancel := context.WithTimeout(ctx, factsTimeout)
+	defer cancel()
+	query, err := flags.Facts{FactsQueryFile: c.FactsQueryFile}.FactsQuery()
+	if err != nil {
+		return admission.Facts{}, err
+	}
+	store, err := flags.Database{DatabaseURL: c.DatabaseURL, DatabaseMaxConns: 1}.Open(ctx, flags.StoreOptions{FactsQuery: query})
+	if err != nil {
+		return admission.Facts{}, err
+	}
+	facts, err = store.Facts(ctx, id)
+	return facts, errors.Join(err, store.Close())
 }
 
 func readFileOr(name string, standardInput io.Reader) ([]byte, error) {

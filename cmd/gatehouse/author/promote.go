@@ -14,8 +14,6 @@ import (
 
 	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 	"github.com/molecule-ai/gatehouse/adapters/opa/sources"
-	"github.com/molecule-ai/gatehouse/adapters/postgres"
-	"github.com/molecule-ai/gatehouse/adapters/sqlite"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cli"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
 	"github.com/molecule-ai/gatehouse/server/admission"
@@ -43,7 +41,11 @@ func (c *policiesDiffCommand) Run(ctx context.Context, to cli.Streams) error {
 		return errors.New("--examples must not be negative")
 	}
 	pair := shadow.Pair{Live: c.Live, Candidate: c.Candidate}
-	summary, err := c.summary(ctx, pair)
+	var summary shadow.Summary
+	err := c.WithStore(ctx, func(store *flags.OpenStore) (err error) {
+		summary, err = store.ShadowSummary(ctx, pair, c.Examples)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -86,27 +88,6 @@ func (c *policiesDiffCommand) weaker(ctx context.Context, to cli.Streams) ([]adm
 		}
 	}
 	return snapshots[1].WeakerThan(snapshots[0]), nil
-}
-
-func (c *policiesDiffCommand) summary(ctx context.Context, pair shadow.Pair) (shadow.Summary, error) {
-	err := c.CheckURL()
-	if err != nil {
-		return shadow.Summary{}, err
-	}
-	if path, isSQLite := c.SQLitePath(); isSQLite {
-		store, err := sqlite.Open(ctx, sqlite.Options{Path: path})
-		if err != nil {
-			return shadow.Summary{}, err
-		}
-		summary, err := store.ShadowSummary(ctx, pair, c.Examples)
-		return summary, errors.Join(err, store.Close())
-	}
-	store, err := postgres.Open(ctx, postgres.Options{URL: c.DatabaseURL, MaxConns: c.DatabaseMaxConns})
-	if err != nil {
-		return shadow.Summary{}, err
-	}
-	defer store.Close()
-	return store.ShadowSummary(ctx, pair, c.Examples)
 }
 
 func writeShadowSummary(w io.Writer, s shadow.Summary) error {

@@ -4,13 +4,25 @@ import (
 	"context"
 
 	"github.com/molecule-ai/gatehouse/adapters/decisionlog"
+	"github.com/molecule-ai/gatehouse/adapters/migration"
+	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/audit"
 	"github.com/molecule-ai/gatehouse/server/httpapi"
+	"github.com/molecule-ai/gatehouse/server/shadow"
 	"github.com/molecule-ai/gatehouse/server/stream"
 )
 
-// CUT
-// auditStore is what audits need of a store.
+// Store is what commands need of a store, of either kind.
+type Store interface {
+	migration.Migrator
+	admission.FactsReader
+	admission.Ledger
+	AuditStore
+	DecisionStore
+	ShadowSummary(ctx context.Context, pair shadow.Pair, examples int) (shadow.Summary, error)
+}
+
+// AuditStore is what audits need of a store.
 type AuditStore interface {
 	audit.Workspaces
 	audit.Runs

@@ -10,8 +10,6 @@ import (
 
 	"github.com/molecule-ai/gatehouse/adapters/announce/operator"
 	"github.com/molecule-ai/gatehouse/adapters/announce/queue"
-	"github.com/molecule-ai/gatehouse/adapters/postgres"
-	"github.com/molecule-ai/gatehouse/adapters/sqlite"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cli"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
 )
@@ -177,30 +175,12 @@ func (c *disableCommand) Run(ctx context.Context, to cli.Streams) error {
 }
 
 // withAnnouncements opens the queue of the database that the flags name.
-func withAnnouncements(ctx context.Context, flags flags.Database, do func(*operator.Announcements) error) error {
-	err := flags.CheckURL()
-	if err != nil {
-		return err
-	}
-	if path, isSQLite := flags.SQLitePath(); isSQLite {
-		store, err := sqlite.Open(ctx, sqlite.Options{Path: path})
+func withAnnouncements(ctx context.Context, database flags.Database, do func(*operator.Announcements) error) error {
+	return database.WithStore(ctx, func(store *flags.OpenStore) error {
+		view, err := store.Announcements()
 		if err != nil {
 			return err
 		}
-		view, err := operator.NewAnnouncements(queue.SQLite(store.Writer()), nil)
-		if err == nil {
-			err = do(view)
-		}
-		return errors.Join(err, store.Close())
-	}
-	store, err := postgres.Open(ctx, postgres.Options{URL: flags.DatabaseURL, MaxConns: flags.DatabaseMaxConns})
-	if err != nil {
-		return err
-	}
-	defer store.Close()
-	view, err := operator.NewAnnouncements(queue.Postgres(store.Pool()), nil)
-	if err != nil {
-		return err
-	}
-	return do(view)
+		return do(view)
+	})
 }

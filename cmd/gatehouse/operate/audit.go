@@ -8,13 +8,8 @@ import (
 	"runtime"
 	"time"
 
-	"github.com/molecule-ai/gatehouse/adapters/announce"
-	"github.com/molecule-ai/gatehouse/adapters/announce/queue"
-	"github.com/molecule-ai/gatehouse/adapters/migration"
 	"github.com/molecule-ai/gatehouse/adapters/opa/ports"
 	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
-	"github.com/molecule-ai/gatehouse/adapters/postgres"
-	"github.com/molecule-ai/gatehouse/adapters/sqlite"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cli"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
 	"github.com/molecule-ai/gatehouse/internal/background"
@@ -72,7 +67,7 @@ func (c *auditRunCommand) Run(ctx context.Context, to cli.Streams) error {
 		return err
 	}
 	report, err := c.audit(ctx, to, store, snapshot, logger)
-	err = errors.Join(err, store.close())
+	err = errors.Join(err, store.Close())
 	if err != nil {
 		return err
 	}
@@ -84,7 +79,7 @@ func (c *auditRunCommand) Run(ctx context.Context, to cli.Streams) error {
 }
 
 func (c *auditRunCommand) audit(
-	ctx context.Context, to cli.Streams, store *auditedStore, snapshot *snapshot.Snapshot, logger *slog.Logger,
+	ctx context.Context, to cli.Streams, store *flags.OpenStore, snapshot *snapshot.Snapshot, logger *slog.Logger,
 ) (AuditReport, error) {
 	total, err := store.CountWorkspaces(ctx)
 	if err != nil {
@@ -131,21 +126,9 @@ func (nobody) FailureKept(bool)                            {}
 func (nobody) Unmasked()                                   {}
 func (nobody) Reviewed(context.Context, admission.Outcome) {}
 
-// auditedStore is a store that an audit works on.
-type auditedStore struct {
-	flags.AuditStore
-	admission.FactsReader
-	admission.Ledger
-	close func() error
-}
-
 // open opens the store with its tables up to date, and with the queues of the sinks, into which an event goes in
 // the transaction that marks. Servers deliver it.
-func (c *auditRunCommand) open(ctx context.Context, logger *slog.Logger) (*auditedStore, error) {
-	err := c.CheckURL()
-	if err != nil {
-		return nil, err
-	}
+func (c *auditRunCommand) open(ctx context.Context, logger *slog.Logger) (*flags.OpenStore, error) {
 	factsQuery, err := c.FactsQuery()
 	if err != nil {
 		return nil, err
@@ -157,48 +140,13 @@ func (c *auditRunCommand) open(ctx context.Context, logger *slog.Logger) (*audit
 	if c.Enforce && len(sinks) == 0 {
 		logger.Warn("no sinks are given: nobody is told of workspaces that are marked failed")
 	}
-	if path, isSQLite := c.SQLitePath(); isSQLite {
-		return openAuditedSQLite(ctx, sqlite.Options{Path: path, FactsQuery: factsQuery, Logger: logger}, sinks)
-	}
-	return openAuditedPostgres(ctx, postgres.Options{
-		URL: c.DatabaseURL, MaxConns: c.DatabaseMaxConns, FactsQuery: factsQuery, Logger: logger,
-	}, sinks)
-}
-
-func openAuditedSQLite(ctx context.Context, options sqlite.Options, sinks announce.SinkConfigs) (*auditedStore, error) {
-	outbox, err := announce.NewSQLiteOutbox(sinks)
+	store, err := c.Open(ctx, flags.StoreOptions{Write: true, FactsQuery: factsQuery, Announce: true, Sinks: sinks, Logger: logger})
 	if err != nil {
 		return nil, err
 	}
-	options.Outbox = outbox
-	store, err := sqlite.Open(ctx, options)
-	if err != nil {
-		return nil, err
-	}
-	err = migration.All(ctx, store, queue.SQLite(store.Writer()))
+	err = store.MigrateAll(ctx)
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
-	return &auditedStore{AuditStore: store, FactsReader: store, Ledger: store, close: store.Close}, nil
-}
-
-func openAuditedPostgres(ctx context.Context, options postgres.Options, sinks announce.SinkConfigs) (*auditedStore, error) {
-	outbox, err := announce.NewPostgresOutbox(sinks)
-	if err != nil {
-		return nil, err
-	}
-	options.Outbox = outbox
-	store, err := postgres.Open(ctx, options)
-	if err != nil {
-		return nil, err
-	}
-	err = migration.All(ctx, store, queue.Postgres(store.Pool()))
-	if err != nil {
-		store.Close()
-		return nil, err
-	}
-	return &auditedStore{AuditStore: store, FactsReader: store, Ledger: store, close: func() error {
-		store.Close()
-		return nil
-	}}, nil
+	return store, nil
 }

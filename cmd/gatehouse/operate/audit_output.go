@@ -13,8 +13,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/molecule-ai/gatehouse/adapters/postgres"
-	"github.com/molecule-ai/gatehouse/adapters/sqlite"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cli"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
 	"github.com/molecule-ai/gatehouse/server/audit"
@@ -113,7 +111,7 @@ type auditListCommand struct {
 
 // Run lists the audits that are kept.
 func (c *auditListCommand) Run(ctx context.Context, to cli.Streams) error {
-	return withAudits(ctx, c.Database, func(store httpapi.AuditReader) error {
+	return c.WithStore(ctx, func(store *flags.OpenStore) error {
 		runs, err := store.Audits(ctx, audit.Most)
 		if err != nil {
 			return err
@@ -158,7 +156,7 @@ func (c *auditShowCommand) Run(ctx context.Context, to cli.Streams) error {
 			return errors.New("--cursor is not one that a page gave")
 		}
 	}
-	return withAudits(ctx, c.Database, func(store httpapi.AuditReader) error {
+	return c.WithStore(ctx, func(store *flags.OpenStore) error {
 		run, err := c.find(ctx, store)
 		if err != nil {
 			return err
@@ -224,25 +222,4 @@ func reasons(f audit.Finding) string {
 		all[i] = v.Reason
 	}
 	return strings.Join(all, ", ")
-}
-
-// withAudits opens the store of the database that the flags name.
-func withAudits(ctx context.Context, flags flags.Database, do func(httpapi.AuditReader) error) error {
-	err := flags.CheckURL()
-	if err != nil {
-		return err
-	}
-	if path, isSQLite := flags.SQLitePath(); isSQLite {
-		store, err := sqlite.Open(ctx, sqlite.Options{Path: path})
-		if err != nil {
-			return err
-		}
-		return errors.Join(do(store), store.Close())
-	}
-	store, err := postgres.Open(ctx, postgres.Options{URL: flags.DatabaseURL, MaxConns: flags.DatabaseMaxConns})
-	if err != nil {
-		return err
-	}
-	defer store.Close()
-	return do(store)
 }

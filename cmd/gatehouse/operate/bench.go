@@ -127,7 +127,7 @@ func (c *Bench) fromCases() ([]admission.Input, error) {
 
 // recorded leaves out decisions of whose request not everything was kept.
 func (c *Bench) recorded(ctx context.Context) (all []admission.Input, err error) {
-	err = c.WithDecisions(ctx, func(store flags.DecisionStore) error {
+	err = c.WithStore(ctx, func(store *flags.OpenStore) error {
 		found, err := store.Decisions(ctx, ledger.Query{
 			Filter: ledger.Filter{Hook: c.Hook}, Limit: c.Limit,
 		})

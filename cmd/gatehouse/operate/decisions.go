@@ -103,7 +103,7 @@ func (c *decisionsListCommand) Run(ctx context.Context, to cli.Streams) error {
 			return errors.New("--cursor is not one that a list gave")
 		}
 	}
-	return c.WithDecisions(ctx, func(store flags.DecisionStore) error {
+	return c.WithStore(ctx, func(store *flags.OpenStore) error {
 		page, err := httpapi.ReadDecisionPage(ctx, store, query, c.Input)
 		if err != nil {
 			return err
@@ -162,7 +162,7 @@ func (c *decisionsShowCommand) Run(ctx context.Context, to cli.Streams) error {
 	if err != nil {
 		return fmt.Errorf("%s is no id of a decision", cli.Printable(c.ID))
 	}
-	return c.WithDecisions(ctx, func(store flags.DecisionStore) error {
+	return c.WithStore(ctx, func(store *flags.OpenStore) error {
 		return showDecision(ctx, to.Out, store, id, c.Output)
 	})
 }

@@ -79,7 +79,7 @@ func nextExport(f ledger.Filter, settled time.Time) time.Time {
 }
 
 func (c *decisionsExportCommand) write(ctx context.Context, to cli.Streams, version cli.Version, filter ledger.Filter) (exported int, err error) {
-	err = c.WithDecisions(ctx, func(store flags.DecisionStore) error {
+	err = c.WithStore(ctx, func(store *flags.OpenStore) error {
 		export := func(w io.Writer) error {
 			exported, err = c.export(ctx, to, version, store, filter, w)
 			return err

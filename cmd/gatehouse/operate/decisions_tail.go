@@ -35,7 +35,7 @@ func (c *decisionsTailCommand) Run(ctx context.Context, to cli.Streams) error {
 	if c.Lines < 0 || c.Lines > httpapi.MaxPage {
 		return fmt.Errorf("--lines is a number from 0 to %d", httpapi.MaxPage)
 	}
-	return c.WithDecisions(ctx, func(store flags.DecisionStore) error {
+	return c.WithStore(ctx, func(store *flags.OpenStore) error {
 		hub := stream.New(stream.Decisions(store), stream.DecisionOptions())
 		hub.Start()
 		defer hub.Close()

@@ -98,12 +98,12 @@ func (c *Replay) Run(ctx context.Context, to cli.Streams) error {
 	if err != nil {
 		return flags.Complain(to, source, err)
 	}
-	records, closeRecords, err := c.Records(ctx)
+	records, err := c.Open(ctx, flags.StoreOptions{})
 	if err != nil {
 		return err
 	}
 	report, err := c.replay(ctx, to, records, ports.Replay(snapshot), options)
-	err = errors.Join(err, closeRecords())
+	err = errors.Join(err, records.Close())
 	if err != nil {
 		return fmt.Errorf("%w; after %d decisions", err, report.Read)
 	}

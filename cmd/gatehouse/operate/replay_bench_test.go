@@ -62,10 +62,9 @@ func BenchmarkReplay(b *testing.B) {
 
 func benchmarkReplay(b *testing.B, count int, databaseURL string) {
 	snapshot := recordCopies(b, count, databaseURL)
-	flags := flags.Database{DatabaseURL: databaseURL, DatabaseMaxConns: 4}
-	records, closeRecords, err := flags.Records(b.Context())
+	records, err := flags.Database{DatabaseURL: databaseURL, DatabaseMaxConns: 4}.Open(b.Context(), flags.StoreOptions{})
 	require.NoError(b, err)
-	defer func() { require.NoError(b, closeRecords()) }()
+	defer func() { require.NoError(b, records.Close()) }()
 	read, before := int64(0), used(b)
 	for b.Loop() {
 		report, err := replay.Run(b.Context(), records, ports.Replay(snapshot), replay.Options{Examples: 3})
