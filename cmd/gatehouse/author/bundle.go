@@ -13,7 +13,6 @@ import (
 
 	"github.com/molecule-ai/gatehouse/adapters/opa"
 	"github.com/molecule-ai/gatehouse/adapters/opa/check"
-	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 	"github.com/molecule-ai/gatehouse/adapters/opa/sources"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cli"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
@@ -46,17 +45,13 @@ func (c *bundleBuildCommand) Run(ctx context.Context, to cli.Streams) error {
 	if err != nil {
 		return err
 	}
-	schema, err := flags.InputSchema()
+	rules, err := from.Load(ctx, to)
 	if err != nil {
 		return err
 	}
-	snapshot, err := snapshot.New(ctx, from.Source(), schema)
-	if err != nil {
-		return flags.Complain(to, from.Source(), err)
-	}
 	pack := sources.Package{Files: files, Revision: c.Revision, BuiltAt: time.Now()}
 	if pack.Revision == "" {
-		pack.Revision = snapshot.Revision()
+		pack.Revision = rules.Revision()
 	}
 	if c.SigningKey != "" {
 		key, err := sources.ReadSigningKey(c.SigningKey)
@@ -70,7 +65,7 @@ func (c *bundleBuildCommand) Run(ctx context.Context, to cli.Streams) error {
 	if err != nil {
 		return err
 	}
-	err = c.check(ctx, archive.Bytes(), schema)
+	err = c.check(ctx, archive.Bytes())
 	if err != nil {
 		return err
 	}
@@ -83,7 +78,11 @@ func (c *bundleBuildCommand) Run(ctx context.Context, to cli.Streams) error {
 }
 
 // check loads the bundle as serve will, so that what cannot be loaded is not written.
-func (c *bundleBuildCommand) check(ctx context.Context, archive, schema []byte) error {
+func (c *bundleBuildCommand) check(ctx context.Context, archive []byte) error {
+	schema, err := flags.InputSchema()
+	if err != nil {
+		return err
+	}
 	source, err := sources.Trust{Limits: sources.DefaultLimits}.ReadBundle(c.OutputFile, archive)
 	if err != nil {
 		return fmt.Errorf("the bundle could not be loaded: %w", err)

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cli"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
 	"github.com/molecule-ai/gatehouse/server/admission"
@@ -34,22 +33,17 @@ type CatalogueEntry struct {
 
 // Run lists the rules of policies that pass their checks.
 func (c *policiesListCommand) Run(ctx context.Context, to cli.Streams) error {
-	schema, err := flags.InputSchema()
+	rules, err := c.Load(ctx, to)
 	if err != nil {
 		return err
 	}
-	source := c.Source()
-	snapshot, err := snapshot.New(ctx, source, schema)
-	if err != nil {
-		return flags.Complain(to, source, err)
-	}
-	entries := make([]CatalogueEntry, 0, len(snapshot.Rules()))
-	for _, rule := range snapshot.Rules() {
-		entries = append(entries, CatalogueEntry{rule, snapshot.HooksOf(rule)})
+	entries := make([]CatalogueEntry, 0, len(rules.Rules()))
+	for _, rule := range rules.Rules() {
+		entries = append(entries, CatalogueEntry{rule, rules.HooksOf(rule)})
 	}
 	switch c.Output {
 	case "json":
-		return cli.PrintJSON(to.Out, map[string]any{"source": snapshot.Source(), "revision": snapshot.Revision(), "rules": entries})
+		return cli.PrintJSON(to.Out, map[string]any{"source": rules.Source(), "revision": rules.Revision(), "rules": entries})
 	case "markdown":
 		return writeCatalogueMarkdown(to.Out, entries)
 	default:

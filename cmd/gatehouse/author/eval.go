@@ -42,29 +42,24 @@ func (c *Eval) Run(ctx context.Context, to cli.Streams) error {
 	if err != nil {
 		return err
 	}
-	schema, err := flags.InputSchema()
+	rules, err := c.Load(ctx, to)
 	if err != nil {
 		return err
 	}
-	source := c.Source()
-	snapshot, err := snapshot.New(ctx, source, schema)
-	if err != nil {
-		return flags.Complain(to, source, err)
-	}
-	if !snapshot.HasHook(c.Hook) {
+	if !rules.HasHook(c.Hook) {
 		return fmt.Errorf("no policy defines the hook %s", c.Hook)
 	}
-	if c.Trace != "" && !hasRule(snapshot, c.Trace) {
+	if c.Trace != "" && !hasRule(rules, c.Trace) {
 		return fmt.Errorf("--trace: no rule is called %s; gatehouse policies list has their names", c.Trace)
 	}
-	answer, err := c.decide(ctx, snapshot, input)
+	answer, err := c.decide(ctx, rules, input)
 	if err != nil {
 		return err
 	}
 	if c.Output == "json" {
 		return c.writeJSON(to.Out, answer, input.Facts)
 	}
-	return c.write(to.Out, answer, input.Facts, snapshot)
+	return c.write(to.Out, answer, input.Facts, rules)
 }
 
 func hasRule(snapshot *snapshot.Snapshot, name string) bool {

@@ -12,7 +12,6 @@ import (
 
 	"github.com/go-json-experiment/json"
 
-	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 	"github.com/molecule-ai/gatehouse/adapters/opa/sources"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cli"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
@@ -73,21 +72,17 @@ func (c *policiesDiffCommand) weaker(ctx context.Context, to cli.Streams) ([]adm
 	if c.ShadowPolicies == "" {
 		return nil, nil
 	}
-	schema, err := flags.InputSchema()
+	from := c.PolicySource
+	from.Policies = c.ShadowPolicies
+	live, err := c.Load(ctx, to)
 	if err != nil {
 		return nil, err
 	}
-	candidate := c.PolicySource
-	candidate.Policies = c.ShadowPolicies
-	var snapshots [2]*snapshot.Snapshot
-	for i, from := range []flags.PolicySource{c.PolicySource, candidate} {
-		source := from.Source()
-		snapshots[i], err = snapshot.New(ctx, source, schema)
-		if err != nil {
-			return nil, flags.Complain(to, source, err)
-		}
+	candidate, err := from.Load(ctx, to)
+	if err != nil {
+		return nil, err
 	}
-	return snapshots[1].WeakerThan(snapshots[0]), nil
+	return candidate.WeakerThan(live), nil
 }
 
 func writeShadowSummary(w io.Writer, s shadow.Summary) error {

@@ -190,7 +190,7 @@ func (p *Program) WaitReady() *Program {
 }
 
 func (p *Program) Get(path string) (int, string) {
-	response, err := p.Client.Get(p.URL + path)
+	response, err := p.Client.Get(p.URL + path) //nolint:bodyclose // ReadAll closes it
 	if err != nil {
 		return 0, err.Error()
 	}
@@ -207,7 +207,7 @@ func ReadAll(response *http.Response) (int, string) {
 }
 
 func (p *Program) Post(path, body string) (int, string) {
-	response, err := p.Client.Post(p.URL+path, "application/json", strings.NewReader(body))
+	response, err := p.Client.Post(p.URL+path, "application/json", strings.NewReader(body)) //nolint:bodyclose // ReadAll closes it
 	if err != nil {
 		return 0, err.Error()
 	}

@@ -1,6 +1,7 @@
 package flags
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"io/fs"
@@ -27,6 +28,20 @@ func Diagnose(source snapshot.Source, err error) []check.Problem {
 		}
 	}
 	return problems
+}
+
+// Load compiles and checks the policies of the flags. What is wrong with them is printed.
+func (f PolicySource) Load(ctx context.Context, to cli.Streams) (*snapshot.Snapshot, error) {
+	schema, err := InputSchema()
+	if err != nil {
+		return nil, err
+	}
+	source := f.Source()
+	rules, err := snapshot.New(ctx, source, schema)
+	if err != nil {
+		return nil, Complain(to, source, err)
+	}
+	return rules, nil
 }
 
 // Complain prints everything that is wrong with the policies of source.

@@ -52,21 +52,16 @@ func (c *auditRunCommand) Run(ctx context.Context, to cli.Streams) error {
 	if c.Rate < 0 || c.Parallel < 0 || c.Examples < 0 {
 		return errors.New("--rate, --parallel and --examples must not be negative")
 	}
-	schema, err := flags.InputSchema()
+	rules, err := c.Load(ctx, to)
 	if err != nil {
 		return err
-	}
-	source := c.Source()
-	snapshot, err := snapshot.New(ctx, source, schema)
-	if err != nil {
-		return flags.Complain(to, source, err)
 	}
 	logger := slog.New(slog.NewTextHandler(to.Err, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	store, err := c.open(ctx, logger)
 	if err != nil {
 		return err
 	}
-	report, err := c.audit(ctx, to, store, snapshot, logger)
+	report, err := c.audit(ctx, to, store, rules, logger)
 	err = errors.Join(err, store.Close())
 	if err != nil {
 		return err

@@ -11,7 +11,6 @@ import (
 	"github.com/schollz/progressbar/v3"
 
 	"github.com/molecule-ai/gatehouse/adapters/opa/ports"
-	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cli"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/settings"
@@ -89,20 +88,15 @@ func (c *Replay) Run(ctx context.Context, to cli.Streams) error {
 	if err != nil {
 		return err
 	}
-	schema, err := flags.InputSchema()
+	rules, err := c.Load(ctx, to)
 	if err != nil {
 		return err
-	}
-	source := c.Source()
-	snapshot, err := snapshot.New(ctx, source, schema)
-	if err != nil {
-		return flags.Complain(to, source, err)
 	}
 	records, err := c.Open(ctx, flags.StoreOptions{})
 	if err != nil {
 		return err
 	}
-	report, err := c.replay(ctx, to, records, ports.Replay(snapshot), options)
+	report, err := c.replay(ctx, to, records, ports.Replay(rules), options)
 	err = errors.Join(err, records.Close())
 	if err != nil {
 		return fmt.Errorf("%w; after %d decisions", err, report.Read)

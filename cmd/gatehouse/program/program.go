@@ -41,7 +41,7 @@ type Commands struct {
 }
 
 // BeforeReset comes before kong looks at variables.
-func (c *Commands) BeforeReset(ctx *kong.Context) error { //nolint:unparam // kong asks for an error
+func (c *Commands) BeforeReset(ctx *kong.Context) error {
 	settings.TakeVariables(ctx)
 	return nil
 }
