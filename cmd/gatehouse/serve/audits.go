@@ -2,8 +2,6 @@ package serve
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"time"
 
@@ -18,29 +16,6 @@ import (
 	"github.com/molecule-ai/gatehouse/server/failurelog"
 	"github.com/molecule-ai/gatehouse/server/httpapi"
 )
-
-// auditFlags say when serve audits the stored workspaces.
-type auditFlags struct {
-	AuditInterval time.Duration `help:"How often every stored workspace is held to the live policies; 0 for never. See docs/operations.md." default:"0s"`
-	AuditRate     int           `help:"Workspaces that the audit looks at in a second; 0 for as many as it can." default:"2000"`
-	AuditEnforce  bool          `help:"The audit denies: workspaces whose violations mark are marked failed, and announced."`
-}
-
-// leastAuditInterval is less than anybody needs, and more than would keep a server busy with nothing else.
-const leastAuditInterval = time.Second
-
-func (f auditFlags) check() error {
-	switch {
-	case f.AuditInterval < 0:
-		return errors.New("--audit-interval must not be negative")
-	case f.AuditInterval > 0 && f.AuditInterval < leastAuditInterval:
-		return fmt.Errorf("--audit-interval must be at least %s, or 0 for never", leastAuditInterval)
-	case f.AuditRate < 0:
-		return errors.New("--audit-rate must not be negative")
-	default:
-		return nil
-	}
-}
 
 // auditParts are what serve has of what an audit is made of.
 type auditParts struct {

@@ -4,7 +4,10 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"log/slog"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/molecule-ai/gatehouse/adapters/metrics"
 	"github.com/molecule-ai/gatehouse/adapters/opa"
@@ -12,6 +15,7 @@ import (
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
 	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/httpapi"
+	"github.com/molecule-ai/gatehouse/server/readiness"
 )
 
 // livePolicies shows the engine to the server and to the metrics.
@@ -159,4 +163,19 @@ func tooOld(status opa.Status, limit time.Duration, now time.Time) error {
 		cause = status.Refused.Err.Error()
 	}
 	return fmt.Errorf("the policies were last confirmed %s ago, which is more than %s: %s", age.Round(time.Second), limit, cause)
+}
+
+// newReadiness watches what reviews need, and shows it to the metrics.
+func newReadiness(live livePolicies, store *openStore, registry *prometheus.Registry, logger *slog.Logger) *readiness.Readiness {
+	ready := readiness.New(readiness.Options{
+		Facts: store.factsReady, Ledger: store.ledgerReady, Outbox: store.outboxReady, Policies: live.ready, Logger: logger,
+	})
+	registry.MustRegister(metrics.NewReadinessCollector(func(ctx context.Context) map[string]bool {
+		states := make(map[string]bool)
+		for _, state := range ready.States(ctx) {
+			states[string(state.Component)] = state.Err == nil
+		}
+		return states
+	}))
+	return ready
 }

@@ -3,42 +3,20 @@ package serve
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
-	"time"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/molecule-ai/gatehouse/adapters/opa"
 	"github.com/molecule-ai/gatehouse/adapters/opa/recall"
 	"github.com/molecule-ai/gatehouse/adapters/opa/sources"
+	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cli"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
 )
-
-// feedFlags say how serve keeps its policies those of their source.
-type feedFlags struct {
-	PoliciesPoll     time.Duration `help:"How often the source is asked for changes; 0 for every second (files) or half a minute (servers)." default:"0s"`
-	PoliciesLongPoll time.Duration `help:"How long a bundle server may hold its answer back until there is something new; 0 to ask for none." default:"30s"`
-	PoliciesCache    string        `help:"Directory for the last good bundle of a server, to start from when the server is away; none to keep none. By default beside the SQLite file; with Postgres none." placeholder:"DIR"`
-	MaxPolicyAge     time.Duration `help:"Time after which policies whose source has not confirmed them make the server not ready; 0 for never." default:"0s"`
-	AllowRollback    bool          `env:"-" help:"Accept a signed bundle that is older than the one that was live last."`
-}
-
-// leastPoll keeps a source from being asked without a pause.
-const leastPoll = 10 * time.Millisecond
-
-func (f feedFlags) check() error {
-	for flag, value := range map[string]time.Duration{
-		"policies-poll": f.PoliciesPoll, "policies-long-poll": f.PoliciesLongPoll, "max-policy-age": f.MaxPolicyAge,
-	} {
-		if value < 0 {
-			return fmt.Errorf("--%s must not be negative", flag)
-		}
-	}
-	if f.PoliciesPoll > 0 && f.PoliciesPoll < leastPoll {
-		return fmt.Errorf("--policies-poll must be at least %s, or 0 for the usual", leastPoll)
-	}
-	return nil
-}
 
 func (f feedFlags) engineOptions(recorder opa.Recorder) []opa.Option {
 	options := []opa.Option{opa.RecordWith(recorder), opa.AwaitHistory(), opa.Shipped(flags.Embedded())}
@@ -128,4 +106,53 @@ func (f *feed) reload(ctx context.Context) {
 		return
 	}
 	_ = f.engine.Load(ctx, flags.Embedded()) // the journal tells of it
+}
+
+// loadAndOpen makes the policies live and opens the store. The embedded policies, which no operator can get wrong,
+// are loaded meanwhile. Others come first: a version that refuses them must not have changed the tables of the one that
+// then goes on serving. Only the store knows whether a signed bundle is older than the one that was live last. Policies
+// that are refused are what is told, whatever came of the store.
+func (c *Command) loadAndOpen(
+	ctx context.Context, engine *opa.Engine, registry *prometheus.Registry, reports settingReports, to cli.Streams,
+) (*feed, *openStore, error) {
+	load := sync.OnceValues(func() (*feed, error) { return c.startFeed(ctx, engine, reports) })
+	if c.IsEmbedded() {
+		go func() { _, _ = load() }() // its result is fetched below
+	} else if _, err := load(); err != nil {
+		return nil, nil, refusedPolicies(ctx, to, err)
+	}
+	store, unopened := c.open(ctx, registry, reports)
+	policies, refused := load()
+	if refused != nil {
+		if unopened == nil {
+			store.close()
+		}
+		return nil, nil, refusedPolicies(ctx, to, refused)
+	}
+	if unopened != nil {
+		return nil, nil, unopened
+	}
+	policies.recall = recall.New(engine, store.activations, reports.log)
+	refused = policies.recall.First(ctx)
+	if refused != nil {
+		store.close()
+		return nil, nil, refusedPolicies(ctx, to, refused)
+	}
+	return policies, store, nil
+}
+
+// refusedPolicies tells why, unless the server was told to stop while it loaded them.
+func refusedPolicies(ctx context.Context, to cli.Streams, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	flags.PrintPolicyErrors(to.Err, err)
+	return errors.New("the policies were refused")
+}
+
+func (f evaluatorFlags) evaluatorOptions() []opa.Option {
+	if f.Evaluator == "opa" {
+		return []opa.Option{opa.ByOPA()}
+	}
+	return nil
 }

@@ -13,18 +13,12 @@ import (
 	"github.com/molecule-ai/gatehouse/adapters/opa"
 	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 	"github.com/molecule-ai/gatehouse/adapters/opa/sources"
+	"github.com/molecule-ai/gatehouse/adapters/opa/verify"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
 	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/httpapi"
 	"github.com/molecule-ai/gatehouse/server/shadow"
 )
-
-// rolloutFlags are for policies that are to be watched before they decide.
-type rolloutFlags struct {
-	DryRun         bool   `help:"Enforce nothing: every deny is recorded, and answered as an allow with warnings. See docs/operations.md."`
-	ShadowPolicies string `help:"Candidate policies, from where --policies may be, that are evaluated beside the live ones. See docs/shadow.md." placeholder:"SOURCE"`
-	ShadowQueue    int    `help:"Reviews that may wait for the candidate policies; more are not shown to them." default:"1024"`
-}
 
 // shadowStore is what the shadow needs of a store.
 type shadowStore interface {
@@ -161,4 +155,12 @@ func (r *rollout) Promote(ctx context.Context, revision, caller string) (httpapi
 			"policy_revision", done.Revision, "source", done.Source, "previous_revision", done.Previous, "caller", caller)
 	}
 	return done, err
+}
+
+// startVerifying verifies until the verifier is closed.
+func (c *Command) startVerifying(engine *opa.Engine, candidates *rollout, registry *prometheus.Registry, logger *slog.Logger) *verify.Verifier {
+	return verify.New(verify.Options{
+		Policies: engine, Meter: metrics.NewVerify(registry), Logger: logger, Share: c.VerifyShare,
+		Evaluator: candidates.background(c.PolicyTimeout),
+	})
 }
