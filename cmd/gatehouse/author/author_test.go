@@ -24,7 +24,6 @@ import (
 const root = "../../.."
 
 func TestCheckPointsAtEveryError(t *testing.T) {
-	t.Parallel()
 	var broken strings.Builder
 	broken.WriteString("package admission.lib\n\n")
 	for range 12 {
@@ -56,7 +55,6 @@ func TestCheckReadsThePoliciesKey(t *testing.T) {
 }
 
 func TestCheckAnswersInJSON(t *testing.T) {
-	t.Parallel()
 	var answer author.CheckAnswer
 	got := programtest.Command(t, "", "check", "--output", "json")
 	require.Zero(t, got.Code, got.Err)
@@ -94,7 +92,6 @@ func failingTests(t *testing.T) string {
 }
 
 func TestTestShowsWhereARuleStoppedThatShouldHaveFired(t *testing.T) {
-	t.Parallel()
 	got := programtest.Command(t, "", "test", "--tests", failingTests(t), "--threshold", "0")
 	require.Equal(t, cli.ExitFailed, got.Code)
 	require.Contains(t, got.Out, `FAIL missing.yaml: a tier that exists is refused
@@ -109,7 +106,6 @@ func TestTestShowsWhereARuleStoppedThatShouldHaveFired(t *testing.T) {
 }
 
 func TestTestRunsAPart(t *testing.T) {
-	t.Parallel()
 	tests := failingTests(t)
 	got := programtest.Command(t, "", "test", "--tests", tests, "--run", "the other|test_that_holds", "--verbose")
 	require.Zero(t, got.Code, got.Out+got.Err)
@@ -121,14 +117,12 @@ func TestTestRunsAPart(t *testing.T) {
 }
 
 func TestTestReportsTheCoverageOfEveryFile(t *testing.T) {
-	t.Parallel()
 	got := programtest.Command(t, "", "test", "--tests", failingTests(t), "--threshold", "0", "--coverage")
 	require.Regexp(t, `(?m)^ *\d+\.\d % lib/tier_range\.rego, not: (\d+, )*\d+$`, got.Out)
 	require.Regexp(t, `(?m)^100\.0 % lib/names_single_line\.rego$`, programtest.Command(t, "", "test", "--coverage").Out)
 }
 
 func TestTestAnswersForMachines(t *testing.T) {
-	t.Parallel()
 	tests := failingTests(t)
 	got := programtest.Command(t, "", "test", "--tests", tests, "--threshold", "0", "--output", "json")
 	require.Equal(t, cli.ExitFailed, got.Code)
@@ -158,7 +152,6 @@ func TestTestAnswersForMachines(t *testing.T) {
 }
 
 func TestEvalSaysWhyRulesDidNotFire(t *testing.T) {
-	t.Parallel()
 	review := strings.Replace(cmdtest.EvalReview, `"url"`, `"tier": 2, "url"`, 1)
 	facts := cmdtest.File(t, "facts.json", cmdtest.PlatformFacts)
 	got := programtest.Command(t, review, "eval", "--facts", facts, "--explain")
@@ -184,7 +177,6 @@ func TestEvalSaysWhyRulesDidNotFire(t *testing.T) {
 }
 
 func TestEvalTakesFactsFromTheStore(t *testing.T) {
-	t.Parallel()
 	path := filepath.Join(t.TempDir(), "gatehouse.db")
 	store, err := sqlite.Open(t.Context(), sqlite.Options{Path: path})
 	require.NoError(t, err)
@@ -211,7 +203,6 @@ func TestEvalTakesFactsFromTheStore(t *testing.T) {
 }
 
 func TestPoliciesListsTheCatalogue(t *testing.T) {
-	t.Parallel()
 	table := programtest.Command(t, "", "policies")
 	require.Zero(t, table.Code, table.Err)
 	require.Regexp(t, `(?m)^workspace_known +WORKSPACE_UNKNOWN +medium +404 +no +heartbeat +heartbeat/workspace_known\.rego:\d+`, table.Out)
@@ -233,7 +224,6 @@ func TestPoliciesListsTheCatalogue(t *testing.T) {
 }
 
 func TestFmtFormatsListsAndWrites(t *testing.T) {
-	t.Parallel()
 	const crooked, straight = "package a\nb   if   input.c==1\n", "package a\n\nb if input.c == 1\n"
 	folder := t.TempDir()
 	bad, good := filepath.Join(folder, "bad.rego"), filepath.Join(folder, "good.rego")
@@ -261,7 +251,6 @@ func TestFmtFormatsListsAndWrites(t *testing.T) {
 }
 
 func TestSchemaPrintsSchemas(t *testing.T) {
-	t.Parallel()
 	for _, name := range []string{"input", "case"} {
 		got := programtest.Command(t, "", "schema", name)
 		require.Zero(t, got.Code, got.Err)
@@ -290,7 +279,6 @@ test_that_prints if {
 
 // A test called todo_test_… does not run, fails nothing, and is named in every form of the answer.
 func TestSkippedTestsAreReportedAsSuch(t *testing.T) {
-	t.Parallel()
 	tests := filepath.Dir(cmdtest.File(t, "skipped_test.rego", skippedTest))
 	got := programtest.Command(t, "", "test", "--tests", tests, "--threshold", "0", "--run", "holds|todo")
 	require.Zero(t, got.Code, got.Out+got.Err)
@@ -312,7 +300,6 @@ func TestSkippedTestsAreReportedAsSuch(t *testing.T) {
 
 // What a failing Rego test prints is shown under it.
 func TestOutputOfAFailingRegoTestIsShown(t *testing.T) {
-	t.Parallel()
 	tests := filepath.Dir(cmdtest.File(t, "skipped_test.rego", skippedTest))
 	got := programtest.Command(t, "", "test", "--tests", tests, "--threshold", "0")
 	require.Equal(t, cli.ExitFailed, got.Code)
@@ -322,7 +309,6 @@ func TestOutputOfAFailingRegoTestIsShown(t *testing.T) {
 
 // check says of policies that pass how they are weaker than the shipped ones, and what nothing uses.
 func TestCheckEndsWithWhatIsWeakerThanShipped(t *testing.T) {
-	t.Parallel()
 	folder := cmdtest.CandidateFolder(t, "{URL_UNSAFE: audit, "+cmdtest.IdentityGateCode+": warn}")
 	require.NoError(t, os.WriteFile(filepath.Join(folder, "notes.txt"), []byte("x"), 0o600))
 	got := programtest.Command(t, "", "check", "--policies", folder)
@@ -341,7 +327,6 @@ weaker than shipped:
 
 // policies diff ends with how the candidate holds less than what is live, before anybody promotes it.
 func TestPoliciesDiffEndsWithHowTheCandidateIsWeaker(t *testing.T) {
-	t.Parallel()
 	candidate := cmdtest.CandidateFolder(t, "{URL_UNSAFE: audit, "+cmdtest.IdentityGateCode+": warn}")
 	diff := []string{"policies", "diff", "--database-url", programtest.DemoFile(t), "--shadow-policies", candidate}
 	got := programtest.Command(t, "", diff...)
@@ -361,7 +346,6 @@ func TestPoliciesDiffEndsWithHowTheCandidateIsWeaker(t *testing.T) {
 
 // An argument that is an unset variable of a script must not check the embedded policies instead.
 func TestAnEmptyArgumentIsNotTheEmbeddedPolicies(t *testing.T) {
-	t.Parallel()
 	for _, name := range []string{"check", "test", "fmt"} {
 		got := programtest.Command(t, "", name, "")
 		require.NotZero(t, got.Code, name)
@@ -372,7 +356,6 @@ func TestAnEmptyArgumentIsNotTheEmbeddedPolicies(t *testing.T) {
 
 // Credentials in the address of policies or of a server are wrong, and are not printed.
 func TestAddressesAreShownWithoutCredentials(t *testing.T) {
-	t.Parallel()
 	for _, args := range [][]string{
 		{"check", "oci://user:hunter2@reg.example.com/pol:v1"}, {"check", "oci://reg.example.com/pol?token=hunter2"},
 		{"check", "https://u:hunter2@h.example/p.tar.gz"}, {"check", "http://u:hunter2@h.example/p.tar.gz"}, {"check", "ftp://u:hunter2@h/p"},

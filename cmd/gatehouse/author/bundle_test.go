@@ -18,7 +18,6 @@ import (
 )
 
 func TestABundleIsBuiltSignedVerifiedAndRead(t *testing.T) {
-	t.Parallel()
 	private, public := cmdtest.KeyFiles(t)
 	_, stranger := cmdtest.KeyFiles(t)
 	plain := programtest.Bundled(t)
@@ -64,7 +63,6 @@ func TestABundleIsBuiltSignedVerifiedAndRead(t *testing.T) {
 // TestServeFollowsABundleServer goes through what becomes of a bundle server: it has a bundle, a bad one, none,
 // and an older one.
 func TestServeFollowsABundleServer(t *testing.T) {
-	t.Parallel()
 	private, public := cmdtest.KeyFiles(t)
 	folder := cmdtest.SmallFolder(t)
 	older := programtest.Bundled(t, "--policies", folder, "--revision", "older", "--signing-key", private)

@@ -25,7 +25,6 @@ deny contains violation if {
 `
 
 func TestCheckProfilesTheEmbeddedRules(t *testing.T) {
-	t.Parallel()
 	got := programtest.Command(t, "", "check", "--profile")
 	require.Zero(t, got.Code, got.Err)
 	require.Regexp(t, `admission\.lib\.url_problems +lib/url_safety\.rego:27 +\d+ +\d+\.\d % +never`, got.Out)
@@ -40,7 +39,6 @@ func TestCheckProfilesTheEmbeddedRules(t *testing.T) {
 }
 
 func TestCheckSaysWhichRuleIsSlow(t *testing.T) {
-	t.Parallel()
 	folder := cmdtest.PolicyFolder(t, "slow.rego", slowRule)
 	got := programtest.Command(t, "", "check", "--profile", "--policies", folder)
 	require.Zero(t, got.Code, got.Err)

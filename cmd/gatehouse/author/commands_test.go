@@ -17,7 +17,6 @@ import (
 )
 
 func TestUsageErrorsExitWithTwo(t *testing.T) {
-	t.Parallel()
 	for _, args := range [][]string{
 		{}, {"bogus"}, {"serve", "--bogus"}, {"serve", "extra"}, {"serve", "--max-depth", "many"}, {"serve", "--facts-timeout", "1"},
 		{"serve", "--log-level", "loud"}, {"serve", "--tokens-file", "/nowhere/tokens.yaml"}, {"serve", "--facts-query-file", "/nowhere/facts.sql"},
@@ -31,7 +30,6 @@ func TestUsageErrorsExitWithTwo(t *testing.T) {
 }
 
 func TestHelpAndVersion(t *testing.T) {
-	t.Parallel()
 	got := programtest.Command(t, "", "--help")
 	require.Zero(t, got.Code)
 	for _, name := range []string{"serve", "check", "test", "eval", "migrate", "version"} {
@@ -47,7 +45,6 @@ func TestHelpAndVersion(t *testing.T) {
 }
 
 func TestCheckAcceptsGoodPolicies(t *testing.T) {
-	t.Parallel()
 	embedded := programtest.Command(t, "", "check")
 	require.Zero(t, embedded.Code, embedded.Err)
 	require.Regexp(t, `^embedded: \d+ rules for heartbeat, register, revision sha256:[0-9a-f]{16}\n$`, embedded.Out)
@@ -59,7 +56,6 @@ func TestCheckAcceptsGoodPolicies(t *testing.T) {
 }
 
 func TestCheckRefusesBadPoliciesAndSaysWhere(t *testing.T) {
-	t.Parallel()
 	for name, test := range map[string]struct{ rego, want string }{
 		"syntax":            {"package admission.lib\n\nbroken contains if {", "broken.rego:3:17: rego_parse_error"},
 		"unknown reference": {"package admission.lib\n\nbroken if input.reqest.kind == 1", "broken.rego:3:11: rego_type_error"},
@@ -85,7 +81,6 @@ func TestCheckRefusesBadPoliciesAndSaysWhere(t *testing.T) {
 }
 
 func TestTestPassesOnTheEmbeddedPolicies(t *testing.T) {
-	t.Parallel()
 	got := programtest.Command(t, "", "test", "--threshold", "100")
 	require.Zero(t, got.Code, got.Out+got.Err)
 	require.Regexp(t, `^\d+ Rego tests, \d+ cases, 0 failed; 100\.0 % of lines covered\n$`, got.Out)
@@ -117,7 +112,6 @@ cases:
 )
 
 func TestTestNamesWhatFails(t *testing.T) {
-	t.Parallel()
 	tests := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(tests, "failing_test.rego"), []byte(failingTest), 0o600))
 	require.NoError(t, os.WriteFile(filepath.Join(tests, "failing.yaml"), []byte(failingCase), 0o600))
@@ -130,7 +124,6 @@ func TestTestNamesWhatFails(t *testing.T) {
 }
 
 func TestTestFailsBelowItsThreshold(t *testing.T) {
-	t.Parallel()
 	tests := filepath.Dir(cmdtest.File(t, "one_test.rego", "package admission.one_test\n\ntest_that_holds if true\n"))
 	got := programtest.Command(t, "", "test", "--tests", tests)
 	require.Equal(t, cli.ExitFailed, got.Code)
@@ -144,7 +137,6 @@ func TestTestFailsBelowItsThreshold(t *testing.T) {
 }
 
 func TestTestRefusesACaseFileThatItCannotRead(t *testing.T) {
-	t.Parallel()
 	for _, text := range []string{
 		"cases: [", "title: no cases\n", strings.Replace(failingCase, "allowed", "alowed", 1), strings.Replace(failingCase, "review", "reviews", 1),
 	} {
@@ -155,7 +147,6 @@ func TestTestRefusesACaseFileThatItCannotRead(t *testing.T) {
 }
 
 func TestEvalExplainsItsAnswer(t *testing.T) {
-	t.Parallel()
 	facts := cmdtest.File(t, "facts.json", cmdtest.PlatformFacts)
 	got := programtest.Command(t, "", "eval", cmdtest.File(t, "review.json", cmdtest.EvalReview), "--facts", facts)
 	require.Zero(t, got.Code, got.Err)
@@ -174,7 +165,6 @@ $`, got.Out)
 }
 
 func TestEvalAnswersInJSON(t *testing.T) {
-	t.Parallel()
 	facts := cmdtest.File(t, "facts.json", cmdtest.PlatformFacts)
 	for _, args := range [][]string{{"eval", "--facts", facts, "--output", "json"}, {"eval", "--hook", "heartbeat", "--facts", facts, "--output", "json"}} {
 		review := cmdtest.EvalReview
@@ -203,14 +193,12 @@ func TestEvalAnswersInJSON(t *testing.T) {
 }
 
 func TestEvalKnowsTheDeployment(t *testing.T) {
-	t.Parallel()
 	private := strings.Replace(cmdtest.EvalReview, "agent.example.com", "10.0.0.8", 1)
 	require.Contains(t, programtest.Command(t, private, "eval").Out, "URL_UNSAFE")
 	require.Contains(t, programtest.Command(t, private, "eval", "--saas").Out, "allowed\n")
 }
 
 func TestEvalRefusesWhatItCannotRead(t *testing.T) {
-	t.Parallel()
 	for name, test := range map[string]struct {
 		review string
 		args   []string
@@ -236,7 +224,6 @@ func TestEvalRefusesWhatItCannotRead(t *testing.T) {
 }
 
 func TestMigrateTwice(t *testing.T) {
-	t.Parallel()
 	path := filepath.Join(t.TempDir(), "below", "gatehouse.db")
 	for range 2 {
 		got := programtest.Command(t, "", "migrate", "--database-url", "sqlite:"+path)

@@ -5,7 +5,6 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -28,7 +27,7 @@ import (
 
 // Patience is how long a test waits for what must happen: long, because machines are busy, and only ever
 // spent in full by a test that fails.
-const Patience = 30 * time.Second
+const Patience = 90 * time.Second
 
 // Tick is how often a condition is looked at.
 const Tick = 20 * time.Millisecond
@@ -285,7 +284,7 @@ func DemoReview(n int) string {
 // most tests. The package of main builds the real one.
 const asProgram = "GATEHOUSE_TEST_AS_PROGRAM"
 
-// parallel is how many tests of a package run at once: they mostly wait for processes, servers and deliveries.
+// parallel is how many tests of the built program run at once: they mostly wait for processes, servers and deliveries.
 const parallel = "4"
 
 // Main runs the tests of a package, and takes away what they built and started. Where program is given, Start runs it from
@@ -298,7 +297,12 @@ func Main(m *testing.M, program func(linked string) int) int {
 		built.once.Do(func() { built.path, built.err = os.Executable() })
 	}
 	flag.Parse()
-	err := errors.Join(os.Setenv(asProgram, "1"), flag.Set("test.parallel", parallel))
+	var err error
+	if program != nil {
+		err = os.Setenv(asProgram, "1")
+	} else {
+		err = flag.Set("test.parallel", parallel)
+	}
 	if err != nil {
 		panic(err)
 	}

@@ -113,7 +113,7 @@ func TestWhatIsAskedOfDecisionsMustBeRight(t *testing.T) {
 func TestExportsAreReadBackByWhatTheyAreFor(t *testing.T) {
 	t.Parallel()
 	cmdtest.OnBothStores(t, func(t *testing.T, database string, args []string, allowed, denied uuid.UUID) {
-		gate := cmdtest.Start(t, args...).WaitReady()
+		gate := cmdtest.Start(t, append(args, cmdtest.Patient...)...).WaitReady()
 		status, text := gate.Post("/v1/admission/register/batch", `{"reviews": [`+
 			strings.TrimSuffix(strings.Repeat(cmdtest.RegisterBody(allowed)+",", operate.ExportPage+1), ",")+`]}`)
 		require.Equal(t, http.StatusOK, status, text)
