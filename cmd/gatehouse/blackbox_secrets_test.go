@@ -81,7 +81,7 @@ func sinksFile(t *testing.T, url string) string {
 	return cmdtest.File(t, "gatehouse.yaml", fmt.Sprintf("sinks:\n  - {name: hook, type: webhook, url: %q, secrets: [%q], allow_private: true}\n", url, cmdtest.WebhookSecret))
 }
 
-func TestAPlantedSecretIsNowhereButWhereMaskingLetsIt(t *testing.T) {
+func TestPlantedSecretIsNowhereButWhereMaskingLetsIt(t *testing.T) {
 	t.Parallel()
 	url := testenv.DatabaseURL(t, testenv.RegistryCurrent)
 	reg, hook, channel := cmdtest.NewRegistry(t, url), newReceiver(t), testenv.RedisURL(t)

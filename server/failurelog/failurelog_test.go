@@ -30,7 +30,7 @@ func (r neverRecords) Record(context.Context, admission.Decision) (admission.Dec
 }
 
 // A store that was away for long gets no records of a time that exports have passed over: they are counted as lost.
-func TestAnErrorThatIsTooOldIsCountedAndNotRecorded(t *testing.T) {
+func TestFailureLogCountsAnErrorThatIsTooOld(t *testing.T) {
 	count := new(keptCount)
 	failures := New(neverRecords{t}, count, slog.New(slog.DiscardHandler))
 	failures.Failed(admission.FailedReview{}) // of a review that began in the year 1

@@ -61,7 +61,7 @@ func keepFor(t *testing.T, store *pruning, keep, life time.Duration) (*prometheu
 	return registry, log.String()
 }
 
-func TestOldDecisionsAreDeletedAtTheStartAndEveryHour(t *testing.T) {
+func TestKeeperDeletesAtTheStartAndEveryHour(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store, start := &pruning{}, time.Now()
 
@@ -80,7 +80,7 @@ gatehouse_decisions_pruned_total{what="uids"} 3
 	})
 }
 
-func TestPruningThatFailsIsTriedAgainSoon(t *testing.T) {
+func TestKeeperTriesAgainSoonWhenPruningFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store, start := &pruning{failures: 2}, time.Now()
 
@@ -97,7 +97,7 @@ gatehouse_decision_prune_runs_total{result="ok"} 1
 	})
 }
 
-func TestWhereAllDecisionsAreKeptRoomIsStillMade(t *testing.T) {
+func TestKeeperMakesRoomWhereAllDecisionsAreKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &pruning{}
 

@@ -29,7 +29,7 @@ func (s *stoppingStore) RecordActivation(ctx context.Context, activation ledger.
 	return nil
 }
 
-func TestActivationsThatAreNotStoredYetAreStoredAtTheStop(t *testing.T) {
+func TestJournalStoresTheRestAtTheStop(t *testing.T) {
 	records := New(slog.New(slog.DiscardHandler))
 	for _, revision := range []string{"first", "second", "third"} {
 		records.PolicyActivated(t.Context(), opa.Record{Revision: revision})

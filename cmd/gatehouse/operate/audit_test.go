@@ -206,7 +206,7 @@ func TestAnEnforcingAuditWithoutSinksSaysThatNobodyIsTold(t *testing.T) {
 }
 
 // A row that an operator's facts query cannot make facts of is a finding, and hides no other.
-func TestARowThatIsNoFactsIsAFinding(t *testing.T) {
+func TestAuditFindsARowThatIsNoFacts(t *testing.T) {
 	t.Parallel()
 	queries := map[string]string{
 		"sqlite": `

@@ -78,7 +78,7 @@ func TestBenchEnforcesOnlyWhenItIsToldToAndSaysSo(t *testing.T) {
 }
 
 // A server that stalls is charged with what would have been asked meanwhile.
-func TestALatencyCountsFromWhenARequestWasDue(t *testing.T) {
+func TestBenchCountsLatencyFromWhenARequestWasDue(t *testing.T) {
 	t.Parallel()
 	const stall = 200 * time.Millisecond
 	first := true

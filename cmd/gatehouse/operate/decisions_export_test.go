@@ -40,7 +40,7 @@ func nextSince(t *testing.T, says string) string {
 
 // A decision has the time at which its review began, and is recorded after that. Exports that begin where the one
 // before ended have each of them once, however late it was recorded.
-func TestWhatIsRecordedLateIsPartOfTheNextExport(t *testing.T) {
+func TestNextExportHasWhatIsRecordedLate(t *testing.T) {
 	t.Parallel()
 	for kind, database := range map[string]string{
 		"sqlite":   "sqlite:" + filepath.Join(t.TempDir(), "gatehouse.db"),
@@ -63,7 +63,7 @@ func TestWhatIsRecordedLateIsPartOfTheNextExport(t *testing.T) {
 	}
 }
 
-func TestAnExportSaysWhereTheNextBegins(t *testing.T) {
+func TestExportSaysWhereTheNextBegins(t *testing.T) {
 	t.Parallel()
 	database := "sqlite:" + filepath.Join(t.TempDir(), "gatehouse.db")
 	store := cmdtest.StoreAt(t, database)

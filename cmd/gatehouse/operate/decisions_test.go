@@ -88,7 +88,7 @@ func TestAnOperatorFindsOutWhyAWorkspaceWasDenied(t *testing.T) {
 	})
 }
 
-func TestWhatIsAskedOfDecisionsMustBeRight(t *testing.T) {
+func TestDecisionsRefuseBadArguments(t *testing.T) {
 	t.Parallel()
 	database := "sqlite:" + filepath.Join(t.TempDir(), "gatehouse.db")
 	for _, c := range []struct {
@@ -110,7 +110,7 @@ func TestWhatIsAskedOfDecisionsMustBeRight(t *testing.T) {
 	require.NoFileExists(t, strings.TrimPrefix(database, "sqlite:"), "nothing is made by looking")
 }
 
-func TestExportsAreReadBackByWhatTheyAreFor(t *testing.T) {
+func TestExportsAreReadByOtherTools(t *testing.T) {
 	t.Parallel()
 	cmdtest.OnBothStores(t, func(t *testing.T, database string, args []string, allowed, denied uuid.UUID) {
 		gate := cmdtest.Start(t, append(args, cmdtest.Patient...)...).WaitReady()
@@ -163,7 +163,7 @@ func TestExportsAreReadBackByWhatTheyAreFor(t *testing.T) {
 	})
 }
 
-func TestAnExportThatFailsLeavesTheFileAsItWas(t *testing.T) {
+func TestExportThatFailsLeavesTheFile(t *testing.T) {
 	t.Parallel()
 	database := "sqlite:" + filepath.Join(t.TempDir(), "gatehouse.db")
 	cmdtest.Start(t, "--demo", "--database-url", database).WaitReady().Review("register", cmdtest.RegisterBody(cmdtest.DemoWithoutModel))

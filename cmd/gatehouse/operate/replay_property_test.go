@@ -168,7 +168,7 @@ func (o one) Decisions(context.Context, ledger.Query) ([]ledger.Decision, error)
 // Whatever was asked, and whichever policies decided it: its own policies say of the record what they said of the
 // review, or their own mask hides what they read, and no policies say of the record what they would not have said of
 // the review.
-func TestARecordReplayedWithItsOwnPoliciesGivesItsVerdict(t *testing.T) {
+func TestReplayOfARecordGivesItsVerdict(t *testing.T) {
 	t.Parallel()
 	snapshots := tried(t)
 	for name, open := range map[string]func(*testing.T) recordingStore{"sqlite": sqliteRecorder, "postgres": postgresRecorder} {

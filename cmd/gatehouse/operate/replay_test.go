@@ -43,7 +43,7 @@ func replayedAs(t *testing.T, args ...string) (replay.Report, programtest.Said) 
 }
 
 // This is the self-check: what was recorded, replayed with the policies that decided it.
-func TestThePoliciesThatDecidedFlipNothing(t *testing.T) {
+func TestReplayOfThePoliciesThatDecidedFlipsNothing(t *testing.T) {
 	t.Parallel()
 	databaseURL, decided := recordedTraffic(t)
 	report, got := replayedAs(t, "--database-url", databaseURL, "--fail-on-flip")
@@ -55,7 +55,7 @@ func TestThePoliciesThatDecidedFlipNothing(t *testing.T) {
 	require.Empty(t, got.Err, "no bar where there is no terminal")
 }
 
-func TestACandidateThatLetsInMoreIsShown(t *testing.T) {
+func TestReplayShowsACandidateThatLetsInMore(t *testing.T) {
 	t.Parallel()
 	databaseURL, _ := recordedTraffic(t)
 	candidate := cmdtest.CandidateFolder(t, "{"+cmdtest.IdentityGateCode+": audit}")
@@ -72,7 +72,7 @@ func TestACandidateThatLetsInMoreIsShown(t *testing.T) {
 	require.Equal(t, 1, strings.Count(got.Out, "\n    recorded:"))
 }
 
-func TestAFlipTheOtherWayIsNoDenyToAllow(t *testing.T) {
+func TestReplayTellsFlipsByTheirWay(t *testing.T) {
 	t.Parallel()
 	databaseURL, _ := recordedTraffic(t)
 	candidate := cmdtest.PolicyFolder(t, "lib/strict.rego", "package admission.lib\n\n"+
@@ -88,7 +88,7 @@ func TestAFlipTheOtherWayIsNoDenyToAllow(t *testing.T) {
 }
 
 // A candidate that reads what no record has cannot be tried on it, and replay says so and not something else.
-func TestWhatTheRecordLacksIsNotCompared(t *testing.T) {
+func TestReplayDoesNotCompareWhatTheRecordLacks(t *testing.T) {
 	t.Parallel()
 	databaseURL, decided := recordedTraffic(t)
 	candidate := cmdtest.PolicyFolder(t, "lib/contact.rego", "package admission.lib\n\n"+
@@ -123,7 +123,7 @@ func TestReplayTakesPartsOfTheRecord(t *testing.T) {
 	require.Equal(t, "no such decision is recorded\n", got.Out)
 }
 
-func TestWhatReplayCannotDoItSays(t *testing.T) {
+func TestReplaySaysWhatItCannotDo(t *testing.T) {
 	t.Parallel()
 	databaseURL, _ := recordedTraffic(t)
 	for args, says := range map[string]string{

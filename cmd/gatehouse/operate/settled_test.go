@@ -11,7 +11,7 @@ import (
 )
 
 // What an export takes for settled is settled for all that records decisions.
-func TestNothingIsRecordedLaterThanExportsWait(t *testing.T) {
+func TestExportsWaitForTheLatestRecord(t *testing.T) {
 	t.Parallel()
 	const clocks = 2 * time.Minute
 	require.Greater(t, decisionlog.SettledAfter, failurelog.MaxAge+failurelog.Patience+auditRequestTimeout+clocks)

@@ -142,7 +142,7 @@ func TestTheFileCanBeNamedByAVariable(t *testing.T) {
 	require.Equal(t, 10, got.Serve.MaxDepth)
 }
 
-func TestOneFileServesEveryCommand(t *testing.T) {
+func TestConfigurationFileServesEveryCommand(t *testing.T) {
 	t.Parallel()
 	config := cmdtest.File(t, "config.yaml", "database-url: sqlite:x.db\nmax-depth: 10\nthreshold: 99.5\n")
 	got, err := parse(t, "migrate", "--config", config)
@@ -157,7 +157,7 @@ func TestOneFileServesEveryCommand(t *testing.T) {
 	require.NoError(t, err, "a file of comments")
 }
 
-func TestAFileThatCannotBeMeantIsRefused(t *testing.T) {
+func TestConfigurationFileIsReadStrictly(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		"max-dept: 10\nmax-depth: 10\nfact-timeout: 1s": `config.yaml:3:1: unknown name "fact-timeout", did you mean "facts-timeout"?`,
@@ -193,7 +193,7 @@ func TestAFileThatCannotBeMeantIsRefused(t *testing.T) {
 	}
 }
 
-func TestServeRefusesWhatWouldSwitchAPromiseOff(t *testing.T) {
+func TestServeRefusesLimitsThatSwitchAPromiseOff(t *testing.T) {
 	t.Parallel()
 	for _, flag := range serveFlags(t) {
 		var values []string

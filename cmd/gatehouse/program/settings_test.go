@@ -102,7 +102,7 @@ func TestAnEmptyValueOfAFlagIsRefused(t *testing.T) {
 	require.ErrorContains(t, err, "--policies-key: the value is empty")
 }
 
-func TestAVariableThatIsNoSettingIsTold(t *testing.T) {
+func TestUnknownVariableIsToldWithAWarning(t *testing.T) {
 	t.Setenv("GATEHOUSE_RATE_LIMTI", "5")
 	t.Setenv("GATEHOUSE_ENFORCE", "true")
 	t.Setenv("GATEHOUSE_SINKS", "[{name: a, type: webhook, url: 'https://example.com', secrets: ['env:GATEHOUSE_HOOK_SECRET']}]")
@@ -121,7 +121,7 @@ func TestAVariableThatIsNoSettingIsTold(t *testing.T) {
 
 // What lets one call enforce, write or send, or says what one call looks at, is for the command line: neither a variable nor
 // a file that was meant for another command may change it.
-func TestWhatACallDoesIsForTheCommandLineOnly(t *testing.T) {
+func TestFlagsOfOneCallHaveNoVariable(t *testing.T) {
 	without := make(map[string]bool)
 	eachFlag(t, func(words []string, flag *kong.Flag) {
 		if len(flag.Envs) == 0 {
@@ -183,7 +183,7 @@ func TestASecretIsTrimmedOfOneLineEnd(t *testing.T) {
 }
 
 // Every setting of every command is given something malformed that holds a secret, in every way that there is.
-func TestNoErrorOfASettingRepeatsIt(t *testing.T) {
+func TestErrorsOfSettingsRepeatNoValue(t *testing.T) {
 	const marker = "hunter2marker"
 	values := []string{
 		marker, " " + marker + "\n", "https://u:" + marker + "@[", "postgres://u:" + marker + " x@h:no/", "[{name: x, url: '" + marker, "*" + marker, marker + "=",

@@ -128,7 +128,7 @@ func TestACandidateIsWatchedComparedAndPromoted(t *testing.T) {
 	require.Contains(t, s.Log.String(), "the candidate policies were promoted and are live")
 }
 
-func TestABadCandidateHurtsNobody(t *testing.T) {
+func TestBadCandidateHurtsNobody(t *testing.T) {
 	t.Parallel()
 	s := programtest.Serve(t, "--demo", "--database-url", "sqlite:"+filepath.Join(t.TempDir(), "gatehouse.db"),
 		"--shadow-policies", cmdtest.PolicyFolder(t, "broken.rego", "package a\n\nb if c(1)"))
