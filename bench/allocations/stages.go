@@ -23,6 +23,7 @@ import (
 	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/admission/decode"
 	"github.com/molecule-ai/gatehouse/server/httpapi"
+	"github.com/molecule-ai/gatehouse/server/httpapi/auth"
 )
 
 // stage is a part of a review's way. Run does it once, for the nth time.
@@ -157,7 +158,7 @@ func record(ctx context.Context, store *sqlite.Store, decision admission.Decisio
 // newService is the HTTP service with real policies and a reviewer that has decided.
 func newService(snapshot *snapshot.Snapshot, decision admission.Decision) http.Handler {
 	return httpapi.New(httpapi.Options{
-		Reviewer: decided{decision}, Authenticator: &httpapi.Authenticator{}, Observer: nobody{}, Metrics: http.NotFoundHandler(),
+		Reviewer: decided{decision}, Authenticator: &auth.Authenticator{}, Observer: nobody{}, Metrics: http.NotFoundHandler(),
 		Logger:         slog.New(slog.DiscardHandler),
 		RequestTimeout: time.Minute, MaxBodyBytes: 1 << 20, MaxBatchBytes: 1 << 20, MaxDepth: decode.DefaultMaxDepth,
 		MaxInFlight: 1, BatchParallel: 1,

@@ -4,6 +4,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/httpapi/respond"
 )
 
 // answer is a decision on the wire.
@@ -76,7 +77,7 @@ type batchAnswer struct {
 // failedAnswer stands for a review that got no decision. It says allowed: false, so that a caller that reads
 // nothing else is right.
 type failedAnswer struct {
-	UID     string  `json:"uid,omitempty"`
-	Allowed bool    `json:"allowed"`
-	Error   problem `json:"error"`
+	UID     string          `json:"uid,omitempty"`
+	Allowed bool            `json:"allowed"`
+	Error   respond.Problem `json:"error"`
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/httpapi"
+	"github.com/molecule-ai/gatehouse/server/httpapi/auth"
 )
 
 const (
@@ -21,9 +22,9 @@ const (
 	viewerToken   = "viewer-token-0123456789"
 )
 
-func token(t testing.TB, name string, role httpapi.Role, plain string) httpapi.Token {
+func token(t testing.TB, name string, role auth.Role, plain string) auth.Token {
 	t.Helper()
-	made, err := httpapi.NewToken(name, role, plain)
+	made, err := auth.NewToken(name, role, plain)
 	require.NoError(t, err)
 	return made
 }
@@ -31,10 +32,10 @@ func token(t testing.TB, name string, role httpapi.Role, plain string) httpapi.T
 func guarded(t *testing.T) *service {
 	t.Helper()
 	return serve(t, func(o *httpapi.Options) {
-		o.Authenticator.Use([]httpapi.Token{
-			token(t, "eu", httpapi.RoleRegistry, registryToken),
-			token(t, "ada", httpapi.RoleAuthor, authorToken),
-			token(t, "vic", httpapi.RoleViewer, viewerToken),
+		o.Authenticator.Use([]auth.Token{
+			token(t, "eu", auth.RoleRegistry, registryToken),
+			token(t, "ada", auth.RoleAuthor, authorToken),
+			token(t, "vic", auth.RoleViewer, viewerToken),
 		})
 	})
 }
@@ -106,10 +107,10 @@ func TestOnlyAKnownBearerTokenLetsIn(t *testing.T) {
 }
 
 func TestTokensAreReplacedWhileRequestsRun(t *testing.T) {
-	authenticator := &httpapi.Authenticator{}
-	sets := [][]httpapi.Token{
-		{token(t, "eu", httpapi.RoleRegistry, registryToken)},
-		{token(t, "eu", httpapi.RoleRegistry, registryToken), token(t, "ada", httpapi.RoleAuthor, authorToken)},
+	authenticator := &auth.Authenticator{}
+	sets := [][]auth.Token{
+		{token(t, "eu", auth.RoleRegistry, registryToken)},
+		{token(t, "eu", auth.RoleRegistry, registryToken), token(t, "ada", auth.RoleAuthor, authorToken)},
 	}
 	authenticator.Use(sets[0])
 	s := serve(t, func(o *httpapi.Options) { o.Authenticator = authenticator })
@@ -144,10 +145,10 @@ func hashOf(plain string) string {
 func TestTokensFile(t *testing.T) {
 	text := fmt.Sprintf("tokens:\n  - {name: eu, role: registry, sha256: %s}\n  - {name: ada, role: author, sha256: %s}\n",
 		hashOf(registryToken), strings.ToUpper(hashOf(authorToken)))
-	tokens, err := httpapi.ParseTokens("tokens.yaml", []byte(text))
+	tokens, err := auth.ParseTokens("tokens.yaml", []byte(text))
 	require.NoError(t, err)
-	require.Equal(t, []httpapi.Token{
-		token(t, "eu", httpapi.RoleRegistry, registryToken), token(t, "ada", httpapi.RoleAuthor, authorToken),
+	require.Equal(t, []auth.Token{
+		token(t, "eu", auth.RoleRegistry, registryToken), token(t, "ada", auth.RoleAuthor, authorToken),
 	}, tokens)
 }
 
@@ -178,7 +179,7 @@ func TestABadTokensFileIsRefusedWithoutRepeatingIt(t *testing.T) {
 		"hash that is a map": entry("name: eu, role: registry, sha256: {" + hash + ": 1}"),
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := httpapi.ParseTokens("tokens.yaml", []byte(text))
+			_, err := auth.ParseTokens("tokens.yaml", []byte(text))
 			require.Regexp(t, `^tokens\.yaml:\d+:\d+: `, err.Error())
 			require.NotContains(t, err.Error(), hash[2:10])
 			require.NotContains(t, err.Error(), registryToken)
@@ -187,9 +188,9 @@ func TestABadTokensFileIsRefusedWithoutRepeatingIt(t *testing.T) {
 }
 
 func TestAShortTokenIsRefusedWithoutRepeatingIt(t *testing.T) {
-	_, err := httpapi.NewToken("registry", httpapi.RoleRegistry, "hunter2")
+	_, err := auth.NewToken("registry", auth.RoleRegistry, "hunter2")
 	require.ErrorContains(t, err, "16")
 	require.NotContains(t, err.Error(), "hunter2")
-	_, err = httpapi.NewToken("registry", httpapi.RoleRegistry, strings.Repeat("x", httpapi.MinTokenLength))
+	_, err = auth.NewToken("registry", auth.RoleRegistry, strings.Repeat("x", auth.MinTokenLength))
 	require.NoError(t, err)
 }

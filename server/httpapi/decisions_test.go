@@ -14,6 +14,7 @@ import (
 
 	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/httpapi"
+	"github.com/molecule-ai/gatehouse/server/httpapi/auth"
 	"github.com/molecule-ai/gatehouse/server/ledger"
 	"github.com/molecule-ai/gatehouse/server/stream"
 )
@@ -186,9 +187,9 @@ func TestDecisionsAreForEveryRoleAndNobodyElse(t *testing.T) {
 	require.NoError(t, err)
 	s := serve(t, func(o *httpapi.Options) {
 		o.Decisions, o.DecisionStream = recorded{denied}, oneDecision{&denied}
-		o.Authenticator.Use([]httpapi.Token{
-			token(t, "registry", httpapi.RoleRegistry, registryToken), token(t, "author", httpapi.RoleAuthor, authorToken),
-			token(t, "viewer", httpapi.RoleViewer, viewerToken),
+		o.Authenticator.Use([]auth.Token{
+			token(t, "registry", auth.RoleRegistry, registryToken), token(t, "author", auth.RoleAuthor, authorToken),
+			token(t, "viewer", auth.RoleViewer, viewerToken),
 		})
 	})
 	for _, path := range []string{"/v1/decisions", "/v1/decisions/" + decisionID, "/v1/decisions/stream"} {

@@ -11,6 +11,8 @@ import (
 
 	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/admission/decode"
+	"github.com/molecule-ai/gatehouse/server/httpapi/auth"
+	"github.com/molecule-ai/gatehouse/server/httpapi/respond"
 )
 
 // WhatIfOptions are what evaluations without a record need.
@@ -64,8 +66,8 @@ type evaluatedBatch struct {
 func (s *Server) evaluate(w http.ResponseWriter, r *http.Request) error {
 	var asked admission.WhatIf
 	var how decode.WhatIfOptions
-	err := s.decodeBody(w, r, s.options.MaxBodyBytes, func(body []byte) (err error) {
-		asked, how, err = decode.WhatIf(body, s.options.MaxDepth)
+	err := s.respond.DecodeBody(w, r, s.respond.Limits.Body, func(body []byte) (err error) {
+		asked, how, err = decode.WhatIf(body, s.respond.Limits.Depth)
 		return err
 	})
 	if err != nil {
@@ -79,17 +81,17 @@ func (s *Server) evaluate(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	s.write(w, r, http.StatusOK, answer)
+	s.respond.JSON(w, r, http.StatusOK, answer)
 	return nil
 }
 
 // evaluateBatch serves POST /v1/evaluate/batch. All of a batch is evaluated by one snapshot of the policies.
 func (s *Server) evaluateBatch(w http.ResponseWriter, r *http.Request) error {
-	body, err := s.readBody(w, r, s.options.MaxBatchBytes)
+	body, err := s.respond.ReadBody(w, r, s.respond.Limits.Batch)
 	if err != nil {
 		return err
 	}
-	asked, err := decode.WhatIfs(body, s.options.MaxDepth)
+	asked, err := decode.WhatIfs(body, s.respond.Limits.Depth)
 	if err != nil {
 		return err
 	}
@@ -100,7 +102,7 @@ func (s *Server) evaluateBatch(w http.ResponseWriter, r *http.Request) error {
 	if !rules.HasHook(asked[0].Review.Hook) {
 		return errUnknownHook()
 	}
-	trace := traceOf(r)
+	trace := respond.Trace(r)
 	answers := make([]any, len(asked))
 	var next atomic.Int64
 	var group errgroup.Group
@@ -114,7 +116,7 @@ func (s *Server) evaluateBatch(w http.ResponseWriter, r *http.Request) error {
 		})
 	}
 	_ = group.Wait() // tryOne turns every error into an answer
-	s.write(w, r, http.StatusOK, evaluatedBatch{Evaluations: answers})
+	s.respond.JSON(w, r, http.StatusOK, evaluatedBatch{Evaluations: answers})
 	return nil
 }
 
@@ -132,7 +134,7 @@ func (s *Server) rulesToTry(ctx context.Context, candidate map[string]string) (T
 		}
 		return rules, nil
 	}
-	if caller := callerOf(ctx); caller.Role != "" && caller.Role != RoleAuthor {
+	if caller := auth.CallerOf(ctx); caller.Role != "" && caller.Role != auth.RoleAuthor {
 		return nil, &admission.Error{Code: admission.CodeForbidden, Detail: "only an author may try candidate policies"}
 	}
 	rules, err := s.options.WhatIf.Policies.Candidate(ctx, candidate)
@@ -146,12 +148,12 @@ func (s *Server) rulesToTry(ctx context.Context, candidate map[string]string) (T
 func (s *Server) tryOne(ctx context.Context, rules TriedRules, asked admission.WhatIf) (answered any) {
 	defer func() {
 		if cause := recover(); cause != nil {
-			answered = failedAnswer{UID: asked.Review.UID, Error: newProblem(admission.AsError(s.panicked(ctx, asked.Review.Trace, cause)))}
+			answered = failedAnswer{UID: asked.Review.UID, Error: respond.NewProblem(admission.AsError(s.respond.Panicked(ctx, asked.Review.Trace, cause)))}
 		}
 	}()
 	answer, err := s.try(ctx, rules, asked, false)
 	if err != nil {
-		return failedAnswer{UID: asked.Review.UID, Error: newProblem(admission.AsError(err))}
+		return failedAnswer{UID: asked.Review.UID, Error: respond.NewProblem(admission.AsError(err))}
 	}
 	return answer
 }

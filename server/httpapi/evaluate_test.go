@@ -15,6 +15,7 @@ import (
 
 	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/httpapi"
+	"github.com/molecule-ai/gatehouse/server/httpapi/auth"
 )
 
 // rules deny every workspace that has no MODEL.
@@ -160,8 +161,8 @@ func TestACandidateIsForAuthors(t *testing.T) {
 	require.Contains(t, open.evaluate(whatIf(candidate)).body, `"policy_revision":"sha256:0022"`)
 
 	s := full(t, func(o *httpapi.Options) {
-		o.Authenticator.Use([]httpapi.Token{
-			token(t, "eu", httpapi.RoleRegistry, registryToken), token(t, "ada", httpapi.RoleAuthor, authorToken),
+		o.Authenticator.Use([]auth.Token{
+			token(t, "eu", auth.RoleRegistry, registryToken), token(t, "ada", auth.RoleAuthor, authorToken),
 		})
 	})
 	asRegistry, asAuthor := []string{"Authorization", "Bearer " + registryToken}, []string{"Authorization", "Bearer " + authorToken}

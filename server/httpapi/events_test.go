@@ -17,6 +17,8 @@ import (
 
 	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/httpapi"
+	"github.com/molecule-ai/gatehouse/server/httpapi/auth"
+	"github.com/molecule-ai/gatehouse/server/httpapi/sse"
 	"github.com/molecule-ai/gatehouse/server/stream"
 )
 
@@ -68,7 +70,7 @@ func serveEvents(t *testing.T, change ...func(*httpapi.Options)) (*service, *eve
 	source := newEvents()
 	return serve(t, func(o *httpapi.Options) {
 		o.Events = source
-		o.Streams = httpapi.StreamOptions{Heartbeat: time.Hour, WriteTimeout: patience}
+		o.Streams = sse.Options{Heartbeat: time.Hour, WriteTimeout: patience}
 		o.RequestTimeout = time.Nanosecond // which is nothing to a stream
 		for _, c := range change {
 			c(o)
@@ -190,9 +192,9 @@ func TestAStreamThatCannotBeIsAProblem(t *testing.T) {
 
 func TestAStreamIsForEveryRoleAndNobodyElse(t *testing.T) {
 	s, _ := serveEvents(t, func(o *httpapi.Options) {
-		o.Authenticator.Use([]httpapi.Token{
-			token(t, "registry", httpapi.RoleRegistry, registryToken), token(t, "author", httpapi.RoleAuthor, authorToken),
-			token(t, "viewer", httpapi.RoleViewer, viewerToken),
+		o.Authenticator.Use([]auth.Token{
+			token(t, "registry", auth.RoleRegistry, registryToken), token(t, "author", auth.RoleAuthor, authorToken),
+			token(t, "viewer", auth.RoleViewer, viewerToken),
 		})
 	})
 	for _, plain := range []string{registryToken, authorToken, viewerToken} {
@@ -202,15 +204,15 @@ func TestAStreamIsForEveryRoleAndNobodyElse(t *testing.T) {
 }
 
 func TestAStreamEndsWhenItsTokenIsTakenBack(t *testing.T) {
-	authenticator := &httpapi.Authenticator{}
-	kept := token(t, "author", httpapi.RoleAuthor, authorToken)
-	authenticator.Use([]httpapi.Token{token(t, "viewer", httpapi.RoleViewer, viewerToken), kept})
+	authenticator := &auth.Authenticator{}
+	kept := token(t, "author", auth.RoleAuthor, authorToken)
+	authenticator.Use([]auth.Token{token(t, "viewer", auth.RoleViewer, viewerToken), kept})
 	s, _ := serveEvents(t, func(o *httpapi.Options) {
 		o.Authenticator, o.Streams.Heartbeat = authenticator, time.Millisecond
 	})
 	stays, goes := s.listen("", "Authorization", "Bearer "+authorToken), s.listen("", "Authorization", "Bearer "+viewerToken)
 
-	authenticator.Use([]httpapi.Token{kept})
+	authenticator.Use([]auth.Token{kept})
 
 	_, err := io.Copy(io.Discard, goes.lines)
 	require.NoError(t, err)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/httpapi"
+	"github.com/molecule-ai/gatehouse/server/httpapi/auth"
 )
 
 // world is everything around a real Gate. Its zero value admits and records.
@@ -90,9 +91,9 @@ func serveGate(t *testing.T, w *world) *service {
 			Facts: w, Policy: w, Ledger: w, Failures: w, Observer: httpapi.ReviewLog{Logger: o.Logger}, Now: time.Now,
 			Limits: admission.Limits{Facts: 20 * time.Millisecond, Policy: patience, Request: patience},
 		}
-		o.Authenticator.Use([]httpapi.Token{
-			token(t, "eu", httpapi.RoleRegistry, registryToken),
-			token(t, "us", httpapi.RoleRegistry, otherRegistryToken),
+		o.Authenticator.Use([]auth.Token{
+			token(t, "eu", auth.RoleRegistry, registryToken),
+			token(t, "us", auth.RoleRegistry, otherRegistryToken),
 		})
 	})
 }

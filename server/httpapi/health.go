@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/httpapi/respond"
 )
 
 // readyTimeout is shorter than the second that probes usually wait.
@@ -18,21 +19,21 @@ type health struct {
 // healthz says that the process answers. It looks at nothing else: a process whose database is away must not
 // be restarted for it.
 func (s *Server) healthz(w http.ResponseWriter, r *http.Request) {
-	s.write(w, r, http.StatusOK, health{Status: "alive"})
+	s.respond.JSON(w, r, http.StatusOK, health{Status: "alive"})
 }
 
 // readyz says whether reviews can be decided now. What keeps them from it has been logged where it was found, because
 // this route is asked every few seconds.
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request) error {
 	if s.draining.Load() {
-		return loggedError{&admission.Error{Code: admission.CodeNotReady, Detail: "shutting down"}}
+		return respond.Logged(&admission.Error{Code: admission.CodeNotReady, Detail: "shutting down"})
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
 	defer cancel()
 	err := s.options.Ready(ctx)
 	if err != nil {
-		return loggedError{err}
+		return respond.Logged(err)
 	}
-	s.write(w, r, http.StatusOK, health{Status: "ready"})
+	s.respond.JSON(w, r, http.StatusOK, health{Status: "ready"})
 	return nil
 }

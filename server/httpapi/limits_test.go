@@ -10,6 +10,7 @@ import (
 
 	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/httpapi"
+	"github.com/molecule-ai/gatehouse/server/httpapi/auth"
 )
 
 func TestWhatComesWhileAllPlacesAreTakenIsRefused(t *testing.T) {
@@ -51,8 +52,8 @@ func TestACallerBeyondItsRateIsRefusedOnEveryRoute(t *testing.T) {
 	for range 10 { // one that takes longer than the window of a second proves nothing
 		s := serve(t, func(o *httpapi.Options) {
 			o.RateLimit = 1
-			o.Authenticator.Use([]httpapi.Token{
-				token(t, "eu", httpapi.RoleRegistry, registryToken), token(t, "us", httpapi.RoleRegistry, authorToken),
+			o.Authenticator.Use([]auth.Token{
+				token(t, "eu", auth.RoleRegistry, registryToken), token(t, "us", auth.RoleRegistry, authorToken),
 			})
 		})
 		start := time.Now()

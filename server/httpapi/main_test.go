@@ -21,6 +21,8 @@ import (
 
 	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/httpapi"
+	"github.com/molecule-ai/gatehouse/server/httpapi/auth"
+	"github.com/molecule-ai/gatehouse/server/httpapi/resources"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -103,7 +105,7 @@ func serve(t *testing.T, change func(*httpapi.Options)) *service {
 	store := &memory{known: map[uuid.UUID]bool{uuid.MustParse(workspaceID): true}}
 	options := httpapi.Options{
 		Reviewer: reviewer(allow), Policies: catalogue{Revision: "sha256:0011"}, Workspaces: store, SecretKeys: store,
-		Authenticator: &httpapi.Authenticator{}, Observer: s.observed,
+		Authenticator: &auth.Authenticator{}, Observer: s.observed,
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "up 1\n") }),
 		Ready:   func(context.Context) error { return nil },
 		Logger:  s.log.logger(), RequestTimeout: patience, MaxBodyBytes: 1 << 20, MaxBatchBytes: 16 << 20, MaxDepth: 64,
@@ -279,11 +281,11 @@ func (o *observations) all() []observation {
 	return append([]observation{}, o.seen...)
 }
 
-type catalogue httpapi.PolicyStatus
+type catalogue resources.PolicyStatus
 
-func (c catalogue) PolicyStatus() httpapi.PolicyStatus {
+func (c catalogue) PolicyStatus() resources.PolicyStatus {
 	c.Evaluator = "fast-path"
-	return httpapi.PolicyStatus(c)
+	return resources.PolicyStatus(c)
 }
 
 // memory is the store of a registry whose database is not shared. It notes every call.
@@ -303,7 +305,7 @@ func (m *memory) note(call string, id uuid.UUID, known bool) error {
 		return m.fail
 	}
 	if known && !m.known[id] {
-		return httpapi.ErrUnknownWorkspace
+		return resources.ErrUnknownWorkspace
 	}
 	return nil
 }

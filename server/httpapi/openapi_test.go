@@ -26,6 +26,8 @@ import (
 	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/admission/decode"
 	"github.com/molecule-ai/gatehouse/server/httpapi"
+	"github.com/molecule-ai/gatehouse/server/httpapi/auth"
+	"github.com/molecule-ai/gatehouse/server/httpapi/resources"
 	"github.com/molecule-ai/gatehouse/server/stream"
 )
 
@@ -221,16 +223,16 @@ func (c *contract) answers(pointer string, response *http.Response, body string)
 }
 
 // sinksPage is a page of announcements as the queue gives it.
-type sinksPage httpapi.AnnouncementPage
+type sinksPage resources.AnnouncementPage
 
-func (p sinksPage) ListAnnouncements(_ context.Context, filter httpapi.AnnouncementFilter) (httpapi.AnnouncementPage, error) {
+func (p sinksPage) ListAnnouncements(_ context.Context, filter resources.AnnouncementFilter) (resources.AnnouncementPage, error) {
 	switch filter.Sink {
 	case "strange":
-		return httpapi.AnnouncementPage{}, httpapi.ErrBadFilter
+		return resources.AnnouncementPage{}, resources.ErrBadFilter
 	case "away":
-		return httpapi.AnnouncementPage{}, errHidden
+		return resources.AnnouncementPage{}, errHidden
 	}
-	return httpapi.AnnouncementPage(p), nil
+	return resources.AnnouncementPage(p), nil
 }
 
 // oneEvent is a source of one event that then is at its end.
@@ -255,13 +257,13 @@ func full(t *testing.T, change func(*httpapi.Options)) *service {
 	t.Helper()
 	return held(t, serve(t, func(o *httpapi.Options) {
 		o.Policies = catalogue{
-			Disagreement: &httpapi.PolicyDisagreement{At: time.Now().UTC(), DecisionID: uuid.New(), Rules: []string{"a"}},
+			Disagreement: &resources.PolicyDisagreement{At: time.Now().UTC(), DecisionID: uuid.New(), Rules: []string{"a"}},
 			Revision:     "sha256:0011", Source: "embedded", Since: time.Now(), AgeSeconds: 1, Hooks: []string{"register"},
 			Rules: []admission.Rule{
 				{Name: "a", Package: "admission.lib", File: "lib/a.rego", Row: 1, Title: "A", Description: "A.", Code: "A", Severity: admission.Low, Status: 400},
 				{Name: "b", Package: "admission.lib", File: "lib/b.rego", Row: 9, Title: "B", Description: "B.", Code: "B", Severity: admission.High, Status: 409, MarkFailed: true, Answer: "b"},
 			},
-			Refused: &httpapi.PolicyRefusal{Source: "policies", At: time.Now(), Reason: "it does not parse"},
+			Refused: &resources.PolicyRefusal{Source: "policies", At: time.Now(), Reason: "it does not parse"},
 		}
 		o.Shadow = &candidateDouble{}
 		o.Announcements = sinksPage{Announcements: []any{}, Sinks: []any{}}
@@ -273,7 +275,7 @@ func full(t *testing.T, change func(*httpapi.Options)) *service {
 		o.Decisions = recorded{denied, failedDecision()}
 		o.DecisionStream = oneDecision{&denied}
 		o.Audits = auditsOf(denied)
-		o.Replays = httpapi.ReplayOptions{Records: &archive{}, Policies: candidates{}, Now: time.Now}
+		o.Replays = resources.ReplayOptions{Records: &archive{}, Policies: candidates{}, Now: time.Now}
 		if change != nil {
 			change(o)
 		}
@@ -359,7 +361,7 @@ func TestFactsAreToldAsDocumented(t *testing.T) {
 	require.Equal(t, 204, s.send(http.MethodDelete, workspacePath, "").status)
 	require.Equal(t, 400, s.send(http.MethodPut, workspacePath+"/secrets/MODEL", `{"value": "sk-planted"}`).status)
 
-	for _, store := range []*memory{{}, {fail: errHidden}, {fail: httpapi.ErrUnknownWorkspace}} {
+	for _, store := range []*memory{{}, {fail: errHidden}, {fail: resources.ErrUnknownWorkspace}} {
 		s = full(t, func(o *httpapi.Options) { o.Workspaces, o.SecretKeys = store, store })
 		for _, path := range []string{workspacePath, workspacePath + "/secrets/MODEL"} {
 			s.send(http.MethodDelete, path, "")
@@ -413,10 +415,10 @@ func TestWhatIsToBeSeenIsAsDocumented(t *testing.T) {
 
 func TestTheDocumentSaysWhoMayCallAndItsExamplesAreTaken(t *testing.T) {
 	s := full(t, func(o *httpapi.Options) {
-		o.Authenticator.Use([]httpapi.Token{
-			token(t, "eu", httpapi.RoleRegistry, registryToken),
-			token(t, "ada", httpapi.RoleAuthor, authorToken),
-			token(t, "vic", httpapi.RoleViewer, viewerToken),
+		o.Authenticator.Use([]auth.Token{
+			token(t, "eu", auth.RoleRegistry, registryToken),
+			token(t, "ada", auth.RoleAuthor, authorToken),
+			token(t, "vic", auth.RoleViewer, viewerToken),
 		})
 	})
 	c := contractOf(t, s)

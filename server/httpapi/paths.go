@@ -1,15 +1,14 @@
 package httpapi
 
 import (
-	"errors"
 	"net/http"
 	"net/url"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/go-chi/chi/v5"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/httpapi/respond"
 )
 
 // byDecodedPath makes the router see every path in one spelling, because a client may escape any character:
@@ -21,7 +20,7 @@ func byDecodedPath(next http.Handler) http.Handler {
 	})
 }
 
-// canonicalPath escapes each segment of a path in the same way. pathValue undoes it.
+// canonicalPath escapes each segment of a path in the same way. respond.PathValue undoes it.
 func canonicalPath(u *url.URL) string {
 	if u.RawPath == "" && !strings.Contains(u.Path, "%") {
 		return u.Path
@@ -39,25 +38,9 @@ func canonicalPath(u *url.URL) string {
 // routePath is the path that the router has matched, or has found no route for.
 func routePath(r *http.Request) string { return chi.RouteContext(r.Context()).RoutePath }
 
-// pathValue is a path segment as text; an escaped byte may be anything.
-func pathValue(r *http.Request, name string) (string, error) {
-	text := chi.URLParam(r, name)
-	if strings.Contains(text, "%") {
-		var err error
-		text, err = url.PathUnescape(text)
-		if err != nil {
-			return "", err
-		}
-	}
-	if !utf8.ValidString(text) || strings.ContainsRune(text, 0) {
-		return "", errors.New("not text")
-	}
-	return text, nil
-}
-
 // hookOf is the hook that the path names. One that is not text is one that no policy defines.
 func hookOf(r *http.Request) (string, error) {
-	hook, err := pathValue(r, "hook")
+	hook, err := respond.PathValue(r, "hook")
 	if err != nil {
 		return "", &admission.Error{Code: admission.CodeUnknownHook, Detail: "no policy defines this hook", Err: err}
 	}
@@ -84,7 +67,7 @@ func noSuchPath(http.ResponseWriter, *http.Request) error {
 }
 
 // noSuchMethod also answers methods that the router does not know, whatever their path.
-func noSuchMethod(routes chi.Routes) handler {
+func noSuchMethod(routes chi.Routes) respond.Handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		methods := allowed(routes, routePath(r))
 		if len(methods) == 0 {

@@ -10,13 +10,14 @@ import (
 
 	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/httpapi"
+	"github.com/molecule-ai/gatehouse/server/httpapi/auth"
 )
 
 // Probes and proxies ask by HEAD. Every route that has GET answers it with the same status and headers, and a stream
 // ends with them.
 func TestHeadAnswersAsGetWithoutABody(t *testing.T) {
 	s := full(t, func(o *httpapi.Options) {
-		o.Authenticator.Use([]httpapi.Token{token(t, "ada", httpapi.RoleAuthor, authorToken)})
+		o.Authenticator.Use([]auth.Token{token(t, "ada", auth.RoleAuthor, authorToken)})
 	})
 	c := contractOf(t, s)
 	bearer := []string{"Authorization", "Bearer " + authorToken}
@@ -59,7 +60,7 @@ func hooks(t *testing.T, into *[]string) *service {
 			*into = append(*into, r.Hook)
 			return allow(ctx, r)
 		})
-		o.Authenticator.Use([]httpapi.Token{token(t, "eu", httpapi.RoleRegistry, registryToken)})
+		o.Authenticator.Use([]auth.Token{token(t, "eu", auth.RoleRegistry, registryToken)})
 	})
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/httpapi"
+	"github.com/molecule-ai/gatehouse/server/httpapi/resources"
 	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
@@ -96,7 +97,7 @@ func TestARequestThatItsCallerAbandonsIsNoFault(t *testing.T) {
 
 // slowDecisions is a store that does not answer.
 type slowDecisions struct {
-	httpapi.DecisionReader
+	resources.DecisionReader
 	wait func(context.Context) error
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/httpapi/respond"
 )
 
 // query is what a route takes in its URL after the question mark.
@@ -35,7 +36,7 @@ var queries = map[string]query{
 
 // queried refuses a query that its route does not take as it stands: a filter with a misspelt name selects nothing, and
 // its caller would take everything for what was asked for. wire decides how an error looks.
-func (s *Server) queried(wire func(http.ResponseWriter, *http.Request, error)) func(http.Handler) http.Handler {
+func (s *Server) queried(wire respond.ErrorWriter) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.RawQuery != "" {
@@ -77,19 +78,6 @@ func (q query) String() string {
 		return "this request takes none"
 	}
 	return "this request takes " + strings.Join(names, ", ")
-}
-
-// pageLimit is how many entries a page may have.
-func pageLimit(values url.Values) (int, error) {
-	text := values.Get("limit")
-	if text == "" {
-		return defaultPage, nil
-	}
-	limit, err := strconv.Atoi(text)
-	if err != nil || limit < 1 || limit > MaxPage {
-		return 0, admission.Malformed("limit is not a number from 1 to " + strconv.Itoa(MaxPage))
-	}
-	return limit, nil
 }
 
 // quoteName shows a name that a caller made up, as far as it is of use.

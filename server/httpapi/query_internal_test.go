@@ -16,6 +16,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/httpapi/auth"
+	"github.com/molecule-ai/gatehouse/server/httpapi/resources"
+	"github.com/molecule-ai/gatehouse/server/httpapi/sse"
 	"github.com/molecule-ai/gatehouse/server/replay"
 )
 
@@ -26,10 +29,10 @@ func (unobserved) Served(string, string, int, time.Duration) {}
 // everyRoute is a server with every route that there can be, and nothing behind them.
 func everyRoute() *Server {
 	return New(Options{
-		Metrics: http.NotFoundHandler(), MaxInFlight: 1, Events: struct{ Source[admission.Event] }{},
-		Decisions: struct{ DecisionReader }{}, DecisionStream: struct{ Source[admission.Decision] }{},
-		Audits: struct{ AuditReader }{}, Replays: ReplayOptions{Records: struct{ replay.Source }{}},
-		Authenticator: &Authenticator{}, Observer: unobserved{}, Logger: slog.New(slog.DiscardHandler), RequestTimeout: time.Minute,
+		Metrics: http.NotFoundHandler(), MaxInFlight: 1, Events: struct{ sse.Source[admission.Event] }{},
+		Decisions: struct{ resources.DecisionReader }{}, DecisionStream: struct{ sse.Source[admission.Decision] }{},
+		Audits: struct{ resources.AuditReader }{}, Replays: resources.ReplayOptions{Records: struct{ replay.Source }{}},
+		Authenticator: &auth.Authenticator{}, Observer: unobserved{}, Logger: slog.New(slog.DiscardHandler), RequestTimeout: time.Minute,
 	})
 }
 

@@ -6,6 +6,8 @@ import (
 
 	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/admission/decode"
+	"github.com/molecule-ai/gatehouse/server/httpapi/auth"
+	"github.com/molecule-ai/gatehouse/server/httpapi/respond"
 )
 
 // proofHeader says how the caller of the relay form proved itself to the registry.
@@ -21,7 +23,7 @@ type relayAnswer struct {
 // relay serves POST /registry/register: the raw register payload in, one status code out.
 func (s *Server) relay(w http.ResponseWriter, r *http.Request) {
 	status, body := s.relayed(w, r)
-	s.write(w, r, status, body)
+	s.respond.JSON(w, r, status, body)
 }
 
 func (s *Server) relayed(w http.ResponseWriter, r *http.Request) (int, relayAnswer) {
@@ -39,17 +41,17 @@ func (s *Server) relayed(w http.ResponseWriter, r *http.Request) (int, relayAnsw
 // writeRelayError is writeProblem in the registry's own words.
 func (s *Server) writeRelayError(w http.ResponseWriter, r *http.Request, err error) {
 	status, body := s.relayRefusal(w, r, err)
-	s.write(w, r, status, body)
+	s.respond.JSON(w, r, status, body)
 }
 
 func (s *Server) relayRefusal(w http.ResponseWriter, r *http.Request, err error) (int, relayAnswer) {
-	coded := s.refused(r, err)
-	setErrorHeaders(w.Header(), coded.Code)
+	coded := s.respond.Refused(r, err)
+	respond.SetErrorHeaders(w.Header(), coded.Code)
 	return relayError(coded)
 }
 
 func (s *Server) reviewPayload(w http.ResponseWriter, r *http.Request) (admission.Decision, error) {
-	body, err := s.readBody(w, r, s.options.MaxBodyBytes)
+	body, err := s.respond.ReadBody(w, r, s.respond.Limits.Body)
 	if err != nil {
 		return admission.Decision{}, err
 	}
@@ -59,21 +61,21 @@ func (s *Server) reviewPayload(w http.ResponseWriter, r *http.Request) (admissio
 	if proof == "" {
 		proof = admission.Bootstrap
 	}
-	review, err := decode.Payload("register", body, proof, s.options.MaxDepth)
+	review, err := decode.Payload("register", body, proof, s.respond.Limits.Depth)
 	if err != nil {
 		return admission.Decision{}, err
 	}
-	review.Caller, review.Trace = callerOf(r.Context()).Name, traceOf(r)
+	review.Caller, review.Trace = auth.CallerOf(r.Context()).Name, respond.Trace(r)
 	decision, err := s.options.Reviewer.Review(r.Context(), review)
 	if err != nil {
-		return admission.Decision{}, loggedError{err}
+		return admission.Decision{}, respond.Logged(err)
 	}
 	return decision, nil
 }
 
 // relayError is the registry's own answer to whatever went wrong inside; what the caller can mend is named.
 func relayError(err *admission.Error) (int, relayAnswer) {
-	p := newProblem(err)
+	p := respond.NewProblem(err)
 	if p.Status >= http.StatusInternalServerError {
 		return http.StatusInternalServerError, relayAnswer{Error: "registration failed"}
 	}

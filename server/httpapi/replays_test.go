@@ -14,6 +14,8 @@ import (
 
 	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/httpapi"
+	"github.com/molecule-ai/gatehouse/server/httpapi/auth"
+	"github.com/molecule-ai/gatehouse/server/httpapi/resources"
 	"github.com/molecule-ai/gatehouse/server/ledger"
 	"github.com/molecule-ai/gatehouse/server/replay"
 )
@@ -82,7 +84,7 @@ func (c candidates) candidate(source string) (replay.Candidate, error) {
 func replaying(t *testing.T, records *archive, change func(*httpapi.Options)) *service {
 	t.Helper()
 	s := full(t, func(o *httpapi.Options) {
-		o.Replays = httpapi.ReplayOptions{Records: records, Policies: candidates{}, Now: time.Now}
+		o.Replays = resources.ReplayOptions{Records: records, Policies: candidates{}, Now: time.Now}
 		if change != nil {
 			change(o)
 		}
@@ -154,7 +156,7 @@ func TestAReplayRunsAndReports(t *testing.T) {
 		Since: time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC), Until: time.Date(2026, 3, 8, 0, 0, 0, 0, time.UTC),
 	}, records.asked.Filter)
 
-	var list httpapi.ReplayList
+	var list resources.ReplayList
 	require.NoError(t, json.Unmarshal([]byte(s.send(http.MethodGet, "/v1/replays", "").body), &list))
 	require.Len(t, list.Replays, 1)
 	require.Nil(t, list.Replays[0].Report)
@@ -217,7 +219,7 @@ func TestTheLastReplaysAreKept(t *testing.T) {
 		locations = append(locations, got.header.Get("Location"))
 		s.ended(locations[len(locations)-1])
 	}
-	var list httpapi.ReplayList
+	var list resources.ReplayList
 	require.NoError(t, json.Unmarshal([]byte(s.send(http.MethodGet, "/v1/replays", "").body), &list))
 	require.Len(t, list.Replays, 20)
 	require.Equal(t, locations[21], "/v1/replays/"+list.Replays[0].ID.String(), "the newest first")
@@ -266,7 +268,7 @@ func TestAReplayThatCannotBeginSaysWhy(t *testing.T) {
 
 func TestReplaysAreForAuthors(t *testing.T) {
 	s := replaying(t, &archive{}, func(o *httpapi.Options) {
-		o.Authenticator.Use([]httpapi.Token{token(t, "ada", httpapi.RoleAuthor, authorToken), token(t, "reg", httpapi.RoleRegistry, registryToken)})
+		o.Authenticator.Use([]auth.Token{token(t, "ada", auth.RoleAuthor, authorToken), token(t, "reg", auth.RoleRegistry, registryToken)})
 	})
 	for sent, status := range map[string]int{authorToken: 202, registryToken: 403} {
 		got := s.send(http.MethodPost, "/v1/replays", `{"candidate": {"live": true}}`, "Authorization", "Bearer "+sent)

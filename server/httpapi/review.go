@@ -8,6 +8,8 @@ import (
 
 	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/admission/decode"
+	"github.com/molecule-ai/gatehouse/server/httpapi/auth"
+	"github.com/molecule-ai/gatehouse/server/httpapi/respond"
 )
 
 // review serves POST /v1/admission/{hook}: 200 for an allow and for a deny.
@@ -17,19 +19,19 @@ func (s *Server) review(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	var review admission.Review
-	err = s.decodeBody(w, r, s.options.MaxBodyBytes, func(body []byte) (err error) {
-		review, err = decode.Review(hook, body, s.options.MaxDepth)
+	err = s.respond.DecodeBody(w, r, s.respond.Limits.Body, func(body []byte) (err error) {
+		review, err = decode.Review(hook, body, s.respond.Limits.Depth)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	review.Caller, review.Trace = callerOf(r.Context()).Name, traceOf(r)
+	review.Caller, review.Trace = auth.CallerOf(r.Context()).Name, respond.Trace(r)
 	decision, err := s.options.Reviewer.Review(r.Context(), review)
 	if err != nil {
-		return loggedError{err}
+		return respond.Logged(err)
 	}
-	s.write(w, r, http.StatusOK, newAnswer(decision))
+	s.respond.JSON(w, r, http.StatusOK, newAnswer(decision))
 	return nil
 }
 
@@ -40,11 +42,11 @@ func (s *Server) reviewBatch(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	body, err := s.readBody(w, r, s.options.MaxBatchBytes)
+	body, err := s.respond.ReadBody(w, r, s.respond.Limits.Batch)
 	if err != nil {
 		return err
 	}
-	reviews, err := decode.Batch(hook, body, s.options.MaxDepth)
+	reviews, err := decode.Batch(hook, body, s.respond.Limits.Depth)
 	if err != nil {
 		return err
 	}
@@ -52,7 +54,7 @@ func (s *Server) reviewBatch(w http.ResponseWriter, r *http.Request) error {
 	var group errgroup.Group
 	group.SetLimit(s.options.BatchParallel)
 	for i, review := range reviews {
-		review.Caller, review.Trace = callerOf(r.Context()).Name, traceOf(r)
+		review.Caller, review.Trace = auth.CallerOf(r.Context()).Name, respond.Trace(r)
 		group.Go(func() error {
 			answers[i] = s.reviewOne(r.Context(), review)
 			return nil
@@ -62,7 +64,7 @@ func (s *Server) reviewBatch(w http.ResponseWriter, r *http.Request) error {
 	if unknown := allUnknown(answers); unknown != nil {
 		return unknown
 	}
-	s.write(w, r, http.StatusOK, batchAnswer{Decisions: answers})
+	s.respond.JSON(w, r, http.StatusOK, batchAnswer{Decisions: answers})
 	return nil
 }
 
@@ -70,12 +72,12 @@ func (s *Server) reviewBatch(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) reviewOne(ctx context.Context, review admission.Review) (answered any) {
 	defer func() {
 		if cause := recover(); cause != nil {
-			answered = failedAnswer{UID: review.UID, Error: newProblem(admission.AsError(s.panicked(ctx, review.Trace, cause)))}
+			answered = failedAnswer{UID: review.UID, Error: respond.NewProblem(admission.AsError(s.respond.Panicked(ctx, review.Trace, cause)))}
 		}
 	}()
 	decision, err := s.options.Reviewer.Review(ctx, review)
 	if err != nil {
-		return failedAnswer{UID: review.UID, Error: newProblem(admission.AsError(err))}
+		return failedAnswer{UID: review.UID, Error: respond.NewProblem(admission.AsError(err))}
 	}
 	return newAnswer(decision)
 }
@@ -88,5 +90,5 @@ func allUnknown(answers []any) error {
 			return nil
 		}
 	}
-	return loggedError{&admission.Error{Code: admission.CodeUnknownHook, Detail: "no policy defines this hook"}}
+	return respond.Logged(&admission.Error{Code: admission.CodeUnknownHook, Detail: "no policy defines this hook"})
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/admission/decode"
 	"github.com/molecule-ai/gatehouse/server/httpapi"
+	"github.com/molecule-ai/gatehouse/server/httpapi/auth"
 )
 
 const denied = `{
@@ -213,7 +214,7 @@ func TestABodyThatIsCutOffIsMalformed(t *testing.T) {
 func TestARefusedRequestsBodyIsNotWaitedForBeyondTheDeadline(t *testing.T) {
 	s := serve(t, func(o *httpapi.Options) {
 		o.RequestTimeout = 100 * time.Millisecond
-		o.Authenticator.Use([]httpapi.Token{token(t, "registry", httpapi.RoleRegistry, registryToken)})
+		o.Authenticator.Use([]auth.Token{token(t, "registry", auth.RoleRegistry, registryToken)})
 	})
 	for _, path := range []string{"/v1/admission/register", "/registry/register", "/v1/workspaces/" + workspaceID, "/nowhere", "/healthz"} {
 		text, err := io.ReadAll(s.raw(strings.Replace(unfinished, "/v1/admission/register", path, 1)))

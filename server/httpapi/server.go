@@ -1,11 +1,9 @@
 package httpapi
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"net/http"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -15,17 +13,16 @@ import (
 
 	"github.com/molecule-ai/gatehouse/internal/deadline"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/httpapi/auth"
+	"github.com/molecule-ai/gatehouse/server/httpapi/resources"
+	"github.com/molecule-ai/gatehouse/server/httpapi/respond"
+	"github.com/molecule-ai/gatehouse/server/httpapi/sse"
 	"github.com/molecule-ai/gatehouse/server/replay"
 )
 
 // Reviewer decides reviews; admission.Gate is the one there is. Its errors are *admission.Error.
 type Reviewer interface {
 	Review(ctx context.Context, r admission.Review) (admission.Decision, error)
-}
-
-// PolicyCatalogue tells what policies are live.
-type PolicyCatalogue interface {
-	PolicyStatus() PolicyStatus
 }
 
 // Observer hears of every request once it has been answered.
@@ -36,24 +33,24 @@ type Observer interface {
 // Options are what a Server needs. Durations and sizes must be positive unless said otherwise.
 type Options struct {
 	Reviewer      Reviewer
-	Policies      PolicyCatalogue
-	Workspaces    WorkspaceStore // nil where facts are in the registry's own database
-	SecretKeys    SecretKeyStore // nil likewise
-	Authenticator *Authenticator
+	Policies      resources.PolicyCatalogue
+	Workspaces    resources.WorkspaceStore // nil where facts are in the registry's own database
+	SecretKeys    resources.SecretKeyStore // nil likewise
+	Authenticator *auth.Authenticator
 	// Ready gives nil if reviews can be decided, else an *admission.Error that anybody may see, and that is logged already.
 	Ready          func(ctx context.Context) error
 	Metrics        http.Handler
 	Observer       Observer
 	Logger         *slog.Logger
-	Events         Source[admission.Event]    // nil: there is no stream of events
-	Decisions      DecisionReader             // nil: decisions are not shown
-	DecisionStream Source[admission.Decision] // nil: there is no stream of decisions
-	Audits         AuditReader                // nil: audits are not shown
-	Streams        StreamOptions
-	Announcements  AnnouncementLister
-	Shadow         Shadow // nil: there is never a candidate
+	Events         sse.Source[admission.Event]    // nil: there is no stream of events
+	Decisions      resources.DecisionReader       // nil: decisions are not shown
+	DecisionStream sse.Source[admission.Decision] // nil: there is no stream of decisions
+	Audits         resources.AuditReader          // nil: audits are not shown
+	Streams        sse.Options
+	Announcements  resources.AnnouncementLister
+	Shadow         resources.Shadow // nil: there is never a candidate
 	WhatIf         WhatIfOptions
-	Replays        ReplayOptions
+	Replays        resources.ReplayOptions
 	DryRun         bool // Reviewer enforces nothing
 
 	RequestTimeout time.Duration // from a request's arrival to its answer
@@ -68,10 +65,10 @@ type Options struct {
 // Server answers HTTP. It is an http.Handler and safe for concurrent use.
 type Server struct {
 	options  Options
+	respond  *respond.Responder
 	routes   http.Handler
 	places   chan struct{}
-	buffers  sync.Pool // of *bytes.Buffer, for bodies and answers
-	streams  *streams
+	streams  *sse.Streams
 	replays  *replay.Runs
 	rate     *httprate.RateLimiter
 	draining atomic.Bool
@@ -79,16 +76,17 @@ type Server struct {
 
 // New makes a Server.
 func New(options Options) *Server {
+	limits := respond.Limits{Body: options.MaxBodyBytes, Batch: options.MaxBatchBytes, Depth: options.MaxDepth}
 	s := &Server{
 		options: options,
+		respond: respond.New(limits, options.Logger),
 		places:  make(chan struct{}, options.MaxInFlight),
-		streams: newStreams(options.Streams),
+		streams: sse.New(options.Streams, options.Authenticator, options.Logger),
 		replays: replay.NewRuns(replay.RunsOptions{
 			Records: options.Replays.Records, Evaluator: options.Replays.Evaluator, Now: options.Replays.Now, Logger: options.Logger,
 		}),
 		rate: httprate.NewRateLimiter(options.RateLimit, time.Second),
 	}
-	s.buffers.New = func() any { return new(bytes.Buffer) }
 	s.routes = s.router()
 	return s
 }
@@ -101,72 +99,122 @@ func (s *Server) Leave() { s.draining.Store(true) }
 // Drain is Leave, and ends replays and the streams, for which a graceful stop would wait for ever.
 func (s *Server) Drain() {
 	s.Leave()
-	s.streams.end()
+	s.streams.End()
 	s.replays.End()
 }
 
 func (s *Server) router() http.Handler {
 	r := chi.NewRouter()
-	r.Use(byDecodedPath, middleware.GetHead, traced, s.observed, s.recovered(s.writeProblem), s.bodyDeadline)
-	r.NotFound(s.problems(noSuchPath))
-	r.MethodNotAllowed(s.problems(noSuchMethod(r)))
+	r.Use(byDecodedPath, middleware.GetHead, respond.Traced, s.observed, s.recovered(s.respond.Problem), s.bodyDeadline)
+	r.NotFound(s.respond.Handler(noSuchPath))
+	r.MethodNotAllowed(s.respond.Handler(noSuchMethod(r)))
 
 	// Probes and scrapers add queries of their own. These answers depend on none, so that there is nothing to misread.
 	r.Get("/healthz", s.healthz)
-	r.Get("/readyz", s.problems(s.readyz))
+	r.Get("/readyz", s.respond.Handler(s.readyz))
 	r.Method(http.MethodGet, "/metrics", s.options.Metrics)
 	r.Get("/openapi.json", s.serveOpenAPI)
+
+	s.routeRegistry(r)
+	s.routeWhatIf(r)
+	s.routeReaders(r)
+	s.routeAuthors(r)
+	s.routeStreams(r)
+	return r
+}
+
+// guarded are the middlewares of every route that not everybody may use. wire decides how an error looks.
+func (s *Server) guarded(wire respond.ErrorWriter, roles ...auth.Role) chi.Middlewares {
+	return chi.Middlewares{s.authenticate(wire, roles...), s.queried(wire)}
+}
+
+// limited are the middlewares of routes whose requests cost something.
+func (s *Server) limited(wire respond.ErrorWriter) chi.Middlewares {
+	return chi.Middlewares{s.deadline, s.rateLimited(wire), s.bounded(wire)}
+}
+
+// routeRegistry routes what a registry asks and tells.
+func (s *Server) routeRegistry(r chi.Router) {
+	handle := s.respond.Handler
+	workspaces := resources.Workspaces{Respond: s.respond, Store: s.options.Workspaces, SecretKeys: s.options.SecretKeys}
 	r.Group(func(r chi.Router) {
-		r.Use(s.authenticate(s.writeProblem, RoleRegistry), s.queried(s.writeProblem), s.deadline, s.rateLimited(s.writeProblem), s.bounded(s.writeProblem))
-		r.Post("/v1/admission/{hook}", s.problems(s.review))
-		r.Post("/v1/admission/{hook}/batch", s.problems(s.reviewBatch))
-		r.Put("/v1/workspaces/{id}", s.problems(s.putWorkspace))
-		r.Delete("/v1/workspaces/{id}", s.problems(s.deleteWorkspace))
-		r.Put("/v1/workspaces/{id}/secrets/{key}", s.problems(s.putSecretKey))
-		r.Delete("/v1/workspaces/{id}/secrets/{key}", s.problems(s.deleteSecretKey))
+		r.Use(s.guarded(s.respond.Problem, auth.RoleRegistry)...)
+		r.Use(s.limited(s.respond.Problem)...)
+		r.Post("/v1/admission/{hook}", handle(s.review))
+		r.Post("/v1/admission/{hook}/batch", handle(s.reviewBatch))
+		r.Put("/v1/workspaces/{id}", handle(workspaces.Put))
+		r.Delete("/v1/workspaces/{id}", handle(workspaces.Delete))
+		r.Put("/v1/workspaces/{id}/secrets/{key}", handle(workspaces.PutSecretKey))
+		r.Delete("/v1/workspaces/{id}/secrets/{key}", handle(workspaces.DeleteSecretKey))
 	})
 	r.Group(func(r chi.Router) {
-		r.Use(s.recovered(s.writeRelayError), s.authenticate(s.writeRelayError, RoleRegistry), s.queried(s.writeRelayError), s.deadline, s.rateLimited(s.writeRelayError), s.bounded(s.writeRelayError))
+		r.Use(s.recovered(s.writeRelayError))
+		r.Use(s.guarded(s.writeRelayError, auth.RoleRegistry)...)
+		r.Use(s.limited(s.writeRelayError)...)
 		r.Post("/registry/register", s.relay)
 	})
+}
+
+// routeWhatIf routes evaluations of which nothing is recorded.
+func (s *Server) routeWhatIf(r chi.Router) {
 	r.Group(func(r chi.Router) {
-		r.Use(s.authenticate(s.writeProblem, RoleRegistry, RoleAuthor, RoleViewer), s.queried(s.writeProblem), s.deadline)
-		r.Get("/v1/policies", s.problems(s.policies))
-		r.Get("/v1/policies/shadow", s.problems(s.shadow))
-		r.Get("/v1/announcements", s.problems(s.announcements))
-		if s.options.Decisions != nil {
-			r.Get("/v1/decisions", s.problems(s.decisions))
-			r.Get("/v1/decisions/{id}", s.problems(s.decision))
+		r.Use(s.guarded(s.respond.Problem, auth.RoleRegistry, auth.RoleAuthor)...)
+		r.Use(s.limited(s.respond.Problem)...)
+		r.Post("/v1/evaluate", s.respond.Handler(s.evaluate))
+		r.Post("/v1/evaluate/batch", s.respond.Handler(s.evaluateBatch))
+	})
+}
+
+// routeReaders routes what everybody with a token may look at.
+func (s *Server) routeReaders(r chi.Router) {
+	handle, o := s.respond.Handler, &s.options
+	r.Group(func(r chi.Router) {
+		r.Use(s.guarded(s.respond.Problem, auth.RoleRegistry, auth.RoleAuthor, auth.RoleViewer)...)
+		r.Use(s.deadline)
+		r.Get("/v1/policies", handle(resources.Policies{Respond: s.respond, Catalogue: o.Policies, DryRun: o.DryRun}.Show))
+		r.Get("/v1/policies/shadow", handle(resources.ShadowPolicies{Respond: s.respond, Shadow: o.Shadow}.Show))
+		r.Get("/v1/announcements", handle(resources.Announcements{Respond: s.respond, Lister: o.Announcements}.List))
+		if o.Decisions != nil {
+			decisions := resources.Decisions{Respond: s.respond, Reader: o.Decisions}
+			r.Get("/v1/decisions", handle(decisions.List))
+			r.Get("/v1/decisions/{id}", handle(decisions.Show))
 		}
-		if s.options.Audits != nil {
-			r.Get("/v1/audits", s.problems(s.audits))
-			r.Get("/v1/audits/{id}", s.problems(s.audit))
-			r.Get("/v1/audits/{id}/findings", s.problems(s.auditFindings))
+		if o.Audits != nil {
+			audits := resources.Audits{Respond: s.respond, Reader: o.Audits}
+			r.Get("/v1/audits", handle(audits.List))
+			r.Get("/v1/audits/{id}", handle(audits.Show))
+			r.Get("/v1/audits/{id}/findings", handle(audits.Findings))
 		}
 	})
+}
+
+// routeAuthors routes what only an author of policies may do.
+func (s *Server) routeAuthors(r chi.Router) {
+	handle, o := s.respond.Handler, &s.options
 	r.Group(func(r chi.Router) {
-		r.Use(s.authenticate(s.writeProblem, RoleRegistry, RoleAuthor), s.queried(s.writeProblem), s.deadline, s.rateLimited(s.writeProblem), s.bounded(s.writeProblem))
-		r.Post("/v1/evaluate", s.problems(s.evaluate))
-		r.Post("/v1/evaluate/batch", s.problems(s.evaluateBatch))
-	})
-	r.Group(func(r chi.Router) {
-		r.Use(s.authenticate(s.writeProblem, RoleAuthor), s.queried(s.writeProblem), s.deadline)
-		r.Post("/v1/policies/promote", s.problems(s.promote))
-		if s.options.Replays.Records != nil {
-			r.Post("/v1/replays", s.problems(s.startReplay))
-			r.Get("/v1/replays", s.problems(s.listReplays))
-			r.Get("/v1/replays/{id}", s.problems(s.showReplay))
-			r.Delete("/v1/replays/{id}", s.problems(s.cancelReplay))
+		r.Use(s.guarded(s.respond.Problem, auth.RoleAuthor)...)
+		r.Use(s.deadline)
+		r.Post("/v1/policies/promote", handle(resources.ShadowPolicies{Respond: s.respond, Shadow: o.Shadow}.Promote))
+		if o.Replays.Records != nil {
+			replays := resources.Replays{Respond: s.respond, Runs: s.replays, Policies: o.Replays.Policies, Now: o.Replays.Now}
+			r.Post("/v1/replays", handle(replays.Start))
+			r.Get("/v1/replays", handle(replays.List))
+			r.Get("/v1/replays/{id}", handle(replays.Show))
+			r.Delete("/v1/replays/{id}", handle(replays.Cancel))
 		}
 	})
-	streaming := r.With(s.authenticate(s.writeProblem, RoleRegistry, RoleAuthor, RoleViewer), s.queried(s.writeProblem))
-	if s.options.Events != nil {
-		streaming.Get("/v1/events/stream", s.problems(s.streamEvents))
+}
+
+// routeStreams routes what lasts until the client goes, and has no deadline.
+func (s *Server) routeStreams(r chi.Router) {
+	handle, o := s.respond.Handler, &s.options
+	r = r.With(s.guarded(s.respond.Problem, auth.RoleRegistry, auth.RoleAuthor, auth.RoleViewer)...)
+	if o.Events != nil {
+		r.Get("/v1/events/stream", handle(sse.Events{Streams: s.streams, Source: o.Events}.Stream))
 	}
-	if s.options.DecisionStream != nil {
-		streaming.Get("/v1/decisions/stream", s.problems(s.streamDecisions))
+	if o.DecisionStream != nil {
+		r.Get("/v1/decisions/stream", handle(resources.DecisionStream{Streams: s.streams, Source: o.DecisionStream}.Stream))
 	}
-	return r
 }
 
 // deadline starts the clock at a request's arrival: a slow body counts.

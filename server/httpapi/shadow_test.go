@@ -12,6 +12,8 @@ import (
 
 	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/httpapi"
+	"github.com/molecule-ai/gatehouse/server/httpapi/auth"
+	"github.com/molecule-ai/gatehouse/server/httpapi/resources"
 	"github.com/molecule-ai/gatehouse/server/shadow"
 )
 
@@ -25,7 +27,7 @@ type candidateDouble struct {
 	caller   string
 }
 
-func (c *candidateDouble) ShadowStatus(_ context.Context, examples int) (httpapi.ShadowStatus, error) {
+func (c *candidateDouble) ShadowStatus(_ context.Context, examples int) (resources.ShadowStatus, error) {
 	c.examples = examples
 	denied := identityGate
 	denied.Enforcement, denied.Declared = admission.Warn, admission.Deny
@@ -33,9 +35,9 @@ func (c *candidateDouble) ShadowStatus(_ context.Context, examples int) (httpapi
 		DecisionID: uuid.MustParse(decisionID), WorkspaceID: uuid.MustParse(workspaceID), Hook: "register", At: time.Now().UTC(),
 		Live: admission.NewVerdict([]admission.Violation{identityGate}, "sha256:0011"), Candidate: admission.NewVerdict([]admission.Violation{denied}, candidateRevision),
 	}
-	return httpapi.ShadowStatus{
-		Candidate: &httpapi.ShadowCandidate{Revision: candidateRevision, Source: "policies", Since: time.Now().UTC()},
-		Refused:   &httpapi.PolicyRefusal{Source: "policies", At: time.Now().UTC(), Reason: "it does not parse"},
+	return resources.ShadowStatus{
+		Candidate: &resources.ShadowCandidate{Revision: candidateRevision, Source: "policies", Since: time.Now().UTC()},
+		Refused:   &resources.PolicyRefusal{Source: "policies", At: time.Now().UTC(), Reason: "it does not parse"},
 		Queued:    3,
 		Summary: &shadow.Summary{
 			Pair:   shadow.Pair{Live: "sha256:0011", Candidate: candidateRevision},
@@ -48,9 +50,9 @@ func (c *candidateDouble) ShadowStatus(_ context.Context, examples int) (httpapi
 	}, c.err
 }
 
-func (c *candidateDouble) Promote(_ context.Context, revision, caller string) (httpapi.Promotion, error) {
+func (c *candidateDouble) Promote(_ context.Context, revision, caller string) (resources.Promotion, error) {
 	c.revision, c.caller = revision, caller
-	return httpapi.Promotion{Revision: candidateRevision, Source: "policies", Previous: "sha256:0011", At: time.Now().UTC()}, c.err
+	return resources.Promotion{Revision: candidateRevision, Source: "policies", Previous: "sha256:0011", At: time.Now().UTC()}, c.err
 }
 
 func TestTheShadowIsShown(t *testing.T) {
@@ -59,7 +61,7 @@ func TestTheShadowIsShown(t *testing.T) {
 	got := s.send(http.MethodGet, "/v1/policies/shadow", "")
 	require.Equal(t, 200, got.status)
 	require.Equal(t, 5, double.examples)
-	var status httpapi.ShadowStatus
+	var status resources.ShadowStatus
 	require.NoError(t, json.Unmarshal([]byte(got.body), &status))
 	require.Equal(t, admission.DenyToAllow, status.Summary.Flips[0].Kind)
 	require.Contains(t, got.body, `"enforcement":"warn","status":400,"mark_failed":true,"answer":"platform agent identity incomplete","declared":"deny"`)
@@ -77,7 +79,7 @@ func TestACandidateIsPromotedByWhoeverMayAndMeansIt(t *testing.T) {
 	double := &candidateDouble{}
 	s := full(t, func(o *httpapi.Options) {
 		o.Shadow = double
-		o.Authenticator.Use([]httpapi.Token{token(t, "ada", httpapi.RoleAuthor, authorToken)})
+		o.Authenticator.Use([]auth.Token{token(t, "ada", auth.RoleAuthor, authorToken)})
 	})
 	promote := func(body string) answered {
 		return s.send(http.MethodPost, "/v1/policies/promote", body, "Authorization", "Bearer "+authorToken)

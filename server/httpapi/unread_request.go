@@ -12,6 +12,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/httpapi/respond"
 )
 
 // Listener makes the server's errors of one form. net/http answers a request that it cannot read by itself, as
@@ -79,9 +80,9 @@ func (s *Server) refuseUnread(status int, reason string) []byte {
 	if status == http.StatusRequestHeaderFieldsTooLarge {
 		refused = &admission.Error{Code: admission.CodeHeadersTooLarge, Detail: "the headers are larger than this server takes"}
 	}
-	answer := newProblem(refused)
+	answer := respond.NewProblem(refused)
 	s.options.Logger.Info("refused", slog.String("code", string(refused.Code)), slog.String("detail", refused.Detail))
-	s.options.Observer.Served(noRoute, otherMethod, answer.Status, 0)
+	s.options.Observer.Served(noRoute, respond.OtherMethod, answer.Status, 0)
 
 	body, err := json.Marshal(answer)
 	if err != nil { // it holds strings and a number

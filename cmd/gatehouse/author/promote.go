@@ -16,7 +16,7 @@ import (
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cli"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
 	"github.com/molecule-ai/gatehouse/server/admission"
-	"github.com/molecule-ai/gatehouse/server/httpapi"
+	"github.com/molecule-ai/gatehouse/server/httpapi/resources"
 	"github.com/molecule-ai/gatehouse/server/shadow"
 )
 
@@ -129,16 +129,16 @@ const (
 	maxAnswer      = 1 << 20
 )
 
-func (c *policiesPromoteCommand) promote(ctx context.Context, url string) (httpapi.Promotion, error) {
+func (c *policiesPromoteCommand) promote(ctx context.Context, url string) (resources.Promotion, error) {
 	body, err := json.Marshal(map[string]string{"revision": c.Revision})
 	if err != nil {
-		return httpapi.Promotion{}, err
+		return resources.Promotion{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, promoteTimeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(url, "/")+"/v1/policies/promote", bytes.NewReader(body))
 	if err != nil {
-		return httpapi.Promotion{}, err
+		return resources.Promotion{}, err
 	}
 	request.Header.Set("Content-Type", "application/json")
 	if c.Token != "" {
@@ -146,22 +146,22 @@ func (c *policiesPromoteCommand) promote(ctx context.Context, url string) (httpa
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return httpapi.Promotion{}, err
+		return resources.Promotion{}, err
 	}
 	defer func() { _ = response.Body.Close() }()
 	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
 	if err != nil {
-		return httpapi.Promotion{}, err
+		return resources.Promotion{}, err
 	}
 	if response.StatusCode != http.StatusOK {
 		var problem struct{ Code, Detail string }
 		err = json.Unmarshal(text, &problem, json.MatchCaseInsensitiveNames(true))
 		if err != nil || problem.Code == "" {
-			return httpapi.Promotion{}, fmt.Errorf("the server answers %s", response.Status)
+			return resources.Promotion{}, fmt.Errorf("the server answers %s", response.Status)
 		}
-		return httpapi.Promotion{}, fmt.Errorf("%s: %s", problem.Code, problem.Detail)
+		return resources.Promotion{}, fmt.Errorf("%s: %s", problem.Code, problem.Detail)
 	}
-	var promotion httpapi.Promotion
+	var promotion resources.Promotion
 	err = json.Unmarshal(text, &promotion)
 	return promotion, err
 }

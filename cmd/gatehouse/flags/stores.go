@@ -7,7 +7,7 @@ import (
 	"github.com/molecule-ai/gatehouse/adapters/migration"
 	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/audit"
-	"github.com/molecule-ai/gatehouse/server/httpapi"
+	"github.com/molecule-ai/gatehouse/server/httpapi/resources"
 	"github.com/molecule-ai/gatehouse/server/shadow"
 	"github.com/molecule-ai/gatehouse/server/stream"
 )
@@ -27,7 +27,7 @@ type AuditStore interface {
 	audit.Workspaces
 	audit.Runs
 	audit.Lock
-	httpapi.AuditReader
+	resources.AuditReader
 	CountWorkspaces(ctx context.Context) (int64, error)
 	FactsRevision() string
 	LiveRevision(ctx context.Context) (string, error)
@@ -35,7 +35,7 @@ type AuditStore interface {
 
 // DecisionStore is what commands and the server need of a store to show, stream and upload decisions.
 type DecisionStore interface {
-	httpapi.DecisionReader
+	resources.DecisionReader
 	stream.DecisionStore
 	decisionlog.Positions
 }

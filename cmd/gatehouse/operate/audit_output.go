@@ -16,18 +16,18 @@ import (
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cli"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
 	"github.com/molecule-ai/gatehouse/server/audit"
-	"github.com/molecule-ai/gatehouse/server/httpapi"
+	"github.com/molecule-ai/gatehouse/server/httpapi/resources"
 )
 
 // AuditReport is what an audit found, with examples of workspaces that a code is the first thing to say of.
 type AuditReport struct {
-	Audit    httpapi.AuditReport        `json:"audit"`
+	Audit    resources.AuditReport      `json:"audit"`
 	Examples map[string][]audit.Finding `json:"examples"`
 }
 
 // newAuditReport reads the first workspaces of each code.
-func newAuditReport(ctx context.Context, store httpapi.AuditReader, run audit.Run, examples int) (AuditReport, error) {
-	report := AuditReport{Audit: httpapi.NewAuditReport(run), Examples: make(map[string][]audit.Finding)}
+func newAuditReport(ctx context.Context, store resources.AuditReader, run audit.Run, examples int) (AuditReport, error) {
+	report := AuditReport{Audit: resources.NewAuditReport(run), Examples: make(map[string][]audit.Finding)}
 	if examples == 0 {
 		return report, nil
 	}
@@ -117,9 +117,9 @@ func (c *auditListCommand) Run(ctx context.Context, to cli.Streams) error {
 			return err
 		}
 		if c.Output == "json" {
-			list := httpapi.AuditList{Audits: make([]httpapi.AuditReport, len(runs))}
+			list := resources.AuditList{Audits: make([]resources.AuditReport, len(runs))}
 			for i, run := range runs {
-				list.Audits[i] = httpapi.NewAuditReport(run)
+				list.Audits[i] = resources.NewAuditReport(run)
 			}
 			return cli.WriteJSON(to.Out, list)
 		}
@@ -145,8 +145,8 @@ type auditShowCommand struct {
 
 // Run shows an audit and a page of what it found.
 func (c *auditShowCommand) Run(ctx context.Context, to cli.Streams) error {
-	if c.Limit < 1 || c.Limit > httpapi.MaxPage {
-		return fmt.Errorf("--limit is not a number from 1 to %d", httpapi.MaxPage)
+	if c.Limit < 1 || c.Limit > resources.MaxPage {
+		return fmt.Errorf("--limit is not a number from 1 to %d", resources.MaxPage)
 	}
 	after := uuid.Nil
 	if c.Cursor != "" {
@@ -161,12 +161,12 @@ func (c *auditShowCommand) Run(ctx context.Context, to cli.Streams) error {
 		if err != nil {
 			return err
 		}
-		page, err := httpapi.ReadAuditFindings(ctx, store, audit.Query{RunID: run.ID, Code: c.Code, After: after, Limit: c.Limit})
+		page, err := resources.ReadAuditFindings(ctx, store, audit.Query{RunID: run.ID, Code: c.Code, After: after, Limit: c.Limit})
 		if err != nil {
 			return err
 		}
 		if c.Output == "json" {
-			return cli.WriteJSON(to.Out, AuditPage{httpapi.NewAuditReport(run), page})
+			return cli.WriteJSON(to.Out, AuditPage{resources.NewAuditReport(run), page})
 		}
 		return writeAuditPage(to.Out, run, page)
 	})
@@ -174,11 +174,11 @@ func (c *auditShowCommand) Run(ctx context.Context, to cli.Streams) error {
 
 // AuditPage is what show prints as JSON.
 type AuditPage struct {
-	Audit                    httpapi.AuditReport `json:"audit"`
-	httpapi.AuditFindingPage `json:",inline"`
+	Audit                      resources.AuditReport `json:"audit"`
+	resources.AuditFindingPage `json:",inline"`
 }
 
-func (c *auditShowCommand) find(ctx context.Context, store httpapi.AuditReader) (audit.Run, error) {
+func (c *auditShowCommand) find(ctx context.Context, store resources.AuditReader) (audit.Run, error) {
 	runs, err := store.Audits(ctx, audit.Most)
 	if err != nil {
 		return audit.Run{}, err
@@ -196,8 +196,8 @@ func (c *auditShowCommand) find(ctx context.Context, store httpapi.AuditReader) 
 	return runs[at], nil
 }
 
-func writeAuditPage(w io.Writer, run audit.Run, page httpapi.AuditFindingPage) error {
-	err := writeAuditReport(w, "text", AuditReport{Audit: httpapi.NewAuditReport(run)})
+func writeAuditPage(w io.Writer, run audit.Run, page resources.AuditFindingPage) error {
+	err := writeAuditReport(w, "text", AuditReport{Audit: resources.NewAuditReport(run)})
 	if err != nil || len(page.Findings) == 0 {
 		return err
 	}

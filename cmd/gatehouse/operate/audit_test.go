@@ -24,7 +24,7 @@ import (
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/programtest"
 	"github.com/molecule-ai/gatehouse/internal/testenv"
 	"github.com/molecule-ai/gatehouse/server/audit"
-	"github.com/molecule-ai/gatehouse/server/httpapi"
+	"github.com/molecule-ai/gatehouse/server/httpapi/resources"
 )
 
 // audited runs the command and reads its JSON.
@@ -74,7 +74,7 @@ func TestAuditsAreListedAndShownWithoutAServer(t *testing.T) {
 	second := audited(t, database)
 
 	got = programtest.Command(t, "", "audit", "list", "--database-url", database, "--output", "json")
-	var list httpapi.AuditList
+	var list resources.AuditList
 	require.NoError(t, json.Unmarshal([]byte(got.Out), &list))
 	require.Equal(t, []uuid.UUID{second.Audit.ID, first.Audit.ID}, []uuid.UUID{list.Audits[0].ID, list.Audits[1].ID})
 	require.Regexp(t, `(?m)^`+first.Audit.ID.String()+` +\S+ +finished +no +5 +2 +0 +0 +0 `,
@@ -246,7 +246,7 @@ func TestAServerAuditsOnScheduleAndEveryReplicaShowsIt(t *testing.T) {
 
 			status, text := gate.Get("/v1/audits")
 			require.Equal(t, 200, status)
-			var list httpapi.AuditList
+			var list resources.AuditList
 			require.NoError(t, json.Unmarshal([]byte(text), &list))
 			require.Len(t, list.Audits, 1)
 			require.EqualValues(t, 1, list.Audits[0].Marked)

@@ -19,7 +19,7 @@ import (
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cli"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
 	"github.com/molecule-ai/gatehouse/server/admission"
-	"github.com/molecule-ai/gatehouse/server/httpapi"
+	"github.com/molecule-ai/gatehouse/server/httpapi/resources"
 	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
@@ -78,8 +78,8 @@ func (c *Bench) check() error {
 		return errors.New("--url is not like http://127.0.0.1:8181")
 	case c.Decisions == (len(c.Cases) > 0):
 		return errors.New("say what to ask: either --cases or --decisions")
-	case c.Limit < 1 || c.Limit > httpapi.MaxPage:
-		return fmt.Errorf("--limit is a number from 1 to %d", httpapi.MaxPage)
+	case c.Limit < 1 || c.Limit > resources.MaxPage:
+		return fmt.Errorf("--limit is a number from 1 to %d", resources.MaxPage)
 	case c.Rate < 0 || c.Duration <= 0 || c.Connections < 1:
 		return errors.New("--rate must not be negative, and --duration and --connections must be more than 0")
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cli"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
 	"github.com/molecule-ai/gatehouse/server/admission/decode"
-	"github.com/molecule-ai/gatehouse/server/httpapi"
+	"github.com/molecule-ai/gatehouse/server/httpapi/resources"
 	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
@@ -93,18 +93,18 @@ func (c *decisionsListCommand) Run(ctx context.Context, to cli.Streams) error {
 	if err != nil {
 		return err
 	}
-	if c.Limit < 1 || c.Limit > httpapi.MaxPage {
-		return fmt.Errorf("--limit is a number from 1 to %d", httpapi.MaxPage)
+	if c.Limit < 1 || c.Limit > resources.MaxPage {
+		return fmt.Errorf("--limit is a number from 1 to %d", resources.MaxPage)
 	}
 	query := ledger.Query{Filter: filter, Limit: c.Limit}
 	if c.Cursor != "" {
-		query.After, err = httpapi.ParseDecisionID(c.Cursor)
+		query.After, err = resources.ParseDecisionID(c.Cursor)
 		if err != nil {
 			return errors.New("--cursor is not one that a list gave")
 		}
 	}
 	return c.WithStore(ctx, func(store *flags.OpenStore) error {
-		page, err := httpapi.ReadDecisionPage(ctx, store, query, c.Input)
+		page, err := resources.ReadDecisionPage(ctx, store, query, c.Input)
 		if err != nil {
 			return err
 		}
@@ -118,7 +118,7 @@ func (c *decisionsListCommand) Run(ctx context.Context, to cli.Streams) error {
 // A line of the table is written at once, because tail has no last one.
 const decisionLine = "%-27s  %-9s  %-7s  %-32s  %-9s  %-36s  %s\n"
 
-func writeDecisions(w io.Writer, page httpapi.DecisionPage) error {
+func writeDecisions(w io.Writer, page resources.DecisionPage) error {
 	_, err := fmt.Fprintf(w, decisionLine, "TIME", "HOOK", "VERDICT", "CODE", "KIND", "WORKSPACE", "ID")
 	for i := range page.Decisions {
 		if err == nil {
@@ -131,13 +131,13 @@ func writeDecisions(w io.Writer, page httpapi.DecisionPage) error {
 	return err
 }
 
-func writeDecision(w io.Writer, d httpapi.DecisionRecord) error {
+func writeDecision(w io.Writer, d resources.DecisionRecord) error {
 	_, err := fmt.Fprintf(w, decisionLine, d.Time.Format("2006-01-02T15:04:05.000000Z07:00"), cli.Printable(d.Hook),
 		verdictOf(d), cli.Printable(cmp.Or(d.Code, "-")), d.Kind, d.WorkspaceID, d.ID)
 	return err
 }
 
-func verdictOf(d httpapi.DecisionRecord) string {
+func verdictOf(d resources.DecisionRecord) string {
 	switch {
 	case d.Error != nil:
 		return "error"
@@ -158,7 +158,7 @@ type decisionsShowCommand struct {
 
 // Run prints one decision.
 func (c *decisionsShowCommand) Run(ctx context.Context, to cli.Streams) error {
-	id, err := httpapi.ParseDecisionID(c.ID)
+	id, err := resources.ParseDecisionID(c.ID)
 	if err != nil {
 		return fmt.Errorf("%s is no id of a decision", cli.Printable(c.ID))
 	}
@@ -167,12 +167,12 @@ func (c *decisionsShowCommand) Run(ctx context.Context, to cli.Streams) error {
 	})
 }
 
-func showDecision(ctx context.Context, w io.Writer, store httpapi.DecisionReader, id uuid.UUID, output string) error {
+func showDecision(ctx context.Context, w io.Writer, store resources.DecisionReader, id uuid.UUID, output string) error {
 	found, err := store.Decision(ctx, id)
 	if err != nil {
 		return err
 	}
-	record := httpapi.NewDecisionRecord(&found.Decision, true)
+	record := resources.NewDecisionRecord(&found.Decision, true)
 	if output == "json" {
 		return cli.WriteJSON(w, record)
 	}
@@ -186,7 +186,7 @@ func showDecision(ctx context.Context, w io.Writer, store httpapi.DecisionReader
 	return err
 }
 
-func describeDecision(w *strings.Builder, d httpapi.DecisionRecord) {
+func describeDecision(w *strings.Builder, d resources.DecisionRecord) {
 	line := func(name, format string, values ...any) {
 		fmt.Fprintf(w, "%-10s %s\n", name, cli.Printable(fmt.Sprintf(format, values...)))
 	}
@@ -229,7 +229,7 @@ func describeDecision(w *strings.Builder, d httpapi.DecisionRecord) {
 	}
 }
 
-func describeInput(w *strings.Builder, d httpapi.DecisionRecord) error {
+func describeInput(w *strings.Builder, d resources.DecisionRecord) error {
 	input := d.Input.Clone()
 	err := input.Indent(jsontext.WithIndent("  "), jsontext.EscapeForJS(true))
 	if err != nil {

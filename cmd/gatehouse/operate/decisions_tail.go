@@ -13,7 +13,7 @@ import (
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cli"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
 	"github.com/molecule-ai/gatehouse/server/admission"
-	"github.com/molecule-ai/gatehouse/server/httpapi"
+	"github.com/molecule-ai/gatehouse/server/httpapi/resources"
 	"github.com/molecule-ai/gatehouse/server/ledger"
 	"github.com/molecule-ai/gatehouse/server/stream"
 )
@@ -32,8 +32,8 @@ func (c *decisionsTailCommand) Run(ctx context.Context, to cli.Streams) error {
 	if err != nil {
 		return err
 	}
-	if c.Lines < 0 || c.Lines > httpapi.MaxPage {
-		return fmt.Errorf("--lines is a number from 0 to %d", httpapi.MaxPage)
+	if c.Lines < 0 || c.Lines > resources.MaxPage {
+		return fmt.Errorf("--lines is a number from 0 to %d", resources.MaxPage)
 	}
 	return c.WithStore(ctx, func(store *flags.OpenStore) error {
 		hub := stream.New(stream.Decisions(store), stream.DecisionOptions())
@@ -58,7 +58,7 @@ type tail struct {
 	shown    map[uuid.UUID]bool // of those that were there, which can come again
 }
 
-func (t *tail) run(ctx context.Context, store httpapi.DecisionReader) error {
+func (t *tail) run(ctx context.Context, store resources.DecisionReader) error {
 	next, err := t.hub.Subscribe(ctx, stream.FromNow) // before the list is read: nothing is between them
 	if err != nil {
 		return err
@@ -74,14 +74,14 @@ func (t *tail) run(ctx context.Context, store httpapi.DecisionReader) error {
 		for i := 0; i < len(items) && err == nil; i++ {
 			t.position = items[i].Position
 			if d := items[i].Item; d != nil && t.filter.Passes(d) && !t.shown[d.ID] {
-				err = t.show(httpapi.NewDecisionRecord(d, t.command.Input))
+				err = t.show(resources.NewDecisionRecord(d, t.command.Input))
 			}
 		}
 	}
 	return err
 }
 
-func (t *tail) begin(ctx context.Context, store httpapi.DecisionReader) error {
+func (t *tail) begin(ctx context.Context, store resources.DecisionReader) error {
 	if t.command.Output == "text" {
 		_, err := fmt.Fprintf(t.out, decisionLine, "TIME", "HOOK", "VERDICT", "CODE", "KIND", "WORKSPACE", "ID")
 		if err != nil {
@@ -91,7 +91,7 @@ func (t *tail) begin(ctx context.Context, store httpapi.DecisionReader) error {
 	if t.command.Lines == 0 {
 		return nil
 	}
-	page, err := httpapi.ReadDecisionPage(ctx, store, ledger.Query{Filter: t.filter, Limit: t.command.Lines}, t.command.Input)
+	page, err := resources.ReadDecisionPage(ctx, store, ledger.Query{Filter: t.filter, Limit: t.command.Lines}, t.command.Input)
 	for _, d := range slices.Backward(page.Decisions) {
 		if err == nil {
 			t.shown[d.ID] = true
@@ -101,7 +101,7 @@ func (t *tail) begin(ctx context.Context, store httpapi.DecisionReader) error {
 	return err
 }
 
-func (t *tail) show(d httpapi.DecisionRecord) error {
+func (t *tail) show(d resources.DecisionRecord) error {
 	if t.command.Output == "text" {
 		return writeDecision(t.out, d)
 	}

@@ -21,7 +21,7 @@ import (
 	"github.com/molecule-ai/gatehouse/internal/testenv"
 	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/admission/decode"
-	"github.com/molecule-ai/gatehouse/server/httpapi"
+	"github.com/molecule-ai/gatehouse/server/httpapi/resources"
 	"github.com/molecule-ai/gatehouse/server/ledger"
 	"github.com/molecule-ai/gatehouse/server/replay"
 )
@@ -68,7 +68,7 @@ func tried(t *testing.T) []*snapshot.Snapshot {
 type recordingStore struct {
 	admission.FactsReader
 	admission.Ledger
-	httpapi.DecisionReader
+	resources.DecisionReader
 	workspaces []uuid.UUID
 }
 

@@ -18,14 +18,14 @@ import (
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cmdtest"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/program"
 	"github.com/molecule-ai/gatehouse/server/admission"
-	"github.com/molecule-ai/gatehouse/server/httpapi"
+	"github.com/molecule-ai/gatehouse/server/httpapi/resources"
 )
 
-func PolicyStatus(t *testing.T, url string) httpapi.PolicyStatus {
+func PolicyStatus(t *testing.T, url string) resources.PolicyStatus {
 	t.Helper()
 	status, body := cmdtest.Fetch(t, url+"/v1/policies")
 	require.Equal(t, http.StatusOK, status, body)
-	var shown httpapi.PolicyStatus
+	var shown resources.PolicyStatus
 	require.NoError(t, json.Unmarshal([]byte(body), &shown))
 	return shown
 }
@@ -155,14 +155,14 @@ func (s *served) Register(n int, members ...string) Registered {
 }
 
 // Shadowed waits until the shadow is as wanted.
-func (s *served) Shadowed(wanted func(httpapi.ShadowStatus) bool) httpapi.ShadowStatus {
+func (s *served) Shadowed(wanted func(resources.ShadowStatus) bool) resources.ShadowStatus {
 	s.t.Helper()
-	var status httpapi.ShadowStatus
+	var status resources.ShadowStatus
 	var body string
 	require.Eventually(s.t, func() bool {
 		var code int
 		code, body = s.Send(http.MethodGet, "/v1/policies/shadow", "", "")
-		status = httpapi.ShadowStatus{}
+		status = resources.ShadowStatus{}
 		return code == http.StatusOK && json.Unmarshal([]byte(body), &status) == nil && wanted(status)
 	}, cmdtest.Patience, 10*time.Millisecond, "%s", &body)
 	return status

@@ -15,7 +15,8 @@ import (
 	"github.com/molecule-ai/gatehouse/adapters/metrics"
 	"github.com/molecule-ai/gatehouse/adapters/migration"
 	"github.com/molecule-ai/gatehouse/server/admission"
-	"github.com/molecule-ai/gatehouse/server/httpapi"
+	"github.com/molecule-ai/gatehouse/server/httpapi/resources"
+	"github.com/molecule-ai/gatehouse/server/httpapi/sse"
 	"github.com/molecule-ai/gatehouse/server/stream"
 )
 
@@ -31,8 +32,8 @@ type eventStore interface {
 
 // delivery is how events go out: sinks with the relay that works their queues, and the hub of the live stream.
 type delivery struct {
-	announcements httpapi.AnnouncementLister
-	events        httpapi.Source[admission.Event]
+	announcements resources.AnnouncementLister
+	events        sse.Source[admission.Event]
 	stop          func()
 }
 
@@ -102,23 +103,23 @@ type announcementView struct {
 	announcements *operator.Announcements
 }
 
-func (v announcementView) ListAnnouncements(ctx context.Context, filter httpapi.AnnouncementFilter) (httpapi.AnnouncementPage, error) {
+func (v announcementView) ListAnnouncements(ctx context.Context, filter resources.AnnouncementFilter) (resources.AnnouncementPage, error) {
 	state := operator.State(filter.State)
 	switch state {
 	case "", operator.StatePending, operator.StateRetrying, operator.StateDead, operator.StateDelivered:
 	default:
-		return httpapi.AnnouncementPage{}, httpapi.ErrBadFilter
+		return resources.AnnouncementPage{}, resources.ErrBadFilter
 	}
 	page, next, err := v.announcements.List(ctx, operator.Filter{Sink: filter.Sink, State: state, After: filter.Cursor, Limit: filter.Limit})
 	if errors.Is(err, operator.ErrBadCursor) {
-		return httpapi.AnnouncementPage{}, httpapi.ErrBadFilter
+		return resources.AnnouncementPage{}, resources.ErrBadFilter
 	}
 	if err != nil {
-		return httpapi.AnnouncementPage{}, err
+		return resources.AnnouncementPage{}, err
 	}
 	sinks, err := v.announcements.Sinks(ctx)
 	if err != nil {
-		return httpapi.AnnouncementPage{}, fmt.Errorf("reading the state of the sinks: %w", err)
+		return resources.AnnouncementPage{}, fmt.Errorf("reading the state of the sinks: %w", err)
 	}
-	return httpapi.AnnouncementPage{Announcements: page, Next: next, Sinks: sinks}, nil
+	return resources.AnnouncementPage{Announcements: page, Next: next, Sinks: sinks}, nil
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
 	"github.com/molecule-ai/gatehouse/server/admission"
-	"github.com/molecule-ai/gatehouse/server/httpapi"
+	"github.com/molecule-ai/gatehouse/server/httpapi/resources"
 	"github.com/molecule-ai/gatehouse/server/readiness"
 )
 
@@ -81,12 +81,12 @@ func isStale(status opa.Status) bool {
 	return status.Snapshot != nil && (status.Unreached != nil || status.Refused != nil)
 }
 
-func (p livePolicies) PolicyStatus() httpapi.PolicyStatus {
+func (p livePolicies) PolicyStatus() resources.PolicyStatus {
 	status := p.engine.Status()
 	if status.Snapshot == nil {
-		return httpapi.PolicyStatus{}
+		return resources.PolicyStatus{}
 	}
-	return httpapi.PolicyStatus{
+	return resources.PolicyStatus{
 		Revision: status.Snapshot.Revision(), Source: status.Snapshot.Source(),
 		Since: status.Since.UTC(), AgeSeconds: int64(time.Since(status.Since).Seconds()),
 		Hooks: status.Snapshot.Hooks(), Rules: status.Snapshot.Rules(), Bundle: bundleOf(status.Snapshot),
@@ -104,26 +104,26 @@ func evaluatorOf(status opa.Status) string {
 	return "fast-path"
 }
 
-func disagreementOf(found *opa.Distrusted) *httpapi.PolicyDisagreement {
+func disagreementOf(found *opa.Distrusted) *resources.PolicyDisagreement {
 	if found == nil {
 		return nil
 	}
-	return &httpapi.PolicyDisagreement{At: found.At.UTC(), DecisionID: found.DecisionID, Rules: append([]string{}, found.Rules...)}
+	return &resources.PolicyDisagreement{At: found.At.UTC(), DecisionID: found.DecisionID, Rules: append([]string{}, found.Rules...)}
 }
 
-func refusalOf(refusal *opa.Refusal) *httpapi.PolicyRefusal {
+func refusalOf(refusal *opa.Refusal) *resources.PolicyRefusal {
 	if refusal == nil {
 		return nil
 	}
-	return &httpapi.PolicyRefusal{Source: refusal.Source, At: refusal.At.UTC(), Reason: refusal.Err.Error()}
+	return &resources.PolicyRefusal{Source: refusal.Source, At: refusal.At.UTC(), Reason: refusal.Err.Error()}
 }
 
-func bundleOf(snapshot *snapshot.Snapshot) *httpapi.PolicyBundle {
+func bundleOf(snapshot *snapshot.Snapshot) *resources.PolicyBundle {
 	info := snapshot.Bundle()
 	if info == nil {
 		return nil
 	}
-	shown := &httpapi.PolicyBundle{Revision: info.Revision, SignedBy: info.Key}
+	shown := &resources.PolicyBundle{Revision: info.Revision, SignedBy: info.Key}
 	if !info.BuiltAt.IsZero() {
 		at := info.BuiltAt.UTC()
 		shown.BuiltAt = &at

@@ -16,7 +16,7 @@ import (
 	"github.com/molecule-ai/gatehouse/adapters/opa/verify"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
 	"github.com/molecule-ai/gatehouse/server/admission"
-	"github.com/molecule-ai/gatehouse/server/httpapi"
+	"github.com/molecule-ai/gatehouse/server/httpapi/resources"
 	"github.com/molecule-ai/gatehouse/server/shadow"
 )
 
@@ -122,32 +122,32 @@ func liveRevision(engine *opa.Engine) string {
 	return live.Revision()
 }
 
-// ShadowStatus implements httpapi.Shadow.
-func (r *rollout) ShadowStatus(ctx context.Context, examples int) (httpapi.ShadowStatus, error) {
-	status := httpapi.ShadowStatus{Queued: r.Queued()}
+// ShadowStatus implements resources.Shadow.
+func (r *rollout) ShadowStatus(ctx context.Context, examples int) (resources.ShadowStatus, error) {
+	status := resources.ShadowStatus{Queued: r.Queued()}
 	if refused := r.loader.Refused(); refused != nil {
-		status.Refused = &httpapi.PolicyRefusal{Source: refused.Source, At: refused.At, Reason: refused.Err.Error()}
+		status.Refused = &resources.PolicyRefusal{Source: refused.Source, At: refused.At, Reason: refused.Err.Error()}
 	}
 	candidate := r.Candidate()
 	if candidate == nil {
 		return status, nil
 	}
-	status.Candidate = &httpapi.ShadowCandidate{Revision: candidate.Revision, Source: candidate.Source, Since: candidate.Since}
+	status.Candidate = &resources.ShadowCandidate{Revision: candidate.Revision, Source: candidate.Source, Since: candidate.Since}
 	summary, err := r.store.ShadowSummary(ctx, shadow.Pair{Live: liveRevision(r.engine), Candidate: candidate.Revision}, examples)
 	status.Summary = &summary
 	return status, err
 }
 
-// Promote implements httpapi.Shadow.
-func (r *rollout) Promote(ctx context.Context, revision, caller string) (httpapi.Promotion, error) {
-	var done httpapi.Promotion
+// Promote implements resources.Shadow.
+func (r *rollout) Promote(ctx context.Context, revision, caller string) (resources.Promotion, error) {
+	var done resources.Promotion
 	err := r.Shadow.Promote(revision, func(c *shadow.Candidate) error {
 		snapshot, _ := c.Rules.(*snapshot.Snapshot) // load gave it one
 		previous, err := r.engine.Promote(context.WithoutCancel(ctx), snapshot)
 		if err != nil {
 			return &admission.Error{Code: admission.CodeCandidateChanged, Detail: err.Error()}
 		}
-		done = httpapi.Promotion{Revision: c.Revision, Source: c.Source, Previous: previous, At: time.Now().UTC()}
+		done = resources.Promotion{Revision: c.Revision, Source: c.Source, Previous: previous, At: time.Now().UTC()}
 		return nil
 	})
 	if err == nil {

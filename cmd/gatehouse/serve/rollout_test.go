@@ -15,11 +15,11 @@ import (
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/programtest"
 	"github.com/molecule-ai/gatehouse/internal/testenv"
 	"github.com/molecule-ai/gatehouse/server/admission"
-	"github.com/molecule-ai/gatehouse/server/httpapi"
+	"github.com/molecule-ai/gatehouse/server/httpapi/resources"
 	"github.com/molecule-ai/gatehouse/server/shadow"
 )
 
-func hasCandidate(status httpapi.ShadowStatus) bool { return status.Candidate != nil }
+func hasCandidate(status resources.ShadowStatus) bool { return status.Candidate != nil }
 
 func TestADryServerEnforcesNothingAndTellsOfEverything(t *testing.T) {
 	t.Parallel()
@@ -80,7 +80,7 @@ func TestACandidateIsWatchedComparedAndPromoted(t *testing.T) {
 	denied := s.Register(2)
 	require.False(t, denied.Allowed, "a candidate decides nothing")
 
-	status := s.Shadowed(func(status httpapi.ShadowStatus) bool {
+	status := s.Shadowed(func(status resources.ShadowStatus) bool {
 		return status.Summary.Evaluated == 2 && len(status.Summary.Flips) == 1
 	})
 	require.Equal(t, shadow.Pair{Live: live, Candidate: candidate}, status.Summary.Pair)
@@ -120,7 +120,7 @@ func TestACandidateIsWatchedComparedAndPromoted(t *testing.T) {
 	after := s.Register(2)
 	require.True(t, after.Allowed)
 	require.Equal(t, candidate, after.PolicyRevision)
-	s.Shadowed(func(status httpapi.ShadowStatus) bool { return status.Candidate == nil && status.Summary == nil })
+	s.Shadowed(func(status resources.ShadowStatus) bool { return status.Candidate == nil && status.Summary == nil })
 	refused = programtest.Command(t, "", "policies", "promote", "--url", s.URL)
 	require.Equal(t, cli.ExitFailed, refused.Code)
 	require.Contains(t, refused.Err, "no_candidate: ")
@@ -133,7 +133,7 @@ func TestBadCandidateHurtsNobody(t *testing.T) {
 	s := programtest.Serve(t, "--demo", "--database-url", "sqlite:"+filepath.Join(t.TempDir(), "gatehouse.db"),
 		"--shadow-policies", cmdtest.PolicyFolder(t, "broken.rego", "package a\n\nb if c(1)"))
 	s.WaitReady()
-	status := s.Shadowed(func(status httpapi.ShadowStatus) bool { return status.Refused != nil })
+	status := s.Shadowed(func(status resources.ShadowStatus) bool { return status.Refused != nil })
 	require.Contains(t, status.Refused.Reason, "broken.rego:3:")
 	require.Nil(t, status.Candidate)
 	require.True(t, s.Register(1).Allowed)
@@ -211,7 +211,7 @@ func TestACandidateIsComparedOnPostgres(t *testing.T) {
 	s.Shadowed(hasCandidate)
 	status, body := s.Send(http.MethodPost, "/v1/admission/register", `{"workspace": {"id": "01890a5d-ac96-774b-bcce-b302099a8057", "url": "http://169.254.169.254/"}}`, "")
 	require.Equal(t, 200, status, body)
-	s.Shadowed(func(status httpapi.ShadowStatus) bool {
+	s.Shadowed(func(status resources.ShadowStatus) bool {
 		return status.Summary.Diverged == 1 && len(status.Summary.Flips) == 1
 	})
 	diff := programtest.Command(t, "", "policies", "diff", "--database-url", database)
@@ -229,7 +229,7 @@ func TestEveryReviewFromReadyOnIsShownToTheCandidateOrCountedAsDropped(t *testin
 	for range reviews {
 		s.Register(1)
 	}
-	s.Shadowed(func(status httpapi.ShadowStatus) bool {
+	s.Shadowed(func(status resources.ShadowStatus) bool {
 		return status.Summary != nil && status.Summary.Evaluated+status.Summary.Dropped == reviews
 	})
 }

@@ -29,6 +29,8 @@ import (
 	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/failurelog"
 	"github.com/molecule-ai/gatehouse/server/httpapi"
+	"github.com/molecule-ai/gatehouse/server/httpapi/auth"
+	"github.com/molecule-ai/gatehouse/server/httpapi/resources"
 	"github.com/molecule-ai/gatehouse/server/readiness"
 	"github.com/molecule-ai/gatehouse/server/retention"
 )
@@ -234,7 +236,7 @@ func readableDurations(_ []string, a slog.Attr) slog.Attr {
 }
 
 // listen refuses to be reached from other machines by whoever likes.
-func (c *Command) listen(ctx context.Context, callers *httpapi.Authenticator, logger *slog.Logger) (net.Listener, error) {
+func (c *Command) listen(ctx context.Context, callers *auth.Authenticator, logger *slog.Logger) (net.Listener, error) {
 	address, err := net.ResolveTCPAddr("tcp", c.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("--listen: %w", err)
@@ -262,7 +264,7 @@ type parts struct {
 	store      *openStore
 	candidates *rollout
 	verifier   *verify.Verifier
-	callers    *httpapi.Authenticator
+	callers    *auth.Authenticator
 	reviews    *metrics.Admission
 	failures   *failurelog.Log
 	evidence   *evidence
@@ -294,7 +296,7 @@ func (c *Command) service(p parts) (*httpapi.Server, error) {
 			Policies: bench, Facts: store.facts, Timeout: c.FactsTimeout, Deployment: gate.Deployment,
 			Evaluator: admission.Evaluator{Turns: gate.Turns, Timeout: c.PolicyTimeout},
 		},
-		Replays: httpapi.ReplayOptions{
+		Replays: resources.ReplayOptions{
 			Records: store.decisions, Policies: replayPolicies{bench, p.candidates},
 			Evaluator: p.candidates.background(c.PolicyTimeout), Now: time.Now,
 		},

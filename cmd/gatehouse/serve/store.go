@@ -20,7 +20,7 @@ import (
 	"github.com/molecule-ai/gatehouse/adapters/sqlite"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
 	"github.com/molecule-ai/gatehouse/server/admission"
-	"github.com/molecule-ai/gatehouse/server/httpapi"
+	"github.com/molecule-ai/gatehouse/server/httpapi/resources"
 	"github.com/molecule-ai/gatehouse/server/readiness"
 	"github.com/molecule-ai/gatehouse/server/retention"
 )
@@ -31,8 +31,8 @@ type openStore struct {
 	kind       string
 	facts      admission.FactsReader
 	ledger     admission.Ledger
-	workspaces httpapi.WorkspaceStore
-	secretKeys httpapi.SecretKeyStore
+	workspaces resources.WorkspaceStore
+	secretKeys resources.SecretKeyStore
 	shadow     shadowStore
 	audits     flags.AuditStore
 	decisions  flags.DecisionStore
@@ -205,7 +205,7 @@ func (w workspaceStore) DeleteSecretKey(ctx context.Context, id uuid.UUID, key s
 func serverError(err error) error {
 	switch {
 	case errors.Is(err, sqlite.ErrUnknownWorkspace):
-		return httpapi.ErrUnknownWorkspace
+		return resources.ErrUnknownWorkspace
 	case errors.Is(err, sqlite.ErrInvalid):
 		return admission.Malformed("the workspace or the secret's name cannot be stored like this")
 	default:

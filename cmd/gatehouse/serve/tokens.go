@@ -8,13 +8,13 @@ import (
 
 	"github.com/molecule-ai/gatehouse/adapters/metrics"
 	"github.com/molecule-ai/gatehouse/internal/rereadfile"
-	"github.com/molecule-ai/gatehouse/server/httpapi"
+	"github.com/molecule-ai/gatehouse/server/httpapi/auth"
 )
 
 // callerTokens keep the callers those of --registry-token and --tokens-file.
 type callerTokens struct {
-	file    *rereadfile.File[[]httpapi.Token]
-	callers *httpapi.Authenticator
+	file    *rereadfile.File[[]auth.Token]
+	callers *auth.Authenticator
 }
 
 // lookForTokens is how often the file is looked at. Requests do not look themselves: they are answered in microseconds.
@@ -22,9 +22,9 @@ const lookForTokens = time.Second
 
 // tokens reads who may call.
 func (c *Command) tokens(reports rereadfile.Reporter) (*callerTokens, error) {
-	var registry []httpapi.Token
+	var registry []auth.Token
 	if c.RegistryToken != "" {
-		token, err := httpapi.NewToken("registry", httpapi.RoleRegistry, c.RegistryToken)
+		token, err := auth.NewToken("registry", auth.RoleRegistry, c.RegistryToken)
 		if err != nil {
 			return nil, fmt.Errorf("--registry-token: %w", err)
 		}
@@ -34,10 +34,10 @@ func (c *Command) tokens(reports rereadfile.Reporter) (*callerTokens, error) {
 	if c.TokensFile != "" {
 		paths = append(paths, c.TokensFile)
 	}
-	file, err := rereadfile.Open("tokens-file", reports, func(contents [][]byte) ([]httpapi.Token, error) {
+	file, err := rereadfile.Open("tokens-file", reports, func(contents [][]byte) ([]auth.Token, error) {
 		tokens := registry
 		for _, text := range contents {
-			read, err := httpapi.ParseTokens(c.TokensFile, text)
+			read, err := auth.ParseTokens(c.TokensFile, text)
 			if err != nil {
 				return nil, err
 			}
@@ -48,7 +48,7 @@ func (c *Command) tokens(reports rereadfile.Reporter) (*callerTokens, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--tokens-file: %w", err)
 	}
-	callers := &httpapi.Authenticator{}
+	callers := &auth.Authenticator{}
 	callers.Use(file.Get())
 	return &callerTokens{file: file, callers: callers}, nil
 }

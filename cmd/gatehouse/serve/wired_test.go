@@ -31,7 +31,7 @@ import (
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/settings"
 	"github.com/molecule-ai/gatehouse/internal/background"
 	"github.com/molecule-ai/gatehouse/server/failurelog"
-	"github.com/molecule-ai/gatehouse/server/httpapi"
+	"github.com/molecule-ai/gatehouse/server/httpapi/auth"
 	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
@@ -173,7 +173,7 @@ func wired(t testing.TB, c *Command, engine *opa.Engine, registry *prometheus.Re
 	verifier := c.startVerifying(engine, candidates, registry, logger)
 	t.Cleanup(verifier.Close)
 	service, err := c.service(parts{
-		engine: engine, live: live, store: store, candidates: candidates, verifier: verifier, callers: &httpapi.Authenticator{},
+		engine: engine, live: live, store: store, candidates: candidates, verifier: verifier, callers: &auth.Authenticator{},
 		reviews: reviews, failures: failures, evidence: evidence, ready: ready, registry: registry, log: logger,
 	})
 	require.NoError(t, err)

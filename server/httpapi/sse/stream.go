@@ -1,4 +1,5 @@
-package httpapi
+// Package sse serves ledgers as they grow, as server-sent events.
+package sse
 
 import (
 	"bytes"
@@ -10,13 +11,14 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
-	"slices"
 	"strconv"
 	"time"
 
 	"github.com/go-json-experiment/json"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/httpapi/auth"
+	"github.com/molecule-ai/gatehouse/server/httpapi/respond"
 	"github.com/molecule-ai/gatehouse/server/stream"
 )
 
@@ -29,8 +31,8 @@ type Source[T any] interface {
 	Subscribe(ctx context.Context, after int64) (next func(ctx context.Context) ([]stream.Streamed[T], error), err error)
 }
 
-// StreamOptions are of all streams. Zero values stand for the defaults.
-type StreamOptions struct {
+// Options are of all streams. Zero values stand for the defaults.
+type Options struct {
 	MaxStreams   int           // open at once; 256
 	Heartbeat    time.Duration // between signs of life of a silent stream; 15 s
 	WriteTimeout time.Duration // after which a reader that does not read is given up; 10 s
@@ -49,32 +51,37 @@ const (
 	reconnectAfter = time.Second
 )
 
-// streams are the open streams of a Server.
-type streams struct {
-	options StreamOptions
+// Streams are the open streams of a Server.
+type Streams struct {
+	options Options
+	callers *auth.Authenticator
+	logger  *slog.Logger
 	places  chan struct{}
 	ended   context.Context // when the server drains
 	end     context.CancelFunc
 }
 
-func newStreams(options StreamOptions) *streams {
+// End ends all streams, and lets none begin.
+func (s *Streams) End() { s.end() }
+
+func New(options Options, callers *auth.Authenticator, logger *slog.Logger) *Streams {
 	options.Heartbeat = cmp.Or(options.Heartbeat, defaultHeartbeat)
 	options.WriteTimeout = cmp.Or(options.WriteTimeout, defaultWriteTimeout)
-	s := &streams{options: options, places: make(chan struct{}, cmp.Or(options.MaxStreams, defaultMaxStreams))}
+	s := &Streams{options: options, callers: callers, logger: logger, places: make(chan struct{}, cmp.Or(options.MaxStreams, defaultMaxStreams))}
 	s.ended, s.end = context.WithCancel(context.Background())
 	return s
 }
 
-// streamOf is what one client gets of a ledger.
-type streamOf[T any] struct {
-	source Source[T]
-	passes func(item *T) bool                     // whether the client wants to see it
-	show   func(item *T) (event string, data any) // the event's type and what is told of it
+// View is what one client gets of a ledger.
+type View[T any] struct {
+	Source Source[T]
+	Passes func(item *T) bool                     // whether the client wants to see it
+	Show   func(item *T) (event string, data any) // the event's type and what is told of it
 }
 
-// serveStream serves server-sent events. It lasts until the client goes, the server drains, or the client does not
+// Serve serves server-sent events. It lasts until the client goes, the server drains, or the client does not
 // read; a client resumes with the last id that it has seen.
-func serveStream[T any](s *Server, w http.ResponseWriter, r *http.Request, of streamOf[T]) error {
+func Serve[T any](s *Streams, w http.ResponseWriter, r *http.Request, of View[T]) error {
 	if r.ContentLength != 0 {
 		return admission.Malformed("this request takes no body") // whose deadline would end the stream
 	}
@@ -82,43 +89,43 @@ func serveStream[T any](s *Server, w http.ResponseWriter, r *http.Request, of st
 	if err != nil {
 		return err
 	}
-	if s.streams.ended.Err() != nil {
+	if s.ended.Err() != nil {
 		return &admission.Error{Code: admission.CodeNotReady, Detail: "shutting down"}
 	}
 	select {
-	case s.streams.places <- struct{}{}:
-		defer func() { <-s.streams.places }()
+	case s.places <- struct{}{}:
+		defer func() { <-s.places }()
 	default:
 		return &admission.Error{Code: admission.CodeOverloaded, Detail: "too many streams are open"}
 	}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	defer context.AfterFunc(s.streams.ended, cancel)()
-	next, err := of.source.Subscribe(ctx, after)
+	defer context.AfterFunc(s.ended, cancel)()
+	next, err := of.Source.Subscribe(ctx, after)
 	if err != nil {
 		return err
 	}
 
-	writer := newEventWriter(w, s.streams.options.WriteTimeout)
+	writer := newEventWriter(w, s.options.WriteTimeout)
 	if r.Method == http.MethodHead {
 		writer.header()
 		return nil
 	}
-	stream := &openStream[T]{streamOf: of, server: s, request: r, next: next, told: after, writer: writer}
-	defer context.AfterFunc(s.streams.ended, stream.writer.hurry)()
+	stream := &openStream[T]{View: of, streams: s, request: r, next: next, told: after, writer: writer}
+	defer context.AfterFunc(s.ended, stream.writer.hurry)()
 	defer stream.writer.close()
 	start := time.Now()
 	err = stream.run(ctx)
-	s.options.Logger.LogAttrs(r.Context(), slog.LevelInfo, "stream ended", appendTrace([]slog.Attr{
-		slog.String("caller", callerOf(r.Context()).Name), slog.Int("events", stream.sent),
-		milliseconds("took_ms", time.Since(start)), slog.String("cause", s.causeOfEnd(r, err)),
-	}, traceOf(r))...)
+	s.logger.LogAttrs(r.Context(), slog.LevelInfo, "stream ended", respond.AppendTrace([]slog.Attr{
+		slog.String("caller", auth.CallerOf(r.Context()).Name), slog.Int("events", stream.sent),
+		respond.Milliseconds("took_ms", time.Since(start)), slog.String("cause", s.causeOfEnd(r, err)),
+	}, respond.Trace(r))...)
 	return nil
 }
 
-func (s *Server) causeOfEnd(r *http.Request, err error) string {
+func (s *Streams) causeOfEnd(r *http.Request, err error) string {
 	switch {
-	case s.streams.ended.Err() != nil:
+	case s.ended.Err() != nil:
 		return "shutting down"
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return "the client does not read"
@@ -145,8 +152,8 @@ func lastEventID(r *http.Request) (int64, error) {
 
 // openStream is one open stream.
 type openStream[T any] struct {
-	streamOf[T]
-	server  *Server
+	View[T]
+	streams *Streams
 	request *http.Request
 	next    func(ctx context.Context) ([]stream.Streamed[T], error)
 	writer  *eventWriter
@@ -158,7 +165,7 @@ type openStream[T any] struct {
 }
 
 func (e *openStream[T]) run(ctx context.Context) error {
-	heartbeat := e.server.streams.options.Heartbeat
+	heartbeat := e.streams.options.Heartbeat
 	e.position = e.told
 	checked := time.Now()
 	e.writer.header()
@@ -183,7 +190,7 @@ func (e *openStream[T]) run(ctx context.Context) error {
 		}
 		if err == nil && time.Since(checked) >= heartbeat {
 			checked = time.Now()
-			err = e.server.mayStillRead(e.request)
+			err = e.mayStillRead()
 		}
 		if err != nil {
 			return err
@@ -196,10 +203,10 @@ func (e *openStream[T]) run(ctx context.Context) error {
 func (e *openStream[T]) put(items []stream.Streamed[T]) error {
 	for _, streamed := range items {
 		e.position = streamed.Position
-		if streamed.Item == nil || !e.passes(streamed.Item) {
+		if streamed.Item == nil || !e.Passes(streamed.Item) {
 			continue
 		}
-		event, told := e.show(streamed.Item)
+		event, told := e.Show(streamed.Item)
 		data, err := json.Marshal(told)
 		if err != nil {
 			return fmt.Errorf("encoding an event: %w", err)
@@ -233,15 +240,9 @@ var errTokenTakenBack = errors.New("the caller's token is no longer known")
 
 // mayStillRead is asked from time to time: a stream outlives the request that was let in, and a token that was
 // taken back must not read on.
-func (s *Server) mayStillRead(r *http.Request) error {
-	callers := s.options.Authenticator
-	if callers.Open() || callers.knows(callerOf(r.Context())) {
+func (e *openStream[T]) mayStillRead() error {
+	if e.streams.callers.StillKnows(e.request.Context()) {
 		return nil
 	}
 	return errTokenTakenBack
-}
-
-func (a *Authenticator) knows(caller Token) bool {
-	tokens := a.tokens.Load()
-	return tokens != nil && slices.Contains(*tokens, caller)
 }

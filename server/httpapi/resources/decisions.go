@@ -1,4 +1,4 @@
-package httpapi
+package resources
 
 import (
 	"cmp"
@@ -6,13 +6,14 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
-	"time"
 
 	"github.com/go-chi/chi/v5"
 	"github.com/google/uuid"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/admission/decode"
+	"github.com/molecule-ai/gatehouse/server/httpapi/respond"
+	"github.com/molecule-ai/gatehouse/server/httpapi/sse"
 	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
@@ -52,8 +53,14 @@ func ReadDecisionPage(
 	return page, nil
 }
 
-// decisions serves GET /v1/decisions.
-func (s *Server) decisions(w http.ResponseWriter, r *http.Request) error {
+// Decisions serves what was recorded.
+type Decisions struct {
+	Respond *respond.Responder
+	Reader  DecisionReader
+}
+
+// List serves GET /v1/decisions.
+func (d Decisions) List(w http.ResponseWriter, r *http.Request) error {
 	values := r.URL.Query()
 	filter, err := decisionFilter(values)
 	if err != nil {
@@ -74,28 +81,28 @@ func (s *Server) decisions(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	page, err := ReadDecisionPage(r.Context(), s.options.Decisions, query, withInput != nil && *withInput)
+	page, err := ReadDecisionPage(r.Context(), d.Reader, query, withInput != nil && *withInput)
 	if err != nil {
 		return decisionsUnreadable(err)
 	}
-	s.write(w, r, http.StatusOK, page)
+	d.Respond.JSON(w, r, http.StatusOK, page)
 	return nil
 }
 
-// decision serves GET /v1/decisions/{id}.
-func (s *Server) decision(w http.ResponseWriter, r *http.Request) error {
+// Show serves GET /v1/decisions/{id}.
+func (d Decisions) Show(w http.ResponseWriter, r *http.Request) error {
 	id, err := ParseDecisionID(chi.URLParam(r, "id"))
 	if err != nil {
 		return admission.Malformed("the id of the decision is not a UUID")
 	}
-	found, err := s.options.Decisions.Decision(r.Context(), id)
+	found, err := d.Reader.Decision(r.Context(), id)
 	switch {
 	case errors.Is(err, ledger.ErrNoDecision):
 		return &admission.Error{Code: admission.CodeNotFound, Detail: "no decision has this id, or it is no longer kept"}
 	case err != nil:
 		return decisionsUnreadable(err)
 	}
-	s.write(w, r, http.StatusOK, NewDecisionRecord(&found.Decision, true))
+	d.Respond.JSON(w, r, http.StatusOK, NewDecisionRecord(&found.Decision, true))
 	return nil
 }
 
@@ -103,8 +110,14 @@ func decisionsUnreadable(err error) error {
 	return &admission.Error{Code: admission.CodeRecordFailed, Detail: "the decisions cannot be read", Err: err}
 }
 
-// streamDecisions serves GET /v1/decisions/stream.
-func (s *Server) streamDecisions(w http.ResponseWriter, r *http.Request) error {
+// DecisionStream serves decisions as they are recorded.
+type DecisionStream struct {
+	Streams *sse.Streams
+	Source  sse.Source[admission.Decision]
+}
+
+// Stream serves GET /v1/decisions/stream.
+func (d DecisionStream) Stream(w http.ResponseWriter, r *http.Request) error {
 	values := r.URL.Query()
 	filter, err := decisionFilter(values)
 	if err != nil {
@@ -114,9 +127,9 @@ func (s *Server) streamDecisions(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return serveStream(s, w, r, streamOf[admission.Decision]{
-		source: s.options.DecisionStream, passes: filter.Passes,
-		show: func(d *admission.Decision) (string, any) {
+	return sse.Serve(d.Streams, w, r, sse.View[admission.Decision]{
+		Source: d.Source, Passes: filter.Passes,
+		Show: func(d *admission.Decision) (string, any) {
 			return "decision", NewDecisionRecord(d, withInput != nil && *withInput)
 		},
 	})
@@ -145,30 +158,4 @@ func ParseDecisionID(text string) (uuid.UUID, error) {
 		err = errors.New("not as ids are written")
 	}
 	return id, err
-}
-
-// flag gives nil for what is not in the query.
-func flag(values url.Values, name string) (*bool, error) {
-	if !values.Has(name) {
-		return nil, nil
-	}
-	switch values.Get(name) {
-	case "true":
-		return new(true), nil
-	case "false":
-		return new(false), nil
-	default:
-		return nil, admission.Malformed(name + " is neither true nor false")
-	}
-}
-
-func moment(values url.Values, name string) (time.Time, error) {
-	if !values.Has(name) {
-		return time.Time{}, nil
-	}
-	at, err := time.Parse(time.RFC3339, values.Get(name))
-	if err != nil {
-		return time.Time{}, admission.Malformed(name + " is not a time as 2026-04-01T12:00:00Z")
-	}
-	return at, nil
 }

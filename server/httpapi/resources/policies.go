@@ -1,4 +1,4 @@
-package httpapi
+package resources
 
 import (
 	"net/http"
@@ -7,7 +7,13 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/httpapi/respond"
 )
+
+// PolicyCatalogue tells what policies are live.
+type PolicyCatalogue interface {
+	PolicyStatus() PolicyStatus
+}
 
 // PolicyStatus is what is live, where it came from, and what was refused since.
 type PolicyStatus struct {
@@ -53,13 +59,20 @@ type PolicyRefusal struct {
 	Reason string    `json:"reason"`
 }
 
-// policies serves GET /v1/policies: the catalogue of the live rules.
-func (s *Server) policies(w http.ResponseWriter, r *http.Request) error {
-	status := s.options.Policies.PolicyStatus()
+// Policies serves what is live.
+type Policies struct {
+	Respond   *respond.Responder
+	Catalogue PolicyCatalogue
+	DryRun    bool // the server enforces nothing
+}
+
+// Show serves GET /v1/policies: the catalogue of the live rules.
+func (p Policies) Show(w http.ResponseWriter, r *http.Request) error {
+	status := p.Catalogue.PolicyStatus()
 	if status.Revision == "" {
 		return &admission.Error{Code: admission.CodeNotReady, Detail: "no policies are active"}
 	}
-	status.DryRun = s.options.DryRun
-	s.write(w, r, http.StatusOK, status)
+	status.DryRun = p.DryRun
+	p.Respond.JSON(w, r, http.StatusOK, status)
 	return nil
 }

@@ -1,4 +1,4 @@
-package httpapi
+package resources
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 
 	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/audit"
+	"github.com/molecule-ai/gatehouse/server/httpapi/respond"
 )
 
 // AuditReader reads what audits of the stored workspaces found.
@@ -58,9 +59,15 @@ func ReadAuditFindings(ctx context.Context, reader AuditReader, query audit.Quer
 	return page, nil
 }
 
-// audits serves GET /v1/audits.
-func (s *Server) audits(w http.ResponseWriter, r *http.Request) error {
-	runs, err := s.options.Audits.Audits(r.Context(), audit.Most)
+// Audits serves what audits found.
+type Audits struct {
+	Respond *respond.Responder
+	Reader  AuditReader
+}
+
+// List serves GET /v1/audits.
+func (a Audits) List(w http.ResponseWriter, r *http.Request) error {
+	runs, err := a.Reader.Audits(r.Context(), audit.Most)
 	if err != nil {
 		return auditsUnreadable(err)
 	}
@@ -68,27 +75,27 @@ func (s *Server) audits(w http.ResponseWriter, r *http.Request) error {
 	for i, run := range runs {
 		list.Audits[i] = NewAuditReport(run)
 	}
-	s.write(w, r, http.StatusOK, list)
+	a.Respond.JSON(w, r, http.StatusOK, list)
 	return nil
 }
 
-// audit serves GET /v1/audits/{id}.
-func (s *Server) audit(w http.ResponseWriter, r *http.Request) error {
-	run, err := s.auditOf(r)
+// Show serves GET /v1/audits/{id}.
+func (a Audits) Show(w http.ResponseWriter, r *http.Request) error {
+	run, err := a.auditOf(r)
 	if err != nil {
 		return err
 	}
-	s.write(w, r, http.StatusOK, NewAuditReport(run))
+	a.Respond.JSON(w, r, http.StatusOK, NewAuditReport(run))
 	return nil
 }
 
 // auditOf is the run that the path names.
-func (s *Server) auditOf(r *http.Request) (audit.Run, error) {
+func (a Audits) auditOf(r *http.Request) (audit.Run, error) {
 	id, err := ParseDecisionID(chi.URLParam(r, "id"))
 	if err != nil {
 		return audit.Run{}, admission.Malformed("the id of the audit is not a UUID")
 	}
-	runs, err := s.options.Audits.Audits(r.Context(), audit.Most)
+	runs, err := a.Reader.Audits(r.Context(), audit.Most)
 	if err != nil {
 		return audit.Run{}, auditsUnreadable(err)
 	}
@@ -99,8 +106,8 @@ func (s *Server) auditOf(r *http.Request) (audit.Run, error) {
 	return runs[at], nil
 }
 
-// auditFindings serves GET /v1/audits/{id}/findings?code=&cursor=&limit=.
-func (s *Server) auditFindings(w http.ResponseWriter, r *http.Request) error {
+// Findings serves GET /v1/audits/{id}/findings?code=&cursor=&limit=.
+func (a Audits) Findings(w http.ResponseWriter, r *http.Request) error {
 	values := r.URL.Query()
 	limit, err := pageLimit(values)
 	if err != nil {
@@ -113,16 +120,16 @@ func (s *Server) auditFindings(w http.ResponseWriter, r *http.Request) error {
 			return admission.Malformed("cursor is not one that a page gave")
 		}
 	}
-	run, err := s.auditOf(r)
+	run, err := a.auditOf(r)
 	if err != nil {
 		return err
 	}
 	query.RunID = run.ID
-	page, err := ReadAuditFindings(r.Context(), s.options.Audits, query)
+	page, err := ReadAuditFindings(r.Context(), a.Reader, query)
 	if err != nil {
 		return auditsUnreadable(err)
 	}
-	s.write(w, r, http.StatusOK, page)
+	a.Respond.JSON(w, r, http.StatusOK, page)
 	return nil
 }
 

@@ -1,4 +1,4 @@
-package httpapi
+package resources
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/httpapi/respond"
 )
 
 // AnnouncementFilter selects announcements; zero values select all. Cursor is the next of the page before.
@@ -15,11 +16,6 @@ type AnnouncementFilter struct {
 	Cursor string
 	Limit  int // up to MaxPage
 }
-
-// MaxPage is the most that one page of a list holds.
-const MaxPage = 1000
-
-const defaultPage = 100
 
 // AnnouncementPage is a page of announcements, newest first, with the state of the sinks.
 type AnnouncementPage struct {
@@ -36,20 +32,26 @@ type AnnouncementLister interface {
 	ListAnnouncements(ctx context.Context, filter AnnouncementFilter) (AnnouncementPage, error)
 }
 
-// announcements serves GET /v1/announcements?sink=&state=&cursor=&limit=.
-func (s *Server) announcements(w http.ResponseWriter, r *http.Request) error {
+// Announcements serves what goes out to sinks.
+type Announcements struct {
+	Respond *respond.Responder
+	Lister  AnnouncementLister
+}
+
+// List serves GET /v1/announcements?sink=&state=&cursor=&limit=.
+func (a Announcements) List(w http.ResponseWriter, r *http.Request) error {
 	filter, err := announcementFilter(r)
 	if err != nil {
 		return err
 	}
-	page, err := s.options.Announcements.ListAnnouncements(r.Context(), filter)
+	page, err := a.Lister.ListAnnouncements(r.Context(), filter)
 	switch {
 	case errors.Is(err, ErrBadFilter):
 		return admission.Malformed("state is not pending, retrying, dead or delivered, or cursor is not one that a page gave")
 	case err != nil:
 		return &admission.Error{Code: admission.CodeRecordFailed, Detail: "the announcements cannot be read", Err: err}
 	}
-	s.write(w, r, http.StatusOK, page)
+	a.Respond.JSON(w, r, http.StatusOK, page)
 	return nil
 }
 

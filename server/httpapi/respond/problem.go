@@ -1,13 +1,8 @@
-package httpapi
+package respond
 
 import (
-	"bytes"
 	"cmp"
-	"fmt"
 	"net/http"
-	"strconv"
-
-	"github.com/go-json-experiment/json"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
@@ -45,8 +40,8 @@ var statuses = map[admission.Code]int{
 	admission.CodeDeadlineExceeded:     http.StatusGatewayTimeout,
 }
 
-// problem is an error on the wire: application/problem+json of RFC 9457 with a stable code.
-type problem struct {
+// Problem is an error on the wire: application/problem+json of RFC 9457 with a stable code.
+type Problem struct {
 	Type   string         `json:"type"`
 	Title  string         `json:"title"`
 	Status int            `json:"status"`
@@ -54,67 +49,29 @@ type problem struct {
 	Code   admission.Code `json:"code"`
 }
 
-func newProblem(err *admission.Error) problem {
-	status, known := statuses[err.Code]
+// StatusOf is the HTTP status of an error code. known is false for a code that is none; its status is that of an internal error.
+func StatusOf(code admission.Code) (status int, known bool) {
+	status, known = statuses[code]
 	if !known {
-		status = http.StatusInternalServerError
+		return http.StatusInternalServerError, false
 	}
-	return problem{
+	return status, true
+}
+
+// NewProblem shows what a caller may see of err.
+func NewProblem(err *admission.Error) Problem {
+	status, _ := StatusOf(err.Code)
+	return Problem{
 		Type: "about:blank", Title: cmp.Or(http.StatusText(status), titleAbandoned), Status: status, Detail: err.Detail, Code: err.Code,
 	}
 }
 
-// handler is an HTTP handler that returns its error instead of writing it.
-type handler func(w http.ResponseWriter, r *http.Request) error
-
-// problems serves h and answers its error as a problem.
-func (s *Server) problems(h handler) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		err := h(w, r)
-		if err != nil {
-			s.writeProblem(w, r, err)
-		}
-	}
-}
-
-func (s *Server) writeProblem(w http.ResponseWriter, r *http.Request, err error) {
-	coded := s.refused(r, err)
-	body := newProblem(coded)
-	setErrorHeaders(w.Header(), coded.Code)
-	w.Header().Set("Content-Type", "application/problem+json")
-	s.write(w, r, body.Status, body)
-}
-
-// setErrorHeaders tells a client what to do about an error that it can do something about.
-func setErrorHeaders(header http.Header, code admission.Code) {
+// SetErrorHeaders tells a client what to do about an error that it can do something about.
+func SetErrorHeaders(header http.Header, code admission.Code) {
 	switch code {
 	case admission.CodeUnauthenticated:
 		header.Set("WWW-Authenticate", `Bearer realm="gatehouse"`)
 	case admission.CodeNotReady, admission.CodeLedgerUnavailable, admission.CodeOverloaded, admission.CodeRateLimited:
 		header.Set("Retry-After", "1")
 	}
-}
-
-// write sends body as JSON. The content type is application/json unless it is set.
-func (s *Server) write(w http.ResponseWriter, r *http.Request, status int, body any) {
-	_ = s.withBuffer(func(buffer *bytes.Buffer) error {
-		header := w.Header()
-		err := json.MarshalWrite(buffer, body)
-		if err != nil {
-			s.options.Logger.ErrorContext(r.Context(), "encoding an answer", "error", err)
-			status = http.StatusInternalServerError
-			buffer.Reset()
-			fmt.Fprintf(buffer, `{"type":"about:blank","title":"Internal Server Error","status":500,"code":%q}`, admission.CodeInternal)
-			header.Set("Content-Type", "application/problem+json")
-		}
-		buffer.WriteByte('\n')
-		if header.Get("Content-Type") == "" {
-			header.Set("Content-Type", jsonType)
-		}
-		header.Set("Content-Length", strconv.Itoa(buffer.Len()))
-		header.Set("Cache-Control", "no-store")
-		w.WriteHeader(status)
-		_, err = w.Write(buffer.Bytes())
-		return err // nobody's: the client may have gone; what was decided is recorded
-	})
 }

@@ -1,4 +1,4 @@
-package httpapi
+package resources
 
 import (
 	"context"
@@ -11,6 +11,8 @@ import (
 
 	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/admission/decode"
+	"github.com/molecule-ai/gatehouse/server/httpapi/auth"
+	"github.com/molecule-ai/gatehouse/server/httpapi/respond"
 	"github.com/molecule-ai/gatehouse/server/ledger"
 	"github.com/molecule-ai/gatehouse/server/replay"
 )
@@ -49,35 +51,43 @@ type replayRequest struct {
 // replaySpan is how far back a replay goes that does not say.
 const replaySpan = 7 * 24 * time.Hour
 
-// startReplay serves POST /v1/replays.
-func (s *Server) startReplay(w http.ResponseWriter, r *http.Request) error {
-	body, err := s.readBody(w, r, s.options.MaxBatchBytes)
+// Replays serves the runs of replays.
+type Replays struct {
+	Respond  *respond.Responder
+	Runs     *replay.Runs
+	Policies ReplayPolicies
+	Now      func() time.Time
+}
+
+// Start serves POST /v1/replays.
+func (h Replays) Start(w http.ResponseWriter, r *http.Request) error {
+	body, err := h.Respond.ReadBody(w, r, h.Respond.Limits.Batch)
 	if err != nil {
 		return err
 	}
 	var sent replayRequest
-	err = decode.Strict(body, &sent, s.options.MaxDepth)
+	err = decode.Strict(body, &sent, h.Respond.Limits.Depth)
 	if err != nil {
 		return err
 	}
-	options, err := sent.options(s.options.Replays.Now())
+	options, err := sent.options(h.Now())
 	if err != nil {
 		return err
 	}
-	err = s.replays.Vacant() // before a candidate is compiled in vain
+	err = h.Runs.Vacant() // before a candidate is compiled in vain
 	if err != nil {
 		return err
 	}
-	candidate, err := s.replayCandidate(r.Context(), sent)
+	candidate, err := h.replayCandidate(r.Context(), sent)
 	if err != nil {
 		return err
 	}
-	started, err := s.replays.Start(candidate, options, callerOf(r.Context()).Name)
+	started, err := h.Runs.Start(candidate, options, auth.CallerOf(r.Context()).Name)
 	if err != nil {
 		return err
 	}
 	w.Header().Set("Location", "/v1/replays/"+started.ID.String())
-	s.write(w, r, http.StatusAccepted, started)
+	h.Respond.JSON(w, r, http.StatusAccepted, started)
 	return nil
 }
 
@@ -106,9 +116,9 @@ func (sent replayRequest) options(now time.Time) (replay.Options, error) {
 	return options, nil
 }
 
-func (s *Server) replayCandidate(ctx context.Context, sent replayRequest) (candidate replay.Candidate, err error) {
+func (h Replays) replayCandidate(ctx context.Context, sent replayRequest) (candidate replay.Candidate, err error) {
 	from := sent.Candidate
-	switch policies := s.options.Replays.Policies; {
+	switch policies := h.Policies; {
 	case from.Live && !from.Shadow && from.Files == nil:
 		candidate, err = policies.ReplayLive()
 	case from.Shadow && !from.Live && from.Files == nil:
@@ -129,29 +139,29 @@ type ReplayList struct {
 	Replays []replay.RunStatus `json:"replays"`
 }
 
-// listReplays serves GET /v1/replays.
-func (s *Server) listReplays(w http.ResponseWriter, r *http.Request) error {
-	s.write(w, r, http.StatusOK, ReplayList{Replays: s.replays.List()})
+// List serves GET /v1/replays.
+func (h Replays) List(w http.ResponseWriter, r *http.Request) error {
+	h.Respond.JSON(w, r, http.StatusOK, ReplayList{Replays: h.Runs.List()})
 	return nil
 }
 
-// showReplay serves GET /v1/replays/{id}.
-func (s *Server) showReplay(w http.ResponseWriter, r *http.Request) error {
-	status, err := s.replays.Status(replayID(r))
+// Show serves GET /v1/replays/{id}.
+func (h Replays) Show(w http.ResponseWriter, r *http.Request) error {
+	status, err := h.Runs.Status(replayID(r))
 	if err != nil {
 		return replayError(err)
 	}
-	s.write(w, r, http.StatusOK, status)
+	h.Respond.JSON(w, r, http.StatusOK, status)
 	return nil
 }
 
-// cancelReplay serves DELETE /v1/replays/{id}. What is done already stays as it is.
-func (s *Server) cancelReplay(w http.ResponseWriter, r *http.Request) error {
-	status, err := s.replays.Cancel(r.Context(), replayID(r))
+// Cancel serves DELETE /v1/replays/{id}. What is done already stays as it is.
+func (h Replays) Cancel(w http.ResponseWriter, r *http.Request) error {
+	status, err := h.Runs.Cancel(r.Context(), replayID(r))
 	if err != nil {
 		return replayError(err)
 	}
-	s.write(w, r, http.StatusOK, status)
+	h.Respond.JSON(w, r, http.StatusOK, status)
 	return nil
 }
 

@@ -1,4 +1,4 @@
-package httpapi
+package sse
 
 import (
 	"net/http"
@@ -10,15 +10,21 @@ import (
 	"github.com/molecule-ai/gatehouse/server/admission/decode"
 )
 
-// streamEvents serves GET /v1/events/stream.
-func (s *Server) streamEvents(w http.ResponseWriter, r *http.Request) error {
+// Events serves the stream of events.
+type Events struct {
+	Streams *Streams
+	Source  Source[admission.Event]
+}
+
+// Stream serves GET /v1/events/stream.
+func (e Events) Stream(w http.ResponseWriter, r *http.Request) error {
 	filter, err := newEventFilter(r)
 	if err != nil {
 		return err
 	}
-	return serveStream(s, w, r, streamOf[admission.Event]{
-		source: s.options.Events, passes: filter.passes,
-		show: func(e *admission.Event) (string, any) {
+	return Serve(e.Streams, w, r, View[admission.Event]{
+		Source: e.Source, Passes: filter.passes,
+		Show: func(e *admission.Event) (string, any) {
 			return e.Event, streamedEvent{e.ID, e.Sequence, e.DecisionID, e.Hook, *e}
 		},
 	})

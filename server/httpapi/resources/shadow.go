@@ -1,4 +1,4 @@
-package httpapi
+package resources
 
 import (
 	"context"
@@ -8,6 +8,8 @@ import (
 
 	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/admission/decode"
+	"github.com/molecule-ai/gatehouse/server/httpapi/auth"
+	"github.com/molecule-ai/gatehouse/server/httpapi/respond"
 	"github.com/molecule-ai/gatehouse/server/shadow"
 )
 
@@ -47,8 +49,14 @@ const (
 	maxExamples     = 100
 )
 
-// shadow serves GET /v1/policies/shadow?examples=.
-func (s *Server) shadow(w http.ResponseWriter, r *http.Request) error {
+// ShadowPolicies serves the comparison of the candidate with what is live, and promotes the candidate.
+type ShadowPolicies struct {
+	Respond *respond.Responder
+	Shadow  Shadow // nil: there is never a candidate
+}
+
+// Show serves GET /v1/policies/shadow?examples=.
+func (p ShadowPolicies) Show(w http.ResponseWriter, r *http.Request) error {
 	examples := defaultExamples
 	if text := r.URL.Query().Get("examples"); text != "" {
 		var err error
@@ -57,40 +65,40 @@ func (s *Server) shadow(w http.ResponseWriter, r *http.Request) error {
 			return admission.Malformed("examples is not a number from 0 to " + strconv.Itoa(maxExamples))
 		}
 	}
-	if s.options.Shadow == nil {
-		s.write(w, r, http.StatusOK, ShadowStatus{})
+	if p.Shadow == nil {
+		p.Respond.JSON(w, r, http.StatusOK, ShadowStatus{})
 		return nil
 	}
-	status, err := s.options.Shadow.ShadowStatus(r.Context(), examples)
+	status, err := p.Shadow.ShadowStatus(r.Context(), examples)
 	if err != nil {
 		return &admission.Error{Code: admission.CodeRecordFailed, Detail: "the divergences cannot be read", Err: err}
 	}
-	s.write(w, r, http.StatusOK, status)
+	p.Respond.JSON(w, r, http.StatusOK, status)
 	return nil
 }
 
-// promote serves POST /v1/policies/promote. A body is optional; it names the revision that the caller means.
-func (s *Server) promote(w http.ResponseWriter, r *http.Request) error {
+// Promote serves POST /v1/policies/promote. A body is optional; it names the revision that the caller means.
+func (p ShadowPolicies) Promote(w http.ResponseWriter, r *http.Request) error {
 	var wanted struct {
 		Revision string `json:"revision"`
 	}
 	if r.ContentLength != 0 {
-		body, err := s.readBody(w, r, s.options.MaxBodyBytes)
+		body, err := p.Respond.ReadBody(w, r, p.Respond.Limits.Body)
 		if err != nil {
 			return err
 		}
-		err = decode.Strict(body, &wanted, s.options.MaxDepth)
+		err = decode.Strict(body, &wanted, p.Respond.Limits.Depth)
 		if err != nil {
 			return err
 		}
 	}
-	if s.options.Shadow == nil {
+	if p.Shadow == nil {
 		return &admission.Error{Code: admission.CodeNoCandidate, Detail: "this server has no candidate policies"}
 	}
-	promotion, err := s.options.Shadow.Promote(r.Context(), wanted.Revision, callerOf(r.Context()).Name)
+	promotion, err := p.Shadow.Promote(r.Context(), wanted.Revision, auth.CallerOf(r.Context()).Name)
 	if err != nil {
 		return err
 	}
-	s.write(w, r, http.StatusOK, promotion)
+	p.Respond.JSON(w, r, http.StatusOK, promotion)
 	return nil
 }

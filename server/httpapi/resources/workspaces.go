@@ -1,4 +1,4 @@
-package httpapi
+package resources
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 
 	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/admission/decode"
+	"github.com/molecule-ai/gatehouse/server/httpapi/respond"
 )
 
 // ErrUnknownWorkspace says that a workspace to be changed is not stored.
@@ -38,18 +39,25 @@ var (
 	}
 )
 
-// putWorkspace serves PUT /v1/workspaces/{id}: the whole of what is known, replacing what was.
-func (s *Server) putWorkspace(w http.ResponseWriter, r *http.Request) error {
-	id, err := s.workspaceID(r)
+// Workspaces serves the facts that a registry tells.
+type Workspaces struct {
+	Respond    *respond.Responder
+	Store      WorkspaceStore // nil where facts are in the registry's own database
+	SecretKeys SecretKeyStore // nil likewise
+}
+
+// Put serves PUT /v1/workspaces/{id}: the whole of what is known, replacing what was.
+func (h Workspaces) Put(w http.ResponseWriter, r *http.Request) error {
+	id, err := h.workspaceID(r)
 	if err != nil {
 		return err
 	}
-	body, err := s.readBody(w, r, s.options.MaxBodyBytes)
+	body, err := h.Respond.ReadBody(w, r, h.Respond.Limits.Body)
 	if err != nil {
 		return err
 	}
 	workspace := admission.Workspace{Kind: "workspace", DeliveryMode: "push"}
-	err = decode.Strict(body, &workspace, s.options.MaxDepth)
+	err = decode.Strict(body, &workspace, h.Respond.Limits.Depth)
 	if err != nil {
 		return err
 	}
@@ -59,47 +67,47 @@ func (s *Server) putWorkspace(w http.ResponseWriter, r *http.Request) error {
 	if workspace.Status != nil && !slices.Contains(workspaceStatuses, *workspace.Status) {
 		return admission.Malformed("status is not one of the registry's")
 	}
-	return s.changed(w, s.options.Workspaces.PutWorkspace(r.Context(), id, workspace))
+	return h.changed(w, h.Store.PutWorkspace(r.Context(), id, workspace))
 }
 
-// deleteWorkspace serves DELETE /v1/workspaces/{id}: Gatehouse forgets the workspace. One that is gone from
+// Delete serves DELETE /v1/workspaces/{id}: Gatehouse forgets the workspace. One that is gone from
 // the registry but must not come back is put with status removed instead.
-func (s *Server) deleteWorkspace(w http.ResponseWriter, r *http.Request) error {
-	id, err := s.workspaceID(r)
+func (h Workspaces) Delete(w http.ResponseWriter, r *http.Request) error {
+	id, err := h.workspaceID(r)
 	if err != nil {
 		return err
 	}
-	return s.changed(w, s.options.Workspaces.DeleteWorkspace(r.Context(), id))
+	return h.changed(w, h.Store.DeleteWorkspace(r.Context(), id))
 }
 
-// putSecretKey serves PUT /v1/workspaces/{id}/secrets/{key}. It takes no body: a registry that sends a
+// PutSecretKey serves PUT /v1/workspaces/{id}/secrets/{key}. It takes no body: a registry that sends a
 // value by mistake hears of it, and the value is not read.
-func (s *Server) putSecretKey(w http.ResponseWriter, r *http.Request) error {
-	id, key, err := s.secretKey(r)
+func (h Workspaces) PutSecretKey(w http.ResponseWriter, r *http.Request) error {
+	id, key, err := h.secretKey(r)
 	if err != nil {
 		return err
 	}
 	if r.ContentLength != 0 {
 		return admission.Malformed("this request takes no body: values of secrets are not kept")
 	}
-	return s.changed(w, s.options.SecretKeys.PutSecretKey(r.Context(), id, key))
+	return h.changed(w, h.SecretKeys.PutSecretKey(r.Context(), id, key))
 }
 
-func (s *Server) deleteSecretKey(w http.ResponseWriter, r *http.Request) error {
-	id, key, err := s.secretKey(r)
+func (h Workspaces) DeleteSecretKey(w http.ResponseWriter, r *http.Request) error {
+	id, key, err := h.secretKey(r)
 	if err != nil {
 		return err
 	}
-	return s.changed(w, s.options.SecretKeys.DeleteSecretKey(r.Context(), id, key))
+	return h.changed(w, h.SecretKeys.DeleteSecretKey(r.Context(), id, key))
 }
 
-func (s *Server) workspaceID(r *http.Request) (uuid.UUID, error) {
-	if s.options.Workspaces == nil {
+func (h Workspaces) workspaceID(r *http.Request) (uuid.UUID, error) {
+	if h.Store == nil {
 		return uuid.Nil, &admission.Error{
 			Code: admission.CodeForbidden, Detail: "the facts are in the registry's own database; Gatehouse does not write them",
 		}
 	}
-	text, err := pathValue(r, "id")
+	text, err := respond.PathValue(r, "id")
 	if err != nil {
 		return uuid.Nil, admission.Malformed("the workspace id in the path is not text")
 	}
@@ -110,12 +118,12 @@ func (s *Server) workspaceID(r *http.Request) (uuid.UUID, error) {
 	return id, nil
 }
 
-func (s *Server) secretKey(r *http.Request) (uuid.UUID, string, error) {
-	id, err := s.workspaceID(r)
+func (h Workspaces) secretKey(r *http.Request) (uuid.UUID, string, error) {
+	id, err := h.workspaceID(r)
 	if err != nil {
 		return uuid.Nil, "", err
 	}
-	key, err := pathValue(r, "key")
+	key, err := respond.PathValue(r, "key")
 	if err != nil || key == "" || len(key) > maxSecretKeyLength {
 		return uuid.Nil, "", admission.Malformed(fmt.Sprintf("the secret's name in the path is empty, longer than %d bytes or not UTF-8 text", maxSecretKeyLength))
 	}
@@ -123,7 +131,7 @@ func (s *Server) secretKey(r *http.Request) (uuid.UUID, string, error) {
 }
 
 // changed keeps an error that already has a code, such as of a value that the store cannot hold.
-func (s *Server) changed(w http.ResponseWriter, err error) error {
+func (h Workspaces) changed(w http.ResponseWriter, err error) error {
 	var coded *admission.Error
 	switch {
 	case errors.As(err, &coded):

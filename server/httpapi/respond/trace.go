@@ -1,4 +1,4 @@
-package httpapi
+package respond
 
 import (
 	"log/slog"
@@ -18,10 +18,10 @@ const (
 	maxRequestIDLength = 128
 )
 
-// traced finds out by which names the caller knows a request, so that it can find it again in answers, logs and
+// Traced finds out by which names the caller knows a request, so that it can find it again in answers, logs and
 // records. A request without an id gets one. What is not well formed is treated as if it were not there: it goes into
-// logs and headers. Behind it, the request's own headers have what counts, where traceOf reads it.
-func traced(next http.Handler) http.Handler {
+// logs and headers. Behind it, the request's own headers have what counts, where Trace reads it.
+func Traced(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		sent := r.Header[requestIDHeader]
 		if len(sent) != 1 || !isRequestID(sent[0]) {
@@ -48,13 +48,13 @@ func newRequestID() []string {
 	return []string{id.String()}
 }
 
-// traceOf is the trace of a request that came through traced.
-func traceOf(r *http.Request) admission.Trace {
+// Trace is the trace of a request that came through Traced.
+func Trace(r *http.Request) admission.Trace {
 	return admission.Trace{RequestID: r.Header.Get(requestIDHeader), Parent: r.Header.Get(traceParentHeader)}
 }
 
-// appendTrace adds what there is of a trace to a log line.
-func appendTrace(attributes []slog.Attr, trace admission.Trace) []slog.Attr {
+// AppendTrace adds what there is of a trace to a log line.
+func AppendTrace(attributes []slog.Attr, trace admission.Trace) []slog.Attr {
 	if trace.RequestID != "" {
 		attributes = append(attributes, slog.String("request_id", trace.RequestID))
 	}

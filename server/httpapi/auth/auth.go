@@ -1,4 +1,5 @@
-package httpapi
+// Package auth knows the callers: their tokens, their roles, and who sent a request.
+package auth
 
 import (
 	"context"
@@ -7,16 +8,13 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strconv"
-	"strings"
 	"sync/atomic"
 
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/molecule-ai/gatehouse/internal/yamlfile"
-	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
 // Role is what a caller may do.
@@ -115,9 +113,9 @@ func (a *Authenticator) Open() bool {
 	return tokens == nil || len(*tokens) == 0
 }
 
-// caller finds the token's owner. It compares with every token and takes as long for a wrong one as for a
+// Caller finds the token's owner. It compares with every token and takes as long for a wrong one as for a
 // right one.
-func (a *Authenticator) caller(presented string) (Token, bool) {
+func (a *Authenticator) Caller(presented string) (Token, bool) {
 	hash := sha256.Sum256([]byte(presented))
 	var found Token
 	matched := 0
@@ -129,34 +127,20 @@ func (a *Authenticator) caller(presented string) (Token, bool) {
 	return found, matched == 1 && len(presented) >= MinTokenLength
 }
 
-type callerKey struct{}
-
-// callerOf is the authenticated caller, or the zero Token where callers need none.
-func callerOf(ctx context.Context) Token {
-	caller, _ := ctx.Value(callerKey{}).(Token)
-	return caller
+// StillKnows says whether the caller of a request that was let in would be let in now.
+func (a *Authenticator) StillKnows(ctx context.Context) bool {
+	return a.Open() || slices.Contains(*a.tokens.Load(), CallerOf(ctx))
 }
 
-// authenticate lets a request through if its bearer token belongs to one of roles. wire decides how an error
-// looks, because the relay form speaks the registry's language.
-func (s *Server) authenticate(wire func(http.ResponseWriter, *http.Request, error), roles ...Role) func(http.Handler) http.Handler {
-	return func(next http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if s.options.Authenticator.Open() {
-				next.ServeHTTP(w, r)
-				return
-			}
-			scheme, presented, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-			caller, known := s.options.Authenticator.caller(presented)
-			if !known || !strings.EqualFold(scheme, "Bearer") {
-				wire(w, r, &admission.Error{Code: admission.CodeUnauthenticated, Detail: "a known bearer token is required"})
-				return
-			}
-			if !slices.Contains(roles, caller.Role) {
-				wire(w, r, &admission.Error{Code: admission.CodeForbidden, Detail: fmt.Sprintf("the role %s may not do this", caller.Role)})
-				return
-			}
-			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, caller)))
-		})
-	}
+type callerKey struct{}
+
+// WithCaller gives a context of a request that caller has sent.
+func WithCaller(ctx context.Context, caller Token) context.Context {
+	return context.WithValue(ctx, callerKey{}, caller)
+}
+
+// CallerOf is the authenticated caller, or the zero Token where callers need none.
+func CallerOf(ctx context.Context) Token {
+	caller, _ := ctx.Value(callerKey{}).(Token)
+	return caller
 }

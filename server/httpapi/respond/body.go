@@ -1,4 +1,4 @@
-package httpapi
+package respond
 
 import (
 	"bytes"
@@ -12,22 +12,6 @@ import (
 
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
-
-// bodyDeadline gives every body the request's timeout to arrive: a client that sends slowly must not hold a
-// place longer than one that is decided slowly. It holds for refused requests too, because net/http reads what
-// is left of their bodies before it sends the answer.
-func (s *Server) bodyDeadline(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.ContentLength != 0 {
-			err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.options.RequestTimeout))
-			if err != nil {
-				s.writeProblem(w, r, fmt.Errorf("setting the read deadline: %w", err))
-				return
-			}
-		}
-		next.ServeHTTP(w, r)
-	})
-}
 
 const jsonType = "application/json"
 
@@ -51,20 +35,20 @@ func checkContentType(contentType string) error {
 const mostKept = 64 << 10
 
 // withBuffer lends a buffer to use, which must keep no part of it.
-func (s *Server) withBuffer(use func(buffer *bytes.Buffer) error) error {
-	buffer, _ := s.buffers.Get().(*bytes.Buffer)
+func (r *Responder) withBuffer(use func(buffer *bytes.Buffer) error) error {
+	buffer, _ := r.buffers.Get().(*bytes.Buffer)
 	buffer.Reset()
 	err := use(buffer)
 	if buffer.Cap() <= mostKept { // one large body must not take its space for good
-		s.buffers.Put(buffer)
+		r.buffers.Put(buffer)
 	}
 	return err
 }
 
-// decodeBody hands a JSON body to decode, which must keep no part of it.
-func (s *Server) decodeBody(w http.ResponseWriter, r *http.Request, limit int64, decode func(body []byte) error) error {
-	return s.withBuffer(func(buffer *bytes.Buffer) error {
-		err := s.readInto(buffer, w, r, limit)
+// DecodeBody hands a JSON body to decode, which must keep no part of it.
+func (r *Responder) DecodeBody(w http.ResponseWriter, request *http.Request, limit int64, decode func(body []byte) error) error {
+	return r.withBuffer(func(buffer *bytes.Buffer) error {
+		err := r.readInto(buffer, w, request, limit)
 		if err != nil {
 			return err
 		}
@@ -72,25 +56,25 @@ func (s *Server) decodeBody(w http.ResponseWriter, r *http.Request, limit int64,
 	})
 }
 
-// readBody reads a JSON body that is to be kept.
-func (s *Server) readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+// ReadBody reads a JSON body that is to be kept.
+func (r *Responder) ReadBody(w http.ResponseWriter, request *http.Request, limit int64) ([]byte, error) {
 	var buffer bytes.Buffer
-	err := s.readInto(&buffer, w, r, limit)
+	err := r.readInto(&buffer, w, request, limit)
 	return buffer.Bytes(), err
 }
 
 // readInto reads a JSON body of up to limit bytes. It lifts the read deadline, because net/http goes on reading
 // to notice a client that hangs up, and would take the deadline for that.
-func (s *Server) readInto(buffer *bytes.Buffer, w http.ResponseWriter, r *http.Request, limit int64) error {
-	err := checkContentType(r.Header.Get("Content-Type"))
+func (r *Responder) readInto(buffer *bytes.Buffer, w http.ResponseWriter, request *http.Request, limit int64) error {
+	err := checkContentType(request.Header.Get("Content-Type"))
 	if err != nil {
 		return err
 	}
-	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
+	if encoding := request.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
 		return &admission.Error{Code: admission.CodeUnsupportedMediaType, Detail: "the body has a Content-Encoding"}
 	}
-	buffer.Grow(int(max(0, min(r.ContentLength, mostKept))) + bytes.MinRead)
-	_, err = buffer.ReadFrom(http.MaxBytesReader(w, r.Body, limit))
+	buffer.Grow(int(max(0, min(request.ContentLength, mostKept))) + bytes.MinRead)
+	_, err = buffer.ReadFrom(http.MaxBytesReader(w, request.Body, limit))
 	if err == nil {
 		err = http.NewResponseController(w).SetReadDeadline(time.Time{})
 	}
