@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -29,6 +30,26 @@ func (r recorded) Decision(_ context.Context, id uuid.UUID) (ledger.Decision, er
 		return ledger.Decision{}, ledger.ErrNoDecision
 	}
 	return ledger.Decision{Decision: r[0]}, nil
+}
+
+func (r recorded) Summarize(_ context.Context, filter ledger.Filter) (ledger.Summary, error) {
+	if filter.Hook == "away" {
+		return ledger.Summary{}, errHidden
+	}
+	return ledger.Summary{Decisions: int64(time.Since(filter.Since).Hours()), Codes: []ledger.CodeSummary{}}, nil
+}
+
+// A summary goes back seven days unless it is told otherwise, and hides why it cannot be read.
+func TestDecisionsSummaryHasASpan(t *testing.T) {
+	s := evidence(t)
+	for query, hours := range map[string]int{"": 168, "?since=" + time.Now().Add(-3*time.Hour).UTC().Format(time.RFC3339): 3} {
+		res := s.send(http.MethodGet, "/v1/decisions/summary"+query, "")
+		require.Equal(t, http.StatusOK, res.status)
+		require.JSONEq(t, fmt.Sprintf(`{"decisions": %d, "allowed": 0, "denied": 0, "failed": 0, "codes": []}`, hours), res.body)
+	}
+	requireProblem(t, s.send(http.MethodGet, "/v1/decisions/summary?hook=away", ""), http.StatusInternalServerError, "record_failed")
+	requireProblem(t, s.send(http.MethodGet, "/v1/decisions/summary?since=yesterday", ""), http.StatusBadRequest, "malformed_request")
+	requireProblem(t, s.send(http.MethodGet, "/v1/decisions/summary?code=X", ""), http.StatusBadRequest, "malformed_request")
 }
 
 func (r recorded) Decisions(_ context.Context, query ledger.Query) ([]ledger.Decision, error) {

@@ -29,6 +29,7 @@ var queries = map[string]query{
 	"/v1/policies/shadow":      {once: []string{"examples"}},
 	"/v1/announcements":        {once: []string{"sink", "state", "cursor", "limit"}},
 	"/v1/decisions":            {once: slices.Concat(decisionFilterNames, []string{"input", "cursor", "limit"})},
+	"/v1/decisions/summary":    {once: []string{"hook", "since", "until"}},
 	"/v1/decisions/stream":     {once: slices.Concat(decisionFilterNames, []string{"input", "last_event_id"})},
 	"/v1/audits/{id}/findings": {once: []string{"code", "cursor", "limit"}},
 	"/v1/events/stream":        {once: []string{"workspace_id", "last_event_id"}, repeated: []string{"code"}},

@@ -177,6 +177,7 @@ func (s *Server) routeReaders(r chi.Router) {
 		if o.Decisions != nil {
 			decisions := resources.Decisions{Respond: s.respond, Reader: o.Decisions}
 			r.Get("/v1/decisions", handle(decisions.List))
+			r.Get("/v1/decisions/summary", handle(decisions.Summary))
 			r.Get("/v1/decisions/{id}", handle(decisions.Show))
 		}
 		if o.Audits != nil {

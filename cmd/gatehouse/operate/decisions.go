@@ -21,10 +21,11 @@ import (
 
 // Decisions shows what was decided. It reads the database itself, and so works while the server is down.
 type Decisions struct {
-	List   decisionsListCommand   `cmd:"" help:"List decisions, newest first."`
-	Show   decisionsShowCommand   `cmd:"" help:"Show all of one decision."`
-	Tail   decisionsTailCommand   `cmd:"" help:"Show decisions as they are recorded, until Ctrl-C."`
-	Export decisionsExportCommand `cmd:"" help:"Write decisions for other tools: as OPA's decision logs, CSV or Parquet."`
+	List    decisionsListCommand    `cmd:"" help:"List decisions, newest first."`
+	Show    decisionsShowCommand    `cmd:"" help:"Show all of one decision."`
+	Summary decisionsSummaryCommand `cmd:"" help:"Count decisions by code: what was denied, and what would be if a rule were turned on."`
+	Tail    decisionsTailCommand    `cmd:"" help:"Show decisions as they are recorded, until Ctrl-C."`
+	Export  decisionsExportCommand  `cmd:"" help:"Write decisions for other tools: as OPA's decision logs, CSV or Parquet."`
 }
 
 // decisionFilterFlags select decisions.

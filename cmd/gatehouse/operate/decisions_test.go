@@ -88,6 +88,32 @@ func TestAnOperatorFindsOutWhyAWorkspaceWasDenied(t *testing.T) {
 	})
 }
 
+// An operator sees by code what was denied, and the command and the service tell the same.
+func TestDecisionsSummaryCountsByCode(t *testing.T) {
+	t.Parallel()
+	cmdtest.OnBothStores(t, func(t *testing.T, database string, args []string, allowed, denied uuid.UUID) {
+		gate := cmdtest.Start(t, args...).WaitReady()
+		require.True(t, *gate.Review("register", cmdtest.RegisterBody(allowed)).Allowed)
+		deny := gate.Review("register", cmdtest.RegisterBody(denied))
+		require.False(t, *deny.Allowed)
+
+		code, text := runOnce(t, "decisions", "summary", "--database-url", database)
+		require.Zero(t, code, text)
+		require.Regexp(t, `^since \S+: 2 decisions, 1 allowed, 1 denied, 0 failed\n`, text)
+		require.Regexp(t, `PLATFORM_AGENT_IDENTITY_GATE +register +deny +1 +0 +1 +\S+ +`+deny.DecisionID, text)
+
+		code, before := runOnce(t, "decisions", "summary", "--since", "30d", "--until", "7d", "--database-url", database)
+		require.Zero(t, code, before)
+		require.Contains(t, before, ": 0 decisions, 0 allowed, 0 denied, 0 failed\n")
+
+		status, served := gate.Get("/v1/decisions/summary?hook=register")
+		require.Equal(t, http.StatusOK, status, served)
+		code, printed := runOnce(t, "decisions", "summary", "--hook", "register", "--output", "json", "--database-url", database)
+		require.Zero(t, code, printed)
+		require.JSONEq(t, served, printed)
+	})
+}
+
 func TestDecisionsRefuseBadArguments(t *testing.T) {
 	t.Parallel()
 	database := "sqlite:" + filepath.Join(t.TempDir(), "gatehouse.db")
@@ -96,6 +122,7 @@ func TestDecisionsRefuseBadArguments(t *testing.T) {
 		args []string
 	}{
 		{"--since", []string{"list", "--since", "yesterday"}},
+		{"--since", []string{"summary", "--since", "yesterday"}},
 		{"--limit", []string{"list", "--limit", "1001"}},
 		{"--cursor", []string{"list", "--cursor", "x"}},
 		{"--workspace", []string{"tail", "--workspace", "x"}},

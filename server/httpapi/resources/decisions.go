@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/go-chi/chi/v5"
 	"github.com/google/uuid"
@@ -23,6 +24,8 @@ type DecisionReader interface {
 	Decision(ctx context.Context, id uuid.UUID) (ledger.Decision, error)
 	// Decisions gives one page in order of ids.
 	Decisions(ctx context.Context, query ledger.Query) ([]ledger.Decision, error)
+	// Summarize counts the decisions of a filter by their codes.
+	Summarize(ctx context.Context, filter ledger.Filter) (ledger.Summary, error)
 }
 
 // DecisionPage is a page of decisions, newest first.
@@ -103,6 +106,26 @@ func (d Decisions) Show(w http.ResponseWriter, r *http.Request) error {
 		return decisionsUnreadable(err)
 	}
 	d.Respond.JSON(w, r, http.StatusOK, NewDecisionRecord(&found.Decision, true))
+	return nil
+}
+
+// SummarySpan is how far a summary goes back that is not told from when on.
+const SummarySpan = 7 * 24 * time.Hour
+
+// Summary serves GET /v1/decisions/summary.
+func (d Decisions) Summary(w http.ResponseWriter, r *http.Request) error {
+	filter, err := decisionFilter(r.URL.Query())
+	if err != nil {
+		return err
+	}
+	if filter.Since.IsZero() {
+		filter.Since = time.Now().Add(-SummarySpan)
+	}
+	summary, err := d.Reader.Summarize(r.Context(), filter)
+	if err != nil {
+		return decisionsUnreadable(err)
+	}
+	d.Respond.JSON(w, r, http.StatusOK, summary)
 	return nil
 }
 
