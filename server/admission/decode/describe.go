@@ -29,7 +29,7 @@ func describe(err error) string {
 	}
 }
 
-// clip bounds what of a caller's own names is repeated.
+// clip bounds how much of a caller's own names is repeated.
 func clip(pointer jsontext.Pointer) string {
 	const most = 128
 	text := string(pointer)

@@ -8,14 +8,13 @@ import (
 	"github.com/molecule-ai/gatehouse/internal/rawjson"
 )
 
-// named are the members of a workspace that a review knows by name: their texts, "" of one that is no string or is not
-// there.
+// named holds the members of a workspace that a review knows by name. A member that is missing or is no string is "".
 type named struct{ id, url, kind string }
 
-// namedOf looks into a workspace that has been read strictly: it is a valid object and has no name twice. It refuses
-// one with a name that a reader who minds no case takes for another.
+// namedOf reads a workspace that Strict has read before: it is a valid object and has no name twice. It refuses two names
+// that differ only in case, and a bound name in another case.
 func namedOf(workspace jsontext.Value) (found named, _ error) {
-	folded := true // every name is its own fold
+	allFolded := true
 	rawjson.EachMember(workspace, func(quoted, value jsontext.Value) {
 		switch name := nameIn(quoted); string(name) {
 		case "id":
@@ -25,16 +24,16 @@ func namedOf(workspace jsontext.Value) (found named, _ error) {
 		case "kind":
 			found.kind = rawjson.Text(value)
 		default:
-			folded = folded && isFolded(name)
+			allFolded = allFolded && isFolded(name)
 		}
 	})
-	if folded { // as nearly always; distinct names that are their own fold are distinct for everybody
+	if allFolded { // as nearly always: then names that differ here differ for the registry too
 		return found, nil
 	}
 	return found, checkNames(workspace)
 }
 
-// nameIn is what a JSON string says, however it is spelt.
+// nameIn unquotes a name.
 func nameIn(quoted jsontext.Value) []byte {
 	if bytes.IndexByte(quoted, '\\') < 0 {
 		return quoted[1 : len(quoted)-1]

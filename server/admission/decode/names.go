@@ -11,9 +11,9 @@ import (
 	"github.com/molecule-ai/gatehouse/internal/rawjson"
 )
 
-// The registry binds names as encoding/json does: it minds no case, not that of U+212A (KELVIN SIGN, a k) and U+017F
-// (LONG S, an s) either, and of two names that are the same to it the last one counts. Policies mind every letter. So a
-// workspace is refused in which the two could read different members.
+// The registry binds names as encoding/json does. It ignores case, also that of U+212A (KELVIN SIGN, a k) and U+017F
+// (LONG S, an s), and takes the last of two names that are equal for it. Policies compare names exactly. A workspace in
+// which the two could read different members is refused.
 
 // boundName says whether the registry or a shipped policy reads a member of a workspace by this name.
 func boundName(name string) bool {
@@ -26,8 +26,7 @@ func boundName(name string) bool {
 	return false
 }
 
-// checkNames refuses an object with a name that is a bound one but for its case, and one with two names that are the
-// same but for it.
+// checkNames refuses an object with a bound name in another case, and one with two names that differ only in case.
 func checkNames(workspace jsontext.Value) (err error) {
 	spelt := make(map[string]string) // how a name was spelt, by its fold
 	rawjson.EachMember(workspace, func(quoted, _ jsontext.Value) {
@@ -45,8 +44,8 @@ func checkNames(workspace jsontext.Value) (err error) {
 	return err
 }
 
-// foldName gives the same text for names that encoding/json takes for the same, and leaves a name of small ASCII
-// letters as it is.
+// foldName gives the same text for all names that encoding/json holds to be equal. A name of lower-case ASCII letters is
+// its own fold.
 func foldName(name string) string {
 	return strings.Map(func(r rune) rune {
 		if r < utf8.RuneSelf {
@@ -63,7 +62,7 @@ func foldName(name string) string {
 	}, name)
 }
 
-// isFolded says whether name is surely its own fold.
+// isFolded says whether name is its own fold. It is false for some names beyond ASCII that are.
 func isFolded(name []byte) bool {
 	for _, c := range name {
 		if c >= utf8.RuneSelf || (c >= 'A' && c <= 'Z') {
@@ -73,5 +72,5 @@ func isFolded(name []byte) bool {
 	return true
 }
 
-// clipName shows a name with its letters beyond ASCII spelt out, since those are what one overlooks.
+// clipName shows a name with its letters beyond ASCII escaped, because some look like ASCII letters.
 func clipName(name string) string { return fmt.Sprintf("%+q", clip(jsontext.Pointer(name))) }

@@ -40,7 +40,7 @@ var respelt = map[string]struct{ members, named string }{
 }
 
 // A request with a name that the registry would take for another one is refused, in whatever form it comes.
-func TestRespeltNamesAreRefused(t *testing.T) {
+func TestBodiesWithRespeltNamesAreRefused(t *testing.T) {
 	for what, test := range respelt {
 		t.Run(what, func(t *testing.T) {
 			workspace := withID(test.members)
@@ -78,8 +78,8 @@ func TestRespeltNamesAreRefused(t *testing.T) {
 	}
 }
 
-// What is bound by nobody, or is inside of a member that is opaque, may have any name.
-func TestNamesThatNobodyBindsPass(t *testing.T) {
+// A member that nobody binds may have any name. So may what is nested in a member.
+func TestReviewAcceptsNamesThatNobodyBinds(t *testing.T) {
 	for _, members := range []string{
 		`"agentCard": {}, "UID": 1`,
 		`"agent_card": {"URL": "u", "url": "v", "Kind": "platform", "kind": 1}, "Labels": {"ID": 1, "id": 2}`,
@@ -90,8 +90,8 @@ func TestNamesThatNobodyBindsPass(t *testing.T) {
 	}
 }
 
-// What a shipped rule reads of a request, and what is stored of a workspace, is among the names that must be exact.
-func TestNamesOfPoliciesAndFactsAreBound(t *testing.T) {
+// Every member that a shipped rule reads of a request, and every column of a workspace, is a bound name.
+func TestBoundNamesIncludeThoseOfPoliciesAndFacts(t *testing.T) {
 	var names []string
 	rules := os.DirFS("../../../policies")
 	require.NoError(t, fs.WalkDir(rules, ".", func(path string, _ fs.DirEntry, err error) error {
@@ -116,8 +116,8 @@ func TestNamesOfPoliciesAndFactsAreBound(t *testing.T) {
 	}
 }
 
-// A body of very many names takes no longer for being odd than by its length.
-func TestManyOddNamesAreReadInLinearTime(t *testing.T) {
+// A body with very many names that are not lower case is read in time that grows with its length only.
+func TestReviewOfManyOddNamesTakesLinearTime(t *testing.T) {
 	var members strings.Builder
 	for i := range 100_000 {
 		fmt.Fprintf(&members, `,"N%d":1`, i)
@@ -188,8 +188,8 @@ func anyValueOf(name string) *rapid.Generator[string] {
 	}
 }
 
-// Whatever is accepted is read as the registry reads it; encoding/json itself says how that is.
-func TestWhatIsAcceptedIsReadAsTheRegistryReadsIt(t *testing.T) {
+// An accepted payload has the same members for the registry. The registry reads with encoding/json, and so does this test.
+func TestPayloadReadsNamesAsTheRegistryDoes(t *testing.T) {
 	var accepted, odd int
 	rapid.Check(t, func(rt *rapid.T) {
 		body, plain := anyPayload(rt)

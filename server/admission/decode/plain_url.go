@@ -7,9 +7,15 @@ import (
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
+const (
+	maxHost  = 253
+	maxLabel = 63
+)
+
 // parsePlainURL reads what most URLs are, and gives false for all others: http or https, a host of ordinary labels
-// that cannot be an address, perhaps a port, and a path of ordinary characters. Of such a URL all readers think
-// the same, and it need not be taken apart by the rules for the others.
+// that cannot be an address, perhaps a port, and a path of ordinary characters. All readers agree on such a URL. The
+// WHATWG parser gives the same, but costs 6 µs and 35 allocations, and this costs 0.2 µs and none (stage decode/url of
+// bench/allocations).
 func parsePlainURL(text string) (admission.URL, bool) {
 	scheme, rest, found := strings.Cut(text, "://")
 	port := 80
@@ -24,11 +30,11 @@ func parsePlainURL(text string) (admission.URL, bool) {
 	authority, path, _ := strings.Cut(rest, "/")
 	host, portText, hasPort := strings.Cut(authority, ":")
 	if hasPort {
-		var err error
-		port, err = strconv.Atoi(portText)
-		if err != nil || port < 1 || port > 65535 || portText[0] < '1' || portText[0] > '9' {
+		parsed, err := strconv.ParseUint(portText, 10, 16)
+		if err != nil || portText[0] == '0' {
 			return admission.URL{}, false
 		}
+		port = int(parsed)
 	}
 	if !isPlainHost(host) || strings.ContainsFunc(path, isOddInPath) {
 		return admission.URL{}, false
@@ -36,44 +42,23 @@ func parsePlainURL(text string) (admission.URL, bool) {
 	return admission.URL{Valid: true, Scheme: scheme, Host: host, Port: port}, true
 }
 
-const (
-	maxHost  = 253
-	maxLabel = 63
-)
-
 // isPlainHost says whether host has only labels of letters, digits and single hyphens between them, the last of which
 // begins with a letter: what ends in a number is an address.
 func isPlainHost(host string) bool {
-	if len(host) == 0 || len(host) > maxHost {
-		return false
-	}
-	start := 0
-	for i := 0; i <= len(host); i++ {
-		if i < len(host) && host[i] != '.' {
-			c := host[i]
-			isLetterOrDigit := c >= 'a' && c <= 'z' || c >= '0' && c <= '9'
-			isHyphen := c == '-' && i > start && host[i-1] != '-'
-			if !isLetterOrDigit && !isHyphen {
-				return false
-			}
-			continue
-		}
-		if i == start || i-start > maxLabel || host[i-1] == '-' {
+	last := ""
+	for label := range strings.SplitSeq(host, ".") {
+		isPlain := label != "" && len(label) <= maxLabel && !strings.ContainsFunc(label, isOddInLabel) &&
+			label[0] != '-' && label[len(label)-1] != '-' && !strings.Contains(label, "--")
+		if !isPlain {
 			return false
 		}
-		if i == len(host) {
-			return host[start] >= 'a' && host[start] <= 'z'
-		}
-		start = i + 1
+		last = label
 	}
-	return false
+	return len(host) <= maxHost && last[0] >= 'a'
 }
 
+func isOddInLabel(c rune) bool { return (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' }
+
 func isOddInPath(c rune) bool {
-	switch {
-	case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
-		return false
-	default:
-		return !strings.ContainsRune("/._-~", c)
-	}
+	return isOddInLabel(c) && (c < 'A' || c > 'Z') && !strings.ContainsRune("/._~", c)
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
-func TestAPlainURLIsWhatTheRulesForAllURLsSay(t *testing.T) {
+func TestParsePlainURLAgreesWithWHATWG(t *testing.T) {
 	plain := 0
 	rapid.Check(t, func(t *rapid.T) {
 		part := func(name, of string, most int) string {

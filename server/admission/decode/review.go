@@ -1,5 +1,5 @@
-// Package decode makes reviews of bodies. It reads JSON strictly: whatever two readers could understand in two ways is refused. Its
-// errors are admission.Malformed and quote no value.
+// Package decode makes reviews of request bodies. It reads JSON strictly: a body that two readers could understand in two
+// ways is refused. Its errors are admission.Malformed and quote no value.
 package decode
 
 import (

@@ -45,7 +45,7 @@ func malformed(t testing.TB, err error) string {
 	return coded.Detail
 }
 
-func TestAReviewIsReadAsItWasSent(t *testing.T) {
+func TestReviewKeepsEveryMember(t *testing.T) {
 	workspace := `{"id": "` + strings.ToUpper(workspaceID) + `",  "url":"HTTPS://Agent.example.com", "kind": "platform",` +
 		"\n\t" + `"agent_card": {"n": 12345678901234567890.123, "s": "a\u00e9\/"}, "UID": 1, "dry_run": [null]}`
 	got := review(t, `{"uid": "r-1", "dry_run": true, "caller_proof": "install", "workspace": `+workspace+`}`)
@@ -59,7 +59,7 @@ func TestAReviewIsReadAsItWasSent(t *testing.T) {
 	require.Equal(t, workspace, string(got.Workspace), "members of workspace pass byte for byte")
 }
 
-func TestWhatAReviewLeavesOutHasADefault(t *testing.T) {
+func TestReviewDefaults(t *testing.T) {
 	for _, body := range []string{
 		envelope(withID("")),
 		`{"uid": null, "dry_run": null, "caller_proof": null, "workspace": ` + withID(`"url": null, "kind": null`) + `}`,
@@ -73,13 +73,13 @@ func TestWhatAReviewLeavesOutHasADefault(t *testing.T) {
 	}
 }
 
-func TestAMemberOfAnotherTypeIsThePoliciesBusiness(t *testing.T) {
+func TestReviewAcceptsMembersOfOtherTypes(t *testing.T) {
 	got := review(t, envelope(withID(`"url": ["http://127.0.0.1"], "kind": {"kind": "platform"}, "mcp_server_present": "no"`)))
 	require.Equal(t, admission.URL{}, got.URL)
 	require.Empty(t, got.Kind)
 }
 
-func TestMalformedReviewsAreRefused(t *testing.T) {
+func TestReviewRefusesMalformedBodies(t *testing.T) {
 	ok := withID("")
 	for name, test := range map[string]struct{ body, detail string }{
 		"nothing":                           {``, "invalid JSON"},
@@ -160,7 +160,7 @@ func TestMalformedReviewsAreRefused(t *testing.T) {
 	}
 }
 
-func TestWhatOnlyLooksMalformedPasses(t *testing.T) {
+func TestReviewAcceptsUnusualBodies(t *testing.T) {
 	for name, members := range map[string]string{
 		"an escaped backslash before u0000": `"name": "\\u0000"`,
 		"a pair of surrogates":              `"name": "\ud83d\ude00"`,
@@ -183,7 +183,7 @@ func TestWhatOnlyLooksMalformedPasses(t *testing.T) {
 	}
 }
 
-func TestABodyMayNestExactlyAsDeepAsTheLimit(t *testing.T) {
+func TestReviewNestingLimit(t *testing.T) {
 	nested := func(depth int, open, closed string) string { // depth counts the envelope and the workspace
 		return envelope(withID(`"card": ` + strings.Repeat(open, depth-2) + `1` + strings.Repeat(closed, depth-2)))
 	}
@@ -202,7 +202,7 @@ func TestABodyMayNestExactlyAsDeepAsTheLimit(t *testing.T) {
 	require.Error(t, err)
 }
 
-func TestAUIDIsCountedInCharacters(t *testing.T) {
+func TestUIDLimitIsInCharacters(t *testing.T) {
 	for _, character := range []string{"a", "é", "漢", "😀"} {
 		longest := strings.Repeat(character, 128)
 		got := review(t, `{"uid": "`+longest+`", "workspace": `+withID("")+`}`)
@@ -212,7 +212,7 @@ func TestAUIDIsCountedInCharacters(t *testing.T) {
 	}
 }
 
-func TestEverySpellingOfAnIDIsTheSameWorkspace(t *testing.T) {
+func TestReviewAcceptsEverySpellingOfAnID(t *testing.T) {
 	for _, spelling := range []string{
 		workspaceID,
 		strings.ToUpper(workspaceID),
@@ -228,7 +228,7 @@ func TestEverySpellingOfAnIDIsTheSameWorkspace(t *testing.T) {
 	}
 }
 
-func TestAnErrorNeverRepeatsAValue(t *testing.T) {
+func TestErrorsRepeatNoValue(t *testing.T) {
 	const planted = "hunter2-secret"
 	ok := withID("")
 	for _, body := range []string{
@@ -264,7 +264,7 @@ func TestAnErrorNeverRepeatsAValue(t *testing.T) {
 	}
 }
 
-func TestABatchIsReadInOrder(t *testing.T) {
+func TestBatchKeepsItsOrder(t *testing.T) {
 	body := func(n int) []byte {
 		reviews := make([]string, n)
 		for i := range reviews {
@@ -285,7 +285,7 @@ func TestABatchIsReadInOrder(t *testing.T) {
 	require.Contains(t, malformed(t, err), "1001 entries, more than 1000")
 }
 
-func TestOneMalformedReviewRefusesTheBatch(t *testing.T) {
+func TestBatchIsRefusedForOneMalformedReview(t *testing.T) {
 	ok := envelope(withID(""))
 	for body, detail := range map[string]string{
 		`{}`:                                "reviews is required",
@@ -308,7 +308,7 @@ func TestOneMalformedReviewRefusesTheBatch(t *testing.T) {
 	}
 }
 
-func TestARawPayloadIsTheWorkspace(t *testing.T) {
+func TestPayloadIsTheWorkspace(t *testing.T) {
 	body := withID(`"kind": "platform", "uid": "not the envelope's"`)
 	got, err := decode.Payload("register", []byte(" "+body+"\n"), admission.Bootstrap, decode.DefaultMaxDepth)
 	require.NoError(t, err)
@@ -327,7 +327,7 @@ func TestARawPayloadIsTheWorkspace(t *testing.T) {
 }
 
 // Facts with a row and without exists would be decided as those of an unknown workspace: an allow for the worst case.
-func TestGivenFactsWithARowSayThatItExists(t *testing.T) {
+func TestWhatIfRefusesARowThatDoesNotExist(t *testing.T) {
 	const review = `{"hook": "register", "review": {"workspace": {"id": "00000000-0000-4000-8000-000000000001"}}, "facts": `
 	_, _, err := decode.WhatIf([]byte(review+`{"workspace": {"kind": "platform"}, "secret_keys": []}}`), decode.DefaultMaxDepth)
 	require.ErrorContains(t, err, "a workspace is given, so exists must be true")

@@ -13,97 +13,75 @@ import (
 // can make a policy engine or a database allocate without bound). Syntax, duplicate names, lone
 // surrogates and invalid UTF-8 are the parser's, which runs after it.
 func scan(text []byte, maxDepth int) error {
+	if at := indexNUL(text); at >= 0 {
+		return fmt.Errorf("NUL character in a string at byte %d", at)
+	}
 	depth := 0
-	escapes := bytes.IndexByte(text, '\\') >= 0
 	for i := 0; i < len(text); {
+		end := i + 1
 		switch c := text[i]; {
-		case c == '"' && !escapes:
-			i = rawjson.EndOfString(text, i)
 		case c == '"':
-			end, err := scanString(text, i+1)
-			if err != nil {
-				return err
-			}
-			i = end
+			end = rawjson.EndOfString(text, i)
 		case c == '{' || c == '[':
 			depth++
 			if depth > maxDepth {
 				return fmt.Errorf("nested deeper than %d levels at byte %d", maxDepth, i)
 			}
-			i++
 		case c == '}' || c == ']':
 			depth--
-			i++
 		case c == '-' || (c >= '0' && c <= '9'):
-			end, err := scanNumber(text, i)
+			end = len(text) - len(bytes.TrimLeft(text[i:], "0123456789.eE+-"))
+			err := checkNumber(text[i:end], i)
 			if err != nil {
 				return err
 			}
-			i = end
-		default:
-			i++
 		}
+		i = end
 	}
 	return nil
 }
 
-// scanString gives the index after the string's closing quote.
-func scanString(text []byte, i int) (int, error) {
-	for i < len(text) {
-		switch text[i] {
-		case '"':
-			return i + 1, nil
-		case '\\':
-			if i+5 < len(text) && string(text[i+1:i+6]) == "u0000" {
-				return 0, fmt.Errorf("NUL character in a string at byte %d", i)
-			}
-			i += 2
-		default:
-			i++
+// indexNUL gives the index of the first escaped NUL character, -1 if there is none. After an odd number of other
+// backslashes, \u0000 is an escaped backslash and the text u0000.
+func indexNUL(text []byte) int {
+	const escaped = `\u0000`
+	for from := 0; ; {
+		found := bytes.Index(text[from:], []byte(escaped))
+		if found < 0 {
+			return -1
 		}
+		before := text[:from+found]
+		if backslashes := len(before) - len(bytes.TrimRight(before, `\`)); backslashes%2 == 0 {
+			return from + found
+		}
+		from += found + len(escaped)
 	}
-	return len(text), nil
 }
 
 // maxNumberLength is far beyond any number with a meaning here, and keeps arithmetic on it cheap.
 const maxNumberLength = 64
 
-func scanNumber(text []byte, start int) (int, error) {
-	end := start
-	zero, exponent := true, false
-	for ; end < len(text); end++ {
-		c := text[end]
-		switch {
-		case c >= '1' && c <= '9':
-			zero = zero && exponent
-		case c == 'e' || c == 'E':
-			exponent = true
-		case c == '0' || c == '.' || c == '-' || c == '+':
-		default:
-			return end, checkNumber(text[start:end], start, zero, exponent)
-		}
-	}
-	return end, checkNumber(text[start:end], start, zero, exponent)
-}
-
-func checkNumber(literal []byte, at int, zero, exponent bool) error {
-	if len(literal) > maxNumberLength {
+func checkNumber(literal []byte, at int) error {
+	switch {
+	case len(literal) > maxNumberLength:
 		return fmt.Errorf("number of more than %d characters at byte %d", maxNumberLength, at)
-	}
-	if !exponent {
-		return nil
-	}
-	value, err := strconv.ParseFloat(string(literal), 64)
-	if err != nil || (value == 0 && (!zero || !exponentInRange(literal))) {
+	case !inRange(literal):
 		return fmt.Errorf("number out of range at byte %d", at)
 	}
 	return nil
 }
 
-// exponentInRange says whether 1 with the exponent of literal is a float64. The policy engine panics at
-// 0e99999999999999999999, and Postgres refuses 0e-99999.
-func exponentInRange(literal []byte) bool {
-	at := bytes.IndexAny(literal, "eE")
-	value, err := strconv.ParseFloat("1"+string(literal[at:]), 64)
+// inRange says whether a float64 holds the number, and neither overflows nor becomes zero. The exponent of a zero must
+// be that of a float64 too: the policy engine panics at 0e99999999999999999999, and Postgres refuses 0e-99999.
+func inRange(literal []byte) bool {
+	exponent := bytes.IndexAny(literal, "eE")
+	if exponent < 0 {
+		return true
+	}
+	number := string(literal)
+	if isZero := len(bytes.Trim(literal[:exponent], "-0.")) == 0; isZero {
+		number = "1" + number[exponent:]
+	}
+	value, err := strconv.ParseFloat(number, 64)
 	return err == nil && value != 0
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/molecule-ai/gatehouse/server/admission/decode"
 )
 
-func TestAURLIsReadAsABrowserReadsIt(t *testing.T) {
+func TestParseURLFollowsWHATWG(t *testing.T) {
 	https := func(host, ip string) admission.URL {
 		return admission.URL{Valid: true, Scheme: "https", Host: host, IP: ip, Port: 443}
 	}
@@ -132,7 +132,7 @@ func TestAURLIsReadAsABrowserReadsIt(t *testing.T) {
 	}
 }
 
-func TestWhateverIsNoURLIsTheZeroURL(t *testing.T) {
+func TestParseURLGivesZeroForInvalidText(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		prefix := rapid.SampledFrom([]string{"", "http://", "https://[", "http:", "x:"}).Draw(t, "prefix")
 		got := decode.ParseURL(prefix + rapid.String().Draw(t, "rest"))

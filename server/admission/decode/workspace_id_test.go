@@ -47,7 +47,7 @@ func postgresUUID(source string) (uuid.UUID, bool) {
 	return id, src == len(source)
 }
 
-func TestAWorkspaceIDReadsAsPostgresReadsIt(t *testing.T) {
+func TestParseWorkspaceIDReadsAsPostgres(t *testing.T) {
 	plain := strings.ReplaceAll(workspaceID, "-", "")
 	for text, valid := range map[string]bool{
 		workspaceID:             true,
@@ -92,7 +92,7 @@ func TestAWorkspaceIDReadsAsPostgresReadsIt(t *testing.T) {
 	}
 }
 
-func TestEverySpellingOfAUUIDIsThatUUID(t *testing.T) {
+func TestParseWorkspaceIDAcceptsEverySpelling(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		id := uuid.UUID(rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "id"))
 		var text strings.Builder
@@ -116,8 +116,8 @@ func TestEverySpellingOfAUUIDIsThatUUID(t *testing.T) {
 	})
 }
 
-// Spellings with a fault or two: whatever Postgres takes is taken, for the same row, and nothing else is.
-func TestWhatIsAWorkspaceIDIsWhatPostgresTakes(t *testing.T) {
+// A spelling with a few faults is accepted exactly where Postgres accepts it, and as the same id.
+func TestParseWorkspaceIDAcceptsWhatPostgresAccepts(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		text := rapid.SampledFrom([]string{
 			workspaceID, strings.ToUpper(workspaceID), "{" + workspaceID + "}", strings.ReplaceAll(workspaceID, "-", ""),
