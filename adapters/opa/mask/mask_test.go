@@ -109,8 +109,8 @@ func withMask(data, rule string) snapshot.Source {
 func TestDataNamesWhatIsErased(t *testing.T) {
 	snapshot := opatest.Load(t, withMask(`[/input/request/token, /input/request/list/1, /input/request/a%2Fb, /input/request/none/x,
 		/input/request/list/7, /input/request/text/x, /nd_builtin_cache/x]`, ""))
-	kept := masked(t, snapshot, `, "token": "hunter2", "list": [1.0, "hunter2", 3], "a/b": "hunter2", "text": "t"`)
-	require.Contains(t, string(kept.JSON), `"list":[1.0,3],"text":"t"}`)
+	kept := masked(t, snapshot, `, "token": "hunter2", "list": [1.0, "hunter2", 1e30], "a/b": "hunter2", "text": "<t>&", "large": 123456789012345678901`)
+	require.Contains(t, string(kept.JSON), `"large":123456789012345678901,"list":[1.0,1e30],"text":"<t>&"}`)
 	require.NotContains(t, string(kept.JSON), "hunter2")
 	require.Equal(t, []string{"/input/request/token", "/input/request/list/1", "/input/request/a%2Fb"}, kept.Erased, "what is not there is not named")
 

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
+	"github.com/open-policy-agent/opa/v1/util"
 
 	"github.com/molecule-ai/gatehouse/internal/suggest"
 	"github.com/molecule-ai/gatehouse/server/admission"
@@ -17,174 +19,171 @@ import (
 // maskOp is one change to a recorded input, as masks of OPA's decision logs say it: a value is removed, or is put in
 // the place of another. What is not there is not removed, and a place that cannot be made is left alone.
 type maskOp struct {
-	path  []string       // names and indexes below the input
-	value jsontext.Value // nil: remove
+	path   []string // names and indexes below the input
+	remove bool
+	value  any // to put there
 }
 
-// readMaskPath reads /input/… with percent-encoded elements. nil is a place that Gatehouse's records do not have.
-func readMaskPath(text string) (path []string, inRecord bool, err error) {
+// readMaskPath reads /input/… with percent-encoded elements. It gives nil for a place that Gatehouse's records do not have.
+func readMaskPath(text string) ([]string, error) {
 	elements := strings.Split(text, "/")
 	if len(elements) < 2 || elements[0] != "" {
-		return nil, false, fmt.Errorf("mask path %q does not begin with a slash", text)
+		return nil, fmt.Errorf("mask path %q does not begin with a slash", text)
 	}
 	switch elements[1] {
 	case "input":
 	case "nd_builtin_cache":
-		return nil, false, nil
+		return nil, nil
 	case "result":
-		return nil, false, fmt.Errorf("mask path %q: a verdict is the record and is not masked", text)
+		return nil, fmt.Errorf("mask path %q: a verdict is the record and is not masked", text)
 	default:
-		return nil, false, fmt.Errorf("mask path %q does not begin with /input", text)
+		return nil, fmt.Errorf("mask path %q does not begin with /input", text)
 	}
-	path = elements[2:]
+	path := elements[2:]
 	for i, element := range path {
 		if element == "*" || strings.TrimSpace(element) != element {
-			return nil, false, fmt.Errorf("mask path %q: there are no wildcards, and a blank is written %%20", text)
+			return nil, fmt.Errorf("mask path %q: there are no wildcards, and a blank is written %%20", text)
 		}
+		var err error
 		path[i], err = url.PathUnescape(element)
 		if err != nil {
-			return nil, false, fmt.Errorf("mask path %q: %w", text, err)
+			return nil, fmt.Errorf("mask path %q: %w", text, err)
 		}
 	}
 	members := eventMembers["input.input"]
 	if len(path) > 0 && !slices.Contains(members, path[0]) { // it would never mask anything
-		return nil, false, fmt.Errorf("mask path %q: the input has no %s%s", text, path[0], suggest.DidYouMean(path[0], members))
+		return nil, fmt.Errorf("mask path %q: the input has no %s%s", text, path[0], suggest.DidYouMean(path[0], members))
 	}
-	return path, true, nil
+	return path, nil
 }
 
 // readMask reads data.mask, a list of paths that are erased.
 func readMask(data map[string]any) ([]maskOp, error) {
-	value, found := data["mask"]
-	if !found || value == nil {
+	value := data["mask"]
+	if value == nil {
 		return nil, nil
 	}
 	paths, isList := value.([]any)
-	if !isList {
+	if !isList || slices.ContainsFunc(paths, func(path any) bool { _, isText := path.(string); return !isText }) {
 		return nil, errors.New("data.mask is no list of paths")
 	}
-	var ops []maskOp
-	for _, entry := range paths {
-		text, isText := entry.(string)
-		if !isText {
-			return nil, errors.New("data.mask is no list of paths")
-		}
-		path, inRecord, err := readMaskPath(text)
-		if err != nil {
-			return nil, fmt.Errorf("data.mask: %w", err)
-		}
-		if inRecord {
-			ops = append(ops, maskOp{path: path})
-		}
+	ops, err := readMaskOps(paths)
+	if err != nil {
+		return nil, fmt.Errorf("data.mask: %w", err)
 	}
 	return ops, nil
 }
 
-// readMaskOps reads what a mask rule gave: paths that are erased, and objects {op, path, value}.
-func readMaskOps(result any) ([]maskOp, error) {
-	entries, isList := result.([]any)
-	if !isList {
-		return nil, errors.New("the mask rule gives no set")
-	}
+// readMaskOps reads paths that are erased, and objects {op, path, value}.
+func readMaskOps(entries []any) ([]maskOp, error) {
 	var ops []maskOp
 	for _, entry := range entries {
-		op, inRecord, err := readMaskOp(entry)
+		op, err := readMaskOp(entry)
 		if err != nil {
 			return nil, err
 		}
-		if inRecord {
+		if op.path != nil {
 			ops = append(ops, op)
 		}
 	}
 	return ops, nil
 }
 
-func readMaskOp(entry any) (op maskOp, inRecord bool, err error) {
+func readMaskOp(entry any) (op maskOp, err error) {
 	if text, isText := entry.(string); isText {
 		entry = map[string]any{"op": "remove", "path": text}
 	}
 	object, isObject := entry.(map[string]any)
 	if !isObject {
-		return maskOp{}, false, errors.New("an entry of the mask rule is neither a path nor an object")
+		return op, errors.New("an entry of the mask rule is neither a path nor an object")
 	}
 	text, _ := object["path"].(string)
-	op.path, inRecord, err = readMaskPath(text)
+	op.path, err = readMaskPath(text)
 	if err != nil {
-		return maskOp{}, false, err
+		return op, err
 	}
 	switch object["op"] {
 	case "remove":
+		op.remove = true
 	case "upsert":
-		op.value, err = json.Marshal(object["value"]) // which writes numbers as the engine has them
+		op.value = object["value"]
 	default:
 		err = fmt.Errorf("the op of mask path %q is neither remove nor upsert", text)
 	}
-	return op, inRecord, err
+	return op, err
 }
 
-// apply changes an input and says so in its redaction.
-func (op maskOp) apply(input jsontext.Value, said *admission.Redaction) (jsontext.Value, error) {
-	changed, done, err := op.at(input, op.path)
-	if err != nil || !done {
-		return input, err
+// applyAll decodes an input, changes it, says so in its redaction, and encodes it. Numbers keep their digits; members are
+// sorted.
+func applyAll(ops []maskOp, input jsontext.Value, redaction *admission.Redaction) (jsontext.Value, error) {
+	if len(ops) == 0 {
+		return input, nil
 	}
+	var tree any
+	err := util.UnmarshalJSON(input, &tree)
+	if err != nil {
+		return nil, err
+	}
+	for _, op := range ops {
+		var done bool
+		tree, done = op.change(tree, op.path)
+		if done {
+			op.note(redaction)
+		}
+	}
+	text, err := json.Marshal(tree)
+	if err != nil {
+		return nil, err
+	}
+	kept := jsontext.Value(text)
+	return kept, kept.Format() // without the escapes of HTML
+}
+
+// note says in a redaction what was changed.
+func (op maskOp) note(redaction *admission.Redaction) {
 	pointer := admission.InputPointer
 	for _, element := range op.path {
 		pointer += "/" + url.PathEscape(element)
 	}
-	switch {
-	case op.value == nil:
-		said.Erased = append(said.Erased, pointer)
-	case pointer == admission.CardPointer: // nothing is left of it as it was
-		said.Masked = append(said.Masked, pointer, admission.NamePointer, admission.URLPointer)
-	default:
-		said.Masked = append(said.Masked, pointer)
+	if op.remove {
+		redaction.Erased = append(redaction.Erased, pointer)
+		return
 	}
-	return changed, nil
+	redaction.Masked = append(redaction.Masked, pointer)
+	if pointer == admission.CardPointer { // nothing is left of it as it was
+		redaction.Masked = append(redaction.Masked, admission.NamePointer, admission.URLPointer)
+	}
 }
 
-func (op maskOp) at(value jsontext.Value, path []string) (changed jsontext.Value, done bool, err error) {
+// change gives a value with the change at a path below it, and whether anything was changed.
+func (op maskOp) change(value any, path []string) (changed any, done bool) {
 	if len(path) == 0 {
-		if op.value == nil {
-			return jsontext.Value("null"), true, nil
+		return op.value, true
+	}
+	removeHere := op.remove && len(path) == 1
+	switch value := value.(type) {
+	case map[string]any:
+		below, found := value[path[0]]
+		switch {
+		case op.remove && !found:
+			return value, false
+		case removeHere:
+			delete(value, path[0])
+			return value, true
+		case !found:
+			below = make(map[string]any) // on the way to what is put there
 		}
-		return op.value, true, nil
-	}
-	below := func(value jsontext.Value) (jsontext.Value, error) {
-		if len(path) == 1 {
-			done = true
-			return op.value, nil
+		below, done = op.change(below, path[1:])
+		value[path[0]] = below
+	case []any:
+		i, err := strconv.Atoi(path[0])
+		if err != nil || i < 0 || i >= len(value) {
+			return value, false
 		}
-		var inner error
-		value, done, inner = op.at(value, path[1:])
-		return value, inner
-	}
-	switch value.Kind() {
-	case '{':
-		var found bool
-		changed, found, err = replaceMember(value, path[0], below)
-		if err == nil && !found && op.value != nil {
-			changed, err = op.add(value, path)
-			return changed, err == nil, err
+		if removeHere {
+			return slices.Delete(value, i, i+1), true
 		}
-	case '[':
-		changed, _, err = replaceElement(value, path[0], below)
+		value[i], done = op.change(value[i], path[1:])
 	}
-	if err != nil || !done {
-		return value, false, err
-	}
-	return changed, true, nil
-}
-
-// add puts the value where there is nothing yet, with the objects that lead there.
-func (op maskOp) add(object jsontext.Value, path []string) (jsontext.Value, error) {
-	value := op.value
-	var err error
-	for i := len(path) - 1; i > 0 && err == nil; i-- {
-		value, err = addMember(jsontext.Value("{}"), path[i], value)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return addMember(object, path[0], value)
+	return value, done
 }

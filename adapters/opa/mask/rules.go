@@ -2,6 +2,7 @@ package mask
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -84,14 +85,15 @@ func checkLogRules(compiler *ast.Compiler, mask ast.Ref) ast.Errors {
 	var errs ast.Errors
 	for _, name := range slices.Sorted(maps.Keys(compiler.Modules)) {
 		module := compiler.Modules[name]
-		if isLog(module) && len(module.Rules) == 0 {
+		if !isLog(module) {
+			continue
+		}
+		if len(module.Rules) == 0 {
 			errs = append(errs, ast.NewError(ast.TypeErr, module.Package.Location, "system.log has no rule mask"))
 		}
-		if isLog(module) {
-			errs = append(errs, checkLogReads(module)...)
-		}
+		errs = append(errs, checkLogReads(module)...)
 		for _, rule := range module.Rules {
-			if !isLog(module) || reached[rule] {
+			if reached[rule] {
 				continue
 			}
 			name := rule.Head.Ref()[0].String()
@@ -173,7 +175,11 @@ func (m *maskRules) evaluate(ctx context.Context, d admission.Decision, in admis
 	if len(results) == 0 {
 		return nil, nil
 	}
-	return readMaskOps(results[0].Expressions[0].Value)
+	entries, isList := results[0].Expressions[0].Value.([]any)
+	if !isList {
+		return nil, errors.New("the mask rule gives no set")
+	}
+	return readMaskOps(entries)
 }
 
 func eventOf(d admission.Decision, in admission.Input) (*ast.Term, error) {
