@@ -66,13 +66,13 @@ func (c *Cache) load(origin string) (*cached, error) {
 	return kept, nil
 }
 
-func (c *Cache) store(origin string, kept cached) error {
+func (c *Cache) store(origin string, archive []byte, tag string) error {
 	archivePath, notePath := c.paths(origin)
-	note, err := json.Marshal(cacheNote{Origin: origin, Digest: digestOf(kept.archive), Tag: kept.tag})
+	note, err := json.Marshal(cacheNote{Origin: origin, Digest: digestOf(archive), Tag: tag})
 	if err != nil {
 		return err
 	}
-	err = replaceFile(archivePath, kept.archive)
+	err = replaceFile(archivePath, archive)
 	if err != nil {
 		return err
 	}

@@ -28,8 +28,7 @@ func (t Trust) ReadFiles(name string, files map[string][]byte) (snapshot.Source,
 func (k SigningKey) SignFiles(files map[string][]byte) ([]byte, error) { return k.sign(files) }
 
 // Close lets go of what the origin holds.
-func (b *httpBundle) Close() { b.close() }
-func (b *ociBundle) Close()  { b.close() }
+func (r *remote) Close() { r.close() }
 
 // PauseAfter is how long Run waits after Check gave err.
 func (f *Follower) PauseAfter(err error) time.Duration { return f.pause(false, err) }

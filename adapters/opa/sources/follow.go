@@ -9,15 +9,15 @@ import (
 	"time"
 
 	"github.com/molecule-ai/gatehouse/adapters/opa"
-	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 )
 
 // Follower keeps the engine's policies those of an origin. Start, and then Run in one goroutine; Reload may be
 // called from any.
 type Follower struct {
 	origin Origin
+	remote remoteOrigin // the origin; nil if it is a local one
 	engine *opa.Engine
-	cache  *Cache
+	cache  *Cache // nil: nothing is kept
 	logger *slog.Logger
 	wake   chan struct{}
 
@@ -32,9 +32,13 @@ type Follower struct {
 	uncached bool   // the cache failed, which has been said
 }
 
-// NewFollower follows origin. cache may be nil.
+// NewFollower follows origin. cache may be nil; what is local is not kept in it.
 func NewFollower(origin Origin, engine *opa.Engine, cache *Cache, logger *slog.Logger) *Follower {
-	return &Follower{origin: origin, engine: engine, cache: cache, logger: logger, wake: make(chan struct{}, 1)}
+	remote, isRemote := origin.(remoteOrigin)
+	if !isRemote {
+		cache = nil
+	}
+	return &Follower{origin: origin, remote: remote, engine: engine, cache: cache, logger: logger, wake: make(chan struct{}, 1)}
 }
 
 // Start loads what there is: what the origin has, or else what was kept of it. It is an error if neither can
@@ -57,13 +61,10 @@ func (f *Follower) loadKept(ctx context.Context) {
 		f.cacheFailed(err)
 		return
 	}
-	reader, canRead := f.origin.(bundleOrigin)
-	if !canRead {
-		return
-	}
-	source, err := reader.readArchive(kept.archive)
+	fetched := f.origin.open(kept.tag, kept.archive)
+	err = fetched.Refused
 	if err == nil {
-		err = f.engine.LoadAsOf(ctx, source, kept.confirmed)
+		err = f.engine.LoadAsOf(ctx, fetched.Source, kept.confirmed)
 	}
 	if err != nil {
 		f.logger.Warn("the kept policies are not used", "source", f.origin.Name(), "error", err)
@@ -74,17 +75,10 @@ func (f *Follower) loadKept(ctx context.Context) {
 		"confirmed", kept.confirmed.UTC())
 }
 
-// bundleOrigin is an origin whose bundles can be kept.
-type bundleOrigin interface {
-	readArchive(archive []byte) (snapshot.Source, error)
-}
-
-func (b *httpBundle) readArchive(archive []byte) (snapshot.Source, error) {
-	return b.options.ReadBundle(b.name, archive)
-}
-
-func (b *ociBundle) readArchive(archive []byte) (snapshot.Source, error) {
-	return b.options.ReadBundle(b.name, archive)
+// remoteOrigin is an origin that may be out of reach later, so that its bundles are kept.
+type remoteOrigin interface {
+	close()
+	later() time.Duration
 }
 
 // Run follows until ctx ends.
@@ -94,8 +88,8 @@ func (f *Follower) Run(ctx context.Context) {
 	if local, isLocal := f.origin.(watchable); isLocal {
 		watching.Go(func() { watch(ctx, local, f.nudge) })
 	}
-	if remote, isRemote := f.origin.(interface{ close() }); isRemote {
-		defer remote.close()
+	if f.remote != nil {
+		defer f.remote.close()
 	}
 	pause := f.origin.Poll()
 	timer := time.NewTimer(pause)
@@ -124,8 +118,8 @@ func (f *Follower) pause(again bool, err error) time.Duration {
 	}
 	if err != nil && f.failures > 0 {
 		usual = min(usual, time.Second<<min(f.failures-1, 10))
-		if remote, isRemote := f.origin.(interface{ later() time.Duration }); isRemote {
-			if later := remote.later(); later > usual*9/10 {
+		if f.remote != nil {
+			if later := f.remote.later(); later > usual*9/10 {
 				return later + rand.N(later/5+1) //nolint:gosec // a jitter is no secret
 			}
 		}
@@ -206,12 +200,8 @@ func (f *Follower) fetch(ctx context.Context) (Fetched, error) {
 // keysChanged says whether bundles have to be checked again: what was refused may be signed by a key that is new, and
 // what is live by one that is gone.
 func (f *Follower) keysChanged() bool {
-	signed, isSigned := f.origin.(interface{ keys() Keys })
-	if !isSigned {
-		return false
-	}
 	before := f.keys
-	f.keys = signed.keys().fingerprints()
+	f.keys = f.origin.keys().fingerprints()
 	return before != "" && before != f.keys
 }
 
@@ -227,16 +217,15 @@ func (f *Follower) load(ctx context.Context, fetched Fetched) error {
 		return ctx.Err()
 	}
 	f.tag, f.good = fetched.Tag, err == nil
-	if err == nil && f.cache != nil && fetched.Archive != nil {
-		kept := cached{archive: fetched.Archive, tag: fetched.Tag}
-		f.cacheFailed(f.cache.store(f.origin.Name(), kept))
+	if err == nil && f.cache != nil {
+		f.cacheFailed(f.cache.store(f.origin.Name(), fetched.Archive, fetched.Tag))
 	}
 	return err
 }
 
 func (f *Follower) confirm() {
 	f.engine.Confirm()
-	if _, isKept := f.origin.(bundleOrigin); isKept && f.cache != nil {
+	if f.cache != nil {
 		f.cacheFailed(f.cache.confirm(f.origin.Name(), f.engine.Status().Confirmed))
 	}
 }

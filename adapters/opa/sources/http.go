@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -19,10 +18,9 @@ const answerTimeout = 30 * time.Second
 // httpBundle is a bundle on a server that speaks OPA's bundle service API: ETags, and long polling where the
 // server offers it.
 type httpBundle struct {
+	remote
+
 	address string
-	name    string
-	options Options
-	client  *http.Client
 }
 
 func newHTTP(specification string, options Options) (Origin, error) {
@@ -36,25 +34,17 @@ func newHTTP(specification string, options Options) (Origin, error) {
 	if address.Scheme == "http" && options.Token != "" && !isLoopback(address.Hostname()) {
 		return nil, fmt.Errorf("policies from %s: a token must not go over http; use https", redacted(address))
 	}
-	client, err := options.client()
+	server, err := newRemote(redacted(address), options)
 	if err != nil {
-		return nil, fmt.Errorf("policies from %s: %w", redacted(address), err)
+		return nil, err
 	}
-	return &httpBundle{address: specification, name: redacted(address), options: options, client: client}, nil
+	return &httpBundle{server, specification}, nil
 }
 
 func isLoopback(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
-
-func (b *httpBundle) Name() string        { return b.name }
-func (b *httpBundle) Poll() time.Duration { return b.options.every(pollServers) }
-
-// close lets go of the connections.
-func (b *httpBundle) close()               { b.client.CloseIdleConnections() }
-func (b *httpBundle) later() time.Duration { return askedFor(b.client) }
-func (b *httpBundle) keys() Keys           { return b.options.Keys }
 
 // Fetch asks with the ETag that tag holds beside the content's digest: a server without ETags is asked in vain
 // but its answer is still known.
@@ -78,8 +68,7 @@ func (b *httpBundle) Fetch(ctx context.Context, tag string) (Fetched, error) {
 		return Fetched{}, fmt.Errorf("the server answered %s", response.Status)
 	}
 	etag = response.Header.Get("ETag")
-	// One byte more than may be: what is too large is known by how it begins.
-	archive, err := io.ReadAll(io.LimitReader(response.Body, b.options.Limits.Bytes+1))
+	archive, err := b.read(response.Body)
 	if err != nil {
 		return Fetched{}, fmt.Errorf("reading the bundle: %w", err)
 	}
@@ -88,11 +77,8 @@ func (b *httpBundle) Fetch(ctx context.Context, tag string) (Fetched, error) {
 	if now == digest {
 		return Fetched{Tag: now + " " + etag, Unchanged: true}, nil
 	}
-	if int64(len(archive)) > b.options.Limits.Bytes {
-		return Fetched{Tag: now + " " + etag, Refused: tooLarge(b.options.Limits)}, nil
-	}
-	fetched := b.options.open(b.name, now+" "+etag, archive)
-	fetched.Archive, fetched.AskAgain = archive, offersLongPoll && etag != ""
+	fetched := b.open(now+" "+etag, archive)
+	fetched.AskAgain = offersLongPoll && etag != ""
 	return fetched, nil
 }
 

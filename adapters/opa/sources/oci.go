@@ -3,46 +3,43 @@ package sources
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"strings"
-	"time"
 
 	"oras.land/oras-go/v2/content"
-	"oras.land/oras-go/v2/registry/remote"
+	registry "oras.land/oras-go/v2/registry/remote"
 	"oras.land/oras-go/v2/registry/remote/auth"
 )
 
 // ociBundle is a bundle in a registry of OCI images: the gzipped layer of an image. OPA's own downloader is not used: it
 // copies every version to the disk and bounds neither it nor what it unpacks, and takes the first layer of several.
 type ociBundle struct {
-	name       string
-	options    Options
-	client     *http.Client
-	repository *remote.Repository
+	remote
+
+	repository *registry.Repository
 }
 
 func newOCI(specification, reference string, options Options) (Origin, error) {
-	if registry, _, _ := strings.Cut(reference, "/"); strings.Contains(registry, "@") || strings.Contains(reference, "?") {
+	if host, _, _ := strings.Cut(reference, "/"); strings.Contains(host, "@") || strings.Contains(reference, "?") {
 		return nil, fmt.Errorf("policies from %s: credentials do not belong into an address; use --policies-token", Shown(specification))
 	}
-	repository, err := remote.NewRepository(reference)
+	repository, err := registry.NewRepository(reference)
 	if err != nil {
 		return nil, fmt.Errorf("policies from %s: %w", specification, err)
 	}
 	if repository.Reference.Reference == "" {
 		return nil, fmt.Errorf("policies from %s: a tag or a digest is missing", specification)
 	}
-	client, err := options.client()
+	server, err := newRemote(specification, options)
 	if err != nil {
-		return nil, fmt.Errorf("policies from %s: %w", specification, err)
+		return nil, err
 	}
 	host, _, _ := strings.Cut(repository.Reference.Registry, ":")
 	repository.PlainHTTP = isLoopback(host) && options.CAFile == ""
 	repository.Client = &auth.Client{
-		Client: client, Cache: auth.NewCache(),
+		Client: server.client, Cache: auth.NewCache(),
 		Credential: auth.StaticCredential(repository.Reference.Registry, options.credential()),
 	}
-	return &ociBundle{name: specification, options: options, client: client, repository: repository}, nil
+	return &ociBundle{server, repository}, nil
 }
 
 func (o Options) credential() auth.Credential {
@@ -52,12 +49,6 @@ func (o Options) credential() auth.Credential {
 	}
 	return auth.Credential{AccessToken: o.Token}
 }
-
-func (b *ociBundle) Name() string         { return b.name }
-func (b *ociBundle) Poll() time.Duration  { return b.options.every(pollServers) }
-func (b *ociBundle) close()               { b.client.CloseIdleConnections() }
-func (b *ociBundle) later() time.Duration { return askedFor(b.client) }
-func (b *ociBundle) keys() Keys           { return b.options.Keys }
 
 // Fetch asks for the manifest of the tag, and for the layer only when it is another one.
 func (b *ociBundle) Fetch(ctx context.Context, tag string) (Fetched, error) {
@@ -91,7 +82,5 @@ func (b *ociBundle) Fetch(ctx context.Context, tag string) (Fetched, error) {
 	if !isGzip(archive) {
 		return Fetched{Tag: now, Refused: b.noBundle(image.layers)}, nil
 	}
-	fetched := b.options.open(b.name, now, archive)
-	fetched.Archive = archive
-	return fetched, nil
+	return b.open(now, archive), nil
 }

@@ -12,13 +12,14 @@
 package sources
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
-	"os"
 	"regexp"
 	"strings"
 	"time"
@@ -37,6 +38,9 @@ type Origin interface {
 	Fetch(ctx context.Context, tag string) (Fetched, error)
 	// Poll is how long to wait from one Fetch to the next.
 	Poll() time.Duration
+
+	keys() Keys                              // that its bundles must be signed with
+	open(tag string, archive []byte) Fetched // reads a bundle of it
 }
 
 // Fetched is what an Origin has.
@@ -45,7 +49,7 @@ type Fetched struct {
 	Unchanged bool   // Tag is the one that was given; all else is empty
 	Source    snapshot.Source
 	Refused   error  // why the content is no policies that may be looked at; Source is then empty
-	Archive   []byte // the bundle as it came, of an origin that may be out of reach later
+	Archive   []byte // the bundle as it came
 	AskAgain  bool   // the place answers only when there is something new
 }
 
@@ -83,11 +87,10 @@ func Open(specification string, options Options) (Origin, error) {
 	case rest != "":
 		return nil, fmt.Errorf("policies from %s: the scheme is none of https, http, oci and file", scheme)
 	}
-	if name, isFile := strings.CutPrefix(specification, "file:"); isFile {
-		return &bundleFile{path: name, options: options}, nil
-	}
-	if strings.HasSuffix(specification, ".tar.gz") || strings.HasSuffix(specification, ".tgz") {
-		return &bundleFile{path: specification, options: options}, nil
+	path, isFile := strings.CutPrefix(specification, "file:")
+	local := newPlace(path, options, pollFiles)
+	if isFile || strings.HasSuffix(path, ".tar.gz") || strings.HasSuffix(path, ".tgz") {
+		return &bundleFile{local}, nil
 	}
 	if specification == "" {
 		return nil, errors.New("no source of policies is named")
@@ -95,7 +98,7 @@ func Open(specification string, options Options) (Origin, error) {
 	if !options.Keys.None() {
 		return nil, fmt.Errorf("policies from %s: a directory is not signed, and a key is configured; use a bundle", specification)
 	}
-	return &directory{path: specification, options: options}, nil
+	return &directory{local}, nil
 }
 
 // Once fetches what origin has and gives it as a source.
@@ -110,56 +113,38 @@ func Once(ctx context.Context, origin Origin) (snapshot.Source, error) {
 	return fetched.Source, nil
 }
 
-func (o Options) every(fallback time.Duration) time.Duration {
-	if o.PollEvery > 0 {
-		return o.PollEvery
-	}
-	return fallback
+// place is what all origins have.
+type place struct {
+	name    string
+	options Options
 }
 
-// open reads what came as a bundle; what is no good one is an answer too.
-func (o Options) open(name, tag string, archive []byte) Fetched {
-	source, err := o.ReadBundle(name, archive)
-	return Fetched{Tag: tag, Source: source, Refused: err}
+func newPlace(name string, options Options, poll time.Duration) place {
+	options.PollEvery = cmp.Or(options.PollEvery, poll)
+	return place{name, options}
+}
+
+func (p *place) Name() string        { return p.name }
+func (p *place) Poll() time.Duration { return p.options.PollEvery }
+func (p *place) keys() Keys          { return p.options.Keys }
+
+// read reads a bundle. It gives one byte more than may be of one that is too large, which is known by how it begins.
+func (p *place) read(from io.Reader) ([]byte, error) {
+	return io.ReadAll(io.LimitReader(from, p.options.Limits.Bytes+1))
+}
+
+// open unpacks what came as a bundle; what is no good one is an answer too.
+func (p *place) open(tag string, archive []byte) Fetched {
+	if int64(len(archive)) > p.options.Limits.Bytes {
+		return Fetched{Tag: tag, Refused: tooLarge(p.options.Limits)}
+	}
+	source, err := p.options.ReadBundle(p.name, archive)
+	return Fetched{Tag: tag, Source: source, Refused: err, Archive: archive}
 }
 
 func digestOf(content []byte) string {
 	sum := sha256.Sum256(content)
 	return "sha256:" + hex.EncodeToString(sum[:])
-}
-
-// bundleFile is a bundle in a file.
-type bundleFile struct {
-	path    string
-	options Options
-}
-
-func (f *bundleFile) Name() string        { return f.path }
-func (f *bundleFile) Poll() time.Duration { return f.options.every(pollFiles) }
-func (f *bundleFile) keys() Keys          { return f.options.Keys }
-
-func (f *bundleFile) Fetch(_ context.Context, tag string) (Fetched, error) {
-	info, err := os.Stat(f.path)
-	if err != nil {
-		return Fetched{}, err
-	}
-	if info.Size() > f.options.Limits.Bytes {
-		return f.tooLarge(info), nil
-	}
-	archive, err := os.ReadFile(f.path)
-	if err != nil {
-		return Fetched{}, err
-	}
-	now := digestOf(archive)
-	if now == tag {
-		return Fetched{Tag: now, Unchanged: true}, nil
-	}
-	return f.options.open(f.path, now, archive), nil
-}
-
-func (f *bundleFile) tooLarge(info os.FileInfo) Fetched {
-	tag := fmt.Sprintf("size:%d:%d", info.Size(), info.ModTime().UnixNano())
-	return Fetched{Tag: tag, Refused: tooLarge(f.options.Limits)}
 }
 
 // secretParts are what may be secret in where policies come from, whatever else is wrong with it: all before an @, and a

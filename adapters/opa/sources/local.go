@@ -21,18 +21,12 @@ import (
 )
 
 // directory is a folder of policies.
-type directory struct {
-	path    string
-	options Options
-}
-
-func (d *directory) Name() string        { return d.path }
-func (d *directory) Poll() time.Duration { return d.options.every(pollFiles) }
+type directory struct{ place }
 
 // Fetch reads the whole folder and compares contents: times and notifications say too little of folders that
 // are mounted, linked or shared.
 func (d *directory) Fetch(_ context.Context, tag string) (Fetched, error) {
-	read, err := check.Read(os.DirFS(d.path), d.options.Limits)
+	read, err := check.Read(os.DirFS(d.name), d.options.Limits)
 	refused := new(check.Refused)
 	if err != nil && !errors.As(err, &refused) {
 		return Fetched{}, err
@@ -50,16 +44,16 @@ func (d *directory) Fetch(_ context.Context, tag string) (Fetched, error) {
 	case err != nil:
 		return Fetched{Tag: now, Refused: err}, nil
 	}
-	return Fetched{Tag: now, Source: snapshot.Source{Name: d.path, FS: inMemory(files), Aside: read.Aside}}, nil
+	return Fetched{Tag: now, Source: snapshot.Source{Name: d.name, FS: inMemory(files), Aside: read.Aside}}, nil
 }
 
 func (d *directory) watched() []string {
-	folders := []string{d.path}
-	_ = filepath.WalkDir(d.path, func(path string, entry fs.DirEntry, err error) error {
+	folders := []string{d.name}
+	_ = filepath.WalkDir(d.name, func(path string, entry fs.DirEntry, err error) error {
 		switch {
 		case err != nil || len(folders) == maxWatched:
 			return fs.SkipAll // polling sees what is not watched
-		case !entry.IsDir() || path == d.path:
+		case !entry.IsDir() || path == d.name:
 			return nil
 		case strings.HasPrefix(entry.Name(), "."):
 			return fs.SkipDir
@@ -70,7 +64,27 @@ func (d *directory) watched() []string {
 	return folders
 }
 
-func (f *bundleFile) watched() []string { return []string{filepath.Dir(f.path)} }
+// bundleFile is a bundle in a file.
+type bundleFile struct{ place }
+
+func (f *bundleFile) Fetch(_ context.Context, tag string) (Fetched, error) {
+	file, err := os.Open(f.name)
+	if err != nil {
+		return Fetched{}, err
+	}
+	defer func() { _ = file.Close() }()
+	archive, err := f.read(file)
+	if err != nil {
+		return Fetched{}, err
+	}
+	now := digestOf(archive)
+	if now == tag {
+		return Fetched{Tag: now, Unchanged: true}, nil
+	}
+	return f.open(now, archive), nil
+}
+
+func (f *bundleFile) watched() []string { return []string{filepath.Dir(f.name)} }
 
 // watchable is an origin in the local file system.
 type watchable interface {

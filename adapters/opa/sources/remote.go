@@ -14,10 +14,33 @@ import (
 	"github.com/molecule-ai/gatehouse/internal/retryafter"
 )
 
-// client gives a client with the configured certificates, as their files are with each request, which goes through the
-// proxy of the environment if there is one (HTTPS_PROXY, NO_PROXY). A file that cannot be read is an error at the start
-// and never a connection that is less safe.
-func (o Options) client() (*http.Client, error) {
+// remote is a place that is asked over HTTP.
+type remote struct {
+	place
+
+	transport *transport
+	client    *http.Client
+}
+
+func newRemote(name string, options Options) (remote, error) {
+	transport, err := options.transport()
+	if err != nil {
+		return remote{}, fmt.Errorf("policies from %s: %w", name, err)
+	}
+	client := &http.Client{Transport: transport, CheckRedirect: noDowngrade}
+	return remote{newPlace(name, options, pollServers), transport, client}, nil
+}
+
+// close lets go of the connections.
+func (r *remote) close() { r.transport.CloseIdleConnections() }
+
+// later is how long the server asked to be left alone when it last answered.
+func (r *remote) later() time.Duration { return time.Duration(r.transport.later.Load()) }
+
+// transport uses the configured certificates, as their files are with each request, and the proxy of the environment if
+// there is one (HTTPS_PROXY, NO_PROXY). A file that cannot be read is an error at the start and never a connection that is
+// less safe.
+func (o Options) transport() (*transport, error) {
 	if (o.CertFile == "") != (o.KeyFile == "") {
 		return nil, errors.New("a client certificate needs both the certificate and its key")
 	}
@@ -31,10 +54,10 @@ func (o Options) client() (*http.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &http.Client{Transport: &transport{current: current}, CheckRedirect: noDowngrade}, nil
+	return &transport{current: current}, nil
 }
 
-// newTransport is given what is in the files that are configured, in the order of client.
+// newTransport is given what is in the files that are configured, in the order of transport.
 func (o Options) newTransport(contents [][]byte) (*http.Transport, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	if o.CAFile != "" {
@@ -104,13 +127,4 @@ func (t *transport) CloseIdleConnections() {
 	if used := t.used.Load(); used != nil {
 		used.CloseIdleConnections()
 	}
-}
-
-// askedFor is how long the server asked to be left alone when it last answered.
-func askedFor(client *http.Client) time.Duration {
-	transport, isOurs := client.Transport.(*transport)
-	if !isOurs {
-		return 0
-	}
-	return time.Duration(transport.later.Load())
 }
