@@ -3,6 +3,7 @@
 package casetest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,7 +17,6 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
-	"github.com/open-policy-agent/opa/v1/rego"
 
 	"github.com/molecule-ai/gatehouse/adapters/opa/check"
 	"github.com/molecule-ai/gatehouse/adapters/opa/explain"
@@ -191,12 +191,12 @@ func (c *Case) fill(merged map[string]any) error {
 	}
 	envelope, err := json.Marshal(map[string]any{
 		"dry_run": parts.Review.DryRun, "workspace": parts.Review.Workspace,
-		"caller_proof": orDefault(parts.Review.CallerProof, string(admission.Token)),
+		"caller_proof": cmp.Or(parts.Review.CallerProof, string(admission.Token)),
 	})
 	if err != nil {
 		return err
 	}
-	review, err := decode.Review(orDefault(parts.Review.Hook, "register"), envelope, decode.DefaultMaxDepth)
+	review, err := decode.Review(cmp.Or(parts.Review.Hook, "register"), envelope, decode.DefaultMaxDepth)
 	if err != nil {
 		return err
 	}
@@ -207,13 +207,6 @@ func (c *Case) fill(merged map[string]any) error {
 	c.input = admission.NewInput(review, facts, parts.Deployment)
 	c.data = parts.Data
 	return nil
-}
-
-func orDefault(text, fallback string) string {
-	if text == "" {
-		return fallback
-	}
-	return text
 }
 
 // Merge lays over upon base: objects are merged, everything else is replaced.
@@ -242,19 +235,10 @@ type CaseResult struct {
 	Took     time.Duration
 }
 
-// RunCases evaluates cases against the policies of source. A case that changes data is run on a snapshot of
-// its own.
-func RunCases(ctx context.Context, source snapshot.Source, schema []byte, cases []Case) ([]CaseResult, error) {
-	loaded, err := source.Read()
-	if err != nil {
-		return nil, err
-	}
-	return runCases(ctx, loaded, schema, cases)
-}
-
-// runCases also takes what evaluations are to be watched by.
+// runCases evaluates cases against policies. A case that changes data is run on a snapshot of its own. watch sees each
+// evaluation.
 func runCases(
-	ctx context.Context, loaded snapshot.Contents, schema []byte, cases []Case, watch ...rego.EvalOption,
+	ctx context.Context, loaded snapshot.Contents, schema []byte, cases []Case, watch ...snapshot.Watch,
 ) ([]CaseResult, error) {
 	plain, err := loaded.Unchecked(ctx, schema)
 	if err != nil {
@@ -277,7 +261,7 @@ func runCases(
 }
 
 // Run evaluates the case by both evaluators; watch is what the evaluation of the rules as they are written is watched by.
-func (c Case) Run(ctx context.Context, rules *snapshot.Snapshot, watch ...rego.EvalOption) CaseResult {
+func (c Case) Run(ctx context.Context, rules *snapshot.Snapshot, watch ...snapshot.Watch) CaseResult {
 	started := time.Now()
 	result := CaseResult{Case: c}
 	watched := snapshot.EvaluableFunc(func(ctx context.Context, in admission.Input, at time.Time) (admission.Verdict, error) {

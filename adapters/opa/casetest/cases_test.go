@@ -229,7 +229,7 @@ test_each[tier] if { some tier in [1, 9]; count(register.deny) == 0 with input.r
 		"data.yaml": "tiers: {max: 4}",
 	}
 	source := opatest.Files(texts)
-	report, err := casetest.RunRego(t.Context(), source, fstest.MapFS{})
+	report, err := casetest.Run(t.Context(), source, fstest.MapFS{}, opatest.Schema(t), casetest.Options{})
 	require.NoError(t, err)
 	require.Len(t, report.Results, 4)
 	var failed []string
@@ -246,7 +246,7 @@ func TestLinesThatNoTestReachesAreListed(t *testing.T) {
 	source := opatest.Files(map[string]string{"register/b.rego": rule, "lib/a.rego": "package admission.lib\n\nf(x) := y if {\n\ty := x + 1\n}\n", "data.yaml": "a: 1"})
 	tests := fstest.MapFS{"some_test.rego": {Data: []byte("package some_test\n\nimport data.admission.register\n\n" +
 		"test_good if count(register.deny) == 0 with input as {\"request\": {\"bad\": true}}\n")}}
-	report, err := casetest.RunRego(t.Context(), source, tests)
+	report, err := casetest.Run(t.Context(), source, tests, opatest.Schema(t), casetest.Options{})
 	require.NoError(t, err)
 	require.Empty(t, report.Failed())
 	require.Greater(t, report.Coverage, 0.0)
@@ -263,7 +263,7 @@ func TestLinesThatNoTestReachesAreListed(t *testing.T) {
 func TestTestsOfOneNameInTwoPlacesAllRun(t *testing.T) {
 	test := func(name string) string { return "package " + name + "\n\ntest_" + name + " if true\n" }
 	source := opatest.Files(map[string]string{"register/tiers.rego": tiersRule, "same_test.rego": test("beside"), "twice_test.rego": test("twice")})
-	report, err := casetest.RunRego(t.Context(), source, fstest.MapFS{"same_test.rego": {Data: []byte(test("apart"))}, "twice_test.rego": {Data: []byte(test("twice"))}})
+	report, err := casetest.Run(t.Context(), source, fstest.MapFS{"same_test.rego": {Data: []byte(test("apart"))}, "twice_test.rego": {Data: []byte(test("twice"))}}, opatest.Schema(t), casetest.Options{})
 	require.NoError(t, err)
 	var ran []string
 	for _, result := range report.Results {
@@ -279,10 +279,10 @@ func TestTestsThatDoNotCompileAreAnError(t *testing.T) {
 		"a forbidden builtin":   "package a\n\ntest_a if opa.runtime().env\n",
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := casetest.RunRego(t.Context(), opatest.Hook(opatest.SomeEntry), fstest.MapFS{"a_test.rego": {Data: []byte(text)}})
+			_, err := casetest.Run(t.Context(), opatest.Hook(opatest.SomeEntry), fstest.MapFS{"a_test.rego": {Data: []byte(text)}}, opatest.Schema(t), casetest.Options{})
 			require.ErrorContains(t, err, "a_test.rego:3")
 		})
 	}
-	_, err := casetest.RunRego(t.Context(), opatest.Hook("1 = = 2"), fstest.MapFS{})
+	_, err := casetest.Run(t.Context(), opatest.Hook("1 = = 2"), fstest.MapFS{}, opatest.Schema(t), casetest.Options{})
 	require.ErrorContains(t, err, "some_rule.rego:8")
 }

@@ -8,12 +8,10 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"testing/fstest" // the standard library's file system in memory
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/cover"
 	"github.com/open-policy-agent/opa/v1/loader"
-	"github.com/open-policy-agent/opa/v1/rego"
 	"github.com/open-policy-agent/opa/v1/storage"
 	"github.com/open-policy-agent/opa/v1/storage/inmem"
 	"github.com/open-policy-agent/opa/v1/tester"
@@ -42,8 +40,8 @@ type Options struct {
 
 func (o Options) runs(name string) bool { return o.Run == nil || o.Run.MatchString(name) }
 
-// Run runs the _test.rego files of the policies and of tests, and the case files of tests. Lines that either
-// reach are covered.
+// Run runs the _test.rego files of the policies and of tests through OPA's own tester, on the policies as they are written,
+// and the case files of tests. Builtin errors fail a test, as they fail a review. Lines that either reach are covered.
 func Run(ctx context.Context, source snapshot.Source, tests fs.FS, schema []byte, options Options) (Report, error) {
 	files, err := check.Read(tests, check.Limits{})
 	if err != nil {
@@ -60,32 +58,11 @@ func Run(ctx context.Context, source snapshot.Source, tests fs.FS, schema []byte
 	}
 	coverage := cover.New()
 	var report Report
-	report.Cases, err = runCases(ctx, loaded, schema, cases, rego.EvalQueryTracer(coverage))
+	report.Cases, err = runCases(ctx, loaded, schema, cases, snapshot.TracedBy(coverage))
 	if err != nil {
 		return Report{}, err
 	}
 	report.Results, err = runRegoTests(ctx, loaded, files.Tests, coverage, options)
-	if err != nil {
-		return Report{}, err
-	}
-	report.count(coverage, loaded.Modules)
-	return report, nil
-}
-
-// RunRego runs the _test.rego files of the policies and of tests through OPA's own tester, on the policies
-// as they are written. Builtin errors fail a test, as they fail a review.
-func RunRego(ctx context.Context, source snapshot.Source, tests fs.FS) (Report, error) {
-	files, err := check.Read(tests, check.Limits{})
-	if err != nil {
-		return Report{}, err
-	}
-	loaded, err := source.Read()
-	if err != nil {
-		return Report{}, err
-	}
-	coverage := cover.New()
-	var report Report
-	report.Results, err = runRegoTests(ctx, loaded, files.Tests, coverage, Options{})
 	if err != nil {
 		return Report{}, err
 	}
@@ -163,11 +140,7 @@ func traceFailed(ctx context.Context, data map[string]any, modules map[string]*a
 }
 
 func loadTests(files map[string][]byte, into map[string]*ast.Module) error {
-	fsys := make(fstest.MapFS, len(files))
-	for name, text := range files {
-		fsys[name] = &fstest.MapFile{Data: text, Mode: 0o444}
-	}
-	loaded, err := loader.NewFileLoader().WithFS(fsys).WithProcessAnnotation(true).WithRegoVersion(ast.RegoV1).All([]string{"."})
+	loaded, err := loader.NewFileLoader().WithFS(check.InMemory(files)).WithProcessAnnotation(true).WithRegoVersion(ast.RegoV1).All([]string{"."})
 	if err != nil {
 		return err
 	}

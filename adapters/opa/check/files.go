@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
+	"testing/fstest" // the standard library's file system in memory
 )
 
 // Limits bound what a source may hold. Zero is no limit.
@@ -38,9 +40,12 @@ func (e *Refused) Error() string { return e.File + ": " + e.Why }
 // Read reads into memory all that counts below fsys. It reads a link's target, if that is below fsys too. Whatever would
 // otherwise be left out in silence is refused by name; the error joins a Refused for each.
 func Read(fsys fs.FS, limits Limits) (Files, error) {
-	w := walker{fsys: fsys, limits: limits, seen: make(map[string]string), files: Files{
+	files := Files{
 		Policies: make(map[string][]byte), Data: make(map[string][]byte),
 		Tests: make(map[string][]byte), Cases: make(map[string][]byte),
+	}
+	w := walker{fsys: fsys, limits: limits, seen: make(map[string]string), files: files, ofKind: map[kind]map[string][]byte{
+		policy: files.Policies, data: files.Data, test: files.Tests, cases: files.Cases,
 	}}
 	err := w.folder(".", ".", nil)
 	if err != nil {
@@ -54,11 +59,18 @@ func Read(fsys fs.FS, limits Limits) (Files, error) {
 func (f Files) All() map[string][]byte {
 	all := make(map[string][]byte)
 	for _, some := range []map[string][]byte{f.Policies, f.Data, f.Tests, f.Cases} {
-		for name, text := range some {
-			all[name] = text
-		}
+		maps.Copy(all, some)
 	}
 	return all
+}
+
+// InMemory makes a file system of files.
+func InMemory(files map[string][]byte) fs.FS {
+	fsys := make(fstest.MapFS, len(files))
+	for name, text := range files {
+		fsys[name] = &fstest.MapFile{Data: text, Mode: 0o444}
+	}
+	return fsys
 }
 
 // maxFolders bounds what links to folders of links can multiply.
@@ -68,6 +80,7 @@ type walker struct {
 	fsys    fs.FS
 	limits  Limits
 	files   Files
+	ofKind  map[kind]map[string][]byte // the same files
 	refused []error
 	read    int
 	seen    map[string]string // names of files, by where they lie
@@ -159,21 +172,8 @@ func (w *walker) file(name, real string, mode fs.FileMode) error {
 	if err != nil {
 		return err
 	}
-	w.files.of(kind)[name] = text
+	w.ofKind[kind][name] = text
 	return nil
-}
-
-func (f Files) of(kind kind) map[string][]byte {
-	switch kind {
-	case policy:
-		return f.Policies
-	case data:
-		return f.Data
-	case test:
-		return f.Tests
-	default:
-		return f.Cases
-	}
 }
 
 // hiddenFolder refuses a folder with rules, data or Rego tests in it.

@@ -4,8 +4,8 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/open-policy-agent/opa/ast"
-	"github.com/open-policy-agent/opa/cover"
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/cover"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
 )

@@ -13,7 +13,6 @@ import (
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/cover"
-	"github.com/open-policy-agent/opa/v1/rego"
 	"github.com/open-policy-agent/opa/v1/topdown"
 	"github.com/open-policy-agent/opa/v1/topdown/lineage"
 
@@ -34,7 +33,8 @@ func Review(ctx context.Context, s *snapshot.Snapshot, in admission.Input, at ti
 	// The index and the early exit leave out rules that cannot hold, which are those to be explained.
 	buffer, coverage := topdown.NewBufferTracer(), cover.New()
 	verdict, err := s.EvaluateWatched(ctx, in, at,
-		rego.EvalQueryTracer(buffer), rego.EvalQueryTracer(coverage), rego.EvalRuleIndexing(false), rego.EvalEarlyExit(false))
+		snapshot.TracedBy(buffer), snapshot.TracedBy(coverage),
+		func(query *topdown.Query) { query.WithIndexing(false).WithEarlyExit(false) })
 	if err != nil {
 		return Explanation{}, err
 	}

@@ -117,7 +117,7 @@ func TestAnExplanationDecidesAsTheEngineDoes(t *testing.T) {
 	}
 }
 
-// The queries of the rules as they are written are prepared when somebody first asks, beside reviews.
+// Reviews and explanations share the compiled rules.
 func TestASnapshotIsWatchedAndDecidesAtOnce(t *testing.T) {
 	snapshot := opatest.Embedded(t)
 	in := opatest.Input(t, "register", opatest.PlatformRegister, opatest.Facts(t, opatest.PlatformRow))

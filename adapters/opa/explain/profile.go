@@ -10,7 +10,6 @@ import (
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/profiler"
-	"github.com/open-policy-agent/opa/v1/rego"
 
 	"github.com/molecule-ai/gatehouse/adapters/opa/fastpath"
 	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
@@ -61,7 +60,7 @@ func Measure(ctx context.Context, s *snapshot.Snapshot, inputs []admission.Input
 	measured := profiler.New()
 	for _, in := range inputs {
 		costs.decide(s.FastPath(in.Hook), &in)
-		_, err := s.EvaluateWatched(ctx, in, at, rego.EvalQueryTracer(measured))
+		_, err := s.EvaluateWatched(ctx, in, at, snapshot.TracedBy(measured))
 		if err != nil {
 			return Profile{}, fmt.Errorf("hook %s: %w", in.Hook, err)
 		}

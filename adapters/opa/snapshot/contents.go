@@ -10,7 +10,6 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"testing/fstest" // the standard library's file system in memory
 	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -70,19 +69,16 @@ func (s Source) Read() (Contents, error) {
 	if len(files.Policies)+len(files.Data) == 0 {
 		return Contents{}, fmt.Errorf("policies from %s: %w", s.Name, refused)
 	}
-	readable := make(fstest.MapFS)
-	for name, text := range files.Policies {
-		readable[name] = &fstest.MapFile{Data: text, Mode: 0o444}
-	}
+	readable := maps.Clone(files.Policies)
 	refused = errors.Join(refused, checkCaseFiles(files.Cases))
 	for _, name := range slices.Sorted(maps.Keys(files.Data)) {
 		_, err := yamlfile.Read(name, files.Data[name])
 		if err == nil {
-			readable[name] = &fstest.MapFile{Data: files.Data[name], Mode: 0o444}
+			readable[name] = files.Data[name]
 		}
 		refused = errors.Join(refused, err)
 	}
-	loaded, err := loader.NewFileLoader().WithFS(readable).WithProcessAnnotation(true).
+	loaded, err := loader.NewFileLoader().WithFS(check.InMemory(readable)).WithProcessAnnotation(true).
 		WithCapabilities(regoval.Capabilities()).WithRegoVersion(ast.RegoV1).All([]string{"."})
 	err = errors.Join(refused, err)
 	if err != nil {

@@ -133,9 +133,7 @@ func TestASourceThatIsNoneIsAnError(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			_, err := snapshot.New(t.Context(), test.source, opatest.Schema(t))
 			require.ErrorContains(t, err, test.says)
-			_, err = casetest.RunRego(t.Context(), test.source, fstest.MapFS{})
-			require.ErrorContains(t, err, test.says)
-			_, err = casetest.RunCases(t.Context(), test.source, opatest.Schema(t), nil)
+			_, err = casetest.Run(t.Context(), test.source, fstest.MapFS{}, opatest.Schema(t), casetest.Options{})
 			require.ErrorContains(t, err, test.says)
 		})
 	}

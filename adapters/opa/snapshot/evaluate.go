@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
-	"github.com/open-policy-agent/opa/v1/rego"
+	"github.com/open-policy-agent/opa/v1/topdown"
 
 	"github.com/molecule-ai/gatehouse/adapters/opa/check"
 	"github.com/molecule-ai/gatehouse/adapters/opa/regoval"
@@ -36,7 +36,20 @@ func (s *Snapshot) fast(ctx context.Context, in admission.Input, at time.Time) (
 
 // reference is Evaluate without the fast path.
 func (s *Snapshot) reference(ctx context.Context, in admission.Input, at time.Time) (admission.Verdict, error) {
-	return s.decide(ctx, in, func(h *hook) ([][]*ast.Term, error) { return h.byOPA(ctx, in, at) })
+	return s.EvaluateWatched(ctx, in, at)
+}
+
+// Watch sets up a query so that somebody sees how OPA evaluates it.
+type Watch func(*topdown.Query)
+
+// TracedBy lets a tracer see every step.
+func TracedBy(tracer topdown.QueryTracer) Watch {
+	return func(query *topdown.Query) { query.WithQueryTracer(tracer) }
+}
+
+// EvaluateWatched decides by OPA alone, by the rules as they are written.
+func (s *Snapshot) EvaluateWatched(ctx context.Context, in admission.Input, at time.Time, watch ...Watch) (admission.Verdict, error) {
+	return s.decide(ctx, in, func(h *hook) ([][]*ast.Term, error) { return h.byOPA(ctx, in, at, watch...) })
 }
 
 // EvaluableFunc is a way of evaluating.
@@ -88,7 +101,7 @@ func (c Checked) Evaluate(ctx context.Context, in admission.Input, at time.Time)
 func (s *Snapshot) decide(ctx context.Context, in admission.Input, find func(*hook) ([][]*ast.Term, error)) (admission.Verdict, error) {
 	hook, found := s.hooks[in.Hook]
 	if !found {
-		return admission.Verdict{}, noHook(in.Hook)
+		return admission.Verdict{}, fmt.Errorf("no policy defines hook %q", in.Hook)
 	}
 	var entries [][]*ast.Term
 	err := regoval.Recovering(func() (err error) {
@@ -105,61 +118,6 @@ func (s *Snapshot) decide(ctx context.Context, in admission.Input, find func(*ho
 }
 
 var errUndefined = errors.New("the result is undefined")
-
-func noHook(name string) error { return fmt.Errorf("no policy defines hook %q", name) }
-
-// EvaluateWatched decides by the rules as they are written, which takes far longer, and is watched.
-func (s *Snapshot) EvaluateWatched(
-	ctx context.Context, in admission.Input, at time.Time, watch ...rego.EvalOption,
-) (admission.Verdict, error) {
-	prepared, found := s.queries[in.Hook]
-	if !found {
-		return admission.Verdict{}, noHook(in.Hook)
-	}
-	query, err := prepared()
-	if err != nil {
-		return admission.Verdict{}, fmt.Errorf("hook %s: %w", in.Hook, err)
-	}
-	input, err := regoval.Input(in)
-	if err != nil {
-		return admission.Verdict{}, fmt.Errorf("building the input: %w", err)
-	}
-	options := append([]rego.EvalOption{
-		rego.EvalParsedInput(input), rego.EvalTime(at), rego.EvalGenerateJSON(rawValue),
-	}, watch...)
-	var results rego.ResultSet
-	err = regoval.Recovering(func() (err error) {
-		results, err = query.Eval(ctx, options...)
-		return err
-	})
-	if err != nil {
-		return admission.Verdict{}, fmt.Errorf("evaluating: %w", err)
-	}
-	if ctx.Err() != nil {
-		return admission.Verdict{}, fmt.Errorf("evaluating: %w", ctx.Err())
-	}
-	if len(results) != 1 || len(results[0].Expressions) != 1 {
-		return admission.Verdict{}, errUndefined
-	}
-	object, isObject := results[0].Expressions[0].Value.(ast.Object)
-	if !isObject {
-		return admission.Verdict{}, errors.New("the result is no object of sets")
-	}
-	var names []string
-	var entries [][]*ast.Term
-	for _, name := range check.Sets {
-		if term := object.Get(ast.InternedTerm(name)); term != nil {
-			found, err := entriesOf(name, term)
-			if err != nil {
-				return admission.Verdict{}, err
-			}
-			names, entries = append(names, name), append(entries, found)
-		}
-	}
-	return s.verdict(names, entries)
-}
-
-func rawValue(term *ast.Term, _ *rego.EvalContext) (any, error) { return term.Value, nil }
 
 func entriesOf(name string, term *ast.Term) ([]*ast.Term, error) {
 	set, isSet := term.Value.(ast.Set)

@@ -250,7 +250,7 @@ func TestARuleMayReadAnothersEntries(t *testing.T) {
 	}
 	source := opatest.Files(texts)
 	require.Equal(t, []string{"second: a_too"}, names(opatest.Verdict(t, opatest.Load(t, source), opatest.Registering(t, "")).Violations))
-	report, err := casetest.RunRego(t.Context(), source, source.FS)
+	report, err := casetest.Run(t.Context(), source, source.FS, opatest.Schema(t), casetest.Options{})
 	require.NoError(t, err)
 	require.Len(t, report.Results, 1)
 	require.Empty(t, report.Failed())

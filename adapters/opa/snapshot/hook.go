@@ -220,12 +220,12 @@ func (h *hook) byAssistedOPA(ctx context.Context, in admission.Input, at time.Ti
 }
 
 // byOPA is the reference: OPA's evaluation of the rules as they are written, in which the fast path has no part.
-func (h *hook) byOPA(ctx context.Context, in admission.Input, at time.Time) ([][]*ast.Term, error) {
-	return h.evaluate(ctx, h.written, in, at)
+func (h *hook) byOPA(ctx context.Context, in admission.Input, at time.Time, watch ...Watch) ([][]*ast.Term, error) {
+	return h.evaluate(ctx, h.written, in, at, watch...)
 }
 
 // evaluate gives what a query finds in the sets, in their order.
-func (h *hook) evaluate(ctx context.Context, query ast.Body, in admission.Input, at time.Time) ([][]*ast.Term, error) {
+func (h *hook) evaluate(ctx context.Context, body ast.Body, in admission.Input, at time.Time, watch ...Watch) ([][]*ast.Term, error) {
 	input, err := regoval.Input(in)
 	if err != nil {
 		return nil, fmt.Errorf("building the input: %w", err)
@@ -233,14 +233,17 @@ func (h *hook) evaluate(ctx context.Context, query ast.Body, in admission.Input,
 	cancel := topdown.NewCancel()
 	stop := context.AfterFunc(ctx, cancel.Cancel)
 	defer stop()
-	var result topdown.QueryResult
-	err = topdown.NewQuery(query).WithQueryCompiler(h.queries).WithCompiler(h.compiler).
+	query := topdown.NewQuery(body).WithQueryCompiler(h.queries).WithCompiler(h.compiler).
 		WithStore(h.store).WithTransaction(h.txn).WithInput(ast.NewTerm(input)).WithTime(at).
-		WithCancel(cancel).WithMetrics(metrics.NoOp()).WithStrictBuiltinErrors(true).
-		Iter(ctx, func(found topdown.QueryResult) error {
-			result = found
-			return nil
-		})
+		WithCancel(cancel).WithMetrics(metrics.NoOp()).WithStrictBuiltinErrors(true)
+	for _, setUp := range watch {
+		setUp(query)
+	}
+	var result topdown.QueryResult
+	err = query.Iter(ctx, func(found topdown.QueryResult) error {
+		result = found
+		return nil
+	})
 	if err == nil {
 		err = ctx.Err() // a query that is cancelled at its very end can come back empty-handed and without an error
 	}

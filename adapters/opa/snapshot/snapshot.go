@@ -5,13 +5,11 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/open-policy-agent/opa/storage"
 	"github.com/open-policy-agent/opa/v1/ast"
-	"github.com/open-policy-agent/opa/v1/rego"
+	"github.com/open-policy-agent/opa/v1/storage"
 
 	"github.com/molecule-ai/gatehouse/adapters/opa/check"
 	"github.com/molecule-ai/gatehouse/adapters/opa/fastpath"
@@ -28,7 +26,6 @@ type Snapshot struct {
 	// allowWeaker are the codes that the author weakens on purpose.
 	allowWeaker map[string]bool
 	hooks       map[string]*hook
-	queries     map[string]func() (rego.PreparedEvalQuery, error) // as rules are written, for whoever watches them
 	reads       map[string]check.Reads
 	mask        mask.Mask
 	compiled    *compilation // for explanations
@@ -80,10 +77,8 @@ func (c Contents) Unchecked(ctx context.Context, schema []byte) (*Snapshot, erro
 	}
 	snapshot := &Snapshot{
 		loaded: c, schema: schema, rules: compiled.rules, codes: codesOf(compiled.rules), compiled: compiled,
-		queries: make(map[string]func() (rego.PreparedEvalQuery, error), len(compiled.hooks)),
-		reads:   make(map[string]check.Reads, len(compiled.hooks)),
+		reads: make(map[string]check.Reads, len(compiled.hooks)), remarks: compiled.remarks,
 	}
-	snapshot.remarks = compiled.remarks
 	for _, name := range c.Files.Aside {
 		snapshot.remarks = append(snapshot.remarks, name+" is left aside: it is neither rules nor data nor tests")
 	}
@@ -100,9 +95,6 @@ func (c Contents) Unchecked(ctx context.Context, schema []byte) (*Snapshot, erro
 		return nil, err
 	}
 	for _, h := range compiled.hooks {
-		snapshot.queries[h.Name] = sync.OnceValues(func() (rego.PreparedEvalQuery, error) {
-			return prepare(context.WithoutCancel(ctx), compiled, h)
-		})
 		err = snapshot.rehearse(ctx, h.Name)
 		if err != nil {
 			return nil, fmt.Errorf("hook %s: %w", h.Name, err)
@@ -114,22 +106,6 @@ func (c Contents) Unchecked(ctx context.Context, schema []byte) (*Snapshot, erro
 		return nil, err
 	}
 	return snapshot, nil
-}
-
-// prepare makes the query of one hook: an object of its sets. Builtin errors stop the evaluation: in a rule
-// that denies, an expression that is undefined because a builtin failed would let the workspace pass.
-func prepare(ctx context.Context, from *compilation, h check.Hook) (rego.PreparedEvalQuery, error) {
-	items := make([][2]*ast.Term, len(h.Sets))
-	for i, set := range h.Sets {
-		items[i] = ast.Item(ast.StringTerm(set), ast.NewTerm(check.SetRef(h.Name, set)))
-	}
-	query := ast.NewBody(ast.NewExpr(ast.ObjectTerm(items...)))
-	return rego.New(
-		rego.Compiler(from.compiler),
-		rego.Store(from.store),
-		rego.ParsedQuery(query),
-		rego.StrictBuiltinErrors(true),
-	).PrepareForEval(ctx)
 }
 
 // rehearsalTimeout is far beyond any policy that could answer a live request in time.
@@ -176,7 +152,7 @@ func (s *Snapshot) Remarks() []string { return s.remarks }
 
 // HasHook says whether the policies define the hook.
 func (s *Snapshot) HasHook(hook string) bool {
-	_, found := s.queries[hook]
+	_, found := s.hooks[hook]
 	return found
 }
 
@@ -269,7 +245,7 @@ func codesOf(rules []admission.Rule) map[string]bool {
 }
 
 // Hooks are the names of the hooks, sorted.
-func (s *Snapshot) Hooks() []string { return slices.Sorted(maps.Keys(s.queries)) }
+func (s *Snapshot) Hooks() []string { return slices.Sorted(maps.Keys(s.hooks)) }
 
 // readEnforcement reads data.enforcement: what a code does instead of what its rule says.
 func readEnforcement(data map[string]any, codes map[string]bool) (map[string]admission.Enforcement, error) {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"path"
 	"strings"
-	"testing/fstest" // the standard library's file system in memory
 	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -44,7 +43,7 @@ func (t Trust) readFiles(name string, files map[string][]byte) (snapshot.Source,
 	if err != nil {
 		return snapshot.Source{}, err
 	}
-	return snapshot.Source{Name: name, FS: inMemory(files), Bundle: &info}, nil
+	return snapshot.Source{Name: name, FS: check.InMemory(files), Bundle: &info}, nil
 }
 
 // examine has OPA's reader look at the files that were unpacked, and not at the archive once more: what is verified is
@@ -54,11 +53,11 @@ func (t Trust) examine(files map[string][]byte) (snapshot.BundleInfo, error) {
 	if err != nil {
 		return snapshot.BundleInfo{}, err
 	}
-	_, err = check.Read(inMemory(files), t.Limits)
+	_, err = check.Read(check.InMemory(files), t.Limits)
 	if err != nil {
 		return snapshot.BundleInfo{}, err
 	}
-	loader, err := bundle.NewFSLoader(inMemory(files))
+	loader, err := bundle.NewFSLoader(check.InMemory(files))
 	if err != nil {
 		return snapshot.BundleInfo{}, err
 	}
@@ -149,12 +148,4 @@ func builtAt(manifest bundle.Manifest) (time.Time, error) {
 		return time.Time{}, fmt.Errorf("the manifest's metadata.%s.built_at is no time: %w", metadataKey, err)
 	}
 	return at, nil
-}
-
-func inMemory(files map[string][]byte) fstest.MapFS {
-	fsys := make(fstest.MapFS, len(files))
-	for name, content := range files {
-		fsys[name] = &fstest.MapFile{Data: content, Mode: 0o444}
-	}
-	return fsys
 }

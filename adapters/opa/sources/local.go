@@ -44,7 +44,7 @@ func (d *directory) Fetch(_ context.Context, tag string) (Fetched, error) {
 	case err != nil:
 		return Fetched{Tag: now, Refused: err}, nil
 	}
-	return Fetched{Tag: now, Source: snapshot.Source{Name: d.name, FS: inMemory(files), Aside: read.Aside}}, nil
+	return Fetched{Tag: now, Source: snapshot.Source{Name: d.name, FS: check.InMemory(files), Aside: read.Aside}}, nil
 }
 
 func (d *directory) watched() []string {
