@@ -10,23 +10,22 @@ import (
 	"github.com/molecule-ai/gatehouse/adapters/opa/casetest"
 	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
 // Engine holds the live snapshot. Without one every review is refused as not ready. It is safe for concurrent
 // use.
 type Engine struct {
-	schema        []byte
-	now           func() time.Time
-	recorder      Recorder
-	allowRollback bool
-	byOPA         bool                               // the fast path decides nothing
-	shipped       func() (*snapshot.Snapshot, error) // nil: nothing is compared with it
+	schema  []byte
+	now     func() time.Time
+	options Options
+	shipped func() (*snapshot.Snapshot, error) // nil: nothing is compared with it
 
 	loading   sync.Mutex // one load at a time, so that what was loaded last is what is live
 	live      atomic.Pointer[activation]
 	waiting   atomic.Pointer[activation]
-	awaiting  atomic.Bool                         // Remember has not been called, and has to be
-	newest    atomic.Pointer[snapshot.BundleInfo] // the signed bundle that was live last, in this process or before
+	awaiting  atomic.Bool                   // Remember has not been called, and has to be
+	newest    atomic.Pointer[ledger.Bundle] // the signed bundle that was live last, in this process or before
 	failed    atomic.Pointer[Refusal]
 	count     atomic.Int64
 	confirmed atomic.Pointer[time.Time]
@@ -47,34 +46,29 @@ type Refusal struct {
 	Err    error
 }
 
-// Option sets up an engine.
-type Option func(*Engine)
-
-// RecordWith tells recorder of every activation and refusal.
-func RecordWith(recorder Recorder) Option { return func(e *Engine) { e.recorder = recorder } }
-
-// AllowRollback lets a signed bundle become live that is older than the live one.
-func AllowRollback() Option { return func(e *Engine) { e.allowRollback = true } }
-
-// AwaitHistory keeps signed bundles that passed all checks from answering until Remember has told which one was live
-// last: a process that has just started does not know which one would be a rollback.
-func AwaitHistory() Option { return func(e *Engine) { e.awaiting.Store(true) } }
-
-// ByOPA has OPA decide everything, without the fast path.
-func ByOPA() Option { return func(e *Engine) { e.byOPA = true } }
-
-// Shipped compares what becomes live with the policies of source. They are compiled when others become live.
-func Shipped(source snapshot.Source) Option {
-	return func(e *Engine) {
-		e.shipped = sync.OnceValues(func() (*snapshot.Snapshot, error) { return snapshot.New(context.Background(), source, e.schema) })
-	}
+// Options set up an engine. The zero value is one that compares with nothing and tells nobody.
+type Options struct {
+	// Recorder hears of every activation and refusal.
+	Recorder Recorder
+	// Shipped are policies that whatever becomes live is compared with. They are compiled when others become live.
+	Shipped *snapshot.Source
+	// AllowRollback lets a signed bundle become live that is older than the live one.
+	AllowRollback bool
+	// AwaitHistory keeps signed bundles that passed all checks from answering until Remember has told which one was live
+	// last: a process that has just started does not know which one would be a rollback.
+	AwaitHistory bool
+	// ByOPA has OPA decide everything, without the fast path.
+	ByOPA bool
 }
 
 // NewEngine makes an engine that checks policies against the JSON schema of the input.
-func NewEngine(schema []byte, now func() time.Time, options ...Option) *Engine {
-	engine := &Engine{schema: schema, now: now, recorder: nobody{}}
-	for _, option := range options {
-		option(engine)
+func NewEngine(schema []byte, now func() time.Time, options Options) *Engine {
+	engine := &Engine{schema: schema, now: now, options: options}
+	engine.awaiting.Store(options.AwaitHistory)
+	if options.Shipped != nil {
+		engine.shipped = sync.OnceValues(func() (*snapshot.Snapshot, error) {
+			return snapshot.New(context.Background(), *options.Shipped, schema)
+		})
 	}
 	return engine
 }
@@ -117,15 +111,15 @@ func (e *Engine) activate(ctx context.Context, next *snapshot.Snapshot) {
 		next.DistrustFastPath()
 	}
 	e.waiting.Store(nil)
-	e.recorder.PolicyActivated(ctx, Record{
-		At: at, Source: next.Source(), Revision: next.Revision(), Bundle: next.Bundle(), Remarks: next.Remarks(),
-		Weaker: weaker, WeakerThanLive: weakerThanLive,
+	e.record(ctx, Activation{
+		Activation: ledger.Activation{At: at, Source: next.Source(), Revision: next.Revision(), Activated: true, Bundle: next.Bundle()},
+		Weaker:     weaker, WeakerThanLive: weakerThanLive, Remarks: next.Remarks(),
 	})
 }
 
 // Remember tells which signed bundle was live last before this process, nil for none, and makes what waits for that
 // live. It is an error, and what waits is refused, if that is older.
-func (e *Engine) Remember(ctx context.Context, last *snapshot.BundleInfo) error {
+func (e *Engine) Remember(ctx context.Context, last *ledger.Bundle) error {
 	e.loading.Lock()
 	defer e.loading.Unlock()
 	e.awaiting.Store(false)
@@ -134,7 +128,7 @@ func (e *Engine) Remember(ctx context.Context, last *snapshot.BundleInfo) error 
 		e.newest.Store(last)
 		return nil
 	}
-	if !e.allowRollback {
+	if !e.options.AllowRollback {
 		err := checkNewer(next.snapshot.Bundle(), last)
 		if err != nil {
 			e.newest.Store(last)
@@ -167,7 +161,7 @@ func (e *Engine) check(ctx context.Context, source snapshot.Source) (checked *sn
 	if err != nil {
 		return nil, contents.Revision, err
 	}
-	if e.byOPA {
+	if e.options.ByOPA {
 		checked.WithoutFastPath()
 	}
 	skipped, err := casetest.RunOwn(ctx, contents, e.schema)
@@ -213,7 +207,15 @@ func (e *Engine) refuse(ctx context.Context, source, revision string, err error)
 		return
 	}
 	e.failed.Store(refusal)
-	e.recorder.PolicyRefused(ctx, Record{At: refusal.At, Source: source, Revision: revision, Reason: err.Error()})
+	e.record(ctx, Activation{
+		Activation: ledger.Activation{At: refusal.At, Source: source, Revision: revision, Reason: err.Error()},
+	})
+}
+
+func (e *Engine) record(ctx context.Context, activation Activation) {
+	if e.options.Recorder != nil {
+		e.options.Recorder.Record(ctx, activation)
+	}
 }
 
 // Confirm notes that what is live is what its source has now. Nothing is, if Remember has refused it since.

@@ -22,7 +22,7 @@ func TestNoVerdictMixesTwoRevisions(t *testing.T) {
 	sources := []snapshot.Source{opatest.Hook("false\n" + opatest.SomeEntry), opatest.Hook("true\n" + opatest.SomeEntry)}
 	allows := opatest.Load(t, sources[0]).Revision()
 	require.NotEqual(t, allows, opatest.Load(t, sources[1]).Revision())
-	engine := opa.NewEngine(opatest.Schema(t), time.Now)
+	engine := opa.NewEngine(opatest.Schema(t), time.Now, opa.Options{})
 	require.NoError(t, engine.Load(t.Context(), sources[0]))
 
 	in := opatest.Registering(t, "")
@@ -65,7 +65,8 @@ func TestNoVerdictMixesTwoRevisions(t *testing.T) {
 // An activation is recorded with how it is weaker, than the shipped policies and than those before.
 func TestActivationTellsHowPoliciesAreWeaker(t *testing.T) {
 	var records recorded
-	engine := opa.NewEngine(opatest.Schema(t), time.Now, opa.RecordWith(&records), opa.Shipped(opatest.ShippedWith(t)))
+	shipped := opatest.ShippedWith(t)
+	engine := opa.NewEngine(opatest.Schema(t), time.Now, opa.Options{Recorder: &records, Shipped: &shipped})
 	require.NoError(t, engine.Load(t.Context(), opatest.ShippedWith(t)))
 	require.Empty(t, records[0].Weaker)
 	require.Empty(t, engine.Status().Weaker)

@@ -10,17 +10,21 @@ import (
 	"github.com/molecule-ai/gatehouse/adapters/opa"
 	"github.com/molecule-ai/gatehouse/adapters/opa/opatest"
 	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
 // recorded notes what became live.
-type recorded []opa.Record
+type recorded []opa.Activation
 
-func (r *recorded) PolicyActivated(_ context.Context, record opa.Record) { *r = append(*r, record) }
-func (*recorded) PolicyRefused(context.Context, opa.Record)              {}
+func (r *recorded) Record(_ context.Context, activation opa.Activation) {
+	if activation.Activated {
+		*r = append(*r, activation)
+	}
+}
 
 func TestACandidateIsCheckedAsideAndThenMadeLive(t *testing.T) {
 	var journal recorded
-	engine := opa.NewEngine(opatest.Schema(t), time.Now, opa.RecordWith(&journal))
+	engine := opa.NewEngine(opatest.Schema(t), time.Now, opa.Options{Recorder: &journal})
 	live, candidate := opatest.Hook(opatest.SomeEntry), opatest.Hook("input.dry_run\n"+opatest.SomeEntry)
 	require.NoError(t, engine.Load(t.Context(), live))
 	before := engine.Current()
@@ -45,10 +49,10 @@ func TestACandidateIsCheckedAsideAndThenMadeLive(t *testing.T) {
 func TestASignedCandidateThatHasBecomeOlderIsNotPromoted(t *testing.T) {
 	built := func(minutesAgo int, rule string) snapshot.Source {
 		source := opatest.Hook(rule)
-		source.Bundle = &snapshot.BundleInfo{BuiltAt: time.Now().Add(-time.Duration(minutesAgo) * time.Minute), Key: "k"}
+		source.Bundle = &ledger.Bundle{BuiltAt: time.Now().Add(-time.Duration(minutesAgo) * time.Minute), SignedBy: "k"}
 		return source
 	}
-	engine := opa.NewEngine(opatest.Schema(t), time.Now)
+	engine := opa.NewEngine(opatest.Schema(t), time.Now, opa.Options{})
 	require.NoError(t, engine.Load(t.Context(), built(30, opatest.SomeEntry)))
 	snapshot, err := engine.Candidate(t.Context(), built(20, "input.dry_run\n"+opatest.SomeEntry))
 	require.NoError(t, err)
@@ -66,6 +70,6 @@ func TestActivationNamesSkippedTests(t *testing.T) {
 		"register/some_rule.rego": opatest.HookPackage + opatest.Annotation("SOME_CODE") + "deny contains " + `{"reason": "r", "message": "m"} if input.request.never` + "\n",
 		"some_test.rego":          "package some_test\n\ntodo_test_x if false\n",
 	})
-	require.NoError(t, opa.NewEngine(opatest.Schema(t), time.Now, opa.RecordWith(&records)).Load(t.Context(), source))
+	require.NoError(t, opa.NewEngine(opatest.Schema(t), time.Now, opa.Options{Recorder: &records}).Load(t.Context(), source))
 	require.Equal(t, []string{"test data.some_test.todo_test_x is skipped"}, records[0].Remarks)
 }

@@ -142,7 +142,7 @@ func zoo() map[string]refusal {
 
 func TestPoliciesThatAreWrongAreRefusedAndTheLastGoodOnesStay(t *testing.T) {
 	at := time.Unix(1000, 0)
-	engine := opa.NewEngine(opatest.Schema(t), func() time.Time { return at })
+	engine := opa.NewEngine(opatest.Schema(t), func() time.Time { return at }, opa.Options{})
 	require.Nil(t, engine.Current())
 	require.Equal(t, opa.Status{}, engine.Status())
 	require.NoError(t, engine.Load(t.Context(), opatest.Hook(opatest.SomeEntry)))

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
 // clockSkew is by how much the clock of who builds bundles may be ahead.
@@ -13,8 +13,8 @@ const clockSkew = 10 * time.Minute
 
 // checkOrder refuses a signed bundle that is older than the one that was live last, wherever that came from. An unsigned
 // one has no order: who can replace it can also change the time that it names.
-func (e *Engine) checkOrder(next *snapshot.BundleInfo) error {
-	if !next.IsSigned() || e.allowRollback {
+func (e *Engine) checkOrder(next *ledger.Bundle) error {
+	if !next.IsSigned() || e.options.AllowRollback {
 		return nil
 	}
 	// A time far ahead would lock out every bundle that is built until then.
@@ -24,7 +24,7 @@ func (e *Engine) checkOrder(next *snapshot.BundleInfo) error {
 	return checkNewer(next, e.newest.Load())
 }
 
-func checkNewer(next, last *snapshot.BundleInfo) error {
+func checkNewer(next, last *ledger.Bundle) error {
 	switch {
 	case last == nil || last.BuiltAt.IsZero():
 		return nil
@@ -33,7 +33,7 @@ func checkNewer(next, last *snapshot.BundleInfo) error {
 			"build it with gatehouse bundle build, or start with --allow-rollback")
 	case next.BuiltAt.Before(last.BuiltAt):
 		return fmt.Errorf("rollback: the bundle was built at %s, before the one that was live last (%s, signed by %s); "+
-			"start with --allow-rollback to accept it", stamp(next.BuiltAt), describe(last), last.Key)
+			"start with --allow-rollback to accept it", stamp(next.BuiltAt), describe(last), last.SignedBy)
 	}
 	return nil
 }
@@ -41,7 +41,7 @@ func checkNewer(next, last *snapshot.BundleInfo) error {
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 
 // describe is how a message names a bundle.
-func describe(b *snapshot.BundleInfo) string {
+func describe(b *ledger.Bundle) string {
 	if b.Revision == "" {
 		return stamp(b.BuiltAt)
 	}

@@ -19,7 +19,7 @@ func TestLastActivationsAreNotPruned(t *testing.T) {
 		activation.ID, activation.At = uuid.MustParse(id), time.Now()
 		require.NoError(t, h.store.RecordActivation(t.Context(), activation))
 	}
-	signed := &ledger.ActivatedBundle{Revision: "v1", BuiltAt: time.Date(2026, 4, 1, 0, 0, 0, 0, time.UTC), SignedBy: "0123456789abcdef"}
+	signed := &ledger.Bundle{Revision: "v1", BuiltAt: time.Date(2026, 4, 1, 0, 0, 0, 0, time.UTC), SignedBy: "0123456789abcdef"}
 	record("01000000-0000-7000-8000-000000000000", ledger.Activation{Revision: "r1", Activated: true, Bundle: signed})
 	record("01000000-0000-7000-8000-000000000001", ledger.Activation{Revision: "r2", Activated: true})
 	h.exec(t, `

@@ -16,7 +16,7 @@ var activationTests = map[string]func(*testing.T, Harness){
 		live := ledger.Activation{
 			ID: uuid.Must(uuid.NewV7()), At: at, Source: "https://policies.example.com/bundle.tar.gz",
 			Revision: "sha256:0123456789abcdef", Activated: true,
-			Bundle: &ledger.ActivatedBundle{Revision: "v1", BuiltAt: at.Add(-time.Hour), SignedBy: "0123456789abcdef"},
+			Bundle: &ledger.Bundle{Revision: "v1", BuiltAt: at.Add(-time.Hour), SignedBy: "0123456789abcdef"},
 		}
 		refused := ledger.Activation{
 			ID: uuid.Must(uuid.NewV7()), At: at.Add(time.Second), Source: live.Source, Reason: "some_rule.rego:3: “undefined”",
@@ -39,19 +39,19 @@ var activationTests = map[string]func(*testing.T, Harness){
 	},
 	"the signed bundle that was live last is remembered, whatever came after it": func(t *testing.T, h Harness) {
 		built := time.Date(2026, 4, 1, 12, 0, 0, 123_000, time.UTC)
-		signed := func(revision string, builtAt time.Time) *ledger.ActivatedBundle {
-			return &ledger.ActivatedBundle{Revision: revision, BuiltAt: builtAt, SignedBy: "0123456789abcdef"}
+		signed := func(revision string, builtAt time.Time) *ledger.Bundle {
+			return &ledger.Bundle{Revision: revision, BuiltAt: builtAt, SignedBy: "0123456789abcdef"}
 		}
 		last, err := h.Store().LastSigned(t.Context())
 		require.NoError(t, err)
 		require.Nil(t, last)
 		for _, c := range []struct {
 			activated bool
-			bundle    *ledger.ActivatedBundle
-			last      *ledger.ActivatedBundle
+			bundle    *ledger.Bundle
+			last      *ledger.Bundle
 		}{
 			{true, nil, nil}, // a folder
-			{true, &ledger.ActivatedBundle{Revision: "unsigned", BuiltAt: built}, nil},
+			{true, &ledger.Bundle{Revision: "unsigned", BuiltAt: built}, nil},
 			{true, signed("v2", built), signed("v2", built)},
 			{false, nil, signed("v2", built)},
 			{true, nil, signed("v2", built)},

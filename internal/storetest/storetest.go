@@ -87,7 +87,7 @@ type Store interface {
 	// LiveRevision is that of the policies that were made live last, "" if none were.
 	LiveRevision(ctx context.Context) (string, error)
 	// LastSigned is the signed bundle that was made live last, nil if none was.
-	LastSigned(ctx context.Context) (*ledger.ActivatedBundle, error)
+	LastSigned(ctx context.Context) (*ledger.Bundle, error)
 
 	// RecordDivergences writes a batch; those that are there already stay as they are.
 	RecordDivergences(ctx context.Context, batch []shadow.Divergence) error

@@ -13,13 +13,16 @@ type Activation struct {
 	Source    string
 	Revision  string // "" when policies were refused before their content was known
 	Activated bool
-	Reason    string           // why they were refused
-	Bundle    *ActivatedBundle // nil unless a bundle became live
+	Reason    string  // why they were refused
+	Bundle    *Bundle // nil unless a bundle became live
 }
 
-// ActivatedBundle is what says which bundle is older than another.
-type ActivatedBundle struct {
-	Revision string    // what its author calls it
+// Bundle is what a bundle of policies says of itself.
+type Bundle struct {
+	Revision string    // what its author calls it; "" for nothing
 	BuiltAt  time.Time // zero when it does not say
-	SignedBy string    // fingerprint of the key; "" when no signature was verified
+	SignedBy string    // fingerprint of the configured key that verified it; "" when no signature was verified
 }
+
+// IsSigned says whether there is an order of such bundles: a time that nobody can change who has not the key.
+func (b *Bundle) IsSigned() bool { return b != nil && b.SignedBy != "" }

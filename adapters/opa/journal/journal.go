@@ -27,23 +27,39 @@ func New(logger *slog.Logger) *Journal {
 	return &Journal{log: logger, pending: make(chan ledger.Activation, maxPendingActivations)}
 }
 
-// PolicyActivated implements opa.Recorder.
-func (j *Journal) PolicyActivated(_ context.Context, record opa.Record) {
-	attributes := []any{"source", record.Source, "policy_revision", record.Revision}
-	if bundle := record.Bundle; bundle != nil {
-		attributes = append(attributes, "bundle_revision", bundle.Revision, "built_at", bundle.BuiltAt, "signed_by", bundle.Key)
+// Record implements opa.Recorder.
+func (j *Journal) Record(_ context.Context, activation opa.Activation) {
+	if activation.Activated {
+		j.tell(activation)
+	} else {
+		j.log.Error("policies were refused; those that were live stay",
+			"source", activation.Source, "policy_revision", activation.Revision, "error", activation.Reason)
 	}
-	if len(record.Remarks) > 0 {
-		attributes = append(attributes, "remarks", record.Remarks)
+	var err error
+	activation.ID, err = uuid.NewV7()
+	if err != nil {
+		j.log.Error("an activation of policies is not stored", "error", err)
+		return
+	}
+	j.queue(activation.Activation)
+}
+
+// tell logs policies that became live.
+func (j *Journal) tell(activation opa.Activation) {
+	attributes := []any{"source", activation.Source, "policy_revision", activation.Revision}
+	if bundle := activation.Bundle; bundle != nil {
+		attributes = append(attributes, "bundle_revision", bundle.Revision, "built_at", bundle.BuiltAt, "signed_by", bundle.SignedBy)
+	}
+	if len(activation.Remarks) > 0 {
+		attributes = append(attributes, "remarks", activation.Remarks)
 	}
 	j.log.Info("policies are live", attributes...)
-	if len(record.Weaker) > 0 {
-		j.log.Warn("the live policies are weaker than those that are shipped", "policy_revision", record.Revision, "weaker", lines(record.Weaker))
+	if len(activation.Weaker) > 0 {
+		j.log.Warn("the live policies are weaker than those that are shipped", "policy_revision", activation.Revision, "weaker", lines(activation.Weaker))
 	}
-	if len(record.WeakerThanLive) > 0 {
-		j.log.Warn("the live policies are weaker than those that were live before", "policy_revision", record.Revision, "weaker", lines(record.WeakerThanLive))
+	if len(activation.WeakerThanLive) > 0 {
+		j.log.Warn("the live policies are weaker than those that were live before", "policy_revision", activation.Revision, "weaker", lines(activation.WeakerThanLive))
 	}
-	j.keep(record, true)
 }
 
 // lines are weaknesses as they are read.
@@ -55,28 +71,7 @@ func lines(weaker []admission.Weakness) []string {
 	return texts
 }
 
-// PolicyRefused implements opa.Recorder.
-func (j *Journal) PolicyRefused(_ context.Context, record opa.Record) {
-	j.log.Error("policies were refused; those that were live stay",
-		"source", record.Source, "policy_revision", record.Revision, "error", record.Reason)
-	j.keep(record, false)
-}
-
-func (j *Journal) keep(record opa.Record, activated bool) {
-	id, err := uuid.NewV7()
-	if err != nil {
-		j.log.Error("an activation of policies is not stored", "error", err)
-		return
-	}
-	activation := ledger.Activation{
-		ID: id, At: record.At, Source: record.Source, Revision: record.Revision, Activated: activated, Reason: record.Reason,
-	}
-	if bundle := record.Bundle; bundle != nil {
-		activation.Bundle = &ledger.ActivatedBundle{Revision: bundle.Revision, BuiltAt: bundle.BuiltAt, SignedBy: bundle.Key}
-	}
-	j.queue(activation)
-}
-
+// Store keeps activations.
 type Store interface {
 	RecordActivation(ctx context.Context, activation ledger.Activation) error
 }

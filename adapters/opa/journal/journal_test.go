@@ -32,7 +32,7 @@ func (s *stoppingStore) RecordActivation(ctx context.Context, activation ledger.
 func TestJournalStoresTheRestAtTheStop(t *testing.T) {
 	records := New(slog.New(slog.DiscardHandler))
 	for _, revision := range []string{"first", "second", "third"} {
-		records.PolicyActivated(t.Context(), opa.Record{Revision: revision})
+		records.Record(t.Context(), opa.Activation{Activation: ledger.Activation{Revision: revision, Activated: true}})
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	store := &stoppingStore{stop: stop}

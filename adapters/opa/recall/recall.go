@@ -8,13 +8,12 @@ import (
 	"time"
 
 	"github.com/molecule-ai/gatehouse/adapters/opa"
-	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
 // History knows what was live before this process.
 type History interface {
-	LastSigned(ctx context.Context) (*ledger.ActivatedBundle, error)
+	LastSigned(ctx context.Context) (*ledger.Bundle, error)
 }
 
 const (
@@ -47,7 +46,7 @@ func (r *Recall) First(ctx context.Context) error {
 		return nil
 	}
 	r.told = true
-	return r.remember(ctx, last)
+	return r.engine.Remember(ctx, last)
 }
 
 // Run asks until the history has answered or ctx ends. What is refused then is told by the engine's recorder.
@@ -61,14 +60,7 @@ func (r *Recall) Run(ctx context.Context) {
 		last, err := r.history.LastSigned(ctx)
 		if err == nil {
 			r.told = true
-			_ = r.remember(ctx, last)
+			_ = r.engine.Remember(ctx, last)
 		}
 	}
-}
-
-func (r *Recall) remember(ctx context.Context, last *ledger.ActivatedBundle) error {
-	if last == nil {
-		return r.engine.Remember(ctx, nil)
-	}
-	return r.engine.Remember(ctx, &snapshot.BundleInfo{Revision: last.Revision, BuiltAt: last.BuiltAt, Key: last.SignedBy})
 }

@@ -25,10 +25,10 @@ import (
 // lateHistory is away until it has answered for the second time.
 type lateHistory struct {
 	asked int
-	last  *ledger.ActivatedBundle
+	last  *ledger.Bundle
 }
 
-func (h *lateHistory) LastSigned(context.Context) (*ledger.ActivatedBundle, error) {
+func (h *lateHistory) LastSigned(context.Context) (*ledger.Bundle, error) {
 	h.asked++
 	if h.asked == 1 {
 		return nil, errors.New("away")
@@ -40,12 +40,12 @@ func (h *lateHistory) LastSigned(context.Context) (*ledger.ActivatedBundle, erro
 // are live, or refused.
 func TestRecallAsksUntilTheHistoryAnswers(t *testing.T) {
 	for name, test := range map[string]struct {
-		last    *ledger.ActivatedBundle
+		last    *ledger.Bundle
 		refused bool
 	}{
 		"nothing was live": {nil, false},
-		"an older one was": {&ledger.ActivatedBundle{Revision: "q", BuiltAt: time.Now().Add(-time.Hour), SignedBy: "k"}, false},
-		"a newer one was":  {&ledger.ActivatedBundle{Revision: "s", BuiltAt: time.Now().Add(time.Hour), SignedBy: "k"}, true},
+		"an older one was": {&ledger.Bundle{Revision: "q", BuiltAt: time.Now().Add(-time.Hour), SignedBy: "k"}, false},
+		"a newer one was":  {&ledger.Bundle{Revision: "s", BuiltAt: time.Now().Add(time.Hour), SignedBy: "k"}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -69,7 +69,7 @@ func TestRecallAsksUntilTheHistoryAnswers(t *testing.T) {
 
 // A history that answers at once refuses an older bundle at the start.
 func TestRecallRefusesAnOlderBundleAtOnce(t *testing.T) {
-	newer := &ledger.ActivatedBundle{Revision: "s", BuiltAt: time.Now().Add(time.Hour), SignedBy: "k"}
+	newer := &ledger.Bundle{Revision: "s", BuiltAt: time.Now().Add(time.Hour), SignedBy: "k"}
 	recalled := recall.New(waitingEngine(t), &lateHistory{asked: 1, last: newer}, slog.New(slog.DiscardHandler))
 	require.ErrorContains(t, recalled.First(t.Context()), "rollback")
 	recalled.Run(t.Context()) // has nothing to ask, and ends
@@ -102,7 +102,7 @@ func waitingEngine(t *testing.T) *opa.Engine {
 	require.NoError(t, err)
 	schema, err := fs.ReadFile(policies.FS, "input.schema.json")
 	require.NoError(t, err)
-	engine := opa.NewEngine(schema, time.Now, opa.AwaitHistory())
+	engine := opa.NewEngine(schema, time.Now, opa.Options{AwaitHistory: true})
 	require.NoError(t, engine.Load(t.Context(), source))
 	return engine
 }

@@ -10,7 +10,6 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/loader"
@@ -18,6 +17,7 @@ import (
 	"github.com/molecule-ai/gatehouse/adapters/opa/check"
 	"github.com/molecule-ai/gatehouse/adapters/opa/regoval"
 	"github.com/molecule-ai/gatehouse/internal/yamlfile"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
 // Source is where policies come from: Rego modules and files named data.yaml or data.json, whose folder is
@@ -25,19 +25,9 @@ import (
 type Source struct {
 	Name   string // for people: "embedded", the directory, or the bundle's address
 	FS     fs.FS
-	Bundle *BundleInfo // nil when the files come from no bundle
-	Aside  []string    // files of the place that are not in FS, because they have nothing to do with policies
+	Bundle *ledger.Bundle // nil when the files come from no bundle
+	Aside  []string       // files of the place that are not in FS, because they have nothing to do with policies
 }
-
-// BundleInfo is what a bundle says of itself.
-type BundleInfo struct {
-	Revision string    // what its author calls it; "" for nothing
-	BuiltAt  time.Time // zero when it does not say
-	Key      string    // fingerprint of the configured key that verified it; "" when no signature was verified
-}
-
-// IsSigned says whether there is an order of such bundles: a time that nobody can change who has not the key.
-func (b *BundleInfo) IsSigned() bool { return b != nil && b.Key != "" }
 
 // Directory is the source of a directory of policies.
 func Directory(name string) Source {
@@ -47,7 +37,7 @@ func Directory(name string) Source {
 // Contents are the parsed files of a source.
 type Contents struct {
 	Source   string // its name
-	Bundle   *BundleInfo
+	Bundle   *ledger.Bundle
 	Modules  map[string]*ast.Module
 	Data     map[string]any
 	Files    check.Files // as they were read

@@ -50,9 +50,9 @@ type verifying struct {
 	decision uuid.UUID
 }
 
-func newVerifying(t *testing.T, source snapshot.Source, options ...opa.Option) *verifying {
+func newVerifying(t *testing.T, source snapshot.Source, options opa.Options) *verifying {
 	t.Helper()
-	v := &verifying{engine: opa.NewEngine(opatest.Schema(t), time.Now, options...), decision: uuid.New()}
+	v := &verifying{engine: opa.NewEngine(opatest.Schema(t), time.Now, options), decision: uuid.New()}
 	require.NoError(t, v.engine.Load(t.Context(), source))
 	v.verifier = verify.New(verify.Options{
 		Policies: v.engine, Meter: &v.meter, Logger: slog.New(slog.NewTextHandler(&v.log, nil)), Share: 1,
@@ -81,7 +81,7 @@ func (v *verifying) wait(t *testing.T, result string, n int) {
 // decides by these policies, also when they are loaded again.
 func TestAFastPathThatIsWrongIsCaughtAndTurnedOff(t *testing.T) {
 	source := opatest.Hook(opatest.SomeEntry)
-	v := newVerifying(t, source)
+	v := newVerifying(t, source, opa.Options{})
 	require.False(t, v.review(t).Allowed())
 	v.wait(t, verify.Same, 1)
 	require.False(t, v.engine.Status().ByOPA)
@@ -110,7 +110,7 @@ func TestAFastPathThatIsWrongIsCaughtAndTurnedOff(t *testing.T) {
 }
 
 func TestWithoutTheFastPathThereIsNothingToVerify(t *testing.T) {
-	v := newVerifying(t, opatest.Hook(opatest.SomeEntry), opa.ByOPA())
+	v := newVerifying(t, opatest.Hook(opatest.SomeEntry), opa.Options{ByOPA: true})
 	v.engine.Status().Snapshot.Mislead()
 	require.False(t, v.review(t).Allowed(), "OPA decides for good")
 	v.verifier.Close()

@@ -69,7 +69,7 @@ func TestWeakeningTheIdentityGateIsRefused(t *testing.T) {
 			require.ErrorContains(t, err, "allow_weaker: [PLATFORM_AGENT_IDENTITY_GATE]")
 			require.Contains(t, strings.Join(weakened.How, "\n"), weakening.says)
 
-			engine := opa.NewEngine(opatest.Schema(t), time.Now)
+			engine := opa.NewEngine(opatest.Schema(t), time.Now, opa.Options{})
 			require.ErrorAs(t, engine.Load(t.Context(), source), &weakened, "activation refuses it too")
 			_, err = engine.Candidate(t.Context(), source)
 			require.ErrorAs(t, err, &weakened, "and so is a candidate")

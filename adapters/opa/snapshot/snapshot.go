@@ -15,6 +15,7 @@ import (
 	"github.com/molecule-ai/gatehouse/adapters/opa/fastpath"
 	"github.com/molecule-ai/gatehouse/adapters/opa/mask"
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
 // Snapshot is one checked and compiled set of policies and data. It is safe for concurrent use. Its verdicts never change:
@@ -138,7 +139,7 @@ func (s *Snapshot) Source() string { return s.loaded.Source }
 
 // Bundle is what the bundle that they came in says of itself; nil when they came in none. Callers must not
 // change it.
-func (s *Snapshot) Bundle() *BundleInfo { return s.loaded.Bundle }
+func (s *Snapshot) Bundle() *ledger.Bundle { return s.loaded.Bundle }
 
 // Rules is the catalogue, in order of file and row. Callers must not change it.
 func (s *Snapshot) Rules() []admission.Rule { return s.rules }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/molecule-ai/gatehouse/adapters/opa/check"
 	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
 // The names that OPA gives to what a bundle holds beside policies and data.
@@ -48,20 +49,20 @@ func (t Trust) readFiles(name string, files map[string][]byte) (snapshot.Source,
 
 // examine has OPA's reader look at the files that were unpacked, and not at the archive once more: what is verified is
 // what is loaded.
-func (t Trust) examine(files map[string][]byte) (snapshot.BundleInfo, error) {
+func (t Trust) examine(files map[string][]byte) (ledger.Bundle, error) {
 	err := checkNames(files)
 	if err != nil {
-		return snapshot.BundleInfo{}, err
+		return ledger.Bundle{}, err
 	}
 	_, err = check.Read(check.InMemory(files), t.Limits)
 	if err != nil {
-		return snapshot.BundleInfo{}, err
+		return ledger.Bundle{}, err
 	}
 	loader, err := bundle.NewFSLoader(check.InMemory(files))
 	if err != nil {
-		return snapshot.BundleInfo{}, err
+		return ledger.Bundle{}, err
 	}
-	var info snapshot.BundleInfo
+	var info ledger.Bundle
 	reader := bundle.NewCustomReader(loader.WithPathFormat(bundle.Passthrough)).
 		WithProcessAnnotations(true).WithRegoVersion(ast.RegoV1).WithSizeLimitBytes(t.Limits.Bytes)
 	if t.Keys.None() {
@@ -69,21 +70,21 @@ func (t Trust) examine(files map[string][]byte) (snapshot.BundleInfo, error) {
 	} else {
 		signatures, err := readSignatures(files)
 		if err != nil {
-			return snapshot.BundleInfo{}, err
+			return ledger.Bundle{}, err
 		}
 		config, key, err := verification(signatures, t.Keys.Now())
 		if err != nil {
-			return snapshot.BundleInfo{}, err
+			return ledger.Bundle{}, err
 		}
-		info.Key = key.Fingerprint
+		info.SignedBy = key.Fingerprint
 		reader.WithBundleVerificationConfig(config)
 	}
 	read, err := reader.Read()
 	if err != nil {
-		return snapshot.BundleInfo{}, err
+		return ledger.Bundle{}, err
 	}
 	if read.Manifest.RegoVersion != nil && *read.Manifest.RegoVersion != ast.RegoV1.Int() || len(read.Manifest.FileRegoVersions) > 0 {
-		return snapshot.BundleInfo{}, errors.New("the bundle's manifest asks for another version of Rego than 1")
+		return ledger.Bundle{}, errors.New("the bundle's manifest asks for another version of Rego than 1")
 	}
 	info.Revision = read.Manifest.Revision
 	info.BuiltAt, err = builtAt(read.Manifest)

@@ -288,8 +288,8 @@ func TestARestartWithoutTheServerServesWhatWasKept(t *testing.T) {
 func TestARollbackIsAllowedWhenItIsAskedFor(t *testing.T) {
 	key := newKeyPair(t, "ES256")
 	trust := sources.Trust{Limits: sources.DefaultLimits, Keys: keysOf(t, key.public)}
-	for allowed, options := range map[bool][]opa.Option{false: nil, true: {opa.AllowRollback()}} {
-		engine := newEngine(t, options...)
+	for _, allowed := range []bool{false, true} {
+		engine := opa.NewEngine(schema(t), time.Now, opa.Options{AllowRollback: allowed})
 		for i, at := range []time.Time{buildDay, buildDay, buildDay.Add(-time.Nanosecond)} {
 			source, err := trust.ReadBundle("x", build(t, sources.Package{Files: module(denyAll("a")), Key: key.signing(t), BuiltAt: at}))
 			require.NoError(t, err)

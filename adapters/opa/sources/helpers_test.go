@@ -209,9 +209,9 @@ func schema(t testing.TB) []byte {
 	return text
 }
 
-func newEngine(t testing.TB, options ...opa.Option) *opa.Engine {
+func newEngine(t testing.TB) *opa.Engine {
 	t.Helper()
-	return opa.NewEngine(schema(t), time.Now, options...)
+	return opa.NewEngine(schema(t), time.Now, opa.Options{})
 }
 
 // reasons are those of the violations that the live policies find.

@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/molecule-ai/gatehouse/adapters/opa"
-	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 	"github.com/molecule-ai/gatehouse/adapters/opa/sources"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
 func encoded(text string) string { return base64.RawURLEncoding.EncodeToString([]byte(text)) }
@@ -21,19 +21,17 @@ func encoded(text string) string { return base64.RawURLEncoding.EncodeToString([
 // recorder keeps what it hears.
 type recorder struct {
 	mu                 sync.Mutex
-	activated, refused []opa.Record
+	activated, refused []opa.Activation
 }
 
-func (r *recorder) PolicyActivated(_ context.Context, record opa.Record) {
+func (r *recorder) Record(_ context.Context, activation opa.Activation) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.activated = append(r.activated, record)
-}
-
-func (r *recorder) PolicyRefused(_ context.Context, record opa.Record) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.refused = append(r.refused, record)
+	if activation.Activated {
+		r.activated = append(r.activated, activation)
+	} else {
+		r.refused = append(r.refused, activation)
+	}
 }
 
 func TestEveryKindOfKeySignsAndVerifies(t *testing.T) {
@@ -44,7 +42,7 @@ func TestEveryKindOfKeySignsAndVerifies(t *testing.T) {
 			trust := sources.Trust{Limits: sources.DefaultLimits, Keys: keysOf(t, key.public)}
 			source, err := trust.ReadBundle("x", archive)
 			require.NoError(t, err)
-			require.Equal(t, snapshot.BundleInfo{Revision: "v1", BuiltAt: buildDay, Key: key.key(t).Fingerprint}, *source.Bundle)
+			require.Equal(t, ledger.Bundle{Revision: "v1", BuiltAt: buildDay, SignedBy: key.key(t).Fingerprint}, *source.Bundle)
 
 			trust.Keys = keysOf(t, newKeyPair(t, kind).public)
 			_, err = trust.ReadBundle("x", archive)
@@ -62,7 +60,7 @@ func TestKeysAreChangedWithoutAGap(t *testing.T) {
 		for _, key := range []keyPair{old, next} {
 			source, err := trust.ReadBundle("x", build(t, sources.Package{Files: module(denyAll("a")), Key: key.signing(t)}))
 			require.NoError(t, err, name)
-			require.Equal(t, key.key(t).Fingerprint, source.Bundle.Key)
+			require.Equal(t, key.key(t).Fingerprint, source.Bundle.SignedBy)
 		}
 	}
 }

@@ -8,8 +8,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 	"github.com/molecule-ai/gatehouse/adapters/opa/sources"
+	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
 // Of a signed bundle every rule and every datum is what was signed. Whichever bit of a file, or of a file's name, is
@@ -27,15 +27,15 @@ func TestEveryBitOfASignedBundleIsRefusedOrSaysTheSame(t *testing.T) {
 		Revision: "v1", Key: key.signing(t),
 	})
 	trust := sources.Trust{Limits: sources.DefaultLimits, Keys: keysOf(t, key.public)}
-	load := func(files map[string][]byte) (snapshot.BundleInfo, string, error) {
+	load := func(files map[string][]byte) (ledger.Bundle, string, error) {
 		source, err := trust.ReadFiles("x", files)
 		if err != nil {
-			return snapshot.BundleInfo{}, "", err
+			return ledger.Bundle{}, "", err
 		}
 		engine := newEngine(t)
 		err = engine.Load(t.Context(), source)
 		if err != nil {
-			return snapshot.BundleInfo{}, "", err
+			return ledger.Bundle{}, "", err
 		}
 		// The revision digests every module and all data, as they were loaded.
 		return *source.Bundle, engine.Status().Snapshot.Revision(), nil

@@ -91,7 +91,7 @@ func TestTheZooIsRefusedAndTheLivePoliciesKeepAnswering(t *testing.T) {
 	web := httptest.NewServer(server)
 	defer web.Close()
 	recorder := &recorder{}
-	engine := newEngine(t, opa.RecordWith(recorder))
+	engine := opa.NewEngine(schema(t), time.Now, opa.Options{Recorder: recorder})
 	origin := open(t, web.URL+"/bundle.tar.gz", sources.Options{Trust: sources.Trust{Keys: keysOf(t, key.public)}})
 	follower := follow(t, origin, engine, nil)
 	require.NoError(t, follower.Start(t.Context()))
@@ -200,7 +200,7 @@ func TestOfAnUnsignedSourceNoSignatureIsLookedAt(t *testing.T) {
 		source, err := sources.Trust{Limits: sources.DefaultLimits}.ReadBundle(name, archive)
 		require.NoError(t, err, name)
 		require.Equal(t, "v1", source.Bundle.Revision)
-		require.Empty(t, source.Bundle.Key)
+		require.Empty(t, source.Bundle.SignedBy)
 		engine := newEngine(t)
 		require.NoError(t, engine.Load(t.Context(), source))
 		require.Equal(t, []string{"a"}, reasons(t, engine))

@@ -83,7 +83,7 @@ func (s ActivationStore) Activations(ctx context.Context, limit int) ([]ledger.A
 }
 
 // LastSigned is the signed bundle that a server on this database made live last, nil if none has.
-func (s ActivationStore) LastSigned(ctx context.Context) (*ledger.ActivatedBundle, error) {
+func (s ActivationStore) LastSigned(ctx context.Context) (*ledger.Bundle, error) {
 	rows, err := s.pool.Query(ctx, lastSignedSQL)
 	if err != nil {
 		return nil, connection.Explain(ctx, fmt.Errorf("reading which signed policies were live last: %w", err))
@@ -116,7 +116,7 @@ func scanActivation(row pgx.CollectableRow) (ledger.Activation, error) {
 	err := row.Scan(&id, &a.At, &a.Source, &a.Revision, &a.Activated, &a.Reason, &revision, &builtAt, &signedBy)
 	a.ID = uuid.UUID(id)
 	if revision != nil && signedBy != nil {
-		a.Bundle = &ledger.ActivatedBundle{Revision: *revision, SignedBy: *signedBy}
+		a.Bundle = &ledger.Bundle{Revision: *revision, SignedBy: *signedBy}
 		if builtAt != nil {
 			a.Bundle.BuiltAt = builtAt.UTC()
 		}

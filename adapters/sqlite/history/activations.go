@@ -90,7 +90,7 @@ func (s ActivationStore) Activations(ctx context.Context, limit int) (found []le
 }
 
 // LastSigned is the signed bundle that a server on this file made live last, nil if none has.
-func (s ActivationStore) LastSigned(ctx context.Context) (*ledger.ActivatedBundle, error) {
+func (s ActivationStore) LastSigned(ctx context.Context) (*ledger.Bundle, error) {
 	last, err := scanActivation(s.file.Readers.QueryRowContext(ctx, lastSignedSQL))
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
@@ -124,7 +124,7 @@ func scanActivation(row interface{ Scan(into ...any) error }) (ledger.Activation
 		return a, err
 	}
 	if revision.Valid && signedBy.Valid {
-		a.Bundle = &ledger.ActivatedBundle{Revision: revision.String, SignedBy: signedBy.String}
+		a.Bundle = &ledger.Bundle{Revision: revision.String, SignedBy: signedBy.String}
 	}
 	if a.Bundle != nil && builtAt.Valid {
 		a.Bundle.BuiltAt, err = time.Parse(time.RFC3339Nano, builtAt.String)

@@ -87,7 +87,7 @@ func (c *bundleBuildCommand) check(ctx context.Context, archive []byte) error {
 	if err != nil {
 		return fmt.Errorf("the bundle could not be loaded: %w", err)
 	}
-	err = opa.NewEngine(schema, time.Now).Load(ctx, source)
+	err = opa.NewEngine(schema, time.Now, opa.Options{}).Load(ctx, source)
 	if err != nil {
 		return fmt.Errorf("the bundle could not be loaded: %w", err)
 	}
@@ -168,7 +168,7 @@ func (c *bundleVerifyCommand) Run(ctx context.Context, to cli.Streams) error {
 	if err != nil {
 		return err
 	}
-	engine := opa.NewEngine(schema, time.Now)
+	engine := opa.NewEngine(schema, time.Now, opa.Options{})
 	source := c.Source()
 	err = engine.Load(ctx, source)
 	if err != nil {
@@ -176,8 +176,8 @@ func (c *bundleVerifyCommand) Run(ctx context.Context, to cli.Streams) error {
 	}
 	snapshot := engine.Status().Snapshot
 	signature := "its signature was not looked at (no --policies-key)"
-	if source.Bundle.Key != "" {
-		signature = "signed by " + source.Bundle.Key
+	if source.Bundle.SignedBy != "" {
+		signature = "signed by " + source.Bundle.SignedBy
 	}
 	_, err = fmt.Fprintf(to.Out, "%s: good; %d rules for %s, revision %s, %s\n", source.Name, len(snapshot.Rules()),
 		strings.Join(snapshot.Hooks(), ", "), snapshot.Revision(), signature)

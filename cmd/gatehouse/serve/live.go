@@ -123,7 +123,7 @@ func bundleOf(snapshot *snapshot.Snapshot) *resources.PolicyBundle {
 	if info == nil {
 		return nil
 	}
-	shown := &resources.PolicyBundle{Revision: info.Revision, SignedBy: info.Key}
+	shown := &resources.PolicyBundle{Revision: info.Revision, SignedBy: info.SignedBy}
 	if !info.BuiltAt.IsZero() {
 		at := info.BuiltAt.UTC()
 		shown.BuiltAt = &at

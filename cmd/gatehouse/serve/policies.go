@@ -18,12 +18,11 @@ import (
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
 )
 
-func (f feedFlags) engineOptions(recorder opa.Recorder) []opa.Option {
-	options := []opa.Option{opa.RecordWith(recorder), opa.AwaitHistory(), opa.Shipped(flags.Embedded())}
-	if f.AllowRollback {
-		options = append(options, opa.AllowRollback())
+func (c *Command) engineOptions(recorder opa.Recorder) opa.Options {
+	shipped := flags.Embedded()
+	return opa.Options{
+		Recorder: recorder, Shipped: &shipped, AllowRollback: c.AllowRollback, AwaitHistory: true, ByOPA: c.Evaluator == "opa",
 	}
-	return options
 }
 
 // feed keeps the engine's policies those of their source.
@@ -148,11 +147,4 @@ func refusedPolicies(ctx context.Context, to cli.Streams, err error) error {
 	}
 	flags.PrintPolicyErrors(to.Err, err)
 	return errors.New("the policies were refused")
-}
-
-func (f evaluatorFlags) evaluatorOptions() []opa.Option {
-	if f.Evaluator == "opa" {
-		return []opa.Option{opa.ByOPA()}
-	}
-	return nil
 }

@@ -106,7 +106,7 @@ func (c *Command) Run(ctx context.Context, to cli.Streams, version cli.Version) 
 		return err
 	}
 	records := journal.New(logger)
-	engine := opa.NewEngine(schema, time.Now, append(c.engineOptions(records), c.evaluatorOptions()...)...)
+	engine := opa.NewEngine(schema, time.Now, c.engineOptions(records))
 	policies, store, err := c.loadAndOpen(ctx, engine, registry, reports, to)
 	if err == nil {
 		defer store.close()

@@ -41,7 +41,7 @@ func serviceFor(b *testing.B, args ...string) http.Handler {
 	c := parsed(b, args...)
 	schema, err := flags.InputSchema()
 	require.NoError(b, err)
-	engine := opa.NewEngine(schema, time.Now)
+	engine := opa.NewEngine(schema, time.Now, opa.Options{})
 	require.NoError(b, engine.Load(b.Context(), c.Source()))
 	registry, logger := prometheus.NewRegistry(), slog.New(slog.NewTextHandler(b.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	return wired(b, c, engine, registry, logger)
@@ -72,7 +72,7 @@ func TestReloadKeepsWhatWasThereWhenItRefuses(t *testing.T) {
 	c.PoliciesPoll = time.Hour
 	logger, flush := c.Logger(cli.Streams{Err: &log})
 	defer flush()
-	engine := opa.NewEngine(schema, time.Now, c.engineOptions(journal.New(logger))...)
+	engine := opa.NewEngine(schema, time.Now, c.engineOptions(journal.New(logger)))
 	live := livePolicies{engine: engine}
 	require.ErrorContains(t, live.ready(t.Context(), false), "no policies")
 
@@ -129,7 +129,7 @@ func TestEmbeddedPoliciesThatAreRefusedAreToldWhateverCameOfTheStore(t *testing.
 		t.Run(name, func(t *testing.T) {
 			var said bytes.Buffer
 			c := parsed(t, "--database-url", database)
-			engine := opa.NewEngine([]byte("no schema"), time.Now)
+			engine := opa.NewEngine([]byte("no schema"), time.Now, opa.Options{})
 
 			_, _, err := c.loadAndOpen(t.Context(), engine, prometheus.NewRegistry(), testReports(slog.New(slog.DiscardHandler)), cli.Streams{Err: &said})
 			require.EqualError(t, err, "the policies were refused")
@@ -144,7 +144,7 @@ func stormServer(t *testing.T, database string) (*opa.Engine, *httptest.Server) 
 	c := parsed(t, "--database-url=sqlite:"+database, "--policy-timeout=10s", "--facts-timeout=10s", "--request-timeout=20s")
 	schema, err := flags.InputSchema()
 	require.NoError(t, err)
-	engine := opa.NewEngine(schema, time.Now)
+	engine := opa.NewEngine(schema, time.Now, opa.Options{})
 	require.NoError(t, engine.Load(t.Context(), flags.Embedded()))
 	registry, logger := prometheus.NewRegistry(), slog.New(slog.DiscardHandler)
 	web := httptest.NewServer(wired(t, c, engine, registry, logger))
@@ -194,7 +194,7 @@ type lateStore struct {
 	there atomic.Bool
 }
 
-func (s *lateStore) LastSigned(ctx context.Context) (*ledger.ActivatedBundle, error) {
+func (s *lateStore) LastSigned(ctx context.Context) (*ledger.Bundle, error) {
 	if !s.there.Load() {
 		return nil, errors.New("away")
 	}
@@ -208,12 +208,12 @@ func TestSignedPoliciesWaitForAStoreThatIsAway(t *testing.T) {
 	private, public := cmdtest.KeyFiles(t)
 	bundle := signedBundle(t, private)
 	for name, test := range map[string]struct {
-		before *ledger.ActivatedBundle
+		before *ledger.Bundle
 		says   string // "" where it becomes live
 	}{
 		"nothing was live": {nil, ""},
-		"an older one was": {&ledger.ActivatedBundle{Revision: "q", BuiltAt: time.Now().Add(-time.Hour), SignedBy: "k"}, ""},
-		"a newer one was":  {&ledger.ActivatedBundle{Revision: "s", BuiltAt: time.Now().Add(time.Hour), SignedBy: "k"}, "rollback"},
+		"an older one was": {&ledger.Bundle{Revision: "q", BuiltAt: time.Now().Add(-time.Hour), SignedBy: "k"}, ""},
+		"a newer one was":  {&ledger.Bundle{Revision: "s", BuiltAt: time.Now().Add(time.Hour), SignedBy: "k"}, "rollback"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			schema, err := flags.InputSchema()
@@ -222,7 +222,7 @@ func TestSignedPoliciesWaitForAStoreThatIsAway(t *testing.T) {
 			c.Policies, c.PoliciesKey, c.PoliciesCache = bundle, []string{public}, "none"
 			c.PoliciesMaxBytes, c.PoliciesMaxFiles = 1<<20, 100
 			logger := slog.New(slog.DiscardHandler)
-			engine := opa.NewEngine(schema, time.Now, c.engineOptions(journal.New(logger))...)
+			engine := opa.NewEngine(schema, time.Now, c.engineOptions(journal.New(logger)))
 			policies, err := c.startFeed(t.Context(), engine, testReports(logger))
 			require.NoError(t, err)
 			facts, err := sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(t.TempDir(), "gatehouse.db")})
