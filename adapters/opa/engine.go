@@ -88,9 +88,7 @@ func (e *Engine) LoadAsOf(ctx context.Context, source snapshot.Source, confirmed
 		e.refuse(ctx, source.Name, revision, err)
 		return err
 	}
-	e.failed.Store(nil)
-	e.confirmed.Store(&confirmed)
-	e.unreached.Store(nil)
+	e.confirm(confirmed)
 	if source.Bundle.IsSigned() {
 		e.newest.Store(source.Bundle)
 		if e.awaiting.Load() {
@@ -223,8 +221,11 @@ func (e *Engine) Confirm() {
 	if e.live.Load() == nil && e.waiting.Load() == nil {
 		return
 	}
-	now := e.now()
-	e.confirmed.Store(&now)
+	e.confirm(e.now())
+}
+
+func (e *Engine) confirm(at time.Time) {
+	e.confirmed.Store(&at)
 	e.unreached.Store(nil)
 	e.failed.Store(nil)
 }

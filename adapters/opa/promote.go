@@ -28,10 +28,7 @@ func (e *Engine) Promote(ctx context.Context, candidate *snapshot.Snapshot) (pre
 	if live := e.live.Load(); live != nil {
 		previous = live.snapshot.Revision()
 	}
-	at := e.now()
-	e.failed.Store(nil)
-	e.confirmed.Store(&at)
-	e.unreached.Store(nil)
+	e.confirm(e.now())
 	if candidate.Bundle().IsSigned() {
 		e.newest.Store(candidate.Bundle())
 	}
