@@ -490,7 +490,8 @@ func TestEveryExampleIsOfItsSchema(t *testing.T) {
 	visit = func(at string, node any) {
 		switch node := node.(type) {
 		case map[string]any:
-			if example, given := node["example"]; given {
+			example, given := node["example"]
+			if given && !strings.HasSuffix(at, "/properties") { // where it is a member of this name
 				require.NoError(t, c.validate(at+"/schema", example), at)
 				checked++
 			}
