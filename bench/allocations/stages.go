@@ -81,7 +81,7 @@ func newStages(ctx context.Context, folder string) (stages []stage, close func()
 			return err
 		}},
 		{"decode/what_if", func(int) error {
-			_, _, err := decode.WhatIf([]byte(whatIf), decode.DefaultMaxDepth)
+			_, err := decode.WhatIf([]byte(whatIf), decode.DefaultMaxDepth)
 			return err
 		}},
 		{"decode/url", func(int) error { decode.ParseURL("https://01890a5d.agents.example.com/a2a"); return nil }},

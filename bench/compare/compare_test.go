@@ -32,7 +32,7 @@ func inputOf(t *testing.T, w rig.Workspace) admission.Input {
 	body["hook"] = "register"
 	text, err := json.Marshal(body)
 	require.NoError(t, err)
-	asked, _, err := decode.WhatIf(text, decode.DefaultMaxDepth)
+	asked, err := decode.WhatIf(text, decode.DefaultMaxDepth)
 	require.NoError(t, err)
 	return admission.NewInput(asked.Review, *asked.Facts, admission.Deployment{})
 }

@@ -1,10 +1,11 @@
 package httpapi
 
 import (
+	"cmp"
+
 	"github.com/google/uuid"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
-	"github.com/molecule-ai/gatehouse/server/httpapi/respond"
 )
 
 // answer is a decision on the wire.
@@ -42,19 +43,24 @@ func newAnswer(d admission.Decision) answer {
 	verdict := d.Answered()
 	a := answer{
 		UID: d.UID, DecisionID: d.ID, Allowed: verdict.Allowed(), Status: newAnswerStatus(verdict), DryRun: d.Unenforced,
-		Violations: []answerViolation{}, Warnings: []string{},
-		MarkedFailed: d.MarkedFailed, Event: d.Event, PolicyRevision: d.Verdict.Revision,
+		Warnings: warnings(verdict), MarkedFailed: d.MarkedFailed, Event: d.Event, PolicyRevision: d.Verdict.Revision,
 	}
 	for _, v := range verdict.Violations {
-		if v.Enforcement == admission.Audit {
-			continue
-		}
-		a.Violations = append(a.Violations, answerViolation{v.Rule, v.Code, v.Reason, v.Message, v.Severity, v.Enforcement})
-		if v.Enforcement == admission.Warn {
-			a.Warnings = append(a.Warnings, v.Message)
+		if v.Enforcement != admission.Audit {
+			a.Violations = append(a.Violations, answerViolation{v.Rule, v.Code, v.Reason, v.Message, v.Severity, v.Enforcement})
 		}
 	}
 	return a
+}
+
+// warnings are the messages of violations that warn.
+func warnings(verdict admission.Verdict) (messages []string) {
+	for _, v := range verdict.Violations {
+		if v.Enforcement == admission.Warn {
+			messages = append(messages, v.Message)
+		}
+	}
+	return messages
 }
 
 func newAnswerStatus(verdict admission.Verdict) *answerStatus {
@@ -62,22 +68,10 @@ func newAnswerStatus(verdict admission.Verdict) *answerStatus {
 	if denying == nil {
 		return nil
 	}
-	message := denying.Answer
-	if message == "" {
-		message = denying.Message
-	}
-	return &answerStatus{Code: denying.Status, Reason: denying.Code, Message: message}
+	return &answerStatus{Code: denying.Status, Reason: denying.Code, Message: cmp.Or(denying.Answer, denying.Message)}
 }
 
 // batchAnswer holds one entry for each review, in order.
 type batchAnswer struct {
 	Decisions []any `json:"decisions"` // answer or failedAnswer
-}
-
-// failedAnswer stands for a review that got no decision. It says allowed: false, so that a caller that reads
-// nothing else is right.
-type failedAnswer struct {
-	UID     string          `json:"uid,omitempty"`
-	Allowed bool            `json:"allowed"`
-	Error   respond.Problem `json:"error"`
 }

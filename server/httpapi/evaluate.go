@@ -4,10 +4,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
-	"sync/atomic"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/admission/decode"
@@ -64,20 +61,15 @@ type evaluatedBatch struct {
 
 // evaluate serves POST /v1/evaluate: what would be decided, and nothing is recorded.
 func (s *Server) evaluate(w http.ResponseWriter, r *http.Request) error {
-	var asked admission.WhatIf
-	var how decode.WhatIfOptions
-	err := s.respond.DecodeBody(w, r, s.respond.Limits.Body, func(body []byte) (err error) {
-		asked, how, err = decode.WhatIf(body, s.respond.Limits.Depth)
-		return err
-	})
+	trial, err := respond.Decode(s.respond, w, r, s.respond.Limits.Body, decode.WhatIf)
 	if err != nil {
 		return err
 	}
-	rules, err := s.rulesToTry(r.Context(), how.Candidate)
+	rules, err := s.rulesToTry(r.Context(), trial.Candidate)
 	if err != nil {
 		return err
 	}
-	answer, err := s.try(r.Context(), rules, asked, how.Explain)
+	answer, err := s.try(r.Context(), rules, trial.WhatIf, trial.Explain)
 	if err != nil {
 		return err
 	}
@@ -87,11 +79,7 @@ func (s *Server) evaluate(w http.ResponseWriter, r *http.Request) error {
 
 // evaluateBatch serves POST /v1/evaluate/batch. All of a batch is evaluated by one snapshot of the policies.
 func (s *Server) evaluateBatch(w http.ResponseWriter, r *http.Request) error {
-	body, err := s.respond.ReadBody(w, r, s.respond.Limits.Batch)
-	if err != nil {
-		return err
-	}
-	asked, err := decode.WhatIfs(body, s.respond.Limits.Depth)
+	asked, err := respond.Decode(s.respond, w, r, s.respond.Limits.Batch, decode.WhatIfs)
 	if err != nil {
 		return err
 	}
@@ -102,20 +90,11 @@ func (s *Server) evaluateBatch(w http.ResponseWriter, r *http.Request) error {
 	if !rules.HasHook(asked[0].Review.Hook) {
 		return errUnknownHook()
 	}
-	trace := respond.Trace(r)
-	answers := make([]any, len(asked))
-	var next atomic.Int64
-	var group errgroup.Group
-	for range min(s.options.BatchParallel, len(asked)) {
-		group.Go(func() error {
-			for i := next.Add(1) - 1; i < int64(len(asked)); i = next.Add(1) - 1 {
-				asked[i].Review.Trace = trace
-				answers[i] = s.tryOne(r.Context(), rules, asked[i])
-			}
-			return nil
-		})
-	}
-	_ = group.Wait() // tryOne turns every error into an answer
+	uid := func(i int) string { return asked[i].Review.UID }
+	answers := s.answerBatch(r, len(asked), uid, func(i int) (any, error) {
+		asked[i].Review.Trace = respond.Trace(r)
+		return s.try(r.Context(), rules, asked[i], false)
+	})
 	s.respond.JSON(w, r, http.StatusOK, evaluatedBatch{Evaluations: answers})
 	return nil
 }
@@ -142,20 +121,6 @@ func (s *Server) rulesToTry(ctx context.Context, candidate map[string]string) (T
 		return nil, admission.Fail(ctx, admission.CodePolicyError, "the candidate could not be checked", err)
 	}
 	return rules, nil
-}
-
-// tryOne runs on a goroutine of its own, where a panic that is not caught ends the process.
-func (s *Server) tryOne(ctx context.Context, rules TriedRules, asked admission.WhatIf) (answered any) {
-	defer func() {
-		if cause := recover(); cause != nil {
-			answered = failedAnswer{UID: asked.Review.UID, Error: respond.NewProblem(admission.AsError(s.respond.Panicked(ctx, asked.Review.Trace, cause)))}
-		}
-	}()
-	answer, err := s.try(ctx, rules, asked, false)
-	if err != nil {
-		return failedAnswer{UID: asked.Review.UID, Error: respond.NewProblem(admission.AsError(err))}
-	}
-	return answer
 }
 
 func (s *Server) try(ctx context.Context, rules TriedRules, asked admission.WhatIf, explain bool) (*evaluated, error) {
@@ -212,12 +177,7 @@ func (s *Server) factsToTry(ctx context.Context, asked admission.WhatIf) (admiss
 func newEvaluated(verdict admission.Verdict, rules TriedRules, facts admission.Facts) *evaluated {
 	answer := &evaluated{
 		Allowed: verdict.Allowed(), Status: newAnswerStatus(verdict), Violations: verdict.Violations,
-		MarksFailed: facts.WouldMark(verdict), PolicyRevision: verdict.Revision,
-	}
-	for _, v := range verdict.Violations {
-		if v.Enforcement == admission.Warn {
-			answer.Warnings = append(answer.Warnings, v.Message)
-		}
+		Warnings: warnings(verdict), MarksFailed: facts.WouldMark(verdict), PolicyRevision: verdict.Revision,
 	}
 	if len(verdict.Violations) > 0 {
 		answer.Fired = fired(verdict, rules.Rules())

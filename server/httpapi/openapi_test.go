@@ -28,6 +28,7 @@ import (
 	"github.com/molecule-ai/gatehouse/server/httpapi"
 	"github.com/molecule-ai/gatehouse/server/httpapi/auth"
 	"github.com/molecule-ai/gatehouse/server/httpapi/resources"
+	"github.com/molecule-ai/gatehouse/server/replay"
 	"github.com/molecule-ai/gatehouse/server/stream"
 )
 
@@ -275,7 +276,7 @@ func full(t *testing.T, change func(*httpapi.Options)) *service {
 		o.Decisions = recorded{denied, failedDecision()}
 		o.DecisionStream = oneDecision{&denied}
 		o.Audits = auditsOf(denied)
-		o.Replays = resources.ReplayOptions{Records: &archive{}, Policies: candidates{}, Now: time.Now}
+		o.Replays = resources.ReplayOptions{RunsOptions: replay.RunsOptions{Records: &archive{}, Now: time.Now, Logger: o.Logger}, Policies: candidates{}}
 		if change != nil {
 			change(o)
 		}
@@ -391,7 +392,7 @@ func TestWhatIsToBeSeenIsAsDocumented(t *testing.T) {
 	require.Equal(t, 400, s.send(http.MethodGet, "/v1/events/stream?last_event_id=9000000000000000", "").status)
 
 	for _, path := range []string{
-		"/v1/decisions", "/v1/decisions?input=true&limit=1", "/v1/decisions?failed=true", "/v1/decisions/" + decisionID,
+		"/v1/decisions", "/v1/decisions?input=true&limit=1", "/v1/decisions?failed=true", "/v1/decisions/" + decisionID, "/v1/decisions/summary",
 	} {
 		require.Equal(t, 200, s.send(http.MethodGet, path, "").status, path)
 	}

@@ -31,7 +31,7 @@ func everyRoute() *Server {
 	return New(Options{
 		Metrics: http.NotFoundHandler(), MaxInFlight: 1, Events: struct{ sse.Source[admission.Event] }{},
 		Decisions: struct{ resources.DecisionReader }{}, DecisionStream: struct{ sse.Source[admission.Decision] }{},
-		Audits: struct{ resources.AuditReader }{}, Replays: resources.ReplayOptions{Records: struct{ replay.Source }{}},
+		Audits: struct{ resources.AuditReader }{}, Replays: resources.ReplayOptions{RunsOptions: replay.RunsOptions{Records: struct{ replay.Source }{}}},
 		Authenticator: &auth.Authenticator{}, Observer: unobserved{}, Logger: slog.New(slog.DiscardHandler), RequestTimeout: time.Minute,
 	})
 }

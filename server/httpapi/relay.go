@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"net/http"
 	"strings"
 
@@ -22,46 +23,36 @@ type relayAnswer struct {
 
 // relay serves POST /registry/register: the raw register payload in, one status code out.
 func (s *Server) relay(w http.ResponseWriter, r *http.Request) {
-	status, body := s.relayed(w, r)
-	s.respond.JSON(w, r, status, body)
-}
-
-func (s *Server) relayed(w http.ResponseWriter, r *http.Request) (int, relayAnswer) {
 	decision, err := s.reviewPayload(w, r)
 	if err != nil {
-		return s.relayRefusal(w, r, err)
+		s.writeRelayError(w, r, err)
+		return
 	}
-	status := newAnswerStatus(decision.Answered())
-	if status == nil {
-		return http.StatusOK, relayAnswer{Status: "admitted"}
+	if status := newAnswerStatus(decision.Answered()); status != nil {
+		s.respond.JSON(w, r, status.Code, relayAnswer{Error: status.Message, Code: status.Reason})
+		return
 	}
-	return status.Code, relayAnswer{Error: status.Message, Code: status.Reason}
+	s.respond.JSON(w, r, http.StatusOK, relayAnswer{Status: "admitted"})
 }
 
-// writeRelayError is writeProblem in the registry's own words.
+// writeRelayError answers an error in the registry's own words.
 func (s *Server) writeRelayError(w http.ResponseWriter, r *http.Request, err error) {
-	status, body := s.relayRefusal(w, r, err)
-	s.respond.JSON(w, r, status, body)
-}
-
-func (s *Server) relayRefusal(w http.ResponseWriter, r *http.Request, err error) (int, relayAnswer) {
 	coded := s.respond.Refused(r, err)
 	respond.SetErrorHeaders(w.Header(), coded.Code)
-	return relayError(coded)
+	status, body := relayError(coded)
+	s.respond.JSON(w, r, status, body)
 }
 
 func (s *Server) reviewPayload(w http.ResponseWriter, r *http.Request) (admission.Decision, error) {
-	body, err := s.respond.ReadBody(w, r, s.respond.Limits.Body)
-	if err != nil {
-		return admission.Decision{}, err
-	}
 	// A raw payload does not say that anybody checked a token. Taken for unproven, it can be denied and
 	// cannot mark a workspace by claiming to be it.
 	proof := admission.CallerProof(strings.Join(r.Header.Values(proofHeader), ", ")) // of two, neither counts
 	if proof == "" {
 		proof = admission.Bootstrap
 	}
-	review, err := decode.Payload("register", body, proof, s.respond.Limits.Depth)
+	review, err := respond.Decode(s.respond, w, r, s.respond.Limits.Body, func(body []byte, maxDepth int) (admission.Review, error) {
+		return decode.Payload("register", body, proof, maxDepth)
+	})
 	if err != nil {
 		return admission.Decision{}, err
 	}
@@ -79,9 +70,5 @@ func relayError(err *admission.Error) (int, relayAnswer) {
 	if p.Status >= http.StatusInternalServerError {
 		return http.StatusInternalServerError, relayAnswer{Error: "registration failed"}
 	}
-	message := p.Detail
-	if message == "" {
-		message = p.Title
-	}
-	return p.Status, relayAnswer{Error: message, Code: string(p.Code)}
+	return p.Status, relayAnswer{Error: cmp.Or(p.Detail, p.Title), Code: string(p.Code)}
 }

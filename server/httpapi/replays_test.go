@@ -84,7 +84,7 @@ func (c candidates) candidate(source string) (replay.Candidate, error) {
 func replaying(t *testing.T, records *archive, change func(*httpapi.Options)) *service {
 	t.Helper()
 	s := full(t, func(o *httpapi.Options) {
-		o.Replays = resources.ReplayOptions{Records: records, Policies: candidates{}, Now: time.Now}
+		o.Replays = resources.ReplayOptions{RunsOptions: replay.RunsOptions{Records: records, Now: time.Now, Logger: o.Logger}, Policies: candidates{}}
 		if change != nil {
 			change(o)
 		}

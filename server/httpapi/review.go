@@ -1,10 +1,7 @@
 package httpapi
 
 import (
-	"context"
 	"net/http"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/admission/decode"
@@ -18,10 +15,8 @@ func (s *Server) review(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	var review admission.Review
-	err = s.respond.DecodeBody(w, r, s.respond.Limits.Body, func(body []byte) (err error) {
-		review, err = decode.Review(hook, body, s.respond.Limits.Depth)
-		return err
+	review, err := respond.Decode(s.respond, w, r, s.respond.Limits.Body, func(body []byte, maxDepth int) (admission.Review, error) {
+		return decode.Review(hook, body, maxDepth)
 	})
 	if err != nil {
 		return err
@@ -42,44 +37,24 @@ func (s *Server) reviewBatch(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	body, err := s.respond.ReadBody(w, r, s.respond.Limits.Batch)
+	reviews, err := respond.Decode(s.respond, w, r, s.respond.Limits.Batch, func(body []byte, maxDepth int) ([]admission.Review, error) {
+		return decode.Batch(hook, body, maxDepth)
+	})
 	if err != nil {
 		return err
 	}
-	reviews, err := decode.Batch(hook, body, s.respond.Limits.Depth)
-	if err != nil {
-		return err
-	}
-	answers := make([]any, len(reviews))
-	var group errgroup.Group
-	group.SetLimit(s.options.BatchParallel)
-	for i, review := range reviews {
+	uid := func(i int) string { return reviews[i].UID }
+	answers := s.answerBatch(r, len(reviews), uid, func(i int) (any, error) {
+		review := reviews[i]
 		review.Caller, review.Trace = auth.CallerOf(r.Context()).Name, respond.Trace(r)
-		group.Go(func() error {
-			answers[i] = s.reviewOne(r.Context(), review)
-			return nil
-		})
-	}
-	_ = group.Wait() // reviewOne turns every error into an answer
+		decision, err := s.options.Reviewer.Review(r.Context(), review)
+		return newAnswer(decision), err
+	})
 	if unknown := allUnknown(answers); unknown != nil {
 		return unknown
 	}
 	s.respond.JSON(w, r, http.StatusOK, batchAnswer{Decisions: answers})
 	return nil
-}
-
-// reviewOne runs on a goroutine of its own, where a panic that is not caught ends the process.
-func (s *Server) reviewOne(ctx context.Context, review admission.Review) (answered any) {
-	defer func() {
-		if cause := recover(); cause != nil {
-			answered = failedAnswer{UID: review.UID, Error: respond.NewProblem(admission.AsError(s.respond.Panicked(ctx, review.Trace, cause)))}
-		}
-	}()
-	decision, err := s.options.Reviewer.Review(ctx, review)
-	if err != nil {
-		return failedAnswer{UID: review.UID, Error: respond.NewProblem(admission.AsError(err))}
-	}
-	return newAnswer(decision)
 }
 
 // allUnknown makes a batch for a hook that does not exist the same error as a single review for it.
@@ -90,5 +65,5 @@ func allUnknown(answers []any) error {
 			return nil
 		}
 	}
-	return respond.Logged(&admission.Error{Code: admission.CodeUnknownHook, Detail: "no policy defines this hook"})
+	return respond.Logged(errUnknownHook())
 }

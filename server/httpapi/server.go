@@ -82,10 +82,8 @@ func New(options Options) *Server {
 		respond: respond.New(limits, options.Logger),
 		places:  make(chan struct{}, options.MaxInFlight),
 		streams: sse.New(options.Streams, options.Authenticator, options.Logger),
-		replays: replay.NewRuns(replay.RunsOptions{
-			Records: options.Replays.Records, Evaluator: options.Replays.Evaluator, Now: options.Replays.Now, Logger: options.Logger,
-		}),
-		rate: httprate.NewRateLimiter(options.RateLimit, time.Second),
+		replays: replay.NewRuns(options.Replays.RunsOptions),
+		rate:    httprate.NewRateLimiter(options.RateLimit, time.Second),
 	}
 	s.routes = s.router()
 	return s
@@ -167,24 +165,24 @@ func (s *Server) routeWhatIf(r chi.Router) {
 
 // routeReaders routes what everybody with a token may look at.
 func (s *Server) routeReaders(r chi.Router) {
-	handle, o := s.respond.Handler, &s.options
+	o := &s.options
 	r.Group(func(r chi.Router) {
 		r.Use(s.guarded(s.respond.Problem, auth.RoleRegistry, auth.RoleAuthor, auth.RoleViewer)...)
 		r.Use(s.deadline)
-		r.Get("/v1/policies", handle(resources.Policies{Respond: s.respond, Catalogue: o.Policies, DryRun: o.DryRun}.Show))
-		r.Get("/v1/policies/shadow", handle(resources.ShadowPolicies{Respond: s.respond, Shadow: o.Shadow}.Show))
-		r.Get("/v1/announcements", handle(resources.Announcements{Respond: s.respond, Lister: o.Announcements}.List))
+		r.Get("/v1/policies", respond.Answer(s.respond, resources.Policies{Catalogue: o.Policies, DryRun: o.DryRun}.Show))
+		r.Get("/v1/policies/shadow", respond.Answer(s.respond, resources.ShadowPolicies{Shadow: o.Shadow}.Show))
+		r.Get("/v1/announcements", respond.Answer(s.respond, resources.Announcements{Lister: o.Announcements}.List))
 		if o.Decisions != nil {
-			decisions := resources.Decisions{Respond: s.respond, Reader: o.Decisions}
-			r.Get("/v1/decisions", handle(decisions.List))
-			r.Get("/v1/decisions/summary", handle(decisions.Summary))
-			r.Get("/v1/decisions/{id}", handle(decisions.Show))
+			decisions := resources.Decisions{Reader: o.Decisions}
+			r.Get("/v1/decisions", respond.Answer(s.respond, decisions.List))
+			r.Get("/v1/decisions/summary", respond.Answer(s.respond, decisions.Summary))
+			r.Get("/v1/decisions/{id}", respond.Answer(s.respond, decisions.Show))
 		}
 		if o.Audits != nil {
-			audits := resources.Audits{Respond: s.respond, Reader: o.Audits}
-			r.Get("/v1/audits", handle(audits.List))
-			r.Get("/v1/audits/{id}", handle(audits.Show))
-			r.Get("/v1/audits/{id}/findings", handle(audits.Findings))
+			audits := resources.Audits{Reader: o.Audits}
+			r.Get("/v1/audits", respond.Answer(s.respond, audits.List))
+			r.Get("/v1/audits/{id}", respond.Answer(s.respond, audits.Show))
+			r.Get("/v1/audits/{id}/findings", respond.Answer(s.respond, audits.Findings))
 		}
 	})
 }
@@ -199,9 +197,9 @@ func (s *Server) routeAuthors(r chi.Router) {
 		if o.Replays.Records != nil {
 			replays := resources.Replays{Respond: s.respond, Runs: s.replays, Policies: o.Replays.Policies, Now: o.Replays.Now}
 			r.Post("/v1/replays", handle(replays.Start))
-			r.Get("/v1/replays", handle(replays.List))
-			r.Get("/v1/replays/{id}", handle(replays.Show))
-			r.Delete("/v1/replays/{id}", handle(replays.Cancel))
+			r.Get("/v1/replays", respond.Answer(s.respond, replays.List))
+			r.Get("/v1/replays/{id}", respond.Answer(s.respond, replays.Show))
+			r.Delete("/v1/replays/{id}", respond.Answer(s.respond, replays.Cancel))
 		}
 	})
 }

@@ -36,7 +36,7 @@ func (c *candidateDouble) ShadowStatus(_ context.Context, examples int) (resourc
 		Live: admission.NewVerdict([]admission.Violation{identityGate}, "sha256:0011"), Candidate: admission.NewVerdict([]admission.Violation{denied}, candidateRevision),
 	}
 	return resources.ShadowStatus{
-		Candidate: &resources.ShadowCandidate{Revision: candidateRevision, Source: "policies", Since: time.Now().UTC()},
+		Candidate: &shadow.Candidate{Revision: candidateRevision, Source: "policies", Since: time.Now().UTC()},
 		Refused:   &resources.PolicyRefusal{Source: "policies", At: time.Now().UTC(), Reason: "it does not parse"},
 		Queued:    3,
 		Summary: &shadow.Summary{

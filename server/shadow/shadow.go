@@ -40,10 +40,10 @@ type Meter interface {
 
 // Candidate is a checked set of policies that is not live.
 type Candidate struct {
-	Rules    admission.Evaluable
-	Revision string
-	Source   string
-	Since    time.Time
+	Rules    admission.Evaluable `json:"-"`
+	Revision string              `json:"revision"`
+	Source   string              `json:"source"`
+	Since    time.Time           `json:"since"`
 }
 
 // Options of a Shadow. Store, Meter and Logger are required, the other zero values stand for the defaults.

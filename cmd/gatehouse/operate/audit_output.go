@@ -117,11 +117,7 @@ func (c *auditListCommand) Run(ctx context.Context, to cli.Streams) error {
 			return err
 		}
 		if c.Output == "json" {
-			list := resources.AuditList{Audits: make([]resources.AuditReport, len(runs))}
-			for i, run := range runs {
-				list.Audits[i] = resources.NewAuditReport(run)
-			}
-			return cli.WriteJSON(to.Out, list)
+			return cli.WriteJSON(to.Out, resources.NewAuditList(runs))
 		}
 		table := tabwriter.NewWriter(to.Out, 0, 0, 2, ' ', 0)
 		_, _ = fmt.Fprintln(table, "ID\tSTARTED\tSTATE\tENFORCES\tWORKSPACES\tDENIED\tWARNED\tFAILED\tMARKED\tWORKED\tSAAS\tPOLICIES")

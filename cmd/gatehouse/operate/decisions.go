@@ -99,7 +99,7 @@ func (c *decisionsListCommand) Run(ctx context.Context, to cli.Streams) error {
 	}
 	query := ledger.Query{Filter: filter, Limit: c.Limit}
 	if c.Cursor != "" {
-		query.After, err = resources.ParseDecisionID(c.Cursor)
+		query.After, err = resources.ParseID(c.Cursor)
 		if err != nil {
 			return errors.New("--cursor is not one that a list gave")
 		}
@@ -159,7 +159,7 @@ type decisionsShowCommand struct {
 
 // Run prints one decision.
 func (c *decisionsShowCommand) Run(ctx context.Context, to cli.Streams) error {
-	id, err := resources.ParseDecisionID(c.ID)
+	id, err := resources.ParseID(c.ID)
 	if err != nil {
 		return fmt.Errorf("%s is no id of a decision", cli.Printable(c.ID))
 	}

@@ -132,7 +132,7 @@ func (r *rollout) ShadowStatus(ctx context.Context, examples int) (resources.Sha
 	if candidate == nil {
 		return status, nil
 	}
-	status.Candidate = &resources.ShadowCandidate{Revision: candidate.Revision, Source: candidate.Source, Since: candidate.Since}
+	status.Candidate = candidate
 	summary, err := r.store.ShadowSummary(ctx, shadow.Pair{Live: liveRevision(r.engine), Candidate: candidate.Revision}, examples)
 	status.Summary = &summary
 	return status, err

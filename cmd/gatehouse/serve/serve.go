@@ -32,6 +32,7 @@ import (
 	"github.com/molecule-ai/gatehouse/server/httpapi/auth"
 	"github.com/molecule-ai/gatehouse/server/httpapi/resources"
 	"github.com/molecule-ai/gatehouse/server/readiness"
+	"github.com/molecule-ai/gatehouse/server/replay"
 	"github.com/molecule-ai/gatehouse/server/retention"
 )
 
@@ -297,8 +298,10 @@ func (c *Command) service(p parts) (*httpapi.Server, error) {
 			Evaluator: admission.Evaluator{Turns: gate.Turns, Timeout: c.PolicyTimeout},
 		},
 		Replays: resources.ReplayOptions{
-			Records: store.decisions, Policies: replayPolicies{bench, p.candidates},
-			Evaluator: p.candidates.background(c.PolicyTimeout), Now: time.Now,
+			RunsOptions: replay.RunsOptions{
+				Records: store.decisions, Evaluator: p.candidates.background(c.PolicyTimeout), Now: time.Now, Logger: p.log,
+			},
+			Policies: replayPolicies{bench, p.candidates},
 		},
 		Events: store.events, Decisions: store.decisions, DecisionStream: p.evidence.hub, Announcements: store.announcements, Audits: store.audits,
 		Ready:    p.ready.Check,

@@ -60,11 +60,11 @@ func TestBodiesWithRespeltNamesAreRefused(t *testing.T) {
 					return err
 				},
 				"what-if": func() error {
-					_, _, err := decode.WhatIf([]byte(`{"hook": "register", "review": `+envelope(workspace)+`}`), decode.DefaultMaxDepth)
+					_, err := decode.WhatIf([]byte(`{"hook": "register", "review": `+envelope(workspace)+`}`), decode.DefaultMaxDepth)
 					return err
 				},
 				"facts of a what-if": func() error {
-					_, _, err := decode.WhatIf([]byte(stored+`, "hook": "register"}`), decode.DefaultMaxDepth)
+					_, err := decode.WhatIf([]byte(stored+`, "hook": "register"}`), decode.DefaultMaxDepth)
 					return err
 				},
 				"what-ifs": func() error {

@@ -329,10 +329,10 @@ func TestPayloadIsTheWorkspace(t *testing.T) {
 // Facts with a row and without exists would be decided as those of an unknown workspace: an allow for the worst case.
 func TestWhatIfRefusesARowThatDoesNotExist(t *testing.T) {
 	const review = `{"hook": "register", "review": {"workspace": {"id": "00000000-0000-4000-8000-000000000001"}}, "facts": `
-	_, _, err := decode.WhatIf([]byte(review+`{"workspace": {"kind": "platform"}, "secret_keys": []}}`), decode.DefaultMaxDepth)
+	_, err := decode.WhatIf([]byte(review+`{"workspace": {"kind": "platform"}, "secret_keys": []}}`), decode.DefaultMaxDepth)
 	require.ErrorContains(t, err, "a workspace is given, so exists must be true")
 	for _, facts := range []string{`{"exists": false}`, `{"exists": false, "workspace": {}}`, `{"exists": true, "workspace": {"kind": "platform"}}`} {
-		_, _, err = decode.WhatIf([]byte(review+facts+`}`), decode.DefaultMaxDepth)
+		_, err = decode.WhatIf([]byte(review+facts+`}`), decode.DefaultMaxDepth)
 		require.NoError(t, err, facts)
 	}
 }

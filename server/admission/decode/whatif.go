@@ -6,8 +6,9 @@ import (
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
-// WhatIfOptions say how a review is to be evaluated.
-type WhatIfOptions struct {
+// Trial is a review that is to be evaluated, and how.
+type Trial struct {
+	admission.WhatIf
 	Candidate map[string]string // texts of policy files by name; nil for the live policies
 	Explain   bool
 }
@@ -18,7 +19,7 @@ type whatIf struct {
 }
 
 // WhatIf reads the body of POST /v1/evaluate, as strictly as Review does.
-func WhatIf(body []byte, maxDepth int) (admission.WhatIf, WhatIfOptions, error) {
+func WhatIf(body []byte, maxDepth int) (Trial, error) {
 	var sent struct {
 		Hook string `json:"hook"`
 		whatIf
@@ -29,17 +30,17 @@ func WhatIf(body []byte, maxDepth int) (admission.WhatIf, WhatIfOptions, error) 
 	}
 	err := Strict(body, &sent, maxDepth)
 	if err != nil {
-		return admission.WhatIf{}, WhatIfOptions{}, err
+		return Trial{}, err
 	}
-	options := WhatIfOptions{Explain: sent.Explain}
+	trial := Trial{Explain: sent.Explain}
 	if sent.Candidate != nil {
-		options.Candidate = sent.Candidate.Files
-		if len(options.Candidate) == 0 {
-			return admission.WhatIf{}, WhatIfOptions{}, admission.Malformed("candidate.files is required and not empty")
+		trial.Candidate = sent.Candidate.Files
+		if len(trial.Candidate) == 0 {
+			return Trial{}, admission.Malformed("candidate.files is required and not empty")
 		}
 	}
-	asked, err := sent.on(sent.Hook)
-	return asked, options, err
+	trial.WhatIf, err = sent.on(sent.Hook)
+	return trial, err
 }
 
 // WhatIfs reads the body of POST /v1/evaluate/batch. One malformed review refuses the whole batch.

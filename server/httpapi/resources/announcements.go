@@ -6,7 +6,6 @@ import (
 	"net/http"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
-	"github.com/molecule-ai/gatehouse/server/httpapi/respond"
 )
 
 // AnnouncementFilter selects announcements; zero values select all. Cursor is the next of the page before.
@@ -33,32 +32,20 @@ type AnnouncementLister interface {
 }
 
 // Announcements serves what goes out to sinks.
-type Announcements struct {
-	Respond *respond.Responder
-	Lister  AnnouncementLister
-}
+type Announcements struct{ Lister AnnouncementLister }
 
 // List serves GET /v1/announcements?sink=&state=&cursor=&limit=.
-func (a Announcements) List(w http.ResponseWriter, r *http.Request) error {
-	filter, err := announcementFilter(r)
-	if err != nil {
-		return err
-	}
-	page, err := a.Lister.ListAnnouncements(r.Context(), filter)
-	switch {
-	case errors.Is(err, ErrBadFilter):
-		return admission.Malformed("state is not pending, retrying, dead or delivered, or cursor is not one that a page gave")
-	case err != nil:
-		return &admission.Error{Code: admission.CodeRecordFailed, Detail: "the announcements cannot be read", Err: err}
-	}
-	a.Respond.JSON(w, r, http.StatusOK, page)
-	return nil
-}
-
-func announcementFilter(r *http.Request) (AnnouncementFilter, error) {
+func (a Announcements) List(r *http.Request) (AnnouncementPage, error) {
 	query := r.URL.Query()
 	limit, err := pageLimit(query)
-	return AnnouncementFilter{
+	if err != nil {
+		return AnnouncementPage{}, err
+	}
+	page, err := a.Lister.ListAnnouncements(r.Context(), AnnouncementFilter{
 		Sink: query.Get("sink"), State: query.Get("state"), Cursor: query.Get("cursor"), Limit: limit,
-	}, err
+	})
+	if errors.Is(err, ErrBadFilter) {
+		return page, admission.Malformed("state is not pending, retrying, dead or delivered, or cursor is not one that a page gave")
+	}
+	return page, unreadable("announcements", err)
 }

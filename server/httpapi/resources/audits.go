@@ -5,12 +5,8 @@ import (
 	"net/http"
 	"slices"
 
-	"github.com/go-chi/chi/v5"
-	"github.com/google/uuid"
-
 	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/audit"
-	"github.com/molecule-ai/gatehouse/server/httpapi/respond"
 )
 
 // AuditReader reads what audits of the stored workspaces found.
@@ -37,6 +33,15 @@ type AuditList struct {
 	Audits []AuditReport `json:"audits"`
 }
 
+// NewAuditList shows runs.
+func NewAuditList(runs []audit.Run) AuditList {
+	list := AuditList{Audits: make([]AuditReport, len(runs))}
+	for i, run := range runs {
+		list.Audits[i] = NewAuditReport(run)
+	}
+	return list
+}
+
 // AuditFindingPage is a page of what a run found, in order of workspaces.
 type AuditFindingPage struct {
 	Findings []audit.Finding `json:"findings"`
@@ -44,95 +49,59 @@ type AuditFindingPage struct {
 }
 
 // ReadAuditFindings reads a page of findings.
-func ReadAuditFindings(ctx context.Context, reader AuditReader, query audit.Query) (AuditFindingPage, error) {
+func ReadAuditFindings(ctx context.Context, reader AuditReader, query audit.Query) (page AuditFindingPage, err error) {
 	limit := query.Limit
 	query.Limit++ // whether there is one more says whether there is a next page
-	found, err := reader.AuditFindings(ctx, query)
-	if err != nil {
-		return AuditFindingPage{}, err
+	page.Findings, err = reader.AuditFindings(ctx, query)
+	if len(page.Findings) > limit {
+		page.Findings = page.Findings[:limit]
+		page.Next = page.Findings[limit-1].WorkspaceID.String()
 	}
-	page := AuditFindingPage{Findings: found}
-	if len(found) > limit {
-		page.Findings = found[:limit]
-		page.Next = found[limit-1].WorkspaceID.String()
-	}
-	return page, nil
+	return page, err
 }
 
 // Audits serves what audits found.
-type Audits struct {
-	Respond *respond.Responder
-	Reader  AuditReader
-}
+type Audits struct{ Reader AuditReader }
 
 // List serves GET /v1/audits.
-func (a Audits) List(w http.ResponseWriter, r *http.Request) error {
+func (a Audits) List(r *http.Request) (AuditList, error) {
 	runs, err := a.Reader.Audits(r.Context(), audit.Most)
-	if err != nil {
-		return auditsUnreadable(err)
-	}
-	list := AuditList{Audits: make([]AuditReport, len(runs))}
-	for i, run := range runs {
-		list.Audits[i] = NewAuditReport(run)
-	}
-	a.Respond.JSON(w, r, http.StatusOK, list)
-	return nil
+	return NewAuditList(runs), unreadable("audits", err)
 }
 
 // Show serves GET /v1/audits/{id}.
-func (a Audits) Show(w http.ResponseWriter, r *http.Request) error {
-	run, err := a.auditOf(r)
+func (a Audits) Show(r *http.Request) (AuditReport, error) {
+	id, err := pathID(r, "audit")
 	if err != nil {
-		return err
-	}
-	a.Respond.JSON(w, r, http.StatusOK, NewAuditReport(run))
-	return nil
-}
-
-// auditOf is the run that the path names.
-func (a Audits) auditOf(r *http.Request) (audit.Run, error) {
-	id, err := ParseDecisionID(chi.URLParam(r, "id"))
-	if err != nil {
-		return audit.Run{}, admission.Malformed("the id of the audit is not a UUID")
+		return AuditReport{}, err
 	}
 	runs, err := a.Reader.Audits(r.Context(), audit.Most)
 	if err != nil {
-		return audit.Run{}, auditsUnreadable(err)
+		return AuditReport{}, unreadable("audits", err)
 	}
 	at := slices.IndexFunc(runs, func(run audit.Run) bool { return run.ID == id })
 	if at < 0 {
-		return audit.Run{}, &admission.Error{Code: admission.CodeNotFound, Detail: "no audit has this id, or it is no longer kept"}
+		return AuditReport{}, &admission.Error{Code: admission.CodeNotFound, Detail: "no audit has this id, or it is no longer kept"}
 	}
-	return runs[at], nil
+	return NewAuditReport(runs[at]), nil
 }
 
 // Findings serves GET /v1/audits/{id}/findings?code=&cursor=&limit=.
-func (a Audits) Findings(w http.ResponseWriter, r *http.Request) error {
+func (a Audits) Findings(r *http.Request) (AuditFindingPage, error) {
 	values := r.URL.Query()
 	limit, err := pageLimit(values)
 	if err != nil {
-		return err
+		return AuditFindingPage{}, err
 	}
-	query := audit.Query{Code: values.Get("code"), Limit: limit}
-	if text := values.Get("cursor"); text != "" {
-		query.After, err = uuid.Parse(text)
-		if err != nil {
-			return admission.Malformed("cursor is not one that a page gave")
-		}
-	}
-	run, err := a.auditOf(r)
+	after, err := cursor(values)
 	if err != nil {
-		return err
+		return AuditFindingPage{}, err
 	}
-	query.RunID = run.ID
+	run, err := a.Show(r)
+	if err != nil {
+		return AuditFindingPage{}, err
+	}
+	query := audit.Query{RunID: run.ID, Code: values.Get("code"), After: after, Limit: limit}
 	page, err := ReadAuditFindings(r.Context(), a.Reader, query)
-	if err != nil {
-		return auditsUnreadable(err)
-	}
-	a.Respond.JSON(w, r, http.StatusOK, page)
-	return nil
-}
-
-func auditsUnreadable(err error) error {
-	return &admission.Error{Code: admission.CodeRecordFailed, Detail: "the audits cannot be read", Err: err}
+	return page, unreadable("audits", err)
 }

@@ -8,12 +8,10 @@ import (
 	"net/url"
 	"time"
 
-	"github.com/go-chi/chi/v5"
 	"github.com/google/uuid"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/admission/decode"
-	"github.com/molecule-ai/gatehouse/server/httpapi/respond"
 	"github.com/molecule-ai/gatehouse/server/httpapi/sse"
 	"github.com/molecule-ai/gatehouse/server/ledger"
 )
@@ -57,80 +55,58 @@ func ReadDecisionPage(
 }
 
 // Decisions serves what was recorded.
-type Decisions struct {
-	Respond *respond.Responder
-	Reader  DecisionReader
-}
+type Decisions struct{ Reader DecisionReader }
 
 // List serves GET /v1/decisions.
-func (d Decisions) List(w http.ResponseWriter, r *http.Request) error {
+func (d Decisions) List(r *http.Request) (DecisionPage, error) {
 	values := r.URL.Query()
 	filter, err := decisionFilter(values)
 	if err != nil {
-		return err
+		return DecisionPage{}, err
 	}
 	limit, err := pageLimit(values)
 	if err != nil {
-		return err
+		return DecisionPage{}, err
 	}
-	query := ledger.Query{Filter: filter, Limit: limit}
-	if text := values.Get("cursor"); text != "" {
-		query.After, err = ParseDecisionID(text)
-		if err != nil {
-			return admission.Malformed("cursor is not one that a page gave")
-		}
-	}
-	withInput, err := flag(values, "input")
+	after, err := cursor(values)
 	if err != nil {
-		return err
+		return DecisionPage{}, err
 	}
-	page, err := ReadDecisionPage(r.Context(), d.Reader, query, withInput != nil && *withInput)
+	withInput, err := wantsInput(values)
 	if err != nil {
-		return decisionsUnreadable(err)
+		return DecisionPage{}, err
 	}
-	d.Respond.JSON(w, r, http.StatusOK, page)
-	return nil
+	page, err := ReadDecisionPage(r.Context(), d.Reader, ledger.Query{Filter: filter, After: after, Limit: limit}, withInput)
+	return page, unreadable("decisions", err)
 }
 
 // Show serves GET /v1/decisions/{id}.
-func (d Decisions) Show(w http.ResponseWriter, r *http.Request) error {
-	id, err := ParseDecisionID(chi.URLParam(r, "id"))
+func (d Decisions) Show(r *http.Request) (DecisionRecord, error) {
+	id, err := pathID(r, "decision")
 	if err != nil {
-		return admission.Malformed("the id of the decision is not a UUID")
+		return DecisionRecord{}, err
 	}
 	found, err := d.Reader.Decision(r.Context(), id)
-	switch {
-	case errors.Is(err, ledger.ErrNoDecision):
-		return &admission.Error{Code: admission.CodeNotFound, Detail: "no decision has this id, or it is no longer kept"}
-	case err != nil:
-		return decisionsUnreadable(err)
+	if errors.Is(err, ledger.ErrNoDecision) {
+		return DecisionRecord{}, &admission.Error{Code: admission.CodeNotFound, Detail: "no decision has this id, or it is no longer kept"}
 	}
-	d.Respond.JSON(w, r, http.StatusOK, NewDecisionRecord(&found.Decision, true))
-	return nil
+	return NewDecisionRecord(&found.Decision, true), unreadable("decisions", err)
 }
 
 // SummarySpan is how far a summary goes back that is not told from when on.
 const SummarySpan = 7 * 24 * time.Hour
 
 // Summary serves GET /v1/decisions/summary.
-func (d Decisions) Summary(w http.ResponseWriter, r *http.Request) error {
+func (d Decisions) Summary(r *http.Request) (ledger.Summary, error) {
 	filter, err := decisionFilter(r.URL.Query())
 	if err != nil {
-		return err
+		return ledger.Summary{}, err
 	}
 	if filter.Since.IsZero() {
 		filter.Since = time.Now().Add(-SummarySpan)
 	}
 	summary, err := d.Reader.Summarize(r.Context(), filter)
-	if err != nil {
-		return decisionsUnreadable(err)
-	}
-	d.Respond.JSON(w, r, http.StatusOK, summary)
-	return nil
-}
-
-func decisionsUnreadable(err error) error {
-	return &admission.Error{Code: admission.CodeRecordFailed, Detail: "the decisions cannot be read", Err: err}
+	return summary, unreadable("decisions", err)
 }
 
 // DecisionStream serves decisions as they are recorded.
@@ -146,14 +122,14 @@ func (d DecisionStream) Stream(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	withInput, err := flag(values, "input")
+	withInput, err := wantsInput(values)
 	if err != nil {
 		return err
 	}
 	return sse.Serve(d.Streams, w, r, sse.View[admission.Decision]{
 		Source: d.Source, Passes: filter.Passes,
 		Show: func(d *admission.Decision) (string, any) {
-			return "decision", NewDecisionRecord(d, withInput != nil && *withInput)
+			return "decision", NewDecisionRecord(d, withInput)
 		},
 	})
 }
@@ -172,13 +148,4 @@ func decisionFilter(values url.Values) (ledger.Filter, error) {
 		}
 	}
 	return filter, cmp.Or(errs[:]...)
-}
-
-// ParseDecisionID reads an id as it is written everywhere.
-func ParseDecisionID(text string) (uuid.UUID, error) {
-	id, err := uuid.Parse(text)
-	if err == nil && id.String() != text {
-		err = errors.New("not as ids are written")
-	}
-	return id, err
 }

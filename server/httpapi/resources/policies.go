@@ -7,7 +7,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
-	"github.com/molecule-ai/gatehouse/server/httpapi/respond"
 )
 
 // PolicyCatalogue tells what policies are live.
@@ -61,18 +60,16 @@ type PolicyRefusal struct {
 
 // Policies serves what is live.
 type Policies struct {
-	Respond   *respond.Responder
 	Catalogue PolicyCatalogue
 	DryRun    bool // the server enforces nothing
 }
 
 // Show serves GET /v1/policies: the catalogue of the live rules.
-func (p Policies) Show(w http.ResponseWriter, r *http.Request) error {
+func (p Policies) Show(*http.Request) (PolicyStatus, error) {
 	status := p.Catalogue.PolicyStatus()
 	if status.Revision == "" {
-		return &admission.Error{Code: admission.CodeNotReady, Detail: "no policies are active"}
+		return PolicyStatus{}, &admission.Error{Code: admission.CodeNotReady, Detail: "no policies are active"}
 	}
 	status.DryRun = p.DryRun
-	p.Respond.JSON(w, r, http.StatusOK, status)
-	return nil
+	return status, nil
 }

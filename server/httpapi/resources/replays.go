@@ -17,12 +17,10 @@ import (
 	"github.com/molecule-ai/gatehouse/server/replay"
 )
 
-// ReplayOptions are what replays need. They run beside live reviews, one at a time and one evaluation at a time.
+// ReplayOptions are what replays need. Without Records there are none.
 type ReplayOptions struct {
-	Records   replay.Source // nil: there are no replays
-	Policies  ReplayPolicies
-	Evaluator admission.Evaluator
-	Now       func() time.Time
+	replay.RunsOptions
+	Policies ReplayPolicies
 }
 
 // ReplayPolicies gives candidates. Errors that a caller can mend are *admission.Error.
@@ -61,12 +59,8 @@ type Replays struct {
 
 // Start serves POST /v1/replays.
 func (h Replays) Start(w http.ResponseWriter, r *http.Request) error {
-	body, err := h.Respond.ReadBody(w, r, h.Respond.Limits.Batch)
-	if err != nil {
-		return err
-	}
 	var sent replayRequest
-	err = decode.Strict(body, &sent, h.Respond.Limits.Depth)
+	err := h.Respond.DecodeStrict(w, r, h.Respond.Limits.Batch, &sent)
 	if err != nil {
 		return err
 	}
@@ -140,29 +134,20 @@ type ReplayList struct {
 }
 
 // List serves GET /v1/replays.
-func (h Replays) List(w http.ResponseWriter, r *http.Request) error {
-	h.Respond.JSON(w, r, http.StatusOK, ReplayList{Replays: h.Runs.List()})
-	return nil
+func (h Replays) List(*http.Request) (ReplayList, error) {
+	return ReplayList{Replays: h.Runs.List()}, nil
 }
 
 // Show serves GET /v1/replays/{id}.
-func (h Replays) Show(w http.ResponseWriter, r *http.Request) error {
+func (h Replays) Show(r *http.Request) (replay.RunStatus, error) {
 	status, err := h.Runs.Status(replayID(r))
-	if err != nil {
-		return replayError(err)
-	}
-	h.Respond.JSON(w, r, http.StatusOK, status)
-	return nil
+	return status, replayError(err)
 }
 
 // Cancel serves DELETE /v1/replays/{id}. What is done already stays as it is.
-func (h Replays) Cancel(w http.ResponseWriter, r *http.Request) error {
+func (h Replays) Cancel(r *http.Request) (replay.RunStatus, error) {
 	status, err := h.Runs.Cancel(r.Context(), replayID(r))
-	if err != nil {
-		return replayError(err)
-	}
-	h.Respond.JSON(w, r, http.StatusOK, status)
-	return nil
+	return status, replayError(err)
 }
 
 // replayID is the id that the path names. No replay has the nil UUID, which stands for a text that is no id.
@@ -175,7 +160,10 @@ func replayID(r *http.Request) uuid.UUID {
 }
 
 func replayError(err error) error {
-	if errors.Is(err, replay.ErrNoRun) {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, replay.ErrNoRun):
 		return &admission.Error{Code: admission.CodeNotFound, Detail: "this server has no replay of this id"}
 	}
 	return &admission.Error{Code: admission.CodeDeadlineExceeded, Detail: "the replay is told to end and has not yet", Err: err}

@@ -7,26 +7,18 @@ import (
 	"time"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
-	"github.com/molecule-ai/gatehouse/server/admission/decode"
 	"github.com/molecule-ai/gatehouse/server/httpapi/auth"
 	"github.com/molecule-ai/gatehouse/server/httpapi/respond"
 	"github.com/molecule-ai/gatehouse/server/shadow"
 )
 
-// ShadowCandidate is a set of policies that runs beside the live ones.
-type ShadowCandidate struct {
-	Revision string    `json:"revision"`
-	Source   string    `json:"source"`
-	Since    time.Time `json:"since"`
-}
-
 // ShadowStatus is the candidate of this server and what came of comparing it with the live policies, by all
 // servers on the same store.
 type ShadowStatus struct {
-	Candidate *ShadowCandidate `json:"candidate"` // nil: none
-	Refused   *PolicyRefusal   `json:"refused"`   // the candidate that was configured and is none
-	Queued    int              `json:"queued"`    // reviews that wait for this server's candidate
-	Summary   *shadow.Summary  `json:"summary"`   // nil without a candidate
+	Candidate *shadow.Candidate `json:"candidate"` // nil: none
+	Refused   *PolicyRefusal    `json:"refused"`   // the candidate that was configured and is none
+	Queued    int               `json:"queued"`    // reviews that wait for this server's candidate
+	Summary   *shadow.Summary   `json:"summary"`   // nil without a candidate
 }
 
 // Promotion says which policies went live in place of which.
@@ -56,25 +48,20 @@ type ShadowPolicies struct {
 }
 
 // Show serves GET /v1/policies/shadow?examples=.
-func (p ShadowPolicies) Show(w http.ResponseWriter, r *http.Request) error {
+func (p ShadowPolicies) Show(r *http.Request) (ShadowStatus, error) {
 	examples := defaultExamples
 	if text := r.URL.Query().Get("examples"); text != "" {
 		var err error
 		examples, err = strconv.Atoi(text)
 		if err != nil || examples < 0 || examples > maxExamples {
-			return admission.Malformed("examples is not a number from 0 to " + strconv.Itoa(maxExamples))
+			return ShadowStatus{}, admission.Malformed("examples is not a number from 0 to " + strconv.Itoa(maxExamples))
 		}
 	}
 	if p.Shadow == nil {
-		p.Respond.JSON(w, r, http.StatusOK, ShadowStatus{})
-		return nil
+		return ShadowStatus{}, nil
 	}
 	status, err := p.Shadow.ShadowStatus(r.Context(), examples)
-	if err != nil {
-		return &admission.Error{Code: admission.CodeRecordFailed, Detail: "the divergences cannot be read", Err: err}
-	}
-	p.Respond.JSON(w, r, http.StatusOK, status)
-	return nil
+	return status, unreadable("divergences", err)
 }
 
 // Promote serves POST /v1/policies/promote. A body is optional; it names the revision that the caller means.
@@ -83,11 +70,7 @@ func (p ShadowPolicies) Promote(w http.ResponseWriter, r *http.Request) error {
 		Revision string `json:"revision"`
 	}
 	if r.ContentLength != 0 {
-		body, err := p.Respond.ReadBody(w, r, p.Respond.Limits.Body)
-		if err != nil {
-			return err
-		}
-		err = decode.Strict(body, &wanted, p.Respond.Limits.Depth)
+		err := p.Respond.DecodeStrict(w, r, p.Respond.Limits.Body, &wanted)
 		if err != nil {
 			return err
 		}

@@ -52,12 +52,8 @@ func (h Workspaces) Put(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	body, err := h.Respond.ReadBody(w, r, h.Respond.Limits.Body)
-	if err != nil {
-		return err
-	}
 	workspace := admission.Workspace{Kind: "workspace", DeliveryMode: "push"}
-	err = decode.Strict(body, &workspace, h.Respond.Limits.Depth)
+	err = h.Respond.DecodeStrict(w, r, h.Respond.Limits.Body, &workspace)
 	if err != nil {
 		return err
 	}

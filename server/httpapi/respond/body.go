@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
+	"github.com/molecule-ai/gatehouse/server/admission/decode"
 )
 
 const jsonType = "application/json"
@@ -45,22 +46,28 @@ func (r *Responder) withBuffer(use func(buffer *bytes.Buffer) error) error {
 	return err
 }
 
-// DecodeBody hands a JSON body to decode, which must keep no part of it.
-func (r *Responder) DecodeBody(w http.ResponseWriter, request *http.Request, limit int64, decode func(body []byte) error) error {
-	return r.withBuffer(func(buffer *bytes.Buffer) error {
+// Decode reads a JSON body of up to limit bytes and decodes it. read gets the body and how deep it may nest; it must keep no
+// part of the body.
+func Decode[T any](
+	r *Responder, w http.ResponseWriter, request *http.Request, limit int64, read func(body []byte, maxDepth int) (T, error),
+) (decoded T, err error) {
+	err = r.withBuffer(func(buffer *bytes.Buffer) error {
 		err := r.readInto(buffer, w, request, limit)
 		if err != nil {
 			return err
 		}
-		return decode(buffer.Bytes())
+		decoded, err = read(buffer.Bytes(), r.Limits.Depth)
+		return err
 	})
+	return decoded, err
 }
 
-// ReadBody reads a JSON body that is to be kept.
-func (r *Responder) ReadBody(w http.ResponseWriter, request *http.Request, limit int64) ([]byte, error) {
-	var buffer bytes.Buffer
-	err := r.readInto(&buffer, w, request, limit)
-	return buffer.Bytes(), err
+// DecodeStrict reads a JSON body of up to limit bytes into a value, as decode.Strict does.
+func (r *Responder) DecodeStrict(w http.ResponseWriter, request *http.Request, limit int64, into any) error {
+	_, err := Decode(r, w, request, limit, func(body []byte, maxDepth int) (any, error) {
+		return into, decode.Strict(body, into, maxDepth)
+	})
+	return err
 }
 
 // readInto reads a JSON body of up to limit bytes. It lifts the read deadline, because net/http goes on reading

@@ -52,6 +52,18 @@ func (r *Responder) Handler(h Handler) http.HandlerFunc {
 	}
 }
 
+// Answer serves what ask gives as JSON, or its error as a problem. It is for requests without a body.
+func Answer[T any](r *Responder, ask func(request *http.Request) (T, error)) http.HandlerFunc {
+	return r.Handler(func(w http.ResponseWriter, request *http.Request) error {
+		answer, err := ask(request)
+		if err != nil {
+			return err
+		}
+		r.JSON(w, request, http.StatusOK, answer)
+		return nil
+	})
+}
+
 // Problem answers an error as a problem, and logs it.
 func (r *Responder) Problem(w http.ResponseWriter, request *http.Request, err error) {
 	coded := r.Refused(request, err)

@@ -69,13 +69,10 @@ func isRequestID(text string) bool {
 	if text == "" || len(text) > maxRequestIDLength {
 		return false
 	}
-	for _, c := range []byte(text) {
+	return !strings.ContainsFunc(text, func(c rune) bool {
 		isWord := '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
-		if !isWord && !strings.ContainsRune("-_.:/+=~@", rune(c)) {
-			return false
-		}
-	}
-	return true
+		return !isWord && !strings.ContainsRune("-_.:/+=~@", c)
+	})
 }
 
 // traceParent is the caller's traceparent as W3C's Trace Context has it, "" if there is none that is valid. Of a version
@@ -105,12 +102,7 @@ func traceParent(sent []string) string {
 }
 
 func isLowerHex(text string) bool {
-	for _, c := range []byte(text) {
-		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-			return false
-		}
-	}
-	return true
+	return !strings.ContainsFunc(text, func(c rune) bool { return (c < '0' || c > '9') && (c < 'a' || c > 'f') })
 }
 
 func isZero(text string) bool { return strings.Trim(text, "0") == "" }
