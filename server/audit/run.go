@@ -7,7 +7,6 @@ import (
 	"maps"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -130,21 +129,12 @@ func (r *run) pages(ctx context.Context) error {
 // lookAt looks at a page and saves what it found, or what it found until ctx ended.
 func (r *run) lookAt(ctx context.Context, page []StoredWorkspace) error {
 	results := make([]result, len(page))
-	var next atomic.Int64
 	workers, working := errgroup.WithContext(ctx)
-	for range min(r.audit.options.Parallel, len(page)) {
-		workers.Go(func() error {
-			for {
-				i := int(next.Add(1)) - 1
-				if i >= len(page) {
-					return nil
-				}
-				var err error
-				results[i], err = r.look(working, page[i])
-				if err != nil {
-					return err
-				}
-			}
+	workers.SetLimit(r.audit.options.Parallel)
+	for i := range page {
+		workers.Go(func() (err error) {
+			results[i], err = r.look(working, page[i])
+			return err
 		})
 	}
 	stopped := workers.Wait()

@@ -3,8 +3,8 @@ package httpapi
 import (
 	"context"
 	"net/http"
-	"sync"
-	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/httpapi/respond"
@@ -22,20 +22,19 @@ type failedAnswer struct {
 // failedAnswer with its uid.
 func (s *Server) answerBatch(r *http.Request, n int, uid func(i int) string, answer func(i int) (any, error)) []any {
 	answers := make([]any, n)
-	var next atomic.Int64
-	var working sync.WaitGroup
-	for range min(s.options.BatchParallel, n) {
-		working.Go(func() {
-			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
-				answered, err := s.withoutPanic(r.Context(), respond.Trace(r), func() (any, error) { return answer(i) })
-				if err != nil {
-					answered = failedAnswer{UID: uid(i), Error: respond.NewProblem(admission.AsError(err))}
-				}
-				answers[i] = answered
+	var working errgroup.Group
+	working.SetLimit(s.options.BatchParallel)
+	for i := range n {
+		working.Go(func() error {
+			answered, err := s.withoutPanic(r.Context(), respond.Trace(r), func() (any, error) { return answer(i) })
+			if err != nil {
+				answered = failedAnswer{UID: uid(i), Error: respond.NewProblem(admission.AsError(err))}
 			}
+			answers[i] = answered
+			return nil
 		})
 	}
-	working.Wait()
+	_ = working.Wait() // every error is an answer
 	return answers
 }
 

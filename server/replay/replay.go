@@ -86,14 +86,13 @@ func Run(ctx context.Context, source Source, candidate Candidate, o Options) (Re
 	o.Parallel = cmp.Or(o.Parallel, runtime.GOMAXPROCS(0))
 	o.Evaluator.Timeout = cmp.Or(o.Evaluator.Timeout, 2*time.Second)
 	pages := make(chan []ledger.Decision, 1) // one is read while others are evaluated
-	tallies := make([]*tally, o.Parallel)
-	progress := &progress{tell: o.Progress}
+	t := newTally(candidate, o)
 	if o.Progress != nil {
-		first, err := oldest(ctx, source, o.Filter)
+		var err error
+		t.oldest, err = oldest(ctx, source, o.Filter)
 		if err != nil {
-			return reportOf(candidate, nil), err
+			return t.finish(), err
 		}
-		progress.sum.Oldest = first
 	}
 
 	group, working := errgroup.WithContext(ctx)
@@ -101,15 +100,13 @@ func Run(ctx context.Context, source Source, candidate Candidate, o Options) (Re
 		defer close(pages)
 		return read(working, source, o, pages)
 	})
-	for i := range tallies {
-		tallies[i] = newTally(o.Examples)
+	for range o.Parallel {
 		group.Go(func() error {
 			for page := range pages {
-				err := tallies[i].page(working, candidate.Rules, o, page)
+				err := t.page(working, page)
 				if err != nil {
 					return err
 				}
-				progress.done(page)
 			}
 			return working.Err()
 		})
@@ -118,7 +115,7 @@ func Run(ctx context.Context, source Source, candidate Candidate, o Options) (Re
 	if ctx.Err() != nil {
 		err = ctx.Err()
 	}
-	return reportOf(candidate, tallies), err
+	return t.finish(), err
 }
 
 const (

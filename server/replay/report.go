@@ -1,7 +1,6 @@
 package replay
 
 import (
-	"slices"
 	"time"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
@@ -51,13 +50,6 @@ func (s Skipped) RedactedTotal() int64 {
 	return total
 }
 
-func newReport() Report {
-	return Report{
-		Skipped:  Skipped{UnknownHooks: make(map[string]int64), Redacted: make(map[string]int64)},
-		Recorded: make(map[string]int64), Flips: []shadow.Flip{},
-	}
-}
-
 // Count is the number of flips of a kind.
 func (r Report) Count(kind admission.DivergenceKind) int64 {
 	var count int64
@@ -67,51 +59,4 @@ func (r Report) Count(kind admission.DivergenceKind) int64 {
 		}
 	}
 	return count
-}
-
-func reportOf(candidate Candidate, tallies []*tally) Report {
-	sum := newReport()
-	sum.Candidate = candidate
-	flips := make(map[flipKey]*shadow.Flip)
-	for _, t := range tallies {
-		sum.add(&t.report)
-		for key, flip := range t.flips {
-			if into := flips[key]; into != nil {
-				merge(into, *flip, t.examples)
-			} else {
-				flips[key] = flip
-			}
-		}
-	}
-	for _, flip := range flips {
-		sum.Flips = append(sum.Flips, *flip)
-	}
-	slices.SortFunc(sum.Flips, shadow.CompareFlips)
-	sum.Failed = sum.Count(admission.CandidateError)
-	sum.Flipped = sum.Evaluated - sum.Unchanged - sum.Failed
-	return sum
-}
-
-func (r *Report) add(other *Report) {
-	r.Read += other.Read
-	r.Evaluated += other.Evaluated
-	r.Unchanged += other.Unchanged
-	r.Disagreed += other.Disagreed
-	r.Skipped.Failed += other.Skipped.Failed
-	r.Skipped.Unreadable += other.Skipped.Unreadable
-	addCounts(r.Skipped.UnknownHooks, other.Skipped.UnknownHooks)
-	addCounts(r.Skipped.Redacted, other.Skipped.Redacted)
-	addCounts(r.Recorded, other.Recorded)
-	if r.Oldest.IsZero() || !other.Oldest.IsZero() && other.Oldest.Before(r.Oldest) {
-		r.Oldest = other.Oldest
-	}
-	if other.Newest.After(r.Newest) {
-		r.Newest = other.Newest
-	}
-}
-
-func addCounts(into, from map[string]int64) {
-	for key, count := range from {
-		into[key] += count
-	}
 }

@@ -2,7 +2,6 @@ package shadow
 
 import (
 	"context"
-	"strings"
 	"sync"
 	"time"
 
@@ -39,7 +38,6 @@ func (c *counts) take() map[Pair]Counts {
 
 // keep stores a divergence together with those that come meanwhile. It waits only while too many do already.
 func (s *Shadow) keep(d Divergence) {
-	d.Error = strings.ToValidUTF8(d.Error, "�")
 	s.options.Meter.Diverged(d.Kind, d.Code)
 	s.writing.Go(func() error {
 		id, err := uuid.NewV7()
@@ -117,7 +115,7 @@ func (s *Shadow) tidy(ctx context.Context) {
 	}
 	limited, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	_, err := s.options.Store.PruneDivergences(limited, s.options.Now().Add(-s.options.MaxAge), s.options.Keep)
+	_, err := s.options.Store.PruneDivergences(limited, s.options.Now().Add(-keptFor), keptDivergences)
 	if err == nil {
 		return
 	}

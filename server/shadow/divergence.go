@@ -3,6 +3,7 @@ package shadow
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -24,6 +25,16 @@ type Divergence struct {
 	Live        admission.Verdict
 	Candidate   admission.Verdict // its revision alone if Error is set
 	Error       string
+}
+
+// ErrorText is what is kept of a candidate's error: valid text of a bounded length.
+func ErrorText(err error) string {
+	const most = 500 // bytes
+	text := err.Error()
+	if len(text) > most {
+		text = text[:most] + "…"
+	}
+	return strings.ToValidUTF8(text, "�")
 }
 
 // Pair names what was compared.

@@ -14,7 +14,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/molecule-ai/gatehouse/internal/groupcommit"
@@ -60,8 +59,6 @@ type Options struct {
 	Pace   time.Duration // between two writes of divergences; 100 ms
 	Report time.Duration // between two writes of counts; 1 s
 	Tidy   time.Duration // between two deletions of old divergences, where there are new ones; 1 min
-	Keep   int           // divergences; 100,000
-	MaxAge time.Duration // of a divergence; 30 days
 }
 
 const (
@@ -70,8 +67,9 @@ const (
 	maxWriting = 256
 	// writeTimeout is far beyond what a write takes, and is what a store that is away may hold up.
 	writeTimeout = 5 * time.Second
-	// maxError bounds what is stored of a candidate's error, in bytes.
-	maxError = 500
+	// keptDivergences and keptFor bound what is stored.
+	keptDivergences = 100_000
+	keptFor         = 30 * 24 * time.Hour
 )
 
 // Shadow evaluates a candidate. It implements admission.Observer and is safe for concurrent use.
@@ -96,17 +94,14 @@ type Shadow struct {
 
 // job is a review with the candidate that was there when it was answered.
 type job struct {
-	candidate   *Candidate
-	input       admission.Input
-	live        admission.Verdict
-	decisionID  uuid.UUID
-	workspaceID uuid.UUID
-	at          time.Time
-	size        int64
+	candidate admission.Evaluable
+	input     admission.Input
+	found     Divergence // its decision and both revisions; the rest comes of evaluating
+	size      int64
 }
 
 func (j *job) pair() Pair {
-	return Pair{Live: j.live.Revision, Candidate: j.candidate.Revision}
+	return Pair{Live: j.found.Live.Revision, Candidate: j.found.Candidate.Revision}
 }
 
 // New starts a Shadow that has no candidate yet. One evaluation runs at a time: all of them together never take
@@ -121,8 +116,6 @@ func New(o Options) *Shadow {
 	o.Pace = cmp.Or(o.Pace, 100*time.Millisecond)
 	o.Report = cmp.Or(o.Report, time.Second)
 	o.Tidy = cmp.Or(o.Tidy, time.Minute)
-	o.Keep = cmp.Or(o.Keep, 100_000)
-	o.MaxAge = cmp.Or(o.MaxAge, 30*24*time.Hour)
 	s := &Shadow{options: o, queue: make(chan job, o.Queue)}
 	s.working, s.stop = context.WithCancel(context.Background())
 	s.records = groupcommit.New(groupcommit.Options{MaxBatch: maxWriting}, s.flush)
@@ -221,9 +214,11 @@ func (s *Shadow) Reviewed(_ context.Context, o admission.Outcome) {
 		return
 	}
 	waiting := job{
-		candidate: candidate, input: o.Input, live: o.Decision.Verdict, decisionID: o.Decision.ID,
-		workspaceID: o.Decision.WorkspaceID, at: o.Decision.At,
-		size: int64(len(o.Input.Request) + len(o.Input.Facts.Workspace)),
+		candidate: candidate.Rules, input: o.Input, size: int64(len(o.Input.Request) + len(o.Input.Facts.Workspace)),
+		found: Divergence{
+			At: o.Decision.At, DecisionID: o.Decision.ID, WorkspaceID: o.Decision.WorkspaceID, Hook: o.Input.Hook,
+			Live: o.Decision.Verdict, Candidate: admission.Verdict{Revision: candidate.Revision},
+		},
 	}
 	if s.size.Add(waiting.size) <= s.options.MaxSize {
 		select {
@@ -269,23 +264,20 @@ func (s *Shadow) evaluateAll() {
 
 // compare evaluates the candidate and stores what differs.
 func (s *Shadow) compare(j *job) {
-	verdict, err := s.options.Evaluator.Evaluate(s.working, j.candidate.Rules, j.input, j.at)
+	found := j.found
+	verdict, err := s.options.Evaluator.Evaluate(s.working, j.candidate, j.input, found.At)
 	if s.working.Err() != nil { // whatever came of it, it came of that
 		s.drop(j)
 		return
 	}
-	found := Divergence{
-		At: j.at, DecisionID: j.decisionID, WorkspaceID: j.workspaceID, Hook: j.input.Hook, Live: j.live,
-		Candidate: admission.Verdict{Revision: j.candidate.Revision},
-	}
 	if err != nil {
-		found.Kind, found.Error = admission.CandidateError, clip(err.Error())
+		found.Kind, found.Error = admission.CandidateError, ErrorText(err)
 		s.counts.add(j.pair(), Counts{Evaluated: 1, Failed: 1})
 		s.options.Meter.Evaluated("error")
 		s.keep(found)
 		return
 	}
-	kind, cause, differ := admission.Diverge(j.live, verdict)
+	kind, cause, differ := admission.Diverge(found.Live, verdict)
 	if !differ {
 		s.counts.add(j.pair(), Counts{Evaluated: 1})
 		s.options.Meter.Evaluated("same")
@@ -295,11 +287,4 @@ func (s *Shadow) compare(j *job) {
 	s.counts.add(j.pair(), Counts{Evaluated: 1, Diverged: 1})
 	s.options.Meter.Evaluated("diverged")
 	s.keep(found)
-}
-
-func clip(text string) string {
-	if len(text) > maxError {
-		return text[:maxError] + "…"
-	}
-	return text
 }

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -472,4 +474,12 @@ func TestReviewsThatComeBeforeACandidateThatIsRefusedAreNotCounted(t *testing.T)
 	f.Reviewed(t.Context(), outcome())
 	f.wait(t, func() bool { return f.meter.evaluated() == 1 })
 	require.Zero(t, f.meter.of("dropped"))
+}
+
+// A candidate's error is cut to a bounded length. The cut may fall into a letter, and what is left must still be text.
+func TestErrorTextIsValidAndBounded(t *testing.T) {
+	require.Equal(t, "it failed", shadow.ErrorText(errors.New("it failed")))
+	text := shadow.ErrorText(errors.New(strings.Repeat("a", 499) + "éé"))
+	require.Equal(t, strings.Repeat("a", 499)+"\ufffd…", text)
+	require.True(t, utf8.ValidString(text))
 }
