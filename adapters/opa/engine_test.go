@@ -18,7 +18,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // Promise 6: verdicts under a storm of reloads are each of one revision. Run with -race.
-func TestNoVerdictMixesTwoRevisions(t *testing.T) {
+func TestReloadMixesNoRevisions(t *testing.T) {
 	sources := []snapshot.Source{opatest.Hook("false\n" + opatest.SomeEntry), opatest.Hook("true\n" + opatest.SomeEntry)}
 	allows := opatest.Load(t, sources[0]).Revision()
 	require.NotEqual(t, allows, opatest.Load(t, sources[1]).Revision())

@@ -22,7 +22,7 @@ func (r *recorded) Record(_ context.Context, activation opa.Activation) {
 	}
 }
 
-func TestACandidateIsCheckedAsideAndThenMadeLive(t *testing.T) {
+func TestPromoteMakesACandidateLive(t *testing.T) {
 	var journal recorded
 	engine := opa.NewEngine(opatest.Schema(t), time.Now, opa.Options{Recorder: &journal})
 	live, candidate := opatest.Hook(opatest.SomeEntry), opatest.Hook("input.dry_run\n"+opatest.SomeEntry)
@@ -46,7 +46,7 @@ func TestACandidateIsCheckedAsideAndThenMadeLive(t *testing.T) {
 	require.False(t, engine.Status().Confirmed.IsZero())
 }
 
-func TestASignedCandidateThatHasBecomeOlderIsNotPromoted(t *testing.T) {
+func TestPromoteRefusesAnOlderSignedCandidate(t *testing.T) {
 	built := func(minutesAgo int, rule string) snapshot.Source {
 		source := opatest.Hook(rule)
 		source.Bundle = &ledger.Bundle{BuiltAt: time.Now().Add(-time.Duration(minutesAgo) * time.Minute), SignedBy: "k"}

@@ -140,7 +140,7 @@ func zoo() map[string]refusal {
 	return all
 }
 
-func TestPoliciesThatAreWrongAreRefusedAndTheLastGoodOnesStay(t *testing.T) {
+func TestWrongPoliciesAreRefusedAndTheLiveOnesStay(t *testing.T) {
 	at := time.Unix(1000, 0)
 	engine := opa.NewEngine(opatest.Schema(t), func() time.Time { return at }, opa.Options{})
 	require.Nil(t, engine.Current())
@@ -174,7 +174,7 @@ func TestPoliciesThatAreWrongAreRefusedAndTheLastGoodOnesStay(t *testing.T) {
 	require.Equal(t, "test", status.Snapshot.Source())
 }
 
-func TestEveryFaultIsToldAndNotOnlyTheFirst(t *testing.T) {
+func TestRefusalNamesEveryFault(t *testing.T) {
 	_, err := snapshot.New(t.Context(), opatest.Module(
 		strings.Replace(opatest.Annotation("A"), "high", "grave", 1)+"deny contains violation if "+opatest.SomeEntry+"\n"+
 			strings.Replace(opatest.Annotation("B"), "400", "200", 1)+"deny contains violation if "+opatest.SomeEntry+"\n"), opatest.Schema(t))
@@ -183,7 +183,7 @@ func TestEveryFaultIsToldAndNotOnlyTheFirst(t *testing.T) {
 	require.ErrorContains(t, err, "2 errors occurred")
 }
 
-func TestASchemaThatIsNoneIsAnError(t *testing.T) {
+func TestInvalidSchemaIsAnError(t *testing.T) {
 	for _, text := range []string{"{", `{"type": "nonsense"}`} {
 		_, err := snapshot.New(t.Context(), opatest.Hook(opatest.SomeEntry), []byte(text))
 		require.Error(t, err, fmt.Sprintf("%q", text))

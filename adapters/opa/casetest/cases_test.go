@@ -25,7 +25,7 @@ func cases(t testing.TB, text string) ([]casetest.Case, error) {
 	return casetest.Load(fstest.MapFS{"cases/some.yaml": {Data: []byte(text)}, "cases/README.md": {Data: []byte("x")}, "other.yaml": {Data: []byte("x")}}, "cases")
 }
 
-func TestACaseFileThatIsWrongIsRefused(t *testing.T) {
+func TestCaseFilesWithFaultsAreRefused(t *testing.T) {
 	one := caseHead + "cases:\n  - name: one\n"
 	for name, test := range map[string]struct{ text, says string }{
 		"no YAML":                       {"cases: [", "cases/some.yaml"},
@@ -58,7 +58,7 @@ func TestACaseFileThatIsWrongIsRefused(t *testing.T) {
 	}
 }
 
-func TestACaseLaysItsOwnOverTheDefaults(t *testing.T) {
+func TestCaseOverridesTheDefaults(t *testing.T) {
 	found, err := cases(t, caseHead+`cases:
   - name: the defaults
     expect: {allowed: true}
@@ -125,7 +125,7 @@ func runCases(t testing.TB, text string) []casetest.CaseResult {
 	return results
 }
 
-func TestCasesThatHoldHaveNoProblems(t *testing.T) {
+func TestCasesThatPassHaveNoProblems(t *testing.T) {
 	for _, result := range runCases(t, `cases:
   - name: allowed
     expect: {allowed: true, status: 0, mark_failed: false, violations: []}
@@ -158,7 +158,7 @@ func TestCasesThatHoldHaveNoProblems(t *testing.T) {
 	}
 }
 
-func TestACaseThatDoesNotHoldSaysHow(t *testing.T) {
+func TestCasesThatFailSayHow(t *testing.T) {
 	results := runCases(t, `cases:
   - name: all wrong
     review: {workspace: {tier: 5}}
@@ -203,7 +203,7 @@ func TestACaseThatDoesNotHoldSaysHow(t *testing.T) {
 	}
 }
 
-func TestACaseWhoseDataThePoliciesRefuseIsAnError(t *testing.T) {
+func TestCaseWithRefusedDataIsAnError(t *testing.T) {
 	found, err := cases(t, caseHead+"cases: [{name: one, data: {enforcement: {OTHER: warn}}, expect: {allowed: true}}]")
 	require.NoError(t, err)
 	_, err = casetest.RunCases(t.Context(), opatest.Files(map[string]string{"register/tiers.rego": tiersRule}), opatest.Schema(t), found)
@@ -239,7 +239,7 @@ test_each[tier] if { some tier in [1, 9]; count(register.deny) == 0 with input.r
 	require.ElementsMatch(t, []string{"test_fails", "test_raises", "test_each"}, failed)
 }
 
-func TestLinesThatNoTestReachesAreListed(t *testing.T) {
+func TestCoverageListsLinesThatNoTestReaches(t *testing.T) {
 	rule := opatest.HookPackage + opatest.Annotation("SOME_CODE") + // rows 3 to 6
 		"deny contains violation if {\n\tinput.request.bad\n\tsome_helper\n\t" + opatest.SomeEntry + "\n}\n\n" + // 7 to 11
 		"some_helper if {\n\tinput.request.worse\n\tevery x in [1, 2] {\n\t\tx > 0\n\t\tx < 3\n\t}\n}\n" // 13 to 19
@@ -260,7 +260,7 @@ func TestLinesThatNoTestReachesAreListed(t *testing.T) {
 	require.True(t, report.Missed[0] == "lib/a.rego:3" && report.Missed[1] == "lib/a.rego:4", "in order: %v", report.Missed)
 }
 
-func TestTestsOfOneNameInTwoPlacesAllRun(t *testing.T) {
+func TestRegoTestsOfOneFileNameAllRun(t *testing.T) {
 	test := func(name string) string { return "package " + name + "\n\ntest_" + name + " if true\n" }
 	source := opatest.Files(map[string]string{"register/tiers.rego": tiersRule, "same_test.rego": test("beside"), "twice_test.rego": test("twice")})
 	report, err := casetest.Run(t.Context(), source, fstest.MapFS{"same_test.rego": {Data: []byte(test("apart"))}, "twice_test.rego": {Data: []byte(test("twice"))}}, opatest.Schema(t), casetest.Options{})
@@ -272,7 +272,7 @@ func TestTestsOfOneNameInTwoPlacesAllRun(t *testing.T) {
 	require.ElementsMatch(t, []string{"test_beside", "test_apart", "test_twice"}, ran)
 }
 
-func TestTestsThatDoNotCompileAreAnError(t *testing.T) {
+func TestRegoTestsThatDoNotCompileAreAnError(t *testing.T) {
 	for name, text := range map[string]string{
 		"a syntax error":        "package a\n\ntest_a if {",
 		"an undefined function": "package a\n\ntest_a if nothing(1)\n",

@@ -32,7 +32,7 @@ func validate(t *testing.T, schema *jsonschema.Schema, text []byte) error {
 	return schema.Validate(value)
 }
 
-func TestTheCaseSchemaAcceptsEveryCaseFile(t *testing.T) {
+func TestCaseSchemaAcceptsEveryCaseFile(t *testing.T) {
 	schema := caseSchema(t)
 	names, err := filepath.Glob("../../../policies_test/cases/*.yaml")
 	require.NoError(t, err)
@@ -45,7 +45,7 @@ func TestTheCaseSchemaAcceptsEveryCaseFile(t *testing.T) {
 }
 
 // What the schema refuses, the loader refuses too: an editor never marks what would run.
-func TestTheCaseSchemaRefusesWhatTheLoaderRefuses(t *testing.T) {
+func TestCaseSchemaRefusesWhatTheLoaderRefuses(t *testing.T) {
 	schema := caseSchema(t)
 	good := caseHead + `cases:
   - name: one

@@ -12,7 +12,7 @@ import (
 	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 )
 
-func TestProblemsAreInTheOrderOfTheSource(t *testing.T) {
+func TestDiagnoseOrdersProblemsByPlace(t *testing.T) {
 	source := opatest.Files(map[string]string{
 		"b.rego": "package b\n\nc if d(1)\n\ne if {\n\tf(1)\n}\n", "a.rego": "package a\n\nb if c(1)\n",
 	})
@@ -27,12 +27,12 @@ func TestProblemsAreInTheOrderOfTheSource(t *testing.T) {
 	require.Empty(t, check.Diagnose(err, nil)[0].Line)
 }
 
-func TestAnErrorThatIsNowhereIsAProblemToo(t *testing.T) {
+func TestDiagnoseTakesErrorsWithoutAPlace(t *testing.T) {
 	err := errors.Join(errors.New("one"), fmt.Errorf("two: %w", errors.New("three")))
 	require.Equal(t, []check.Problem{{Message: "one"}, {Message: "two: three"}}, check.Diagnose(err, nil))
 }
 
-func TestATypeErrorKeepsItsDetails(t *testing.T) {
+func TestDiagnoseKeepsDetailsOfTypeErrors(t *testing.T) {
 	source := opatest.Hook("input.reqest.kind == 1\n" + opatest.SomeEntry)
 	_, err := snapshot.New(t.Context(), source, opatest.Schema(t))
 	problems := check.Diagnose(err, source.FS)

@@ -24,7 +24,7 @@ func folder(names ...string) fstest.MapFS {
 func names(files check.Files) []string { return slices.Sorted(maps.Keys(files.All())) }
 
 // Every file of a folder is read, refused by name, or told; only names that everyone expects to be left out are not.
-func TestEveryFileIsReadRefusedOrTold(t *testing.T) {
+func TestReadLeavesNoFileOutInSilence(t *testing.T) {
 	for _, name := range []string{
 		"x.rego", "x_test.rego", "a/b/x.rego", "data.yaml", "a/data.yml", "a/data.json", "cases/a.yaml", "cases/a.yml", "a_test.yaml", "limits.yaml",
 	} {
@@ -81,7 +81,7 @@ func TestEveryFileIsReadRefusedOrTold(t *testing.T) {
 }
 
 // Everything that is wrong is named at once.
-func TestAllThatIsRefusedIsNamed(t *testing.T) {
+func TestReadNamesAllThatItRefuses(t *testing.T) {
 	_, err := check.Read(folder("x.REGO", ".extra/x.rego", "data.yaml", "data.yml"), check.Limits{})
 	for _, says := range []string{"x.REGO: ", ".extra: ", "data.yml: is data of the same place as data.yaml"} {
 		require.ErrorContains(t, err, says)
@@ -125,7 +125,7 @@ func TestLinksInsideAreFollowed(t *testing.T) {
 }
 
 // A folder that is there by its name and by a link would be loaded twice, with every violation twice.
-func TestALinkToWhatIsThereAlreadyIsRefused(t *testing.T) {
+func TestLinksToFilesThatAreReadAnywayAreRefused(t *testing.T) {
 	place := saved(t, map[string]string{"heartbeat/x.rego": "package x", "sub": "->heartbeat", "y.rego": "->heartbeat/x.rego"})
 	_, err := check.Read(os.DirFS(place), check.Limits{})
 	require.ErrorContains(t, err, "sub/x.rego: is the same file as heartbeat/x.rego, by a link: it would count twice")
@@ -154,7 +154,7 @@ func TestLinksThatLeadElsewhereAreRefused(t *testing.T) {
 }
 
 // A folder is bounded by the number and the bytes of its files.
-func TestAFolderIsBounded(t *testing.T) {
+func TestReadBoundsAFolder(t *testing.T) {
 	_, err := check.Read(folder("a.rego", "b.yaml"), check.Limits{Files: 2})
 	require.EqualError(t, err, "more than 2 files")
 	_, err = check.Read(folder("a.rego", "b.yaml"), check.Limits{Bytes: 20})

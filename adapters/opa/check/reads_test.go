@@ -77,7 +77,7 @@ func TestReadsAreWhatRulesSayOfTheInput(t *testing.T) {
 	}
 }
 
-func TestEachHookReadsForItself(t *testing.T) {
+func TestReadsAreOfOneHook(t *testing.T) {
 	snapshot := opatest.Load(t, opatest.Files(map[string]string{
 		"a.rego": "package admission.register\n\n" + opatest.Annotation("A") + "deny contains {\"reason\": \"r\", \"message\": \"m\"} if input.request.kind == 1\n",
 		"b.rego": "package admission.heartbeat\n\n" + opatest.Annotation("B") + "deny contains {\"reason\": \"r\", \"message\": \"m\"} if input.request.url.x == 1\n",
@@ -93,7 +93,7 @@ func TestEachHookReadsForItself(t *testing.T) {
 	require.False(t, snapshot.Reads("unknown", admission.InputPointer))
 }
 
-func TestTheEmbeddedRulesReadNoCardAndNoWholeRequest(t *testing.T) {
+func TestReadsOfEmbeddedRulesAreNoCardAndNoWholeRequest(t *testing.T) {
 	snapshot := opatest.Load(t, snapshot.Source{Name: "embedded", FS: policies.FS})
 	for _, hook := range snapshot.Hooks() {
 		require.False(t, snapshot.Reads(hook, admission.CardPointer), snapshot.ReadPointers(hook))
@@ -135,7 +135,7 @@ func someJSON(depth int) *rapid.Generator[any] {
 }
 
 // The one promise: what is said not to be read can be changed, left out or hidden, and the verdict stays.
-func TestAChangeOfWhatIsNotReadChangesNoVerdict(t *testing.T) {
+func TestReadsCoverAllThatChangesAVerdict(t *testing.T) {
 	unread := 0
 	rapid.Check(t, func(rt *rapid.T) {
 		bodies := rapid.SliceOfN(rapid.SampledFrom(readingBodies), 1, 3).Draw(rt, "bodies")

@@ -65,7 +65,7 @@ func TestMisspeltAndReservedNamesAreRefused(t *testing.T) {
 }
 
 // What no rule uses and what is left aside is told, and the shipped policies have nothing of the kind.
-func TestWhatNothingUsesIsTold(t *testing.T) {
+func TestUnusedRulesAndDataAreRemarked(t *testing.T) {
 	require.Empty(t, opatest.Load(t, opatest.ShippedWith(t)).Remarks())
 	snapshot := opatest.Load(t, opatest.ShippedWith(t,
 		[]string{"data.yaml", "\nmask: []", "\nmask: []\nowners: {a: 1}"}, []string{"lib/x.rego", "package admission.lib\n\nspare_rule if input.request.never\n"},

@@ -28,7 +28,7 @@ func told(reasons []admission.Reason, indent string) []string {
 	return lines
 }
 
-func TestARuleThatDoesNotFireSaysWhereItStopped(t *testing.T) {
+func TestExplanationSaysWhereARuleStopped(t *testing.T) {
 	const helpers = `
 holds if input.request.tier == 2
 
@@ -85,7 +85,7 @@ things contains thing if {
 	}
 }
 
-func TestARuleThatNobodyAskedSaysWhoDidNot(t *testing.T) {
+func TestExplanationNamesWhatDidNotAskForARule(t *testing.T) {
 	snapshot := opatest.Load(t, opatest.Files(map[string]string{
 		"lib/rules.rego":    "package admission.lib\n\n" + opatest.Annotation("SOME_CODE") + "some_rule contains violation if {\n" + opatest.SomeEntry + "\n}\n",
 		"register/all.rego": opatest.HookPackage + "import data.admission.lib\n\ndeny contains violation if {\n\tinput.request.tier == 9\n\tsome violation in lib.some_rule\n}\n",
@@ -107,7 +107,7 @@ func TestARuleThatNobodyAskedSaysWhoDidNot(t *testing.T) {
 }
 
 // An explanation decides as the engine does when nobody asks why.
-func TestAnExplanationDecidesAsTheEngineDoes(t *testing.T) {
+func TestExplanationHasTheVerdictOfTheReview(t *testing.T) {
 	snapshot := opatest.Load(t, snapshot.Directory("../../../policies"))
 	for _, members := range []string{"", `, "kind": "platform"`, `, "tier": 9, "url": "http://10.0.0.1"`, `, "name": "a\nb"`} {
 		in := opatest.Registering(t, members)
@@ -118,7 +118,7 @@ func TestAnExplanationDecidesAsTheEngineDoes(t *testing.T) {
 }
 
 // Reviews and explanations share the compiled rules.
-func TestASnapshotIsWatchedAndDecidesAtOnce(t *testing.T) {
+func TestExplanationsRunBesideReviews(t *testing.T) {
 	snapshot := opatest.Embedded(t)
 	in := opatest.Input(t, "register", opatest.PlatformRegister, opatest.Facts(t, opatest.PlatformRow))
 	var group errgroup.Group

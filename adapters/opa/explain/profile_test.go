@@ -11,7 +11,7 @@ import (
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
-func TestAProfileNamesTheRuleThatMakesEveryDecisionSlow(t *testing.T) {
+func TestProfileNamesTheSlowRule(t *testing.T) {
 	snapshot := opatest.Load(t, opatest.Files(map[string]string{
 		"register/slow.rego":  opatest.HookPackage + opatest.Annotation("SLOW") + "deny contains violation if {\n\twalk(input.request, [_, \"x\"])\n\t" + opatest.SomeEntry + "\n}\n",
 		"register/quick.rego": opatest.HookPackage + opatest.Annotation("QUICK") + "deny contains violation if {\n\tinput.request.tier == 1\n\twalk(input.request, [_, \"x\"])\n\t" + opatest.SomeEntry + "\n}\n",
@@ -35,7 +35,7 @@ func TestAProfileNamesTheRuleThatMakesEveryDecisionSlow(t *testing.T) {
 	require.InDelta(t, 1, slow.Share+quick.Share, 1e-6)
 }
 
-func TestWithoutInputsTheRehearsalIsProfiled(t *testing.T) {
+func TestProfileWithoutInputsUsesTheLeastInput(t *testing.T) {
 	profile, err := explain.Measure(t.Context(), opatest.Embedded(t), nil, time.Unix(0, 0))
 	require.NoError(t, err)
 	require.True(t, profile.Rehearsal)

@@ -34,7 +34,7 @@ func digestOf(card string) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-func TestACardIsRecordedByItsNameURLAndDigest(t *testing.T) {
+func TestCardIsRecordedByItsNameURLAndDigest(t *testing.T) {
 	snapshot := opatest.Load(t, snapshot.Source{Name: "embedded", FS: policies.FS})
 	const card, name, url = admission.CardPointer, admission.NamePointer, admission.URLPointer
 	for name, test := range map[string]struct {
@@ -62,7 +62,7 @@ func TestACardIsRecordedByItsNameURLAndDigest(t *testing.T) {
 	require.Contains(t, string(masked(t, snapshot, `, "nested": {"agent_card": {"token": "mine"}}`).JSON), "mine", "it is no card")
 }
 
-func TestWhatIsNotMaskedIsRecordedAsItWasEvaluated(t *testing.T) {
+func TestRecordWithoutMasksIsTheInput(t *testing.T) {
 	snapshot := opatest.Load(t, snapshot.Source{Name: "embedded", FS: policies.FS})
 	in := opatest.Registering(t, `, "z": 1.50, "a": 1e30, "b": "é\u00e9", "agent_card": null`)
 	whole, err := in.JSON()
@@ -70,7 +70,7 @@ func TestWhatIsNotMaskedIsRecordedAsItWasEvaluated(t *testing.T) {
 	require.Equal(t, string(whole), string(masked(t, snapshot, `, "z": 1.50, "a": 1e30, "b": "é\u00e9", "agent_card": null`).JSON))
 }
 
-func TestACardIsKeptAsFarAsPoliciesReadIt(t *testing.T) {
+func TestCardIsKeptAsFarAsPoliciesReadIt(t *testing.T) {
 	for name, test := range map[string]struct {
 		body, card string
 		whole      bool
@@ -106,7 +106,7 @@ func withMask(data, rule string) snapshot.Source {
 	return opatest.Files(texts)
 }
 
-func TestDataNamesWhatIsErased(t *testing.T) {
+func TestDataMaskErases(t *testing.T) {
 	snapshot := opatest.Load(t, withMask(`[/input/request/token, /input/request/list/1, /input/request/a%2Fb, /input/request/none/x,
 		/input/request/list/7, /input/request/text/x, /nd_builtin_cache/x]`, ""))
 	kept := masked(t, snapshot, `, "token": "hunter2", "list": [1.0, "hunter2", 1e30], "a/b": "hunter2", "text": "<t>&", "large": 123456789012345678901`)
@@ -121,7 +121,7 @@ func TestDataNamesWhatIsErased(t *testing.T) {
 }
 
 // The cases are those of OPA's own masks.
-func TestARuleMasksAsOPADoes(t *testing.T) {
+func TestMaskRuleMasksAsOPADoes(t *testing.T) {
 	for name, test := range map[string]struct {
 		rule, has      string
 		erased, masked []string
@@ -152,7 +152,7 @@ func TestARuleMasksAsOPADoes(t *testing.T) {
 }
 
 // A card that a mask put something else in place of has nothing that is as it was.
-func TestACardThatAMaskReplacesHidesItsName(t *testing.T) {
+func TestMaskedCardHidesItsName(t *testing.T) {
 	reads := []string{admission.NamePointer}
 	kept := masked(t, opatest.Load(t, withMask("", `mask contains {"op": "upsert", "path": "/input/request/agent_card", "value": {"name": "x"}}`)), `, "agent_card": `+secretCard)
 	require.Contains(t, string(kept.JSON), `"agent_card":{"name":"x"}`)
@@ -169,7 +169,7 @@ func TestACardThatAMaskReplacesHidesItsName(t *testing.T) {
 	require.False(t, hidden)
 }
 
-func TestAMaskThatCannotBeAppliedIsAnError(t *testing.T) {
+func TestMaskRuleFaultsAreErrors(t *testing.T) {
 	for name, test := range map[string]struct{ rule, says string }{
 		"a path outside":    {`mask contains "/labels" if input.input.request.bad`, "does not begin with /input"},
 		"of the verdict":    {`mask contains "/result/allowed" if input.input.request.bad`, "not masked"},
@@ -199,7 +199,7 @@ func TestAMaskThatCannotBeAppliedIsAnError(t *testing.T) {
 	}
 }
 
-func TestAMaskThatIsMalformedIsRefusedOnLoad(t *testing.T) {
+func TestMalformedMasksAreRefusedOnLoad(t *testing.T) {
 	for name, source := range map[string]snapshot.Source{
 		"data: no list":          withMask("/input/x", ""),
 		"data: no text":          withMask("[1]", ""),
@@ -216,7 +216,7 @@ func TestAMaskThatIsMalformedIsRefusedOnLoad(t *testing.T) {
 	}
 }
 
-func TestAFailedReviewIsMaskedToo(t *testing.T) {
+func TestMaskAppliesToFailedReviews(t *testing.T) {
 	snapshot := opatest.Load(t, withMask("", `mask contains "/input/request/token" if input.error.code == "facts_unavailable"`))
 	in := opatest.Registering(t, `, "token": "hunter2", "agent_card": `+secretCard)
 	in.Facts = admission.Facts{}

@@ -52,7 +52,7 @@ func quote(t *rapid.T, text string) string {
 	return string(quoted)
 }
 
-func TestTheInputIsWhatOPAWouldMakeOfItsJSON(t *testing.T) {
+func TestInputEqualsOPAsReadingOfItsJSON(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		keys := rapid.SliceOfN(rapid.SampledFrom([]string{"MODEL", "model", "", "é", "A"}), 0, 4)
 		row := anyObject(t, anyJSON(2))

@@ -13,7 +13,7 @@ import (
 )
 
 // A decision may not come to allocate more than this: the numbers are the measured ones and a tenth.
-func TestADecisionAllocatesNoMoreThanItDid(t *testing.T) {
+func TestEvaluateAllocatesNoMoreThanItDid(t *testing.T) {
 	snapshot := opatest.Embedded(t)
 	most := map[string]float64{
 		"hook=register/allow": 52, "hook=register/deny": 102, "hook=heartbeat/allow": 38, "hook=heartbeat/deny": 87,
@@ -28,7 +28,7 @@ func TestADecisionAllocatesNoMoreThanItDid(t *testing.T) {
 }
 
 // Rules that an equality rules out cost nothing.
-func TestAHundredTimesTheRulesAllocateNoMore(t *testing.T) {
+func TestEvaluateAllocatesTheSameForAHundredTimesTheRules(t *testing.T) {
 	of := func(count int) float64 {
 		snapshot, in := opatest.Load(t, manyRules(count)), opatest.Registering(t, `, "tier": -1`)
 		return testing.AllocsPerRun(200, func() {

@@ -29,7 +29,7 @@ func someFiles(changed map[string]string) map[string]string {
 	return all
 }
 
-func TestTheRevisionIsOfWhatThePoliciesAre(t *testing.T) {
+func TestRevisionChangesWithPoliciesAndDataAlone(t *testing.T) {
 	base := opatest.Load(t, opatest.Files(someFiles(nil)))
 	require.Regexp(t, `^sha256:[0-9a-f]{16}$`, base.Revision())
 
@@ -60,7 +60,7 @@ func TestTheRevisionIsOfWhatThePoliciesAre(t *testing.T) {
 	}
 }
 
-func TestTheRevisionDoesNotTellWhereThePoliciesLie(t *testing.T) {
+func TestRevisionIsTheSameInEveryFolder(t *testing.T) {
 	want := opatest.Load(t, opatest.Files(someFiles(nil)))
 	for range 2 {
 		place := t.TempDir()
@@ -76,7 +76,7 @@ func TestTheRevisionDoesNotTellWhereThePoliciesLie(t *testing.T) {
 }
 
 // A ConfigMap is mounted as links to a hidden folder, which is replaced when it changes.
-func TestPoliciesOfAMountedConfigMapAreReadOnce(t *testing.T) {
+func TestMountedConfigMapIsReadOnce(t *testing.T) {
 	place := t.TempDir()
 	hidden := filepath.Join(place, "..2026_04_01")
 	require.NoError(t, os.Mkdir(hidden, 0o755))
@@ -104,7 +104,7 @@ func (c *changing) Open(name string) (fs.File, error) {
 	return fstest.MapFS{name: &fstest.MapFile{Data: []byte(text)}}.Open(name)
 }
 
-func TestTheRevisionIsOfWhatWasReadAlthoughTheFilesChangeMeanwhile(t *testing.T) {
+func TestRevisionIsOfTheFilesAsTheyWereRead(t *testing.T) {
 	texts := map[string]string{"register/some_rule.rego": opatest.HookPackage + opatest.Annotation("SOME_CODE") +
 		"deny contains {\"reason\": \"r\", \"message\": sprintf(\"limit %d\", [data.limit])}\n", "data.yaml": "limit: 0"}
 	torn := opatest.Load(t, snapshot.Source{Name: "torn", FS: &changing{FS: opatest.Files(texts).FS}})
@@ -116,7 +116,7 @@ func TestTheRevisionIsOfWhatWasReadAlthoughTheFilesChangeMeanwhile(t *testing.T)
 	require.Equal(t, opatest.Load(t, opatest.Files(texts)).Revision(), torn.Revision())
 }
 
-func TestASourceThatIsNoneIsAnError(t *testing.T) {
+func TestSourceWithoutPoliciesIsAnError(t *testing.T) {
 	many := make(fstest.MapFS, snapshot.MaxSourceFiles+1)
 	for i := range snapshot.MaxSourceFiles + 1 {
 		many[fmt.Sprintf("%d.rego", i)] = &fstest.MapFile{Data: []byte("package a")}

@@ -79,7 +79,7 @@ func (v *verifying) wait(t *testing.T, result string, n int) {
 
 // A fast path that is wrong is caught by a decision that OPA makes again. That is counted and logged, and from then on OPA
 // decides by these policies, also when they are loaded again.
-func TestAFastPathThatIsWrongIsCaughtAndTurnedOff(t *testing.T) {
+func TestVerifierTurnsOffAWrongFastPath(t *testing.T) {
 	source := opatest.Hook(opatest.SomeEntry)
 	v := newVerifying(t, source, opa.Options{})
 	require.False(t, v.review(t).Allowed())
@@ -109,7 +109,7 @@ func TestAFastPathThatIsWrongIsCaughtAndTurnedOff(t *testing.T) {
 	require.Contains(t, v.log.String(), v.decision.String())
 }
 
-func TestWithoutTheFastPathThereIsNothingToVerify(t *testing.T) {
+func TestVerifierIsIdleWithoutTheFastPath(t *testing.T) {
 	v := newVerifying(t, opatest.Hook(opatest.SomeEntry), opa.Options{ByOPA: true})
 	v.engine.Status().Snapshot.Mislead()
 	require.False(t, v.review(t).Allowed(), "OPA decides for good")
@@ -139,7 +139,7 @@ func TestCheckedPoliciesFailWhereEvaluatorsDisagree(t *testing.T) {
 	require.ErrorIs(t, err, admission.ErrEvaluatorsDisagree)
 }
 
-func TestACaseFailsWhereEvaluatorsDisagree(t *testing.T) {
+func TestCaseFailsWhereEvaluatorsDisagree(t *testing.T) {
 	found, err := casetest.Load(fstest.MapFS{"one.yaml": {Data: []byte("cases:\n  - name: one\n" +
 		"    review: {workspace: {id: 01890a5d-ac96-774b-bcce-b302099a8057}}\n    expect: {allowed: false}\n")}}, ".")
 	require.NoError(t, err)

@@ -34,7 +34,7 @@ func TestEmbeddedPoliciesGuardThePlatformAgent(t *testing.T) {
 	require.Equal(t, snapshot.Revision(), allowed.Revision)
 }
 
-func TestEveryRuleOfTheEmbeddedPoliciesIsInTheCatalogue(t *testing.T) {
+func TestCatalogueHasEveryEmbeddedRule(t *testing.T) {
 	snapshot := opatest.Embedded(t)
 	require.Equal(t, []string{"heartbeat", "register"}, snapshot.Hooks())
 	require.NotEmpty(t, snapshot.Rules())

@@ -14,7 +14,7 @@ import (
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
-func TestAViolationHasWhatItsRulesMetadataSays(t *testing.T) {
+func TestViolationHasTheMetadataOfItsRule(t *testing.T) {
 	snapshot := opatest.Load(t, opatest.Hook(opatest.SomeEntry, "mark_failed: true", "answer: no"))
 	require.Equal(t, []admission.Violation{{
 		Rule: "some_rule", Code: "SOME_CODE", Reason: "r", Message: "m", Severity: admission.High,
@@ -30,7 +30,7 @@ func TestAViolationHasWhatItsRulesMetadataSays(t *testing.T) {
 	require.False(t, snapshot.HasHook("heartbeat"))
 }
 
-func TestAnEntryOverridesStatusAndMark(t *testing.T) {
+func TestEntryOverridesStatusAndMark(t *testing.T) {
 	for entry, want := range map[string]admission.Violation{
 		`"status": 403`:                       {Status: 403, MarkFailed: true},
 		`"mark_failed": false`:                {Status: 400, MarkFailed: false},
@@ -44,7 +44,7 @@ func TestAnEntryOverridesStatusAndMark(t *testing.T) {
 }
 
 // Policies whose faults only a request brings out: nothing of this may end as an allow.
-func TestAFaultOfAnEvaluationIsAnErrorAndNeverAnAllow(t *testing.T) {
+func TestEvaluationFaultsAreErrors(t *testing.T) {
 	bad := "input.request.bad\n"
 	anything := `object.get(input.request, "entry", 1)`
 	// A set that passes a rule on, and slips an entry of its own in beside it.
@@ -87,7 +87,7 @@ func TestAFaultOfAnEvaluationIsAnErrorAndNeverAnAllow(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeEvaluatedIsAnError(t *testing.T) {
+func TestInputsThatCannotBeReadAreErrors(t *testing.T) {
 	snapshot := opatest.Load(t, opatest.Hook(opatest.SomeEntry))
 	in := opatest.Registering(t, "")
 	in.Hook = "heartbeat"
@@ -111,7 +111,7 @@ func TestWhatCannotBeEvaluatedIsAnError(t *testing.T) {
 	}
 }
 
-func TestARunawayPolicyIsStoppedAtTheDeadline(t *testing.T) {
+func TestRunawayPolicyStopsAtTheDeadline(t *testing.T) {
 	for name, body := range map[string]string{
 		"a long range": "count(numbers.range(1, 1000000000)) == 1",
 		"nested loops": "some i in numbers.range(1, 100000)\nsome j in numbers.range(1, 100000)\ni * j == -1",
@@ -130,7 +130,7 @@ func TestARunawayPolicyIsStoppedAtTheDeadline(t *testing.T) {
 	}
 }
 
-func TestACancelledReviewHasNoVerdict(t *testing.T) {
+func TestCancelledReviewHasNoVerdict(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for _, source := range []snapshot.Source{opatest.Hook(opatest.SomeEntry), opatest.Hook("false\n" + opatest.SomeEntry)} {
@@ -139,7 +139,7 @@ func TestACancelledReviewHasNoVerdict(t *testing.T) {
 	}
 }
 
-func TestThePresentIsTheDecisionsTime(t *testing.T) {
+func TestTimeOfPoliciesIsThatOfTheDecision(t *testing.T) {
 	snapshot := opatest.Load(t, opatest.Hook("time.now_ns() == 42\n"+opatest.SomeEntry))
 	for at, denied := range map[int64]bool{42: true, 43: false} {
 		got, err := snapshot.Evaluate(t.Context(), opatest.Registering(t, ""), time.Unix(0, at))
@@ -148,7 +148,7 @@ func TestThePresentIsTheDecisionsTime(t *testing.T) {
 	}
 }
 
-func TestARuleOfWarnWarnsAndDataCanChangeWhatACodeDoes(t *testing.T) {
+func TestEnforcementIsOfTheSetOrOfTheData(t *testing.T) {
 	rules := opatest.HookPackage +
 		opatest.Annotation("DENIES", "mark_failed: true") + `deny contains {"reason": "denies", "message": "m"}` + "\n\n" +
 		opatest.Annotation("WARNS", "mark_failed: true") + `warn contains {"reason": "warns", "message": "m"}` + "\n"
@@ -188,7 +188,7 @@ func names(violations []admission.Violation) []string {
 	return all
 }
 
-func TestAViolationIsAttributedToTheRuleThatMadeIt(t *testing.T) {
+func TestViolationNamesTheRuleThatMadeIt(t *testing.T) {
 	lib := "package admission.lib\n\n" +
 		opatest.Annotation("FIRST") + "first contains {\"reason\": \"a\", \"message\": \"m\"}\n\n" +
 		opatest.Annotation("SECOND") + "second contains {\"reason\": \"b\", \"message\": \"m\"}\n\n" +
@@ -221,14 +221,14 @@ func TestAViolationIsAttributedToTheRuleThatMadeIt(t *testing.T) {
 	}
 }
 
-func TestMetadataOfADocumentHoldsForEveryRuleOfIt(t *testing.T) {
+func TestDocumentMetadataHoldsForEveryBody(t *testing.T) {
 	snapshot := opatest.Load(t, opatest.Module(strings.Replace(opatest.Annotation("SOME_CODE"), "# title", "# scope: document\n# title", 1)+
 		"deny contains {\"reason\": \"a\", \"message\": \"m\"}\n\ndeny contains {\"reason\": \"b\", \"message\": \"m\"}\n"))
 	require.Equal(t, []string{"some_rule: a", "some_rule: b"}, names(opatest.Verdict(t, snapshot, opatest.Registering(t, "")).Violations))
 	require.Len(t, snapshot.Rules(), 2)
 }
 
-func TestAPolicyThatRunsAwayOnEveryRequestIsRefusedInTime(t *testing.T) {
+func TestRunawayPolicyIsRefusedWhenItIsLoaded(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	start := time.Now()
@@ -238,7 +238,7 @@ func TestAPolicyThatRunsAwayOnEveryRequestIsRefusedInTime(t *testing.T) {
 }
 
 // The engine's tags must not show: a rule that reads another rule's entries sees what a Rego test sees.
-func TestARuleMayReadAnothersEntries(t *testing.T) {
+func TestTagsOfEntriesAreHiddenFromRules(t *testing.T) {
 	texts := map[string]string{
 		"lib/lib.rego": "package admission.lib\n\n" +
 			opatest.Annotation("FIRST") + "first contains {\"reason\": \"a\", \"message\": \"m\"}\n\n" +
@@ -257,7 +257,7 @@ func TestARuleMayReadAnothersEntries(t *testing.T) {
 }
 
 // The record of a violation tells what its rule says and what enforcement made of it.
-func TestAViolationTellsWhatItsRuleSaysBesideWhatIsDone(t *testing.T) {
+func TestViolationKeepsTheDeclaredEnforcement(t *testing.T) {
 	for name, test := range map[string]struct {
 		set         string
 		enforcement string

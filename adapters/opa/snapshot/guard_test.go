@@ -153,7 +153,7 @@ func eachInput(t *testing.T, visit func(name string, in admission.Input)) {
 	}
 }
 
-func TestADecisionIsThatOfTheRulesAsTheyAreWritten(t *testing.T) {
+func TestGuardsDecideAsTheRulesAreWritten(t *testing.T) {
 	var bodies []string
 	for i, first := range expressions {
 		for _, second := range expressions[i+1 : min(i+9, len(expressions))] {
@@ -166,7 +166,7 @@ func TestADecisionIsThatOfTheRulesAsTheyAreWritten(t *testing.T) {
 }
 
 // A rule that is an error on some input hides what others say, so these have a module each.
-func TestAnErrorOfARuleIsOneInADecisionToo(t *testing.T) {
+func TestGuardsKeepErrorsOfRules(t *testing.T) {
 	for _, risky := range []string{
 		`count(input.request.tags) > 1`, `floor(input.request.tier) == 1`, `concat("", [".", input.request.kind]) == ".a"`,
 		`not regex.match("^a", input.request.kind)`,
@@ -180,7 +180,7 @@ func TestAnErrorOfARuleIsOneInADecisionToo(t *testing.T) {
 	}
 }
 
-func TestTheEngineIsNotAskedWhatGuardsCanTell(t *testing.T) {
+func TestGuardsTellWithoutOPA(t *testing.T) {
 	in := opatest.Input(t, "register", `{"workspace": {"id": "01890a5d-ac96-774b-bcce-b302099a8057", "tier": 2, "kind": "a", "tags": ["a", "b"]}}`,
 		opatest.Facts(t, `{"kind": "workspace", "tier": 2, "url": null}`, "MODEL"))
 	for _, body := range []string{
@@ -214,7 +214,7 @@ func TestTheEngineIsNotAskedWhatGuardsCanTell(t *testing.T) {
 }
 
 // A search that takes long is the engine's, which can be stopped.
-func TestAGuardGivesUpOnLongWork(t *testing.T) {
+func TestGuardsGiveUpOnLongWork(t *testing.T) {
 	members := `, "tags": [` + strings.Repeat("1,", 200) + `1]`
 	in := opatest.Registering(t, members)
 	short := opatest.Load(t, guardedBy([]string{"some tag in input.request.tags; tag == 0"}))

@@ -58,7 +58,7 @@ func weakenings() map[string]struct {
 }
 
 // Policies that weaken PLATFORM_AGENT_IDENTITY_GATE are refused, with how, unless they say that it is meant.
-func TestWeakeningTheIdentityGateIsRefused(t *testing.T) {
+func TestIdentityGateRefusesWeakerPolicies(t *testing.T) {
 	for name, weakening := range weakenings() {
 		t.Run(name, func(t *testing.T) {
 			source := opatest.ShippedWith(t, weakening.changes...)

@@ -119,7 +119,7 @@ func nearlyRight(t *rapid.T) admission.Input {
 
 // A rule that is left out where it holds is a workspace that passes: of whatever input, and of data that are broken, a
 // decision must be what OPA makes of the policies as they are written.
-func TestOfNoInputADecisionIsOtherThanThatOfTheRulesAsWritten(t *testing.T) {
+func TestRandomInputsAreDecidedAsTheRulesAreWritten(t *testing.T) {
 	written := readPlain(t).data
 	var snapshots []*snapshot.Snapshot
 	for _, data := range []map[string]any{

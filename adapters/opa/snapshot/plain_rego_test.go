@@ -93,7 +93,7 @@ func snapshotWith(t *testing.T, data map[string]any) *snapshot.Snapshot {
 	return opatest.LoadUnchecked(t, snapshot.Source{Name: "changed", FS: changed})
 }
 
-func TestTheEngineSaysWhatOPASaysOfThePoliciesAsTheyAreWritten(t *testing.T) {
+func TestVerdictsEqualPlainOPA(t *testing.T) {
 	written := readPlain(t)
 	query, snapshot := written.prepare(t, nil), opatest.Embedded(t)
 	all, err := casetest.Load(policytests.FS, "cases")

@@ -38,7 +38,7 @@ deny contains {"reason": "large", "message": "The request is large."} if count(i
 
 // A rule that reads what only a request has would hold for every stored workspace, and an audit that enforces would mark
 // them all failed. It is left out and named; what is beside it in the same set stays.
-func TestStoredWorkspacesAreNotHeldToWhatOnlyRequestsHave(t *testing.T) {
+func TestOfStoredLeavesOutRulesThatReadRequests(t *testing.T) {
 	shipped := opatest.Load(t, opatest.ShippedWith(t, []string{"register/card.rego", cardRules}))
 	stored := func(known ...string) (snapshot.Checked, []string, []audit.NotJudged) {
 		judging, read, notJudged, err := shipped.OfStored(t.Context(), "register", known)

@@ -10,7 +10,7 @@ import (
 	"github.com/molecule-ai/gatehouse/adapters/opa/opatest"
 )
 
-func TestNumbersKeepTheirDigitsOnTheWayToAPolicy(t *testing.T) {
+func TestNumbersReachPoliciesWithAllTheirDigits(t *testing.T) {
 	for _, number := range []string{"12345678901234567890", "9007199254740993", "0.1000000000000000055511151231257827", "1.10"} {
 		snapshot := opatest.Load(t, opatest.Hook(fmt.Sprintf("input.request.n == %s\nviolation := {\"reason\": \"r\", \"message\": sprintf(\"%%v\", [input.request.n])}", number)))
 		require.Len(t, opatest.Verdict(t, snapshot, opatest.Registering(t, `, "n": `+number)).Violations, 1, number)
@@ -19,7 +19,7 @@ func TestNumbersKeepTheirDigitsOnTheWayToAPolicy(t *testing.T) {
 	require.Empty(t, opatest.Verdict(t, snapshot, opatest.Registering(t, `, "n": 9007199254740992`)).Violations, "which are one float64")
 }
 
-func TestAKeyCanBeLookedUpAndIterated(t *testing.T) {
+func TestSecretKeysAreASet(t *testing.T) {
 	snapshot := opatest.Load(t, opatest.Hook("input.facts.secret_keys.MODEL\n\"MODEL\" in input.facts.secret_keys\n"+
 		"some key in input.facts.secret_keys\nviolation := {\"reason\": key, \"message\": \"m\"}"))
 	in := opatest.Registering(t, "")

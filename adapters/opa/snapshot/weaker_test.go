@@ -18,7 +18,7 @@ func weaknesses(snapshot, base *snapshot.Snapshot) []string {
 }
 
 // Everything in which policies hold less than others is listed, and what holds more is not.
-func TestHowPoliciesAreWeakerIsListed(t *testing.T) {
+func TestWeakerThanListsEveryWay(t *testing.T) {
 	shipped := opatest.Load(t, opatest.ShippedWith(t))
 	allBut := opatest.EveryRuleBut("url_safety")
 	for name, test := range map[string]struct {

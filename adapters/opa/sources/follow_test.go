@@ -38,7 +38,7 @@ func refusedWith(engine *opa.Engine, says string) func() bool {
 	}
 }
 
-func TestADirectoryIsLiveSoonAfterItWasSaved(t *testing.T) {
+func TestDirectoryIsLiveSoonAfterASave(t *testing.T) {
 	folder := t.TempDir()
 	save(t, folder, "data.yaml", gateless)
 	save(t, folder, "register/some_rule.rego", denyAll("one"))
@@ -70,7 +70,7 @@ func TestADirectoryIsLiveSoonAfterItWasSaved(t *testing.T) {
 	eventually(t, func() bool { return len(reasons(t, engine)) == 2 }, "a new folder")
 }
 
-func TestADirectoryIsFollowedWithoutNotifications(t *testing.T) {
+func TestDirectoryIsPolledWithoutNotifications(t *testing.T) {
 	folder := t.TempDir()
 	save(t, folder, "data.yaml", gateless)
 	save(t, folder, "some_rule.rego", denyAll("one"))
@@ -100,7 +100,7 @@ func TestADirectoryIsFollowedWithoutNotifications(t *testing.T) {
 }
 
 // A mounted ConfigMap is a folder of links into a folder whose link is swapped.
-func TestAConfigMapIsSwapped(t *testing.T) {
+func TestConfigMapSwapIsSeen(t *testing.T) {
 	folder := t.TempDir()
 	save(t, folder, "..2026_04_01/some_rule.rego", denyAll("one"))
 	save(t, folder, "..2026_04_01/data.yaml", gateless+"a: 1")
@@ -122,7 +122,7 @@ func TestAConfigMapIsSwapped(t *testing.T) {
 	eventually(t, func() bool { return reasons(t, engine)[0] == "two" }, "the swap")
 }
 
-func TestADirectoryIsBounded(t *testing.T) {
+func TestDirectoryIsBounded(t *testing.T) {
 	folder := t.TempDir()
 	save(t, folder, "some_rule.rego", denyAll("one"))
 	save(t, folder, "data.json", `{"a": "`+strings.Repeat("b", 1000)+`"}`)
@@ -137,7 +137,7 @@ func TestADirectoryIsBounded(t *testing.T) {
 	require.ErrorContains(t, err, "a directory is not signed, and a key is configured")
 }
 
-func TestABundleFileIsFollowed(t *testing.T) {
+func TestBundleFileIsFollowed(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "bundle.tar.gz")
 	_, err := sources.Once(t.Context(), open(t, path, sources.Options{}))
 	require.ErrorIs(t, err, os.ErrNotExist)
@@ -158,7 +158,7 @@ func TestABundleFileIsFollowed(t *testing.T) {
 	eventually(t, refusedWith(engine, "more than 33554432 bytes"), "a large bundle")
 }
 
-func TestABundleServerIsAskedWithItsETag(t *testing.T) {
+func TestBundleServerIsAskedWithItsETag(t *testing.T) {
 	server := &bundleServer{token: "secret-token"}
 	server.put(build(t, sources.Package{Files: module(denyAll("one"))}), `"1"`)
 	web := httptest.NewServer(server)
@@ -188,7 +188,7 @@ func TestABundleServerIsAskedWithItsETag(t *testing.T) {
 	require.Equal(t, "modes=snapshot", seen[4].Get("Prefer"))
 }
 
-func TestALongPollBringsAChangeAtOnce(t *testing.T) {
+func TestLongPollBringsAChangeAtOnce(t *testing.T) {
 	server := &bundleServer{longPoll: true}
 	server.put(build(t, sources.Package{Files: module(denyAll("one"))}), `"1"`)
 	web := httptest.NewServer(server)
@@ -214,7 +214,7 @@ func TestALongPollBringsAChangeAtOnce(t *testing.T) {
 	require.Nil(t, engine.Status().Unreached)
 }
 
-func TestAReloadChecksAgainWhatWasRefused(t *testing.T) {
+func TestReloadChecksRefusedPoliciesAgain(t *testing.T) {
 	folder := t.TempDir()
 	save(t, folder, "data.yaml", gateless)
 	save(t, folder, "some_rule.rego", denyAll("one"))
@@ -230,7 +230,7 @@ func TestAReloadChecksAgainWhatWasRefused(t *testing.T) {
 	require.Equal(t, since, engine.Status().Refused.At, "the same refusal is told of since when it is")
 }
 
-func TestARestartWithoutTheServerServesWhatWasKept(t *testing.T) {
+func TestCacheServesARestartWithoutTheServer(t *testing.T) {
 	key := newKeyPair(t, "ES256")
 	server := &bundleServer{}
 	signed := func(reason string, at time.Time) []byte {
@@ -285,7 +285,7 @@ func TestARestartWithoutTheServerServesWhatWasKept(t *testing.T) {
 	require.Nil(t, engine.Current())
 }
 
-func TestARollbackIsAllowedWhenItIsAskedFor(t *testing.T) {
+func TestRollbackNeedsAllowRollback(t *testing.T) {
 	key := newKeyPair(t, "ES256")
 	trust := sources.Trust{Limits: sources.DefaultLimits, Keys: keysOf(t, key.public)}
 	for _, allowed := range []bool{false, true} {
@@ -303,7 +303,7 @@ func TestARollbackIsAllowedWhenItIsAskedFor(t *testing.T) {
 	}
 }
 
-func TestAServerIsAskedOverTLSAlone(t *testing.T) {
+func TestBundleServerCertificatesAreChecked(t *testing.T) {
 	server := &bundleServer{token: "t"}
 	server.put(build(t, sources.Package{Files: module(denyAll("one"))}), "")
 	web := httptest.NewUnstartedServer(server)
@@ -339,7 +339,7 @@ func TestAServerIsAskedOverTLSAlone(t *testing.T) {
 	}
 }
 
-func TestWhatNamesNoSourceIsRefused(t *testing.T) {
+func TestOpenRefusesWrongSpecifications(t *testing.T) {
 	for specification, says := range map[string]string{
 		"":                          "no source",
 		"ftp://example.com/b":       "the scheme is none of",
@@ -356,7 +356,7 @@ func TestWhatNamesNoSourceIsRefused(t *testing.T) {
 	}
 }
 
-func TestARedirectMustNotLeaveTLS(t *testing.T) {
+func TestRedirectMustNotLeaveTLS(t *testing.T) {
 	plain := httptest.NewServer(http.NotFoundHandler())
 	defer plain.Close()
 	web := httptest.NewTLSServer(http.RedirectHandler(plain.URL, http.StatusFound))

@@ -51,7 +51,7 @@ func TestEveryKindOfKeySignsAndVerifies(t *testing.T) {
 	}
 }
 
-func TestKeysAreChangedWithoutAGap(t *testing.T) {
+func TestKeysRotateWithoutAGap(t *testing.T) {
 	old, next := newKeyPair(t, "RS256"), newKeyPair(t, "EdDSA")
 	both := filepath.Join(t.TempDir(), "keys.pem")
 	require.NoError(t, os.WriteFile(both, []byte(old.public+next.public), 0o600))
@@ -65,7 +65,7 @@ func TestKeysAreChangedWithoutAGap(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoPublicKeyIsRefused(t *testing.T) {
+func TestReadKeysRefusesOtherThanPublicKeys(t *testing.T) {
 	secret := filepath.Join(t.TempDir(), "secret")
 	require.NoError(t, os.WriteFile(secret, []byte("hunter2"), 0o600))
 	for text, says := range map[string]string{

@@ -164,7 +164,7 @@ func on(image ocispec.Descriptor, system, architecture string) ocispec.Descripto
 
 const gzipped = ocispec.MediaTypeImageLayerGzip
 
-func TestABundleComesFromARegistry(t *testing.T) {
+func TestRegistryBundleIsFollowed(t *testing.T) {
 	registry := startRegistry(t, "gate:secret")
 	registry.push(t, "live", layer{gzipped, bundleIn(t, "one")})
 	specification := registry.specification(":live")
@@ -196,7 +196,7 @@ func TestABundleComesFromARegistry(t *testing.T) {
 }
 
 // A plain oras push calls what is in a file a tar, and what is in a folder a gzipped one: the only layer is the bundle.
-func TestABundleOfAPlainOrasPushIsTaken(t *testing.T) {
+func TestRegistryBundleOfAPlainOrasPushIsTaken(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "policies")
 	for name, text := range gateModules {
 		save(t, folder, name, text)
@@ -261,7 +261,7 @@ func TestImagesWithoutABundleAreRefused(t *testing.T) {
 }
 
 // The images of an index may be one bundle for all platforms, beside attestations; several bundles are refused.
-func TestABundleIsFoundThroughAnIndex(t *testing.T) {
+func TestRegistryBundleIsFoundThroughAnIndex(t *testing.T) {
 	registry := startRegistry(t, "")
 	one, two := bundleIn(t, "one"), bundleIn(t, "two")
 	attested := registry.push(t, "", layer{"application/vnd.in-toto+json", fileOf(t, "a.json", []byte("{}"))})
@@ -304,7 +304,7 @@ func TestABundleIsFoundThroughAnIndex(t *testing.T) {
 }
 
 // An index may not lead to as many manifests as it likes.
-func TestTheManifestsOfAnIndexAreBounded(t *testing.T) {
+func TestRegistryIndexIsBounded(t *testing.T) {
 	registry := startRegistry(t, "")
 	images := make([]ocispec.Descriptor, 65)
 	for i := range images {

@@ -145,7 +145,7 @@ func TestRotatedKeyFilesAreUsed(t *testing.T) {
 }
 
 // A server that says when it wants to be asked again is left alone until then, in seconds or by a date.
-func TestABundleServerIsLeftAloneForAsLongAsItAsks(t *testing.T) {
+func TestRetryAfterIsKept(t *testing.T) {
 	status, after := http.StatusServiceUnavailable, ""
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Retry-After", after)

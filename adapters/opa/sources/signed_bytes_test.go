@@ -15,7 +15,7 @@ import (
 // Of a signed bundle every rule and every datum is what was signed. Whichever bit of a file, or of a file's name, is
 // another one: either the bundle is refused, or rules, data, and what the bundle says of itself are the same. (OPA
 // signs the values of data files and not their bytes, so a comment there may change.)
-func TestEveryBitOfASignedBundleIsRefusedOrSaysTheSame(t *testing.T) {
+func TestSignedBundlesWithAFlippedBitAreRefusedOrTheSame(t *testing.T) {
 	key := newKeyPair(t, "EdDSA")
 	archive := build(t, sources.Package{
 		Files: map[string][]byte{

@@ -83,7 +83,7 @@ func zoo(t *testing.T, key, stranger keyPair) map[string]animal {
 	}
 }
 
-func TestTheZooIsRefusedAndTheLivePoliciesKeepAnswering(t *testing.T) {
+func TestZooOfBundlesIsRefused(t *testing.T) {
 	key, stranger := newKeyPair(t, "ES256"), newKeyPair(t, "ES256")
 	good := build(t, sources.Package{Files: module(denyAll("good")), Revision: "v1", Key: key.signing(t)})
 	server := &bundleServer{}
@@ -179,7 +179,7 @@ func headers(t *testing.T, n int) []byte {
 	return archive
 }
 
-func TestAnArchiveOfPaddingIsBounded(t *testing.T) {
+func TestArchiveOfPaddingIsBounded(t *testing.T) {
 	folders := make([]tar.Header, 5_000)
 	for i := range folders {
 		folders[i] = tar.Header{Typeflag: tar.TypeDir, Name: fmt.Sprintf("%d/", i), Mode: 0o755}
@@ -189,7 +189,7 @@ func TestAnArchiveOfPaddingIsBounded(t *testing.T) {
 	require.ErrorContains(t, err, "the bundle holds more than 1048576 bytes when it is unpacked")
 }
 
-func TestOfAnUnsignedSourceNoSignatureIsLookedAt(t *testing.T) {
+func TestSignaturesAreIgnoredWithoutKeys(t *testing.T) {
 	key := newKeyPair(t, "ES256")
 	for name, archive := range map[string][]byte{
 		"unsigned": build(t, sources.Package{Files: module(denyAll("a")), Revision: "v1"}),
@@ -207,20 +207,20 @@ func TestOfAnUnsignedSourceNoSignatureIsLookedAt(t *testing.T) {
 	}
 }
 
-func TestOtherRootsAreRefused(t *testing.T) {
+func TestBundlesOfOtherRootsAreRefused(t *testing.T) {
 	archive := packed(t, map[string][]byte{"a.rego": []byte(denyAll("a")), ".manifest": []byte(`{"roots": ["other"]}`)})
 	_, err := sources.Trust{Limits: sources.DefaultLimits}.ReadBundle("x", archive)
 	require.ErrorContains(t, err, "manifest roots [other] do not permit")
 }
 
-func TestOldRegoIsRefused(t *testing.T) {
+func TestBundlesOfOldRegoAreRefused(t *testing.T) {
 	files := module(denyAll("a"))
 	files[".manifest"] = []byte(`{"file_rego_versions": {"/register/some_rule.rego": 1}}`)
 	_, err := sources.Trust{Limits: sources.DefaultLimits}.ReadBundle("x", packed(t, files))
 	require.ErrorContains(t, err, "another version of Rego than 1")
 }
 
-func TestRepeatedArchivesAreTheSame(t *testing.T) {
+func TestBuildIsReproducible(t *testing.T) {
 	files := module(denyAll("a"))
 	require.True(t, bytes.Equal(build(t, sources.Package{Files: files}), build(t, sources.Package{Files: files})))
 }

@@ -57,7 +57,7 @@ func (h held) Evaluate(ctx context.Context, _ admission.Input, _ time.Time) (adm
 
 // To verify holds no review up: where too many wait, those that come are dropped and counted. When the server stops,
 // whatever is under way is broken off before the verifier has closed.
-func TestVerifyingNeverHoldsUpAReviewOrAShutdown(t *testing.T) {
+func TestVerifierHoldsUpNoReviewAndNoShutdown(t *testing.T) {
 	policies := held{begun: make(chan struct{}), release: make(chan struct{})}
 	meter := &verified{}
 	verifier := verify.New(verify.Options{Policies: policies, Meter: meter, Logger: slog.New(slog.DiscardHandler), Share: 1, Queue: 2})
@@ -77,7 +77,7 @@ func TestVerifyingNeverHoldsUpAReviewOrAShutdown(t *testing.T) {
 }
 
 // What was not decided anew by the policies is not picked, and no more than the share is.
-func TestOnlyAShareOfNewDecisionsIsVerified(t *testing.T) {
+func TestVerifierTakesAShareOfNewDecisions(t *testing.T) {
 	policies := held{begun: make(chan struct{}), release: make(chan struct{})}
 	close(policies.release)
 	for name, test := range map[string]struct {
