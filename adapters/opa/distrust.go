@@ -10,14 +10,14 @@ import (
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
-// Distrusted says why the fast path is off for policies: OPA decided a review again, and differently.
+// Distrusted says why the fast path is off for policies: OPA decided a review a second time, and differently.
 type Distrusted struct {
 	At         time.Time
 	DecisionID uuid.UUID // of the review
 	Rules      []string  // whose entries were not the same; none if OPA gave an error
 }
 
-// distrust is what is known of policies on which the fast path was wrong. The same policies can be loaded again.
+// distrust are the policies on which the fast path was wrong. They are kept because the same policies can be loaded again.
 type distrust struct {
 	mutex sync.Mutex
 	known []revisionDistrusted // the newest last
@@ -28,7 +28,7 @@ type revisionDistrusted struct {
 	Distrusted
 }
 
-// keptDistrusted bounds what is remembered. More are beyond anything that has been seen.
+// keptDistrusted bounds how many are kept. It is far more than has ever been needed.
 const keptDistrusted = 100
 
 func (d *distrust) add(revision string, found Distrusted) {
@@ -50,8 +50,8 @@ func (d *distrust) of(revision string) *Distrusted {
 	return &found
 }
 
-// Reference decides by OPA alone, by the policies of a revision: nil where they are not live any more, or where OPA decides
-// anyway.
+// Reference decides by OPA alone, with the policies of a revision. It is nil if they are not live any more, or if OPA decides
+// alone anyway.
 func (e *Engine) Reference(revision string) admission.Evaluable {
 	live := e.live.Load()
 	if live == nil || live.snapshot.Revision() != revision || live.snapshot.ByOPA() {
@@ -60,8 +60,8 @@ func (e *Engine) Reference(revision string) admission.Evaluable {
 	return live.snapshot.Reference()
 }
 
-// Distrust turns the fast path off for the policies of a revision, now and whenever they are live again. It does not wait
-// for policies that are being loaded.
+// Distrust turns the fast path off for the policies of a revision, now and whenever they become live again. It does not wait
+// for a load that is under way.
 func (e *Engine) Distrust(revision string, decisionID uuid.UUID, rules []string) {
 	e.distrust.add(revision, Distrusted{At: e.now(), DecisionID: decisionID, Rules: rules})
 	if live := e.live.Load(); live != nil && live.snapshot.Revision() == revision {

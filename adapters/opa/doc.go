@@ -1,8 +1,6 @@
-// Package opa is the policy engine: it loads Rego and data, checks them as a whole, and evaluates reviews on
-// one immutable snapshot of them.
+// Package opa is the policy engine: it knows which policies are live.
 //
-// Engine holds the live snapshot behind an atomic pointer; Load replaces it or, when the new policies are
-// refused, leaves it. A Snapshot never changes: a decision that began on one ends on it. The package also
-// runs what authors write beside their rules, Rego tests and case files. Package sources watches directories and
-// fetches bundles.
+// Engine holds the live snapshot behind an atomic pointer. Load checks policies, runs the tests that lie beside them, and
+// replaces the snapshot. If the policies are refused, the live ones stay. A snapshot never changes: a decision that began on one
+// ends on it. Package snapshot compiles and evaluates, package sources watches directories and fetches bundles.
 package opa

@@ -27,7 +27,7 @@ type Engine struct {
 	awaiting  atomic.Bool                   // Remember has not been called, and has to be
 	newest    atomic.Pointer[ledger.Bundle] // the signed bundle that was live last, in this process or before
 	failed    atomic.Pointer[Refusal]
-	count     atomic.Int64
+	count     atomic.Int64 // of refusals
 	confirmed atomic.Pointer[time.Time]
 	unreached atomic.Pointer[Refusal]
 	distrust  distrust
@@ -73,8 +73,8 @@ func NewEngine(schema []byte, now func() time.Time, options Options) *Engine {
 	return engine
 }
 
-// Load checks source and makes it live, or leaves what is live and returns why. The source is current when it
-// is loaded.
+// Load checks source and makes it live. If the source is refused, the live policies stay and the error says why. The source is
+// taken to be current.
 func (e *Engine) Load(ctx context.Context, source snapshot.Source) error {
 	return e.LoadAsOf(ctx, source, e.now())
 }
@@ -115,8 +115,8 @@ func (e *Engine) activate(ctx context.Context, next *snapshot.Snapshot) {
 	})
 }
 
-// Remember tells which signed bundle was live last before this process, nil for none, and makes what waits for that
-// live. It is an error, and what waits is refused, if that is older.
+// Remember tells which signed bundle was live last before this process, nil for none. Policies that wait for this become live. If
+// they are older, they are refused, and Remember gives the error.
 func (e *Engine) Remember(ctx context.Context, last *ledger.Bundle) error {
 	e.loading.Lock()
 	defer e.loading.Unlock()
@@ -139,8 +139,8 @@ func (e *Engine) Remember(ctx context.Context, last *ledger.Bundle) error {
 	return nil
 }
 
-// check does all that may refuse a source, in the order of what it costs. A panic of the engine refuses too:
-// policies are reloaded beside the requests, and must not end the server that answers them.
+// check runs all checks of a source, the cheap ones first. A panic of OPA is a refusal too: a reload must not end the server
+// that answers requests.
 func (e *Engine) check(ctx context.Context, source snapshot.Source) (checked *snapshot.Snapshot, revision string, err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
@@ -169,7 +169,7 @@ func (e *Engine) check(ctx context.Context, source snapshot.Source) (checked *sn
 	return checked, contents.Revision, err
 }
 
-// compare lists how policies that pass hold less than the shipped ones, and than the live ones.
+// compare lists how policies are weaker than the shipped ones, and than the live ones.
 func (e *Engine) compare(next *snapshot.Snapshot) (weaker, weakerThanLive []admission.Weakness) {
 	if live := e.live.Load(); live != nil {
 		weakerThanLive = next.WeakerThan(live.snapshot)
@@ -184,8 +184,8 @@ func (e *Engine) compare(next *snapshot.Snapshot) (weaker, weakerThanLive []admi
 	return next.WeakerThan(shipped), weakerThanLive
 }
 
-// Refuse notes policies that could not even be loaded: no bundle, a wrong signature, too large. revision is
-// what is known of theirs, which may be nothing.
+// Refuse notes policies that could not even be loaded: no bundle, a wrong signature, too large. revision is "" where it is not
+// known.
 func (e *Engine) Refuse(ctx context.Context, source, revision string, err error) {
 	e.loading.Lock()
 	defer e.loading.Unlock()
@@ -216,7 +216,7 @@ func (e *Engine) record(ctx context.Context, activation Activation) {
 	}
 }
 
-// Confirm notes that what is live is what its source has now. Nothing is, if Remember has refused it since.
+// Confirm notes that the source still has the live policies. It does nothing if none are live: Remember may have refused them.
 func (e *Engine) Confirm() {
 	if e.live.Load() == nil && e.waiting.Load() == nil {
 		return
@@ -256,13 +256,13 @@ func (e *Engine) Current() admission.Ruleset {
 // Status is what operators see of the engine.
 type Status struct {
 	Snapshot  *snapshot.Snapshot   // nil when none is live
-	Waiting   *snapshot.Snapshot   // is good, and waits for Remember; nil for none
+	Waiting   *snapshot.Snapshot   // passed all checks and waits for Remember; nil for none
 	Since     time.Time            // of the last success
 	Confirmed time.Time            // when what is live was last known to be what its source has
 	Refused   *Refusal             // nil when the last load succeeded
 	Unreached *Refusal             // why the source cannot be asked, and since when; nil when it can
 	Failures  int64                // loads refused since the start
-	Weaker    []admission.Weakness // how what is live holds less than the shipped policies
+	Weaker    []admission.Weakness // how the live policies are weaker than the shipped ones
 
 	ByOPA      bool        // OPA alone decides
 	Distrusted *Distrusted // why, if it is because the fast path was wrong

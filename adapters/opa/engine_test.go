@@ -17,7 +17,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// Promise 6: verdicts under a storm of reloads are each of one revision. Run with -race.
+// Promise 6: during many reloads each verdict comes from one revision. Run with -race.
 func TestReloadMixesNoRevisions(t *testing.T) {
 	sources := []snapshot.Source{opatest.Hook("false\n" + opatest.SomeEntry), opatest.Hook("true\n" + opatest.SomeEntry)}
 	allows := opatest.Load(t, sources[0]).Revision()
@@ -62,7 +62,7 @@ func TestReloadMixesNoRevisions(t *testing.T) {
 	require.Len(t, revisions, 2, fmt.Sprint(revisions))
 }
 
-// An activation is recorded with how it is weaker, than the shipped policies and than those before.
+// The record of an activation lists how it is weaker than the shipped policies, and than the ones before.
 func TestActivationTellsHowPoliciesAreWeaker(t *testing.T) {
 	var records recorded
 	shipped := opatest.ShippedWith(t)

@@ -13,8 +13,8 @@ func (e *Engine) Candidate(ctx context.Context, source snapshot.Source) (*snapsh
 	return candidate, err
 }
 
-// Promote makes a snapshot live that Candidate gave, and names the revision that was live before. It refuses a
-// signed bundle that has become older than the one that was live last. The next load of the configured source replaces it.
+// Promote makes a snapshot from Candidate live, and gives the revision that was live before. It refuses a signed bundle that is
+// older than the one that was live last. The next load of the configured source replaces the promoted policies.
 func (e *Engine) Promote(ctx context.Context, candidate *snapshot.Snapshot) (previous string, err error) {
 	e.loading.Lock()
 	defer e.loading.Unlock()

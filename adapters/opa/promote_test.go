@@ -63,7 +63,7 @@ func TestPromoteRefusesAnOlderSignedCandidate(t *testing.T) {
 	require.Same(t, live, engine.Current())
 }
 
-// Policies become live although a test of theirs is skipped, and the record of the activation names it.
+// Policies with a skipped test become live, and the record of the activation names the test.
 func TestActivationNamesSkippedTests(t *testing.T) {
 	var records recorded
 	source := opatest.Files(map[string]string{

@@ -17,8 +17,8 @@ type Activation struct {
 	Remarks        []string             // what an author should know of them all the same
 }
 
-// Recorder hears of activations and refusals, one at a time and in their order; of a refusal that repeats
-// itself it hears once. It must not block: policies wait for it.
+// Recorder hears of activations and refusals, one at a time and in their order. It hears only once of a refusal that repeats.
+// It must not block: policies wait for it.
 type Recorder interface {
 	Record(ctx context.Context, activation Activation)
 }

@@ -8,11 +8,11 @@ import (
 	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
-// clockSkew is by how much the clock of who builds bundles may be ahead.
+// clockSkew is how far the clock of whoever builds bundles may be ahead.
 const clockSkew = 10 * time.Minute
 
-// checkOrder refuses a signed bundle that is older than the one that was live last, wherever that came from. An unsigned
-// one has no order: who can replace it can also change the time that it names.
+// checkOrder refuses a signed bundle that is older than the signed one that was live last, from whatever source. Unsigned bundles
+// have no order: whoever can replace one can also change its time.
 func (e *Engine) checkOrder(next *ledger.Bundle) error {
 	if !next.IsSigned() || e.options.AllowRollback {
 		return nil
@@ -40,7 +40,7 @@ func checkNewer(next, last *ledger.Bundle) error {
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 
-// describe is how a message names a bundle.
+// describe names a bundle in a message.
 func describe(b *ledger.Bundle) string {
 	if b.Revision == "" {
 		return stamp(b.BuiltAt)

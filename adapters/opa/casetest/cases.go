@@ -105,9 +105,8 @@ func (c Case) ExpectedRules() []string {
 	return rules
 }
 
-// Load reads the case files below root of fsys, or the one that root is, in order of name: every YAML file, but
-// not the policies' own data, which may lie beside. Names are exact and unknown ones are errors: a misspelt expectation
-// must not pass.
+// Load reads the case files below root of fsys, in order of name, or root itself if it is a file. It reads every YAML file
+// except data of policies. A member that is not known is an error: a misspelt expectation must not pass.
 func Load(fsys fs.FS, root string) ([]Case, error) {
 	info, err := fs.Stat(fsys, root)
 	if err != nil {
@@ -178,7 +177,7 @@ func parseCases(name string, text []byte) ([]Case, error) {
 	return cases, nil
 }
 
-// fill takes what is given the way of a live request.
+// fill decodes what a case gives as a live request is decoded.
 func (c *Case) fill(merged map[string]any) error {
 	document, err := json.Marshal(merged)
 	if err != nil {
@@ -260,7 +259,7 @@ func runCases(
 	return results, nil
 }
 
-// Run evaluates the case by both evaluators; watch is what the evaluation of the rules as they are written is watched by.
+// Run evaluates the case by both evaluators. watch sees OPA's evaluation.
 func (c Case) Run(ctx context.Context, rules *snapshot.Snapshot, watch ...snapshot.Watch) CaseResult {
 	started := time.Now()
 	result := CaseResult{Case: c}
@@ -280,7 +279,7 @@ func (c Case) Run(ctx context.Context, rules *snapshot.Snapshot, watch ...snapsh
 	return result
 }
 
-// explain says why rules that are expected to fire did not. An error of it is not the case's.
+// explain says why rules that are expected to fire did not. If that fails, the case has no explanation.
 func (r *CaseResult) explain(ctx context.Context, rules *snapshot.Snapshot, got admission.Verdict) {
 	explanation, err := explain.Review(ctx, rules, r.Case.input, time.Now())
 	if err != nil {
@@ -296,7 +295,7 @@ func (r *CaseResult) explain(ctx context.Context, rules *snapshot.Snapshot, got 
 	r.Trace = trace.String()
 }
 
-// misses says whether a violation of the rule is expected, by the rule's name or code, and did not come.
+// misses says whether a violation of the rule, by its name or its code, is expected and did not come.
 func (e expectation) misses(rule admission.Rule, got []admission.Violation) bool {
 	return e.Violations != nil && slices.ContainsFunc(*e.Violations, func(want expectedViolation) bool {
 		named := want.Rule != nil && *want.Rule == rule.Name || want.Rule == nil && want.Code != nil && *want.Code == rule.Code

@@ -115,8 +115,7 @@ func runTester(
 	return all, err
 }
 
-// traceFailed gives failed results their trace. All are traced only when they have failed: a trace costs more
-// than the test.
+// traceFailed gives failed results their trace. It runs those tests once more, because a trace costs more than the test.
 func traceFailed(ctx context.Context, data map[string]any, modules map[string]*ast.Module, results []*tester.Result) error {
 	failed := make(map[string]*tester.Result)
 	var names []string
@@ -155,7 +154,7 @@ func loadTests(files map[string][]byte, into map[string]*ast.Module) error {
 	return nil
 }
 
-// count takes the coverage of the policies alone: lines of tests are always covered.
+// count takes the coverage of the policies only: lines of tests are always covered.
 func (r *Report) count(coverage *cover.Cover, policies map[string]*ast.Module) {
 	covered, missed := 0, 0
 	r.Files = explain.Files(coverage, policies)

@@ -44,7 +44,7 @@ func TestCaseSchemaAcceptsEveryCaseFile(t *testing.T) {
 	}
 }
 
-// What the schema refuses, the loader refuses too: an editor never marks what would run.
+// The loader refuses whatever the schema refuses, so that an editor marks no case that would run.
 func TestCaseSchemaRefusesWhatTheLoaderRefuses(t *testing.T) {
 	schema := caseSchema(t)
 	good := caseHead + `cases:

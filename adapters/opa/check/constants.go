@@ -6,8 +6,8 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 )
 
-// constants are the texts that a variable can stand for, or the elements of the collection that it stands for. The
-// zero value stands for nothing yet.
+// constants are the texts that a variable can be, or the elements of the collection that it is. The zero value is a variable
+// of which nothing is known yet.
 type constants struct {
 	any   bool // it can be anything
 	many  bool // texts are elements of a collection
@@ -16,7 +16,7 @@ type constants struct {
 
 func anything() constants { return constants{any: true} }
 
-// with is what can stand for c or for other, and whether that is more than c.
+// with joins what c can be with what other can be, and says whether that is more than c.
 func (c constants) with(other constants) (merged constants, grown bool) {
 	switch {
 	case c.any:
@@ -30,7 +30,7 @@ func (c constants) with(other constants) (merged constants, grown bool) {
 	return merged, len(merged.texts) > len(c.texts)
 }
 
-// constantsOf is what a term can stand for where so much is known of variables.
+// constantsOf is what a term can be, by what is known of variables.
 func constantsOf(term *ast.Term, known map[ast.Var]constants) constants {
 	switch value := term.Value.(type) {
 	case ast.String:
@@ -69,8 +69,8 @@ func elementsOf(of collection) constants {
 	return found
 }
 
-// learn takes from an equality what it says of a variable, for what is evaluated after it. Only variables that the
-// compiler has named are unique in their rule.
+// learn notes what an equality says of a variable, for the expressions after it. It looks only at variables that the compiler
+// has named: other names can be used twice in a rule.
 func learn(left, right *ast.Term, known map[ast.Var]constants) {
 	v, isVar := left.Value.(ast.Var)
 	if !isVar || !v.IsGenerated() {

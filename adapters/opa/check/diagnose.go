@@ -14,8 +14,8 @@ import (
 	"github.com/molecule-ai/gatehouse/internal/yamlfile"
 )
 
-// Problem is one thing that is wrong with policies, and where. What is in no file has no File, and what is in
-// no line has no Row.
+// Problem is one thing that is wrong with policies, and where it is. File and Row are empty where the problem is in no file
+// or in no line.
 type Problem struct {
 	File    string `json:"file,omitempty"`
 	Row     int    `json:"row,omitempty"`    // from 1
@@ -56,7 +56,7 @@ func Diagnose(err error, fsys fs.FS) []Problem {
 	return slices.Compact(problems)
 }
 
-// leaves are the errors that make up one, however they were put together.
+// leaves are the single errors in an error that joins or wraps several.
 func leaves(err error) []error {
 	var all []error
 	var compiled ast.Errors

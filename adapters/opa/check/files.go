@@ -1,6 +1,5 @@
-// Package check finds what would make policies weaker without a word: files that nothing would load, names that are
-// nearly those that are meant, data that is not there. It reads files, names and references; it compiles and evaluates
-// nothing.
+// Package check finds what would make policies weaker in silence: files that nothing would load, misspelt names, references
+// to data that is not there. It reads files, names and references. It compiles and evaluates nothing.
 package check
 
 import (
@@ -26,7 +25,7 @@ type Files struct {
 	Data     map[string][]byte // data.yaml, data.yml, data.json: a file's folder is its place in the data
 	Tests    map[string][]byte // _test.rego
 	Cases    map[string][]byte // other YAML: each must be a case file
-	Aside    []string          // what is none of these; names that everyone expects to be left out are not in it
+	Aside    []string          // other files, except those that everyone expects to be left out
 }
 
 // Refused is a file or folder that would be left out, or not be what its author takes it for.
@@ -92,8 +91,8 @@ func (w *walker) refuse(name, why string, args ...any) {
 	w.refused = append(w.refused, &Refused{File: name, Why: fmt.Sprintf(why, args...)})
 }
 
-// folder reads a folder. It is called name and lies at real, which differ below links; above are the folders around it,
-// where they lie.
+// folder reads a folder. name is its name for people, real is where it lies: they differ below links. above are the places
+// of the folders around it.
 func (w *walker) folder(name, real string, above []string) error {
 	w.folders++
 	if w.folders > maxFolders {

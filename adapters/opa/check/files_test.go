@@ -23,7 +23,8 @@ func folder(names ...string) fstest.MapFS {
 
 func names(files check.Files) []string { return slices.Sorted(maps.Keys(files.All())) }
 
-// Every file of a folder is read, refused by name, or told; only names that everyone expects to be left out are not.
+// Every file of a folder is read, refused by name, or listed as left aside. Only names that everyone expects to be left out
+// are not mentioned.
 func TestReadLeavesNoFileOutInSilence(t *testing.T) {
 	for _, name := range []string{
 		"x.rego", "x_test.rego", "a/b/x.rego", "data.yaml", "a/data.yml", "a/data.json", "cases/a.yaml", "cases/a.yml", "a_test.yaml", "limits.yaml",
@@ -88,7 +89,7 @@ func TestReadNamesAllThatItRefuses(t *testing.T) {
 	}
 }
 
-// saved makes a folder of files and links, which map to their texts and, with -> before it, to their targets.
+// saved makes a folder of files and links. A file maps to its text, a link to "->" and its target.
 func saved(t *testing.T, entries map[string]string) string {
 	t.Helper()
 	place := t.TempDir()
@@ -124,7 +125,7 @@ func TestLinksInsideAreFollowed(t *testing.T) {
 	require.Empty(t, files.Aside)
 }
 
-// A folder that is there by its name and by a link would be loaded twice, with every violation twice.
+// A folder that is reached by its name and by a link would be loaded twice. Every violation would come twice.
 func TestLinksToFilesThatAreReadAnywayAreRefused(t *testing.T) {
 	place := saved(t, map[string]string{"heartbeat/x.rego": "package x", "sub": "->heartbeat", "y.rego": "->heartbeat/x.rego"})
 	_, err := check.Read(os.DirFS(place), check.Limits{})

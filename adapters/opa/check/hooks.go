@@ -58,7 +58,7 @@ func SetRef(hook, set string) ast.Ref {
 	return hooksRoot.Append(ast.StringTerm(hook)).Append(ast.StringTerm(set))
 }
 
-// Reached are the rules, and all that they depend on.
+// Reached are the rules and everything that they depend on.
 func Reached(compiler *ast.Compiler, rules []*ast.Rule) map[util.T]bool {
 	reached := make(map[util.T]bool)
 	for _, rule := range rules {

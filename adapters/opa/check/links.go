@@ -11,8 +11,8 @@ import (
 // maxHops is how many links one name may go through, as on Linux.
 const maxHops = 40
 
-// follow gives the place that a link leads to. It goes through the links on the way one by one, because whoever opens
-// the name would also follow those that lead out of the tree.
+// follow gives the place that a link leads to. It follows the links on the way one by one, and refuses one that leads out of
+// the tree. Opening the name would follow that one too.
 func follow(fsys fs.FS, name string) (string, fs.FileInfo, error) {
 	at, hops := ".", 0
 	rest := strings.Split(name, "/")

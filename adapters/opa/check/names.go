@@ -10,7 +10,7 @@ import (
 type kind int
 
 const (
-	unknown kind = iota // it looks as if it counted, and would not
+	unknown kind = iota // it looks like policies or data, and would not be read
 	ignored             // everyone expects it to be left out
 	aside               // it has nothing to do with policies
 	policy
@@ -93,7 +93,7 @@ func exactKind(base string) kind {
 	}
 }
 
-// isPolicy says whether a file has the name of one with rules, data or Rego tests, but for capital letters.
+// isPolicy says whether a file has the name of a file with rules, data or Rego tests. Capital letters do not count.
 func isPolicy(base string) bool {
 	found := exactKind(strings.ToLower(base))
 	return found == policy || found == data || found == test

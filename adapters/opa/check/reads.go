@@ -10,8 +10,8 @@ import (
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
-// Reads are the places of the input that rules can read: pointers that begin with /input, sorted, none of them
-// below another. What a rule reads is never more than they say; it may be less.
+// Reads are the places of the input that rules can read: pointers that begin with /input, sorted, none of them below another.
+// A rule reads nothing beside them, and may read less.
 type Reads []string
 
 // Overlap says whether what rules read can depend on what is at a pointer, below it or above it.
@@ -19,7 +19,7 @@ func (r Reads) Overlap(pointer string) bool {
 	return slices.ContainsFunc(r, func(read string) bool { return admission.Overlaps(read, pointer) })
 }
 
-// ReadsOf collects what the rules of a hook's sets, and all that these depend on, say of the input.
+// ReadsOf are the places that the rules of a hook's sets read, with all that these depend on.
 func ReadsOf(compiler *ast.Compiler, h Hook) Reads {
 	var rules []*ast.Rule
 	for _, set := range h.Sets {
@@ -28,7 +28,7 @@ func ReadsOf(compiler *ast.Compiler, h Hook) Reads {
 	return ReadsOfRules(compiler, rules)
 }
 
-// ReadsOfRules are the places of the input that rules read, and those that they depend on.
+// ReadsOfRules are the places that rules read, with all that they depend on.
 func ReadsOfRules(compiler *ast.Compiler, rules []*ast.Rule) Reads {
 	nodes := Reached(compiler, rules)
 	r := reader{compiler: compiler, found: make(map[string]bool), params: make(map[ast.Var]constants), again: true}
@@ -54,8 +54,8 @@ func outermost(sorted []string) Reads {
 	return kept
 }
 
-// reader walks compiled rules in the order in which they are evaluated. Every mention of the input is a read, be it
-// a value, an index or what a with replaces.
+// reader walks compiled rules in the order in which they are evaluated. Every mention of the input counts as a read: as a
+// value, as an index, and as what a "with" replaces.
 type reader struct {
 	compiler *ast.Compiler
 	found    map[string]bool
@@ -175,8 +175,8 @@ func (r *reader) ref(ref ast.Ref, known map[ast.Var]constants) {
 // mostPointers bounds what one reference can come to.
 const mostPointers = 100
 
-// pointersOf are the pointers of a reference up to its first element that is not one of a few constant texts. An
-// index of an array is none: what is left out of an array moves what comes after it.
+// pointersOf are the pointers of a reference, up to its first element that is not one of a few constant texts. An index of an
+// array is no such element: removing one element moves the ones after it.
 func pointersOf(ref ast.Ref, known map[ast.Var]constants) []string {
 	pointers := []string{admission.InputPointer}
 	for _, element := range ref[1:] {
@@ -195,8 +195,8 @@ func pointersOf(ref ast.Ref, known map[ast.Var]constants) []string {
 	return pointers
 }
 
-// isSet says whether a place of the input is a set to rules and an array in JSON: what is an element to the one is
-// an index to the other.
+// isSet says whether a place of the input is a set to rules and an array in JSON. Rules look an element up by itself, JSON by
+// its index.
 func isSet(pointer string) bool {
 	return pointer == "/input/facts/secret_keys" || pointer == "/input/facts/global_secret_keys"
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
-// library has functions and rules by which a body can read indirectly.
+// library has functions and rules through which a body can read indirectly.
 const library = `
 given(member) if not input.request[member] in {null, ""}
 stored(member) := input.facts.workspace[member]
@@ -113,7 +113,7 @@ var readingBodies = []string{
 	`given("a") with input.request as input.facts.workspace`, `input.dry_run`, `input.caller_proof == "token"`,
 }
 
-// places are where an input can be changed, by their pointers.
+// places are the places, by pointer, where an input can be changed.
 var places = []string{
 	"/request", "/request/a", "/request/a/b", "/request/b", "/request/c", "/request/c/0", "/request/c/1", "/request/d", "/request/d/e",
 	"/request/d/e/f", "/request/kind", "/request/url", "/facts/exists", "/facts/workspace", "/facts/workspace/a", "/facts/workspace/kind",
@@ -134,7 +134,7 @@ func someJSON(depth int) *rapid.Generator[any] {
 	})
 }
 
-// The one promise: what is said not to be read can be changed, left out or hidden, and the verdict stays.
+// A place that is not among the reads can be changed, left out or hidden, and the verdict stays the same.
 func TestReadsCoverAllThatChangesAVerdict(t *testing.T) {
 	unread := 0
 	rapid.Check(t, func(rt *rapid.T) {
@@ -184,7 +184,7 @@ func anyInput(t *rapid.T) admission.Input {
 	}
 }
 
-// changedAt puts something else at a place, or nothing.
+// changedAt puts another value at a place, or removes the value there.
 func changedAt(t *rapid.T, in admission.Input, place string) admission.Input {
 	text, err := in.JSON()
 	require.NoError(t, err)

@@ -12,8 +12,8 @@ import (
 	"github.com/molecule-ai/gatehouse/internal/suggest"
 )
 
-// Data holds what rules name of the data document, and what of it is not there. To Rego a name that is not there is
-// data that may come later, so a rule with a misspelt one never denies.
+// Data notes which data rules refer to, and which of these are not there. Rego takes a missing name for data that may come
+// later. So a rule with a misspelt name never denies.
 type Data struct {
 	document map[string]any
 	own      []string
@@ -24,7 +24,7 @@ type Data struct {
 // place is a place of the data that rules read.
 type place struct {
 	all      bool // everything below it, too
-	computed bool // by names that rules compute: it is a map, which may lack a name
+	computed bool // rules compute the names: the place is a map, and a name may be missing
 	members  map[string]*place
 }
 
@@ -45,7 +45,7 @@ func (p *place) member(name string) *place {
 	return p.members[name]
 }
 
-// NewData takes the data document; own are its members at the top that the engine reads itself.
+// NewData takes the data document. own are the members at its top that the engine reads itself.
 func NewData(document map[string]any, own ...string) *Data {
 	d := &Data{document: document, own: own, read: &place{}}
 	for _, name := range own {
@@ -54,7 +54,8 @@ func NewData(document map[string]any, own ...string) *Data {
 	return d
 }
 
-// Refer notes what the rules of those modules refer to that are meant, and gives the errors of rules that are not there.
+// Refer notes the references of all rules in the modules for which meant says yes. It gives an error for each reference to a
+// rule that does not exist.
 func (d *Data) Refer(compiler *ast.Compiler, meant func(*ast.Module) bool) ast.Errors {
 	var undefined ast.Errors
 	for _, name := range slices.Sorted(maps.Keys(compiler.Modules)) {
@@ -81,7 +82,7 @@ func (d *Data) Refer(compiler *ast.Compiler, meant func(*ast.Module) bool) ast.E
 	return undefined
 }
 
-// refer follows a reference as far as it is spelt out, through packages and data alike. The error is of a rule.
+// refer follows the constant names of a reference, through packages and through data. It gives an error if a rule is missing.
 func (d *Data) refer(compiler *ast.Compiler, ref ast.Ref, location *ast.Location) *ast.Error {
 	rules, read := compiler.RuleTree.Child(ref[0].Value), d.read
 	var value any = d.document
@@ -128,8 +129,8 @@ func namesAt(object map[string]any, rules *ast.TreeNode) []string {
 	return names
 }
 
-// Missing are the errors of references to data that is not there. A map may lack a name, unless it has one that is nearly
-// the same.
+// Missing are the errors of references to data that is not there. In a map a name may be missing, unless the map has one that
+// is nearly the same.
 func (d *Data) Missing() ast.Errors {
 	var errs ast.Errors
 	for _, one := range d.missing {
@@ -140,8 +141,8 @@ func (d *Data) Missing() ast.Errors {
 	return errs
 }
 
-// Unread are the data that no rule reads. A name that is nearly one that rules read is an error, and any other is only
-// told.
+// Unread are the data that no rule reads. It is an error if the name is nearly one that rules read. Other names are given as
+// remarks.
 func (d *Data) Unread() (misspelt ast.Errors, unread []string) {
 	d.unread(d.document, d.read, "data", func(at, name string, known []string) {
 		nearest := Near(name, known)
@@ -179,7 +180,8 @@ func (d *Data) unread(object map[string]any, read *place, at string, tell func(a
 	}
 }
 
-// Near is a known name that name may be a slip of. Short names and numbered ones are near each other by chance.
+// Near is the known name that name may be a misspelling of. Names that are short, or that differ only in digits, do not count:
+// they are alike by chance.
 func Near(name string, known []string) string {
 	const shortest = 4
 	if len(name) < shortest {
@@ -199,8 +201,8 @@ func withoutDigits(name string) string {
 	}, name)
 }
 
-// Reserved refuses packages and data whose names the engine keeps for itself, or that mean something to other programs
-// that embed OPA and nothing here.
+// Reserved refuses names of packages and data that the engine keeps for itself. It also refuses names that have a meaning in
+// other programs with OPA, and none here.
 func Reserved(modules map[string]*ast.Module, document map[string]any) ast.Errors {
 	var errs ast.Errors
 	for _, name := range slices.Sorted(maps.Keys(modules)) {
@@ -221,7 +223,7 @@ func Reserved(modules map[string]*ast.Module, document map[string]any) ast.Error
 	return errs
 }
 
-// Misnamed says what a rule was perhaps meant to be that nothing uses: one of the names known, or a test.
+// Misnamed says what an unused rule was perhaps meant to be: one of the known names, or a test.
 func Misnamed(rule *ast.Rule, known []string) string {
 	first, isVar := rule.Head.Ref()[0].Value.(ast.Var)
 	if !isVar {

@@ -17,8 +17,8 @@ var entryMembers = map[string]types.Type{
 
 var requiredMembers = []string{"reason", "message"}
 
-// Shape refuses a deny or warn that is no set of well-formed entries, as far as types can tell. What they
-// cannot tell is refused when it is evaluated.
+// Shape refuses a deny or warn that is no set of well-formed entries, as far as types tell. An entry whose type is not known
+// is checked when it is evaluated.
 func Shape(compiler *ast.Compiler, hook, set string) ast.Errors {
 	var errs ast.Errors
 	ref := SetRef(hook, set)

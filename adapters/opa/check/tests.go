@@ -12,8 +12,8 @@ import (
 )
 
 // Tests refuses rules in _test.rego files that add to the policies: tests would see them, and reviews would not. It also
-// refuses rules whose names are nearly those of tests, and which nothing uses: they would not run. Files that cannot be
-// parsed are left to whoever runs the tests.
+// refuses unused rules whose names are nearly those of tests: they would not run. It does not look at files that cannot be
+// parsed; running the tests finds those.
 func Tests(tests map[string][]byte, policies map[string]*ast.Module) error {
 	defined := make(map[string]bool)
 	for _, module := range policies {
@@ -76,8 +76,8 @@ func namesUsed(modules map[string]*ast.Module) map[string]bool {
 	return used
 }
 
-// isNearlyTest says whether a name begins like that of a test, with a slip: testb, Test_b, tset_b, tst_b. Words that have
-// another letter in place of one (text_b, best_b) are no slips.
+// isNearlyTest says whether a name begins with a misspelt test_: testb, Test_b, tset_b, tst_b. Another letter in place of one
+// makes another word (text_b, best_b), which does not count.
 func isNearlyTest(name string) bool {
 	first, _, _ := strings.Cut(strings.TrimPrefix(strings.ToLower(name), "todo_"), "_")
 	letters := []byte(first)

@@ -8,7 +8,7 @@ import (
 	"github.com/molecule-ai/gatehouse/adapters/opa/check"
 )
 
-// A rule that is nearly called like a test would never run. It is refused, unless something uses it.
+// A rule whose name is nearly that of a test would never run. It is refused, unless something uses it.
 func TestTestsRefusesNamesThatAreNearlyThoseOfTests(t *testing.T) {
 	tests := func(text string) error {
 		return check.Tests(map[string][]byte{"x_test.rego": []byte("package x_test\n\n" + text)}, nil)

@@ -9,10 +9,9 @@ import (
 	"github.com/open-policy-agent/opa/v1/util"
 )
 
-// Unreachable refuses rules that look as if they denied and never would: an annotated rule, or a deny or warn
-// anywhere below admission, that no hook's set depends on; and a deny or warn of a hook that is neither
-// annotated nor passes an annotated rule on. Of other rules that no hook's set depends on it refuses those whose names
-// say that they are meant to be used, and remarks on the rest.
+// Unreachable refuses rules that look as if they could deny, and never would. These are annotated rules, and any deny or warn,
+// that no hook's set depends on; and a deny or warn of a hook that is not annotated and passes on no annotated rule. Of
+// other rules that no hook's set depends on, it refuses those with a misspelt name, and remarks on the rest.
 func Unreachable(compiler *ast.Compiler, hooks []Hook, annotated map[*ast.Rule]int) (errs ast.Errors, remarks []string) {
 	reached := make(map[util.T]bool)
 	for _, h := range hooks {
@@ -66,8 +65,8 @@ func containsAnnotated(nodes map[util.T]bool, annotated map[*ast.Rule]int) bool 
 	return false
 }
 
-// looksLikeSet says whether a rule has the name, or the first part of the name, of a set, be it in a hook's package or
-// in one that was meant to be.
+// looksLikeSet says whether the name of a rule, or its first part, is that of a set. The package may be a hook's, or one that
+// was meant to be.
 func looksLikeSet(rule *ast.Rule) bool {
 	first, isVar := rule.Head.Ref()[0].Value.(ast.Var)
 	return isVar && slices.Contains(Sets, string(first))

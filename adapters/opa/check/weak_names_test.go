@@ -9,7 +9,7 @@ import (
 	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 )
 
-// Names that are nearly those that are meant, and names that the engine keeps for itself, are refused.
+// Misspelt names, and names that the engine keeps for itself, are refused.
 func TestMisspeltAndReservedNamesAreRefused(t *testing.T) {
 	in := func(name, text string) snapshot.Source { return opatest.ShippedWith(t, []string{name, text}) }
 	inData := func(text string) snapshot.Source {
@@ -64,7 +64,7 @@ func TestMisspeltAndReservedNamesAreRefused(t *testing.T) {
 	}
 }
 
-// What no rule uses and what is left aside is told, and the shipped policies have nothing of the kind.
+// Unused rules and data, and files that are left aside, are given as remarks. The shipped policies have none of them.
 func TestUnusedRulesAndDataAreRemarked(t *testing.T) {
 	require.Empty(t, opatest.Load(t, opatest.ShippedWith(t)).Remarks())
 	snapshot := opatest.Load(t, opatest.ShippedWith(t,

@@ -34,7 +34,7 @@ func Percent(covered, missed int) float64 {
 	return 100 * float64(covered) / float64(covered+missed)
 }
 
-// rowsOf gives the rows that ranges touch; ranges of nested expressions overlap.
+// rowsOf gives the rows in ranges, each once: ranges of nested expressions overlap.
 func rowsOf(ranges []cover.Range) []int {
 	rows := make(map[int]bool)
 	for _, lines := range ranges {

@@ -1,5 +1,5 @@
 // Package explain tells authors why policies decided as they did: where each rule stopped, which lines were reached, and what
-// each rule costs. It follows OPA's evaluation of the rules as they are written, and costs many times a decision.
+// each rule costs. It watches OPA's evaluation of the rules as they are written, which takes many times longer than a decision.
 package explain
 
 import (
@@ -21,16 +21,16 @@ import (
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
-// Explanation says of every rule of a hook whether it fired on one input and, if not, where it stopped. It is
-// for authors: it holds values of the input, and costs many times an evaluation.
+// Explanation says of every rule of a hook whether it fired on one input and, if not, where it stopped. It is for authors: it
+// holds values of the input.
 type Explanation struct {
 	admission.Explanation
 	trace []*topdown.Event
 }
 
-// Review gives the verdict of Checked, and follows every rule of the hook.
+// Review gives the same verdict as Checked, and says of every rule of the hook what it did.
 func Review(ctx context.Context, s *snapshot.Snapshot, in admission.Input, at time.Time) (Explanation, error) {
-	// The index and the early exit leave out rules that cannot hold, which are those to be explained.
+	// The index and the early exit would leave out rules that cannot hold. These are the rules to be explained.
 	buffer, coverage := topdown.NewBufferTracer(), cover.New()
 	verdict, err := s.EvaluateWatched(ctx, in, at,
 		snapshot.TracedBy(buffer), snapshot.TracedBy(coverage),
@@ -63,7 +63,7 @@ func Review(ctx context.Context, s *snapshot.Snapshot, in admission.Input, at ti
 	return explanation, nil
 }
 
-// reached is the coverage of the files that an evaluation came to: the others are for other hooks.
+// reached is the coverage of the files that the evaluation used: other files are for other hooks.
 func reached(s *snapshot.Snapshot, coverage *cover.Cover) []admission.FileCoverage {
 	return slices.DeleteFunc(Files(coverage, s.Compiler().Modules), func(file admission.FileCoverage) bool {
 		return file.Percent == 0
@@ -74,7 +74,7 @@ func fires(verdict admission.Verdict, rule admission.Rule) bool {
 	return slices.ContainsFunc(verdict.Violations, func(v admission.Violation) bool { return v.Rule == rule.Name })
 }
 
-// WriteTrace prints what the engine did inside of a rule: everything, or only the way to what failed.
+// WriteTrace prints what OPA did inside a rule: everything, or only the way to the expression that failed.
 func (e Explanation) WriteTrace(w io.Writer, rule string, onlyFails bool) {
 	places := make(map[place]bool)
 	for _, explained := range e.Rules {
@@ -100,13 +100,13 @@ func (e Explanation) WriteTrace(w io.Writer, rule string, onlyFails bool) {
 	topdown.PrettyTraceWithOpts(w, events, topdown.PrettyTraceOptions{Locations: true, ExprVariables: true})
 }
 
-// isTagging says whether the event is of the expression that tag has added, which no author wrote.
+// isTagging says whether the event is of the expression that the engine added to tag the entry.
 func isTagging(event *topdown.Event) bool {
 	expr, isExpr := event.Node.(*ast.Expr)
 	return isExpr && mentions(expr, snapshot.TaggedVar)
 }
 
-// withoutTag leaves the tagged entry out of what is told of a rule's head.
+// withoutTag leaves the tagged entry out of the event of a rule's head.
 func withoutTag(event *topdown.Event) *topdown.Event {
 	if !event.HasRule() {
 		return event
@@ -192,8 +192,8 @@ func anyHeld(attempts []*attempt) bool {
 	return slices.ContainsFunc(attempts, func(a *attempt) bool { return a.held })
 }
 
-// attemptsFor are the attempts of a rule that say something of another attempt that refers to it. The value of
-// a rule is the same everywhere and is looked for only once; a function has one for each call.
+// attemptsFor are the attempts of a rule that belong to a caller's attempt. A rule is evaluated only once, and its value is the
+// same for every caller. A function is evaluated for each call.
 func (x *explainer) attemptsFor(caller *attempt, rule *ast.Rule) []*attempt {
 	all := x.attempts[place{rule.Location.File, rule.Location.Row}]
 	if len(rule.Head.Args) == 0 {
@@ -204,7 +204,7 @@ func (x *explainer) attemptsFor(caller *attempt, rule *ast.Rule) []*attempt {
 	})
 }
 
-// furthest is the attempt that came furthest; nil if there was none, or one that held.
+// furthest is the failed attempt that came furthest. It is nil if there was no attempt, or if one held.
 func furthest(attempts []*attempt) *attempt {
 	if anyHeld(attempts) {
 		return nil
@@ -248,7 +248,7 @@ func (x *explainer) places() []place {
 	return places
 }
 
-// reason describes where an attempt failed. seen keeps it from telling the same twice.
+// reason describes where an attempt failed. seen are the places that are described already.
 func (x *explainer) reason(tried *attempt, seen map[place]bool) admission.Reason {
 	expr := tried.failed.Node.(*ast.Expr)
 	written := writtenAs(tried.rule.Body, expr)
@@ -275,8 +275,8 @@ func (x *explainer) reason(tried *attempt, seen map[place]bool) admission.Reason
 	return reason
 }
 
-// writtenAs is the author's expression of which the compiler made expr: it moves the arguments of calls into
-// expressions of their own, before the call.
+// writtenAs is the author's expression that the compiler made expr from. The compiler moves the arguments of a call into
+// expressions of their own before the call.
 func writtenAs(body ast.Body, expr *ast.Expr) *ast.Expr {
 	for _, candidate := range body {
 		if candidate.Index >= expr.Index && !candidate.Generated {

@@ -15,7 +15,7 @@ import (
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
-// told are the reasons of a rule's not firing as lines, indented by how deep they lie.
+// told gives the reasons why a rule did not fire as lines, indented by their depth.
 func told(reasons []admission.Reason, indent string) []string {
 	var lines []string
 	for _, reason := range reasons {
@@ -85,7 +85,7 @@ things contains thing if {
 	}
 }
 
-func TestExplanationNamesWhatDidNotAskForARule(t *testing.T) {
+func TestExplanationSaysWhyARuleWasNotEvaluated(t *testing.T) {
 	snapshot := opatest.Load(t, opatest.Files(map[string]string{
 		"lib/rules.rego":    "package admission.lib\n\n" + opatest.Annotation("SOME_CODE") + "some_rule contains violation if {\n" + opatest.SomeEntry + "\n}\n",
 		"register/all.rego": opatest.HookPackage + "import data.admission.lib\n\ndeny contains violation if {\n\tinput.request.tier == 9\n\tsome violation in lib.some_rule\n}\n",
@@ -106,7 +106,7 @@ func TestExplanationNamesWhatDidNotAskForARule(t *testing.T) {
 	require.NotContains(t, trace.String(), "gatehouse", "what tags entries is nothing of the author's")
 }
 
-// An explanation decides as the engine does when nobody asks why.
+// An explanation has the same verdict as a review.
 func TestExplanationHasTheVerdictOfTheReview(t *testing.T) {
 	snapshot := opatest.Load(t, snapshot.Directory("../../../policies"))
 	for _, members := range []string{"", `, "kind": "platform"`, `, "tier": 9, "url": "http://10.0.0.1"`, `, "name": "a\nb"`} {

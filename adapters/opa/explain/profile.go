@@ -16,23 +16,23 @@ import (
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
-// Profile is what rules cost over some inputs, the dearest first.
+// Profile is what rules cost over some inputs, the most expensive first.
 type Profile struct {
 	Inputs    int        `json:"inputs"`
 	Rehearsal bool       `json:"rehearsal"` // there were no inputs but the least of each hook
 	Rules     []RuleCost `json:"rules"`
 }
 
-// RuleCost is one body of a Rego rule. Evaluations of its expressions and its share of their time are those of the
-// rules as they are written, by OPA's profiler.
+// RuleCost is one body of a Rego rule. OPA's profiler counts the evaluations of its expressions and their share of the time,
+// for the rules as they are written.
 type RuleCost struct {
 	Rule        string  `json:"rule"`
 	File        string  `json:"file"`
 	Row         int     `json:"row"`
 	Evaluations int     `json:"evaluations"`
 	Share       float64 `json:"share"` // from 0 to 1
-	// Of rules that make entries of deny and warn: in how many of the inputs of their hooks a decision needs the
-	// engine because of them. For the others the fast path tells what they say.
+	// Engine is in how many of the Inputs of its hooks the fast path cannot tell this rule, so that the decision needs OPA. It
+	// is counted for rules that make entries of deny and warn.
 	Entries bool `json:"entries"`
 	Engine  int  `json:"engine"`
 	Inputs  int  `json:"inputs"`
@@ -41,8 +41,8 @@ type RuleCost struct {
 // Slow says whether the rule makes every decision slow.
 func (c RuleCost) Slow() bool { return c.Inputs > 0 && c.Engine == c.Inputs }
 
-// Measure evaluates inputs, and leaves out those of hooks that the policies do not define; without any it takes the
-// least input of each hook. The profiler notes locations in the rules, so this is not for a snapshot that serves.
+// Measure evaluates inputs. It leaves out those of hooks that the policies do not define. Without inputs it takes the least
+// input of each hook. The profiler changes the rules (it notes locations), so s must not be one that serves.
 func Measure(ctx context.Context, s *snapshot.Snapshot, inputs []admission.Input, at time.Time) (Profile, error) {
 	inputs = slices.DeleteFunc(slices.Clone(inputs), func(in admission.Input) bool { return !s.HasHook(in.Hook) })
 	made := Profile{Rehearsal: len(inputs) == 0}
@@ -99,7 +99,7 @@ func (c costs) at(file string, row int) *RuleCost {
 	return found
 }
 
-// decide notes which rules a decision needs the engine for.
+// decide notes for which rules a decision needs OPA.
 func (c costs) decide(fast *fastpath.Evaluator, in *admission.Input) {
 	for _, rule := range fast.Rules() {
 		if cost := c.at(rule.Location.File, rule.Location.Row); cost != nil {
@@ -125,7 +125,7 @@ func (c costs) add(report profiler.Report) {
 	}
 }
 
-// ranked makes shares of times.
+// ranked turns times into shares, and sorts.
 func (c costs) ranked() []RuleCost {
 	var all []RuleCost
 	total := 0.0

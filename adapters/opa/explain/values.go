@@ -14,7 +14,7 @@ const (
 	foundNothing = "found nothing"
 )
 
-// values tells what an expression that failed had before it, and what its failing was.
+// values gives the values in an expression that failed, and its outcome.
 func (x *explainer) values(tried *attempt, expr *ast.Expr) ([]string, string) {
 	var values []string
 	outcome := wasFalse
@@ -63,7 +63,7 @@ func (x *explainer) iterates(tried *attempt, expr *ast.Expr) bool {
 	return found && expr.IsEquality()
 }
 
-// plug puts the values of local variables into a reference.
+// plug replaces the local variables in a reference by their values.
 func (x *explainer) plug(tried *attempt, ref ast.Ref) ast.Ref {
 	plugged := make(ast.Ref, len(ref))
 	for i, term := range ref {
@@ -87,8 +87,8 @@ func (x *explainer) lookUp(ref ast.Ref) ast.Value {
 	return x.snapshot.DataAt(ref)
 }
 
-// localValues tells the values of the variables of an expression, by the names that the author gave them. A
-// variable of the compiler's is called by the expression that it stands for.
+// localValues gives the values of an expression's variables, by the names that the author gave them. A variable that the
+// compiler made is named by the expression that it stands for.
 func localValues(tried *attempt, expr *ast.Expr) []string {
 	var values []string
 	ast.WalkVars(expr, func(v ast.Var) bool {
@@ -117,8 +117,8 @@ func generatedFrom(body ast.Body, before *ast.Expr, v ast.Var) ast.Var {
 	return ""
 }
 
-// refsIn are the references of an expression or a body into the input and the data, functions included, each
-// once; not those inside of comprehensions, which hold whatever they find.
+// refsIn are the references into the input and the data in an expression or a body, functions too, each once. It leaves out
+// references inside comprehensions, which hold whatever they find.
 func refsIn(node any) []ast.Ref {
 	var refs []ast.Ref
 	visitor := ast.NewGenericVisitor(func(x any) bool {

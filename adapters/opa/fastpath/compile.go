@@ -9,8 +9,8 @@ import (
 	"github.com/open-policy-agent/opa/v1/topdown"
 )
 
-// quick are the builtins that guards call: they depend on their operands alone, and their time is no more than the
-// product of their sizes.
+// quick are the builtins that guards call. They depend on their operands alone, and their time is bounded by the product of
+// the operands' sizes.
 var quick = []*ast.Builtin{
 	ast.Equal, ast.NotEqual, ast.LessThan, ast.LessThanEq, ast.GreaterThan, ast.GreaterThanEq, ast.Member, ast.Count,
 	ast.IsString, ast.IsNumber, ast.IsBoolean, ast.IsArray, ast.IsSet, ast.IsObject, ast.IsNull,
@@ -19,8 +19,8 @@ var quick = []*ast.Builtin{
 	ast.Floor, ast.Split, ast.Sprintf, ast.ObjectUnion, ast.NetCIDRContainsMatches,
 }
 
-// guards makes the guards of one compiler's rules. Everything that is compiled here either does as the engine
-// does, with the engine's own values and builtins, or is opaque.
+// guards makes the guards of one compiler's rules. What is compiled here either does what OPA does, with OPA's own values and
+// builtins, or is opaque.
 type guards struct {
 	compiler  *ast.Compiler
 	data      ast.Value
@@ -50,7 +50,7 @@ func (g *guards) of(rule *ast.Rule) *guard {
 	return &made
 }
 
-// keeping is the steps and then keeps a term's value.
+// keeping gives the steps, and after them one that keeps a term's value.
 func (s *scope) keeping(steps []step, term *ast.Term) []step {
 	value, ok := s.operand(term)
 	if !ok { // or the steps end before it is bound
@@ -72,7 +72,7 @@ func (s *scope) free() int {
 	return s.size - 1
 }
 
-// steps of a body, up to the first expression that is not understood.
+// steps makes the steps of a body, up to the first expression that is not understood.
 func (s *scope) steps(body ast.Body) []step {
 	var steps []step
 	for _, expr := range body {
@@ -120,7 +120,7 @@ func (s *scope) step(expr *ast.Expr) []step {
 	return []step{opaque{}}
 }
 
-// inner makes steps whose variables end with them.
+// inner makes steps whose variables are unknown after them.
 func (s *scope) inner(steps func() []step) []step {
 	outside := s.slots
 	s.slots = maps.Clone(outside)
@@ -193,7 +193,7 @@ func (s *scope) target(term *ast.Term) (target, bool) {
 	return target{compare: true, operand: operand}, ok
 }
 
-// equal makes target = term. The target is made last: what it binds is not bound in the term.
+// equal makes target = term. The target is made last: a variable that it binds is still free in the term.
 func (s *scope) equal(term *ast.Term, to func() (target, bool)) []step {
 	switch value := term.Value.(type) {
 	case ast.Ref:
@@ -213,8 +213,8 @@ func (s *scope) equal(term *ast.Term, to func() (target, bool)) []step {
 	return []step{opaque{}}
 }
 
-// comprehension leaves to OPA what OPA has an index for: it evaluates those once for all values of the variables around
-// them, among which may be errors.
+// comprehension leaves to OPA the comprehensions that OPA has an index for. OPA evaluates those once for all values of the
+// variables around them, and some of these values may be errors.
 func (s *scope) comprehension(whole *ast.Term, body ast.Body, term *ast.Term, to func() (target, bool)) []step {
 	if s.compiler.ComprehensionIndex(whole) != nil {
 		return []step{opaque{}}
@@ -292,7 +292,7 @@ func (s *scope) data(ref ast.Ref, to func() (target, bool)) []step {
 	return []step{opaque{}}
 }
 
-// never holds.
+// never is a step that does not hold.
 var never = &read{from: operand{constant: ast.Boolean(false)}}
 
 // base makes target = data.a.b of the snapshot's data.

@@ -32,16 +32,15 @@ func conformanceCases(t *testing.T) map[ast.RegoVersion][]cases.TestCase {
 	return read
 }
 
-// conformance is what comes of the cases.
+// conformance counts what came of the cases.
 type conformance struct {
 	cases     int
 	documents int // that rules in them define
 	told      int // by the fast path
 }
 
-// OPA's conformance cases are the definition of Rego that there is. Of every rule in them the fast path says what OPA's
-// evaluation says, values and errors, or that it cannot tell. Of how many it tells is in docs/policies.md, so that it
-// does not become less unseen.
+// OPA's conformance cases define Rego. For every rule in them the fast path gives the same values and errors as OPA, or says
+// that it cannot tell. docs/policies.md has how many it tells. The test compares that number, so that it cannot shrink unseen.
 func TestConformanceCasesAreToldAsByOPA(t *testing.T) {
 	var counted conformance
 	for version, all := range conformanceCases(t) {

@@ -18,8 +18,8 @@ type document struct {
 	opaque   bool
 }
 
-// definition is one rule of a document: its value, or the value that it adds to a set, and, of a function, what its
-// arguments have to be.
+// definition is one rule of a document: its value, or the value that it adds to a set. Of a function it also has what the
+// arguments must be.
 type definition struct {
 	guard
 	arguments []target
@@ -27,7 +27,7 @@ type definition struct {
 	many      bool // it may hold in several ways
 }
 
-// document makes what guards know of the rules of one name.
+// document reads the rules of one name, as far as guards understand them.
 func (g *guards) document(node *ast.TreeNode) *document {
 	if made := g.documents[node]; made != nil {
 		return made
@@ -102,7 +102,7 @@ func (a *ask) try(s *search, base int, rest []step) outcome {
 	return s.then(&a.to, known.value, base, rest)
 }
 
-// tell evaluates a document once in each look-up.
+// tell evaluates a document, once in each look-up.
 func (s *search) tell(d *document) told {
 	known := s.known[d.number]
 	if !known.asked {
@@ -155,8 +155,8 @@ func (s *search) complete(d *document) told {
 	return told{outcome: holds, value: value}
 }
 
-// valueOf is the value of one rule of a document. OPA is content with the first way in which the rule holds only if all
-// rules of the document say the same; else it looks for others, which may disagree or be errors.
+// valueOf is the value of one rule of a document. A rule can hold in several ways. OPA stops at the first one only if all
+// rules of the document have the same value. Otherwise it tries the others too, and they may disagree or be errors.
 func (s *search) valueOf(d *document, body *definition, base int) (ast.Value, outcome) {
 	if d.constant || !body.many {
 		outcome := s.run(body.steps, base)
@@ -180,7 +180,7 @@ func (s *search) valueOf(d *document, body *definition, base int) (ast.Value, ou
 	return value, outcome
 }
 
-// agree is the value of a document by two of its rules. A conflict is an error of the evaluation.
+// agree is the value of a document that two of its rules give. Two different values are a conflict, which is an error in OPA.
 func agree(value, other ast.Value) (ast.Value, outcome) {
 	if value == nil {
 		return other, holds
@@ -198,8 +198,8 @@ type apply struct {
 	to       target
 }
 
-// try calls no function with numbers that are spelt oddly: OPA answers 1.0 with what it found for 1, if it was asked for
-// that before.
+// try calls no function with numbers that are spelt oddly. OPA caches calls: for 1.0 it answers what it found for 1, if that
+// was called before.
 func (a *apply) try(s *search, base int, rest []step) outcome {
 	for i := range a.operands {
 		if !a.operands[i].plain && !isPlain(s.value(&a.operands[i], base)) {

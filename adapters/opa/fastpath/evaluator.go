@@ -18,8 +18,8 @@ type Evaluator struct {
 	views  *sync.Pool
 }
 
-// New makes an evaluator of these sets. The compiler has compiled the policies and the data are those of the store;
-// neither may change afterwards.
+// New makes an evaluator of these sets. compiler holds the compiled policies, data is the data of the store. Neither may
+// change afterwards.
 func New(compiler *ast.Compiler, data ast.Value, sets []ast.Ref) (*Evaluator, error) {
 	names := namesOf(compiler)
 	made := &Evaluator{
@@ -37,13 +37,13 @@ func New(compiler *ast.Compiler, data ast.Value, sets []ast.Ref) (*Evaluator, er
 	return made, nil
 }
 
-// Entries gives the entries of the sets, in their order; each set's are sorted. If it cannot tell them all it tells
-// none.
+// Entries gives the entries of each set, in the order of the sets. Entries of one set are sorted. If it cannot tell all
+// entries, it tells none.
 func (e *Evaluator) Entries(in *admission.Input) (sets [][]*ast.Term, told bool) {
 	return e.look(in, func(*ast.Rule) bool { return false })
 }
 
-// Untold are the rules that keep Entries from telling; none when the input cannot be read.
+// Untold are the rules because of which Entries cannot tell. There are none when the input cannot be read.
 func (e *Evaluator) Untold(in *admission.Input) []*ast.Rule {
 	var rules []*ast.Rule
 	e.look(in, func(rule *ast.Rule) bool {
@@ -53,7 +53,7 @@ func (e *Evaluator) Untold(in *admission.Input) []*ast.Rule {
 	return rules
 }
 
-// look tells ask of the rules that cannot be told, and ends when it says no.
+// look calls ask for each rule that it cannot tell, and ends when ask says no.
 func (e *Evaluator) look(in *admission.Input, ask func(*ast.Rule) bool) (sets [][]*ast.Term, all bool) {
 	view := e.views.Get().(*view)
 	defer e.views.Put(view)
@@ -90,8 +90,8 @@ func (e *Evaluator) Rules() []*ast.Rule {
 	return rules
 }
 
-// Assist lets OPA's evaluation of the sets leave out what cannot hold, for decisions in which Entries cannot tell of
-// one rule or another. It changes the compiler's rule tree, so that an evaluation which is to check this evaluator
+// Assist makes OPA's own evaluation of the sets faster: it leaves out rules that cannot hold. This is for decisions in which
+// Entries cannot tell some rule. Assist changes the compiler's rule tree. So an evaluation that is to check this evaluator
 // must not ask for these sets.
 func (e *Evaluator) Assist() {
 	for i, node := range e.sets {

@@ -6,14 +6,14 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 )
 
-// guardedIndex is a rule index that leaves out what guards exclude as well.
+// guardedIndex is OPA's rule index that also leaves out the rules that guards exclude.
 type guardedIndex struct {
 	ast.RuleIndex
 	guards *guards
 	rules  map[*ast.Rule]*guard // nil: nothing of the rule is understood
 }
 
-// index guards the rules of a node whose index is built.
+// index puts guards before the rules of a node, after OPA has built the node's index.
 func (g *guards) index(node *ast.TreeNode) *guardedIndex {
 	index := &guardedIndex{RuleIndex: node.Index, guards: g, rules: make(map[*ast.Rule]*guard)}
 	for _, rule := range node.Values {
@@ -38,8 +38,8 @@ func (i *guardedIndex) Lookup(resolver ast.ValueResolver) (*ast.IndexResult, err
 	return result, nil
 }
 
-// entries are all that the rules say that the index finds, as far as guards can tell. What they cannot tell is told
-// to ask, which says whether to go on.
+// entries are the entries of the rules that the index finds. For each rule that guards cannot tell it calls ask, which says
+// whether to go on.
 func (i *guardedIndex) entries(s *search, ask func(*ast.Rule) bool) (entries []*ast.Term, all bool) {
 	result, err := i.RuleIndex.Lookup(s.resolver)
 	if err != nil {

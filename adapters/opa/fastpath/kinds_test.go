@@ -17,11 +17,11 @@ var kinds = []string{
 	`{"a": 1}`, `{"1": "a", "a": null}`, `{1: "a"}`, `set()`, `{"a", 1}`, `{[1], null, false}`,
 }
 
-// others are fewer, for a second member.
+// others are fewer values, for a second member.
 var others = []string{`null`, `false`, `1`, `1.0`, `"a"`, `"0"`, `["a", 1]`, `{"a": 1}`, `{"a", 1}`}
 
-// decide compares the rules p of a module with OPA for inputs of every kind, as x and as y, and says of how many the fast
-// path told.
+// decide compares the rules p of a module with OPA, for inputs whose members x and y are of every kind. It gives the number
+// of inputs that the fast path decided.
 func decide(t *testing.T, text string, data map[string]any) (told int) {
 	t.Helper()
 	pair, err := newPair(map[string]string{"p.rego": "package t\n\n" + text}, data, ast.ParserOptions{})
@@ -51,15 +51,15 @@ func decide(t *testing.T, text string, data map[string]any) (told int) {
 	return told
 }
 
-// A rule that negates "every" denied nothing when the value was no collection: OPA says undefined of it, and the fast path
-// said true.
+// "every" over a value that is no collection is undefined to OPA. The fast path once said true, so a rule that negated it
+// denied nothing.
 func TestEveryOverScalarIsUndefined(t *testing.T) {
 	told := decide(t, "p contains 1 if not q\n\nq if every v in input.x { is_string(v) }\n", nil)
 	require.Equal(t, (len(kinds)+1)*len(others), told, "for every input")
 }
 
-// What each step does with values of every kind is what OPA does, or it is left to OPA. Those that are marked with "all"
-// are told whatever the kind, so that nobody leaves to OPA what is written out.
+// For values of every kind each step does what OPA does, or leaves them to OPA. The cases with "all" must be decided for
+// every kind, so that a later change does not leave them to OPA unseen.
 func TestStepsMeetValuesOfEveryKind(t *testing.T) {
 	data := map[string]any{
 		"list": []any{"a", "b", 1}, "object": map[string]any{"a": "x", "1": "one", "0": nil, "null": "n", "true": "t"},
@@ -141,7 +141,7 @@ func TestStepsMeetValuesOfEveryKind(t *testing.T) {
 	}
 }
 
-// A scalar has no members. That is written out, and is not left to OPA.
+// A scalar has no members. The fast path decides that itself.
 func TestLookUpsInScalarsAreTold(t *testing.T) {
 	pair, err := newPair(map[string]string{"p.rego": "package t\n\np contains 1 if {\n\tk := input.k\n\tnot input.x[k]\n}\n"}, nil, ast.ParserOptions{})
 	require.NoError(t, err)

@@ -96,8 +96,8 @@ var mutations = map[string]mutation{
 // sampled are the mutations that "make test" tries; "make soak" tries all.
 var sampled = []string{"every holds over a scalar", "data have no numbers for names"}
 
-// The proofs are worth what they find: for every fault that is put into this package one of them fails. A mutation that
-// survives shows a step that nothing proves. "make test" tries two, "make soak" all: GATEHOUSE_SOAK=1 go test -run Mutations .
+// For every fault that is put into this package one of the tests in proofs fails. A fault that is not found shows a step that
+// no test covers. "make test" tries two, "make soak" all: GATEHOUSE_SOAK=1 go test -run Mutations .
 func TestMutationsAreFound(t *testing.T) {
 	for name, one := range mutations {
 		text, err := os.ReadFile(one.file)
@@ -119,7 +119,7 @@ func TestMutationsAreFound(t *testing.T) {
 // proofs are the tests that must find a fault, the quickest first.
 var proofs = []string{"^(TestEvery|TestSteps|TestLookUps|TestView|TestSearch|FuzzFastPath)", "^TestConformance", "^TestRandom"}
 
-// mustBeFound builds the tests of this package with the fault in it; the files on disk stay as they are.
+// mustBeFound builds the tests of this package with the fault in it. The files on disk are not changed.
 func (m mutation) mustBeFound(t *testing.T) {
 	t.Helper()
 	folder := t.TempDir()

@@ -56,15 +56,15 @@ func (l *lookup) try(s *search, base int, rest []step) outcome {
 	return s.then(&l.to, value, base, rest)
 }
 
-// isNumberOf says whether a number is looked up among names. For an expression that is no more than data.x[input.y] the rule
-// index of OPA takes the keys of data.x for all that input.y may be, and 1 for none of them, where its store finds "1".
+// isNumberOf says whether a number is looked up among names. For an expression that is only data.x[input.y], OPA's rule index
+// expects input.y to be one of the keys of data.x. The number 1 is none of them to the index, but the store finds "1" for it.
 func isNumberOf(collection, key ast.Value) bool {
 	_, isObject := collection.(ast.Object)
 	_, isNumber := key.(ast.Number)
 	return isObject && isNumber
 }
 
-// member is what OPA finds at a key: nothing in a scalar, and in an array at anything but a number.
+// member is what OPA finds at a key. A scalar has no members, and an array has none at a key that is no number.
 func member(collection, key ast.Value) (ast.Value, outcome) {
 	switch of := collection.(type) {
 	case *ast.Array:
@@ -87,8 +87,8 @@ func termAt(found *ast.Term) (ast.Value, outcome) {
 	return found.Value, holds
 }
 
-// storedMember is member where OPA makes the whole reference a path of its store. A path is of texts: there 1 finds the
-// member "1" of an object, and "0" finds the first of an array, which is left to OPA. Nothing is at other keys.
+// storedMember is member for references that OPA turns into a path of its store. A path consists of texts. So 1 finds the
+// member "1" of an object, and "0" finds the first element of an array, which is left to OPA. Other keys find nothing.
 func storedMember(collection, key ast.Value) (ast.Value, outcome) {
 	switch name := key.(type) {
 	case ast.String:
@@ -107,7 +107,7 @@ func storedMember(collection, key ast.Value) (ast.Value, outcome) {
 	return member(collection, key)
 }
 
-// stored is what is in the data at a path of constants.
+// stored is the value of the data at a path of constants.
 func stored(data ast.Value, path ast.Ref) (ast.Value, outcome) {
 	for _, name := range path {
 		below, found := storedMember(data, name.Value)
@@ -195,7 +195,7 @@ func (c *call) try(s *search, base int, rest []step) outcome {
 	return s.then(&c.to, s.result, base, rest)
 }
 
-// negation is not, and binds nothing.
+// negation is "not". It binds nothing.
 type negation struct{ steps []step }
 
 func (n *negation) try(s *search, base int, rest []step) outcome {
@@ -209,7 +209,7 @@ func (n *negation) try(s *search, base int, rest []step) outcome {
 	}
 }
 
-// opaque is an expression that only the engine understands.
+// opaque is an expression that only OPA understands.
 type opaque struct{}
 
 func (opaque) try(*search, int, []step) outcome { return unknown }
@@ -238,7 +238,7 @@ func (e *every) try(s *search, base int, rest []step) outcome {
 	}
 }
 
-// keep is the end of a search that gathers: it goes back for the next way.
+// keep ends each way of a search that gathers: it keeps the value and says "fails", so that the search tries the next way.
 type keep struct{ value operand }
 
 func (k *keep) try(s *search, base int, _ []step) outcome {

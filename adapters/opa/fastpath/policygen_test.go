@@ -8,8 +8,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// policyGen writes random policies of everything that the fast path claims to understand, and of near misses. What it
-// writes need not compile; most of it does.
+// policyGen writes random policies with everything that the fast path claims to understand, and with things that it nearly
+// understands. Most of these policies compile.
 type policyGen struct {
 	t         *rapid.T
 	names     int
@@ -23,7 +23,7 @@ func (g *policyGen) pick(from ...string) string { return rapid.SampledFrom(from)
 
 func (g *policyGen) upTo(most int) int { return rapid.IntRange(0, most).Draw(g.t, "n") }
 
-// one runs one of the choices; what is there twice is likelier.
+// one runs one of the choices. A choice that is listed twice is twice as likely.
 func (g *policyGen) one(choices ...func() string) string {
 	return choices[rapid.IntRange(0, len(choices)-1).Draw(g.t, "choice")]()
 }
@@ -33,14 +33,14 @@ func (g *policyGen) fresh() string {
 	return fmt.Sprintf("v%d", g.names)
 }
 
-// scoped forgets the variables that are bound meanwhile.
+// scoped forgets the variables that were bound inside.
 func (g *policyGen) scoped(write func() string) string {
 	outside := slices.Clone(g.vars)
 	defer func() { g.vars = outside }()
 	return write()
 }
 
-// policy is a module t. Rules refer to those above them only, since Rego knows no recursion.
+// policy is a module t. Rules refer only to rules above them, since Rego has no recursion.
 func (g *policyGen) policy() string {
 	var text strings.Builder
 	text.WriteString("package t\n")
@@ -146,7 +146,7 @@ func (g *policyGen) expression(depth int) string {
 	)
 }
 
-// negation has no wildcards, which are not safe in it.
+// negation has no wildcards: they would not be safe there.
 func (g *policyGen) negation() string {
 	return g.scoped(func() string {
 		outside := g.wildless
@@ -168,7 +168,7 @@ func (g *policyGen) bind(before, term, after string) string {
 	return before + term + after
 }
 
-// use mentions a variable, as Rego wants of what it declares.
+// use mentions a variable: Rego refuses variables that are declared and not used.
 func (g *policyGen) use(name string) string {
 	return "\n\t" + name + g.pick(" != ", " != ", " == ") + g.one(g.atom, g.scalar, func() string { return name })
 }
@@ -251,7 +251,7 @@ func (g *policyGen) call() string {
 	)
 }
 
-// collection is mostly one.
+// collection is a collection in most cases.
 func (g *policyGen) collection() string {
 	return g.one(g.place, g.place, g.place, g.document, g.atom, func() string { return "{" + g.scalar() + ", " + g.scalar() + "}" })
 }
@@ -270,7 +270,7 @@ func (g *policyGen) atom() string {
 	return g.one(g.scalar, g.place)
 }
 
-// place is a part of the input, the data, or of a variable.
+// place is a part of the input, of the data or of a variable.
 func (g *policyGen) place() string {
 	place := g.pick("input.a", "input.a", "input.b", "input.c", "data.d", "data.l", "data.s", "data.none", "input")
 	if len(g.vars) > 0 && g.upTo(3) == 0 {
@@ -301,7 +301,7 @@ func (g *policyGen) place() string {
 
 func (g *policyGen) scalar() string { return g.pick(scalars...) }
 
-// scalars are few, so that they meet, and numbers are spelt in several ways.
+// scalar gives one of few values, so that equal ones meet. Numbers are spelt in several ways.
 var scalars = []string{`null`, `true`, `false`, `0`, `1`, `1`, `2`, `1.0`, `1e0`, `-0`, `100000000000000000000`, `1e400`, `10e399`, `0.5`, `""`, `"a"`, `"b"`, `"0"`, `"1"`, `"a b"`}
 
 func (g *policyGen) constant(depth int) string {
@@ -319,7 +319,7 @@ func (g *policyGen) constant(depth int) string {
 	)
 }
 
-// input is an object; members may be missing.
+// input is an object. Members may be missing.
 func (g *policyGen) input() string {
 	var members []string
 	for _, name := range []string{"a", "b", "c"} {

@@ -11,7 +11,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// tally is what became of random policies.
+// tally counts what came of random policies.
 type tally struct{ policies, refused, asked, told, defined int }
 
 // check compares one random policy with OPA on some random inputs.
@@ -57,8 +57,8 @@ func (c *tally) compiling(t *rapid.T) (*policyGen, *pair, string) {
 // randomBudget is how long policies are made: thousands on an idle machine.
 const randomBudget = 15 * time.Second
 
-// Of random policies the fast path says what OPA says, entries and errors, or that it cannot tell. It tells of enough of
-// them that this means something.
+// For random policies the fast path gives the same entries and errors as OPA, or says that it cannot tell. It must decide
+// enough of them for this to mean something.
 func TestRandomPoliciesAreToldAsByOPA(t *testing.T) {
 	var counted tally
 	for start := time.Now(); time.Since(start) < randomBudget; {

@@ -11,7 +11,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/topdown"
 )
 
-// pair is one set of policies, for the fast path and for OPA to evaluate. The proofs of this package compare the two.
+// pair is one set of policies, which the fast path and OPA both evaluate. The tests of this package compare the two.
 type pair struct {
 	compiler *ast.Compiler
 	queries  ast.QueryCompiler
@@ -77,7 +77,7 @@ func (p *pair) visit(tree *ast.TreeNode, path ast.Ref) error {
 	return nil
 }
 
-// anyInput resolves references for the fast path in an input of any value, as a view does in a review.
+// anyInput resolves references of the fast path in an input of any value. In a review a view does this.
 type anyInput struct{ input, data ast.Value }
 
 func (in anyInput) Resolve(ref ast.Ref) (ast.Value, error) {
@@ -93,7 +93,7 @@ func (in anyInput) Resolve(ref ast.Ref) (ast.Value, error) {
 	}
 }
 
-// tell is what the fast path says of a document.
+// tell gives what the fast path says of a document.
 func (p *pair) tell(of *node, input ast.Value) told {
 	if of.document.opaque {
 		return told{outcome: unknown}
@@ -132,7 +132,7 @@ func (p *pair) evaluate(ctx context.Context, of *node, input ast.Value) (found a
 	return found, err
 }
 
-// compare evaluates a document in every way. It says whether the fast path told, and in what they differ.
+// compare evaluates a document by the fast path and by OPA. It says whether the fast path could tell, and how the two differ.
 func (p *pair) compare(ctx context.Context, of *node, input ast.Value) (decided bool, difference error) {
 	known, set := p.tell(of, input), p.entries(of, input)
 	if known.outcome == unknown && set.outcome == unknown {
@@ -163,7 +163,7 @@ func (p *pair) compareAssisted(ctx context.Context, of *node, input ast.Value) e
 	return nil
 }
 
-// disagreement is what must not be.
+// disagreement describes how the fast path differs from OPA. There must be none.
 type disagreement struct {
 	of      ast.Ref
 	want    ast.Value

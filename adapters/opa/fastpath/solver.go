@@ -2,10 +2,9 @@ package fastpath
 
 import "github.com/open-policy-agent/opa/v1/ast"
 
-// A guard tells without an evaluation whether a rule holds, and what its entries are. What keeps rules that deny from
-// holding is mostly a comparison or two, which cost a fraction of their evaluation by the engine, and which the
-// engine's own rule index cannot use because they are negations and calls. Whatever a guard does not know or cannot
-// tell leaves the rule to the engine.
+// A guard tells without OPA's evaluation whether a rule holds, and what its entries are. Mostly one or two comparisons keep a
+// rule that denies from holding. They cost a fraction of OPA's evaluation. OPA's own rule index cannot use them, because they
+// are negations and calls. A rule whose guard cannot tell is left to OPA.
 type guard struct {
 	steps  []step
 	gather []step // the steps, and then the entry is kept
@@ -16,7 +15,7 @@ type guard struct {
 type outcome uint8
 
 const (
-	unknown outcome = iota // the engine must evaluate it
+	unknown outcome = iota // OPA must evaluate it
 	fails
 	holds
 )
@@ -26,7 +25,7 @@ type step interface {
 	try(s *search, base int, rest []step) outcome
 }
 
-// maxSteps bounds the search of one look-up, so that long work is left to the engine, which can be cancelled.
+// maxSteps bounds the search of one look-up. Longer work is left to OPA, which can be cancelled.
 const maxSteps = 1 << 14
 
 // effort is what a builtin's operand multiplies its steps by.
@@ -45,8 +44,8 @@ func effort(operand ast.Value) int {
 	return max(size, 1)
 }
 
-// search is the state of the guards of one look-up. Its variables are slots of one stack, on which each body
-// has its own part from base on.
+// search is the state of the guards in one look-up. All variables are slots of one stack. Each body has its own part of it,
+// from base on.
 type search struct {
 	resolver ast.ValueResolver
 	stack    []ast.Value
@@ -89,7 +88,7 @@ func (s *search) start(resolver ast.ValueResolver) {
 	s.resolver, s.left, s.top = resolver, maxSteps, 0
 }
 
-// stop lets go of all values.
+// stop forgets all values, so that they can be collected.
 func (s *search) stop() {
 	s.resolver, s.result, s.kept = nil, nil, nil
 	clear(s.known)
@@ -122,8 +121,7 @@ func (s *search) gather(steps []step, base int) (values []*ast.Term, all bool) {
 	return values, result == fails
 }
 
-// enter gives a body its part of the stack, and leave takes it back; what it holds stays until it is taken
-// again.
+// enter gives a body its part of the stack, and leave takes it back. The values there stay until the part is used again.
 func (s *search) enter(g *guard) (base int) {
 	base = s.top
 	s.top += g.slots
@@ -181,14 +179,14 @@ func (s *search) value(o *operand, base int) ast.Value {
 	}
 }
 
-// target is what becomes of a value: it is bound to a free variable, compared, or must only be true.
+// target says what is done with a value: it is bound to a free variable, or compared, or only has to be there and not false.
 type target struct {
 	bind    bool
 	compare bool
 	operand operand // its slot, or what to compare with
 }
 
-// isBare says that nothing becomes of the value: it only has to be there and not false.
+// isBare says that the value is neither bound nor compared: it only has to be there and not false.
 func (t *target) isBare() bool { return !t.bind && !t.compare }
 
 // meet binds or compares a value as OPA's unification does.

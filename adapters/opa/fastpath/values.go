@@ -7,8 +7,8 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 )
 
-// same says whether two values are equal. OPA compares arrays and objects member by member, and their Equal begins with
-// hashes. The two differ where equal numbers have different hashes, as 1e400 and 10e399 do.
+// same says whether two values are equal. OPA's evaluation compares arrays and objects member by member. Their method Equal
+// compares hashes first, and some equal numbers have different hashes (1e400 and 10e399). There same says unknown.
 func same(a, b ast.Value) outcome {
 	switch {
 	case ast.ValueEqual(a, b):
@@ -20,8 +20,7 @@ func same(a, b ast.Value) outcome {
 	}
 }
 
-// isPlain says whether every number in a value is spelt in the one way in which numbers are usually written, so that
-// what is equal is also spelt alike.
+// isPlain says whether every number in a value is spelt in the usual way. Of such values equal ones are spelt alike.
 func isPlain(value ast.Value) bool {
 	switch value := value.(type) {
 	case ast.Null, ast.Boolean, ast.String:

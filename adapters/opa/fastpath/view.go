@@ -11,7 +11,8 @@ import (
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
-// names are the members that policies mention of what is open in the input, each with its place in a view.
+// names are the members that policies mention of those parts of the input that can hold any member. Each has its place in a
+// view.
 type names struct{ request, workspace map[string]int }
 
 func namesOf(compiler *ast.Compiler) names {
@@ -45,8 +46,8 @@ func mention(to map[string]int, ref, prefix ast.Ref) {
 
 var errNoObject = errors.New("no object")
 
-// view answers what rule indices and guards look up of an input without making values of all of it. It knows
-// members that policies mention by name; what else is asked for is unknown, and left to an evaluation.
+// view answers what rule indices and guards look up in an input, without making values of all of it. It knows the members
+// that policies mention by name. Any other member is unknown, and the rule that asks for it is left to OPA.
 type view struct {
 	names     names
 	data      ast.Value

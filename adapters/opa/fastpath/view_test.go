@@ -95,7 +95,7 @@ func TestViewLeavesUnmentionedMembersToOPA(t *testing.T) {
 	}
 }
 
-// The names of a reference into the data are texts to OPA's store: 1 finds "1", and "0" finds what is first.
+// In OPA's store the names of a path are texts: 1 finds "1", and "0" finds the first element.
 func TestViewResolvesDataAsTheStoreDoes(t *testing.T) {
 	data := ast.MustParseTerm(`{"a": {"1": "x"}, "l": ["y"]}`).Value
 	compiler := ast.MustCompileModules(map[string]string{"t.rego": "package t\n\np contains 1 if true\n"})

@@ -13,14 +13,14 @@ import (
 	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
-// Journal records which policies became live or were refused: in the log at once, and in the store when it can
-// be written. A store that cannot be written holds no policies up.
+// Journal records which policies became live or were refused: in the log at once, and in the store as soon as it can be
+// written. Policies do not wait for the store.
 type Journal struct {
 	log     *slog.Logger
 	pending chan ledger.Activation
 }
 
-// maxPendingActivations is for a store that is away for long; what is more than that is in the log alone.
+// maxPendingActivations is for a store that is away for long. Activations beyond that are only in the log.
 const maxPendingActivations = 256
 
 func New(logger *slog.Logger) *Journal {
@@ -62,7 +62,7 @@ func (j *Journal) tell(activation opa.Activation) {
 	}
 }
 
-// lines are weaknesses as they are read.
+// lines gives weaknesses as texts.
 func lines(weaker []admission.Weakness) []string {
 	texts := make([]string, 0, len(weaker))
 	for _, one := range weaker {
@@ -82,7 +82,7 @@ const retryActivation = time.Second
 // lastActivations is how long a server that stops takes for what is not stored yet.
 const lastActivations = 2 * time.Second
 
-// Run writes into the store until ctx ends, and then what is left.
+// Run writes activations into the store until ctx ends. Then it writes those that are left.
 func (j *Journal) Run(ctx context.Context, store Store) {
 	for {
 		select {
@@ -111,7 +111,7 @@ func (j *Journal) writeRest(ctx context.Context, store Store) {
 	}
 }
 
-// write tries until ctx ends. What it could not write is left, and may have been written all the same.
+// write tries until ctx ends, and then puts the activation back. The store may have it all the same.
 func (j *Journal) write(ctx context.Context, store Store, activation ledger.Activation) {
 	said := false
 	for {

@@ -13,7 +13,7 @@ import (
 	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
-// stoppingStore is told to stop in the middle of its first write, which comes to nothing.
+// stoppingStore stops the journal during its first write, which fails.
 type stoppingStore struct {
 	stop context.CancelFunc
 	once sync.Once

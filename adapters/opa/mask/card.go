@@ -61,8 +61,8 @@ func (m cardMask) apply(request jsontext.Value) (jsontext.Value, admission.Redac
 // maxDigest is by how much a masked card can be longer than the card.
 const maxDigest = len(`"digest":"sha256:"`) + 2*sha256.Size
 
-// cut appends the masked card. Where a name or a url that policies read is no text, the card stays whole: nothing is
-// redacted.
+// cut appends the masked card. If policies read a name or a url that is no text, the card stays whole and the redaction is
+// empty.
 func (m cardMask) cut(to, card jsontext.Value) (jsontext.Value, admission.Redaction, error) {
 	found, err := members(card, "name", "url")
 	if err != nil {
@@ -96,8 +96,8 @@ type span struct{ start, end int }
 
 func (s span) of(text jsontext.Value) jsontext.Value { return text[s.start:s.end] }
 
-// members finds the values of names in an object. A value that is no object has none. A name that is there twice is an
-// error: one of the two would be overlooked.
+// members finds the values of names in an object. A value that is no object has none. A name that is there twice is an error,
+// because only one of the two would be masked.
 func members(value jsontext.Value, names ...string) ([]span, error) {
 	found := make([]span, len(names))
 	if value.Kind() != '{' || mentionsNone(value, names) {
@@ -130,7 +130,7 @@ func members(value jsontext.Value, names ...string) ([]span, error) {
 	return found, nil
 }
 
-// mentionsNone says for sure, and at little cost, that names are nowhere in a value.
+// mentionsNone is a quick test: if it says yes, no name is anywhere in the value.
 func mentionsNone(value jsontext.Value, names []string) bool {
 	return bytes.IndexByte(value, '\\') < 0 && !slices.ContainsFunc(names, func(name string) bool {
 		return bytes.Contains(value, []byte(name))

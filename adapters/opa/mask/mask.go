@@ -1,5 +1,5 @@
-// Package mask decides what of an input its decision's record keeps: the agent's card is cut down to what policies read, and
-// what data.mask and the rule mask of package system.log name is erased or replaced.
+// Package mask decides how much of an input the record of its decision keeps. It cuts the agent's card down to what policies
+// read. It erases or replaces the places that data.mask and the rule mask of package system.log name.
 package mask
 
 import (
@@ -19,8 +19,8 @@ type Mask struct {
 	card  cardMask
 }
 
-// New reads data.mask, and compiles and rehearses the mask rule. read are the places of the input that each hook reads: of
-// the agent's card, that much is kept.
+// New reads data.mask, and compiles and rehearses the mask rule. read are the places of the input that each hook reads: these
+// parts of the agent's card are kept.
 func New(
 	ctx context.Context, modules map[string]*ast.Module, data map[string]any, names *check.Data, read map[string]check.Reads,
 ) (Mask, error) {
@@ -35,8 +35,8 @@ func New(
 // HasRule says whether policies have a mask rule.
 func (m Mask) HasRule() bool { return m.rules != nil }
 
-// Record gives an input as the record of its decision may keep it: its JSON, but for the agent's card and what data.mask
-// and the mask rule name. On the way without either nothing is evaluated or parsed.
+// Record gives the JSON of an input as the record of its decision may keep it: without the parts of the agent's card that are
+// not kept, and with the masks applied. Without masks nothing is evaluated, and only the card is parsed.
 func (m Mask) Record(ctx context.Context, d admission.Decision, in admission.Input) (kept admission.RecordedInput, err error) {
 	ops := m.erase
 	if m.rules != nil {

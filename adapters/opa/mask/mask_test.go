@@ -151,7 +151,7 @@ func TestMaskRuleMasksAsOPADoes(t *testing.T) {
 	}
 }
 
-// A card that a mask put something else in place of has nothing that is as it was.
+// A record whose card was replaced by a mask also hides the card's name and url.
 func TestMaskedCardHidesItsName(t *testing.T) {
 	reads := []string{admission.NamePointer}
 	kept := masked(t, opatest.Load(t, withMask("", `mask contains {"op": "upsert", "path": "/input/request/agent_card", "value": {"name": "x"}}`)), `, "agent_card": `+secretCard)

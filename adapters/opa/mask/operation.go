@@ -16,10 +16,10 @@ import (
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
-// maskOp is one change to a recorded input, as masks of OPA's decision logs say it: a value is removed, or is put in
-// the place of another. What is not there is not removed, and a place that cannot be made is left alone.
+// maskOp is one change to a recorded input, as in the masks of OPA's decision logs: it removes a value, or puts one in its
+// place. It does nothing where there is no value to remove, or where the place cannot be made.
 type maskOp struct {
-	path   []string // names and indexes below the input
+	path   []string // of names and indexes, below the input
 	remove bool
 	value  any // to put there
 }

@@ -27,8 +27,7 @@ type maskRules struct {
 	query rego.PreparedEvalQuery
 }
 
-// Without leaves package system.log out of modules: its input is a decision and not the input that hooks are checked
-// against.
+// Without leaves package system.log out of modules: its input is a decision, and hooks are checked against another one.
 func Without(modules map[string]*ast.Module) map[string]*ast.Module {
 	rest := maps.Clone(modules)
 	maps.DeleteFunc(rest, func(_ string, module *ast.Module) bool { return isLog(module) })
@@ -40,7 +39,7 @@ func isLog(module *ast.Module) bool { return module.Package.Path.Equal(check.Log
 // rehearsalTimeout is far beyond any mask that could be applied in time.
 const rehearsalTimeout = 5 * time.Second
 
-// newMaskRules compiles the rule, beside all modules that it may use, and evaluates it once. nil: there is none.
+// newMaskRules compiles the rule with all modules that it may use, and evaluates it once. It gives nil if there is no rule.
 func newMaskRules(
 	ctx context.Context, modules map[string]*ast.Module, data map[string]any, names *check.Data,
 ) (*maskRules, error) {
@@ -78,8 +77,8 @@ func newMaskRules(
 	return rules, err
 }
 
-// checkLogRules refuses rules of system.log that mask does not depend on. OPA knows drop there too; here every decision is
-// recorded.
+// checkLogRules refuses rules of system.log that mask does not use. OPA also has the rule drop there. It is refused: every
+// decision is recorded.
 func checkLogRules(compiler *ast.Compiler, mask ast.Ref) ast.Errors {
 	reached := check.Reached(compiler, compiler.GetRules(mask))
 	var errs ast.Errors
@@ -107,7 +106,7 @@ func checkLogRules(compiler *ast.Compiler, mask ast.Ref) ast.Errors {
 	return errs
 }
 
-// eventMembers are those of what the rule sees, by the place that they are members of.
+// eventMembers are the members of what the rule sees, by their place.
 var eventMembers = map[string][]string{
 	"input":        {"decision_id", "path", "input", "result", "error", "requested_by", "timestamp"},
 	"input.input":  {"hook", "dry_run", "caller_proof", "request", "facts", "url", "deployment"},
@@ -115,7 +114,7 @@ var eventMembers = map[string][]string{
 	"input.error":  {"code", "detail"},
 }
 
-// checkLogReads refuses misspelt members of the event: a mask that reads one never masks anything.
+// checkLogReads refuses misspelt members of the event: a mask that reads one would never mask anything.
 func checkLogReads(module *ast.Module) ast.Errors {
 	var errs ast.Errors
 	ast.WalkTerms(module, func(term *ast.Term) bool {
@@ -140,7 +139,7 @@ func checkLogReads(module *ast.Module) ast.Errors {
 	return errs
 }
 
-// logEvent is what the rule sees, by the names of OPA's decision logs.
+// logEvent is what the rule sees. Its names are those of OPA's decision logs.
 type logEvent struct {
 	DecisionID  uuid.UUID          `json:"decision_id"`
 	Path        string             `json:"path"`

@@ -1,4 +1,4 @@
-// Package opatest makes the policies and the inputs that tests of the engine and its layers work on.
+// Package opatest makes policies and inputs for the tests of the engine and its layers.
 package opatest
 
 import (
@@ -17,10 +17,10 @@ import (
 	"github.com/molecule-ai/gatehouse/server/admission/decode"
 )
 
-// Gateless says that policies go without the platform agent's rule on purpose.
+// Gateless is data that allows policies without the platform agent's rule.
 const Gateless = "allow_weaker: [PLATFORM_AGENT_IDENTITY_GATE]\n"
 
-// Files makes a source of texts by name, whose data says that the platform agent's rule is not among them.
+// Files makes a source of texts by name. It adds Gateless to the data.
 func Files(texts map[string]string) snapshot.Source {
 	source := AsWritten(texts)
 	fsys := source.FS.(fstest.MapFS)
@@ -128,8 +128,8 @@ func Deny(body string) string {
 	return Annotation("SOME_CODE") + "deny contains violation if {\n" + body + "\n}\n"
 }
 
-// ShippedWith is the shipped policies with some files changed: by a text that takes the place of another, or, where
-// there is one text, by a whole file. An empty file is none.
+// ShippedWith is the shipped policies with some files changed. {file, old, new} replaces a text, {file, text} replaces the whole
+// file. An empty text removes the file.
 func ShippedWith(t testing.TB, changes ...[]string) snapshot.Source {
 	t.Helper()
 	fsys := make(fstest.MapFS)
@@ -157,7 +157,7 @@ func ShippedWith(t testing.TB, changes ...[]string) snapshot.Source {
 	return snapshot.Source{Name: "mine", FS: fsys}
 }
 
-// EveryRuleBut is what a hook's package says in place of EveryHook to ask for all rules but one.
+// EveryRuleBut is the text for a hook's package, in place of EveryHook, that uses all rules but one.
 func EveryRuleBut(name string) string {
 	text, err := fs.ReadFile(policies.FS, "lib/every_hook.rego")
 	if err != nil {
@@ -173,19 +173,20 @@ func EveryRuleBut(name string) string {
 	return asked.String()
 }
 
-// GateRule and the others are places and texts in the shipped policies that tests change.
+// These are files and texts in the shipped policies that tests change.
 const (
 	GateRule   = "lib/platform_requires_model.rego"
 	EveryHook  = "deny contains violation if some violation in lib.every_hook"
 	GateInData = "allow_weaker: [PLATFORM_AGENT_IDENTITY_GATE]\n\nenforcement: {}"
 )
 
-// PlatformRow is a platform agent as the default facts query reads it.
+// PlatformRow is the row of a platform agent, as the default query of facts reads it.
 const PlatformRow = `{"kind": "platform", "status": "provisioning", "name": "concierge", "tier": 1, "runtime": "langgraph",
 	"role": "concierge", "url": null, "parent_id": null, "workspace_access": "none", "workspace_dir": null,
 	"budget_limit": null, "monthly_spend": 0, "delivery_mode": "push"}`
 
-// LoadUnchecked loads policies that may name data that is not there, and weaken the platform agent's rule.
+// LoadUnchecked loads policies without the checks that live policies must pass: data may be missing, and the platform agent's
+// rule may be weakened.
 func LoadUnchecked(t testing.TB, source snapshot.Source) *snapshot.Snapshot {
 	t.Helper()
 	contents, err := source.Read()

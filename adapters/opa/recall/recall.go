@@ -17,12 +17,12 @@ type History interface {
 }
 
 const (
-	patience = 5 * time.Second // before the server goes on without
+	patience = 5 * time.Second // before the server goes on without an answer
 	retry    = time.Second
 )
 
-// Recall asks a history until it has answered. Signed policies answer nothing until then: without the store nothing could
-// be answered anyhow.
+// Recall asks a history until it has answered. Signed policies decide nothing until then. That costs nothing: without the store
+// no review could be answered anyway.
 type Recall struct {
 	engine  *opa.Engine
 	history History
@@ -35,8 +35,8 @@ func New(engine *opa.Engine, history History, logger *slog.Logger) *Recall {
 	return &Recall{engine: engine, history: history, log: logger}
 }
 
-// First asks once. It gives an error if the policies that wait are older than those that were live; a history that does
-// not answer yet is none: Run asks it again.
+// First asks once. It gives an error if the policies that wait are older than those that were live. It is no error if the
+// history does not answer: Run asks again.
 func (r *Recall) First(ctx context.Context) error {
 	limited, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -49,7 +49,7 @@ func (r *Recall) First(ctx context.Context) error {
 	return r.engine.Remember(ctx, last)
 }
 
-// Run asks until the history has answered or ctx ends. What is refused then is told by the engine's recorder.
+// Run asks until the history has answered or ctx ends. The engine's recorder hears of policies that are refused then.
 func (r *Recall) Run(ctx context.Context) {
 	for !r.told {
 		select {

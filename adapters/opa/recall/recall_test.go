@@ -22,7 +22,7 @@ import (
 	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
-// lateHistory is away until it has answered for the second time.
+// lateHistory answers at the second call.
 type lateHistory struct {
 	asked int
 	last  *ledger.Bundle
@@ -36,8 +36,8 @@ func (h *lateHistory) LastSigned(context.Context) (*ledger.Bundle, error) {
 	return h.last, nil
 }
 
-// Signed policies answer nothing before the history, which was away at the start, has said what was live last; then they
-// are live, or refused.
+// The history is away at the start. Signed policies decide nothing until it says what was live last. Then they are live, or
+// refused.
 func TestRecallAsksUntilTheHistoryAnswers(t *testing.T) {
 	for name, test := range map[string]struct {
 		last    *ledger.Bundle

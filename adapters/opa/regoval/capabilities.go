@@ -6,9 +6,9 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 )
 
-// forbidden builtins reach outside the input and the data, or give another answer each time: a decision must
-// not depend on the network, and replaying it must reproduce it. time.now_ns stays: it is the time of the
-// decision, which the record has.
+// forbidden builtins read more than the input and the data, or give another answer each time. A decision must not depend on
+// the network, and a replay must give the same verdict. time.now_ns stays: it is the time of the decision, which the record
+// has.
 var forbidden = []string{
 	"http.send",
 	"net.lookup_ip_addr",
@@ -17,7 +17,7 @@ var forbidden = []string{
 	"uuid.rfc4122",
 }
 
-// Capabilities are OPA's without the forbidden builtins, which so become undefined functions at compile time.
+// Capabilities are OPA's without the forbidden builtins. To the compiler these are undefined functions.
 func Capabilities() *ast.Capabilities {
 	all := ast.CapabilitiesForThisVersion()
 	all.Builtins = slices.DeleteFunc(slices.Clone(all.Builtins), func(b *ast.Builtin) bool {

@@ -2,8 +2,8 @@ package regoval
 
 import "fmt"
 
-// Recovering makes a panic of OPA an error like any other. OPA has panicked on numbers before. The rest of the review's
-// way, the ledger's transaction above all, must end as it does after an error.
+// Recovering turns a panic of OPA into an error. OPA has panicked on numbers before. The rest of the review, above all the
+// ledger's transaction, must end as after any other error.
 func Recovering(evaluate func() error) (err error) {
 	defer func() {
 		if cause := recover(); cause != nil {

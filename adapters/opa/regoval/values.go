@@ -1,5 +1,4 @@
-// Package regoval makes values of OPA of what a review consists of, and says which builtins policies have. It evaluates
-// nothing.
+// Package regoval turns the parts of a review into OPA's values, and says which builtins policies have. It evaluates nothing.
 package regoval
 
 import (
@@ -15,8 +14,8 @@ import (
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
-// Input builds the input as OPA values, without the detour through map[string]any, which costs as much
-// as a small evaluation. Facts that are sets become sets, so that a rule can look a key up and iterate.
+// Input builds the input as OPA's values. The way through map[string]any would cost as much as a small evaluation. Keys of
+// secrets become sets, so that a rule can look a key up.
 func Input(in admission.Input) (ast.Value, error) {
 	request, err := JSON(in.Request)
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/molecule-ai/gatehouse/adapters/opa/opatest"
 )
 
-// A decision may not come to allocate more than this: the numbers are the measured ones and a tenth.
+// A decision may not allocate more than this. The limits are the measured numbers and a tenth.
 func TestEvaluateAllocatesNoMoreThanItDid(t *testing.T) {
 	snapshot := opatest.Embedded(t)
 	most := map[string]float64{
@@ -27,7 +27,7 @@ func TestEvaluateAllocatesNoMoreThanItDid(t *testing.T) {
 	}
 }
 
-// Rules that an equality rules out cost nothing.
+// Rules that an equality excludes allocate nothing.
 func TestEvaluateAllocatesTheSameForAHundredTimesTheRules(t *testing.T) {
 	of := func(count int) float64 {
 		snapshot, in := opatest.Load(t, manyRules(count)), opatest.Registering(t, `, "tier": -1`)

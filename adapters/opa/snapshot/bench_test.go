@@ -17,7 +17,7 @@ import (
 
 const someBeat = `{"workspace": {"id": "01890a5d-ac96-774b-bcce-b302099a8057", "from_status": "offline", "to_status": "online"}}`
 
-// typical are decisions that the embedded policies are measured by.
+// typical are the decisions that are measured.
 func typical(t testing.TB) map[string]admission.Input {
 	t.Helper()
 	return map[string]admission.Input{
@@ -41,7 +41,7 @@ func BenchmarkEvaluate(b *testing.B) {
 	}
 }
 
-// What an evaluation as the rules are written costs, which explanations and coverage pay.
+// BenchmarkEvaluateAsWritten measures OPA's evaluation of the rules as they are written, as in explanations and coverage.
 func BenchmarkEvaluateAsWritten(b *testing.B) {
 	snapshot := opatest.Embedded(b)
 	for name, in := range typical(b) {
@@ -55,7 +55,7 @@ func BenchmarkEvaluateAsWritten(b *testing.B) {
 	}
 }
 
-// The input as values of OPA, which only decisions pay that the rules have to be evaluated for.
+// BenchmarkInput measures building the input as OPA's values. Only decisions that OPA evaluates need it.
 func BenchmarkInput(b *testing.B) {
 	in := typical(b)["hook=register/allow"]
 	b.ReportAllocs()
@@ -65,7 +65,7 @@ func BenchmarkInput(b *testing.B) {
 	}
 }
 
-// One hook of many rules, each guarded by an equality. One of them holds.
+// BenchmarkRules has one hook of many rules, each guarded by an equality. One of them holds.
 func BenchmarkRules(b *testing.B) {
 	for _, count := range []int{10, 100, 1000, 10000} {
 		snapshot := opatest.Load(b, manyRules(count))

@@ -39,8 +39,8 @@ type compilation struct {
 	notJudged []audit.NotJudged
 }
 
-// compile checks contents as a whole: strict compilation, types against the input's schema, builtins,
-// metadata of every rule, and the shape of what each hook's sets can hold.
+// compile compiles contents and checks them as a whole: strict mode, types against the input's schema, builtins, metadata of
+// every rule, and the shape of entries in each hook's sets.
 func compile(ctx context.Context, from Contents, schema []byte) (*compilation, error) {
 	var schemaDocument any
 	err := util.Unmarshal(schema, &schemaDocument)
@@ -78,8 +78,8 @@ func compile(ctx context.Context, from Contents, schema []byte) (*compilation, e
 	return result, nil
 }
 
-// checkAndTag is a stage of the compiler, after the author's code has passed its checks as it was written and
-// before rules are indexed.
+// checkAndTag is a stage of the compiler. It comes after the checks of the author's code as it was written, and before rules
+// are indexed.
 func (c *compilation) checkAndTag(compiler *ast.Compiler) *ast.Error {
 	rules, index, errs := check.Catalogue(compiler)
 	errs = append(errs, c.data.Refer(compiler, func(*ast.Module) bool { return true })...)
@@ -109,9 +109,9 @@ func (c *compilation) checkAndTag(compiler *ast.Compiler) *ast.Error {
 	return nil
 }
 
-// tag makes every entry of a rule carry the rule's number: deny contains v becomes deny contains
-// object.union(v, {tagKey: number}). So metadata is written once, in the annotations, and no author has to
-// repeat it in entries. An entry that is passed on keeps its tag.
+// tag adds the rule's number to every entry of the rule: "deny contains v" becomes "deny contains object.union(v, {tagKey:
+// number})". So the author writes metadata once, in the annotations, and not in every entry. An entry that another rule passes
+// on keeps its tag.
 func tag(rule *ast.Rule, number int) {
 	tagged := ast.NewTerm(TaggedVar)
 	marker := ast.ObjectTerm(ast.Item(ast.StringTerm(tagKey), ast.IntNumberTerm(number)))

@@ -49,8 +49,8 @@ type Contents struct {
 // maxSourceFiles bounds what a directory given by mistake can cost.
 const maxSourceFiles = 10_000
 
-// Read reads every file once, so that what is checked, compiled and tested is one state of the source. It names all
-// that is wrong with files, and not only the first.
+// Read reads every file once, so that one state of the source is checked, compiled and tested. Its error names every file that
+// is wrong, and not only the first.
 func (s Source) Read() (Contents, error) {
 	files, refused := check.Read(s.FS, check.Limits{Files: maxSourceFiles})
 	if refused == nil && len(files.Policies)+len(files.Data) == 0 {
@@ -88,7 +88,7 @@ func (s Source) Read() (Contents, error) {
 	}, nil
 }
 
-// checkCaseFiles refuses YAML that has no cases: its author may take it for data.
+// checkCaseFiles refuses YAML without cases: its author may think that it is data.
 func checkCaseFiles(files map[string][]byte) error {
 	var refused error
 	for _, name := range slices.Sorted(maps.Keys(files)) {
@@ -104,7 +104,7 @@ func checkCaseFiles(files map[string][]byte) error {
 	return refused
 }
 
-// revisionOf digests what was loaded, and not the files once more: they could have changed meanwhile. Equal
+// revisionOf digests what was loaded. It does not read the files again, because they could have changed meanwhile. Equal
 // policies have equal revisions, wherever they lie.
 func revisionOf(loaded *loader.Result) (string, error) {
 	hash := sha256.New()

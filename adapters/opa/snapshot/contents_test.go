@@ -89,7 +89,7 @@ func TestMountedConfigMapIsReadOnce(t *testing.T) {
 	require.Len(t, opatest.Load(t, snapshot.Directory(place)).Rules(), 1)
 }
 
-// changing is a file that has another text each time it is opened, as while it is being replaced.
+// changing is a file system whose file has another text each time it is opened, as if it were being replaced.
 type changing struct {
 	fs.FS
 	opened int

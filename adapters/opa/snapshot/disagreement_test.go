@@ -20,7 +20,7 @@ import (
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
-// verified counts what came of decisions that were made again.
+// verified counts the results of decisions that were made a second time.
 type verified struct {
 	mutex  sync.Mutex
 	counts map[string]int
@@ -41,7 +41,7 @@ func (v *verified) of(result string) int {
 	return v.counts[result]
 }
 
-// verifying is an engine whose live decisions are all made again.
+// verifying is an engine whose live decisions are all made a second time.
 type verifying struct {
 	engine   *opa.Engine
 	verifier *verify.Verifier
@@ -77,8 +77,8 @@ func (v *verifying) wait(t *testing.T, result string, n int) {
 	require.Eventually(t, func() bool { return v.meter.of(result) == n }, 10*time.Second, time.Millisecond)
 }
 
-// A fast path that is wrong is caught by a decision that OPA makes again. That is counted and logged, and from then on OPA
-// decides by these policies, also when they are loaded again.
+// A wrong fast path is found when OPA makes a decision a second time. This is counted and logged. From then on OPA decides
+// alone by these policies, also when they are loaded again.
 func TestVerifierTurnsOffAWrongFastPath(t *testing.T) {
 	source := opatest.Hook(opatest.SomeEntry)
 	v := newVerifying(t, source, opa.Options{})
@@ -120,7 +120,7 @@ func TestVerifierIsIdleWithoutTheFastPath(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// Whoever has the time decides by both evaluators. Where they differ there is no verdict, and the fast path is off.
+// Checked policies decide by both evaluators. Where these differ there is no verdict, and the fast path is turned off.
 func TestCheckedPoliciesFailWhereEvaluatorsDisagree(t *testing.T) {
 	snapshot := opatest.Load(t, opatest.Hook(opatest.SomeEntry))
 	in := opatest.Registering(t, "")

@@ -44,7 +44,7 @@ func TestCatalogueHasEveryEmbeddedRule(t *testing.T) {
 	}
 }
 
-// A shipped rule that needs the engine makes the decisions slow that everybody waits for.
+// A shipped rule that needs OPA's evaluation would make live decisions slow.
 func TestNoShippedRuleNeedsTheEngine(t *testing.T) {
 	snapshot := opatest.Embedded(t)
 	for name, in := range typical(t) {

@@ -14,8 +14,7 @@ import (
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
-// Evaluate decides one input. The evaluation stops when ctx does; an undefined or malformed result is an
-// error and never an allow.
+// Evaluate decides one input. It stops when ctx ends. An undefined or malformed result is an error and never an allow.
 func (s *Snapshot) Evaluate(ctx context.Context, in admission.Input, at time.Time) (admission.Verdict, error) {
 	if s.byOPA.Load() {
 		return s.reference(ctx, in, at)
@@ -23,7 +22,7 @@ func (s *Snapshot) Evaluate(ctx context.Context, in admission.Input, at time.Tim
 	return s.fast(ctx, in, at)
 }
 
-// fast is Evaluate by the fast path, as far as it can tell.
+// fast decides by the fast path. Where that cannot tell, OPA decides with its assistance.
 func (s *Snapshot) fast(ctx context.Context, in admission.Input, at time.Time) (admission.Verdict, error) {
 	return s.decide(ctx, in, func(h *hook) ([][]*ast.Term, error) {
 		entries, told := h.byFastPath(&in)
@@ -34,7 +33,7 @@ func (s *Snapshot) fast(ctx context.Context, in admission.Input, at time.Time) (
 	})
 }
 
-// reference is Evaluate without the fast path.
+// reference decides without the fast path.
 func (s *Snapshot) reference(ctx context.Context, in admission.Input, at time.Time) (admission.Verdict, error) {
 	return s.EvaluateWatched(ctx, in, at)
 }
@@ -75,11 +74,11 @@ func (s *Snapshot) WithoutFastPath() {
 	s.byOPA.Store(true)
 }
 
-// Checked are policies that decide by the fast path and by OPA, and give no verdict where the two differ. Then the fast path
-// is off for the policies, wherever they serve; Checked goes on to compare.
+// Checked are policies that decide both by the fast path and by OPA. Where the two differ there is no verdict, and the fast path
+// is turned off for the policies wherever they serve. Checked itself goes on to compare.
 type Checked struct{ *Snapshot }
 
-// Checked is s for whoever has the time to decide twice.
+// Checked gives s for callers that have the time to decide twice.
 func (s *Snapshot) Checked() Checked { return Checked{s} }
 
 // Evaluate implements admission.Evaluable.
@@ -97,7 +96,7 @@ func (c Checked) Evaluate(ctx context.Context, in admission.Input, at time.Time)
 	return verdict, err
 }
 
-// decide makes a verdict of the entries that are found for a hook.
+// decide makes a verdict of the entries that find gives for the hook.
 func (s *Snapshot) decide(ctx context.Context, in admission.Input, find func(*hook) ([][]*ast.Term, error)) (admission.Verdict, error) {
 	hook, found := s.hooks[in.Hook]
 	if !found {

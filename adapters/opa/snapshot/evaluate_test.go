@@ -43,11 +43,11 @@ func TestEntryOverridesStatusAndMark(t *testing.T) {
 	}
 }
 
-// Policies whose faults only a request brings out: nothing of this may end as an allow.
+// These policies have faults that only show on some requests. None of them may end as an allow.
 func TestEvaluationFaultsAreErrors(t *testing.T) {
 	bad := "input.request.bad\n"
 	anything := `object.get(input.request, "entry", 1)`
-	// A set that passes a rule on, and slips an entry of its own in beside it.
+	// The set passes on a rule, and adds an entry of its own.
 	coded := opatest.Annotation("CODED") + "coded contains violation if {\nfalse\n" + opatest.SomeEntry + "\n}\n\n"
 	slipped := "count(coded) == 0\n" + bad
 	for name, test := range map[string]struct {
@@ -80,7 +80,7 @@ func TestEvaluationFaultsAreErrors(t *testing.T) {
 		"a fault in a warning":        {opatest.Module(coded + opatest.Deny("false\n"+opatest.SomeEntry) + "warn contains violation if {\n" + slipped + opatest.SomeEntry + "\n}"), `, "bad": true`, "warn: an entry comes from a rule without a code"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			snapshot := opatest.Load(t, test.source) // which is fine as long as nobody sends the request
+			snapshot := opatest.Load(t, test.source) // which passes: only the request shows the fault
 			_, err := snapshot.Evaluate(t.Context(), opatest.Registering(t, test.members), time.Unix(0, 0))
 			require.ErrorContains(t, err, test.says)
 		})
@@ -237,7 +237,7 @@ func TestRunawayPolicyIsRefusedWhenItIsLoaded(t *testing.T) {
 	require.Less(t, time.Since(start), 2*time.Second)
 }
 
-// The engine's tags must not show: a rule that reads another rule's entries sees what a Rego test sees.
+// Tags of the engine are hidden: a rule that reads another rule's entries sees the same as in a Rego test.
 func TestTagsOfEntriesAreHiddenFromRules(t *testing.T) {
 	texts := map[string]string{
 		"lib/lib.rego": "package admission.lib\n\n" +
@@ -256,7 +256,7 @@ func TestTagsOfEntriesAreHiddenFromRules(t *testing.T) {
 	require.Empty(t, report.Failed())
 }
 
-// The record of a violation tells what its rule says and what enforcement made of it.
+// A violation has the enforcement that applies, and the one that its rule declares if that is another.
 func TestViolationKeepsTheDeclaredEnforcement(t *testing.T) {
 	for name, test := range map[string]struct {
 		set         string

@@ -14,7 +14,7 @@ import (
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
-// guarded is what rules are made of, as far as guards understand it and beyond.
+// guarded has helper rules: some that guards understand, and some that they do not.
 const guarded = `
 known(tier) if tier in [1, 2]
 
@@ -85,7 +85,7 @@ member.of contains 1 if input.request.tier
 dotted if member.of[1]
 `
 
-// expressions are put together to bodies, in twos.
+// expressions are combined in pairs to make bodies.
 var expressions = []string{
 	`input.request.tier`, `not input.request.tier`, `input.request.tier == 1`, `1 == input.request.tier`, `input.request.tier != null`,
 	`not input.request.tier == 2`, `input.request.tier in {1, "a", null}`, `not input.request.tier in [1, false]`,
@@ -117,7 +117,7 @@ var expressions = []string{
 	`true`, `not false`, `input.request.tier == 1 == true`,
 }
 
-// requests have members of every type, so that expressions hold, are false, undefined or errors.
+// requests have members of every type, so that each expression is true, false, undefined or an error in some.
 var requests = []string{
 	``, `, "tier": 1`, `, "tier": 1.0`, `, "tier": 2, "kind": "a"`, `, "tier": null, "tags": []`, `, "tier": false, "tags": null`,
 	`, "tier": "1", "tags": ["a"]`, `, "tier": "a", "tags": ["a", "b"], "kind": "a"`, `, "tier": [1], "tags": ["c", 1, null], "kind": "b"`,
@@ -127,7 +127,7 @@ var requests = []string{
 
 var rows = []string{``, `{"kind": "workspace", "tier": 1}`, `{"tier": 2, "kind": "platform", "url": "x"}`}
 
-// guardedBy makes a rule of each body, which reports its number.
+// guardedBy makes a rule of each body. The rule's reason is its number.
 func guardedBy(bodies []string) snapshot.Source {
 	var text strings.Builder
 	text.WriteString(opatest.HookPackage + "import data.admission.lib\n\n")
@@ -165,7 +165,7 @@ func TestGuardsDecideAsTheRulesAreWritten(t *testing.T) {
 	require.Greater(t, fired, 1000)
 }
 
-// A rule that is an error on some input hides what others say, so these have a module each.
+// A rule with an error would hide what other rules say, so each of these has a module of its own.
 func TestGuardsKeepErrorsOfRules(t *testing.T) {
 	for _, risky := range []string{
 		`count(input.request.tags) > 1`, `floor(input.request.tier) == 1`, `concat("", [".", input.request.kind]) == ".a"`,
@@ -213,7 +213,7 @@ func TestGuardsTellWithoutOPA(t *testing.T) {
 	}
 }
 
-// A search that takes long is the engine's, which can be stopped.
+// A search that takes long is left to OPA, which can be cancelled.
 func TestGuardsGiveUpOnLongWork(t *testing.T) {
 	members := `, "tags": [` + strings.Repeat("1,", 200) + `1]`
 	in := opatest.Registering(t, members)
@@ -230,7 +230,7 @@ func TestGuardsGiveUpOnLongWork(t *testing.T) {
 	require.False(t, decided(text, many))
 }
 
-// compare decides all inputs both ways, and says for how many there was a verdict, with how many violations.
+// compare decides all inputs by both evaluators. It gives the number of verdicts and the number of violations in them.
 func compare(t *testing.T, bodies []string) (decided, fired int) {
 	t.Helper()
 	snapshot := opatest.LoadUnchecked(t, guardedBy(bodies))
@@ -251,7 +251,8 @@ func renamed(expression string) string { return variables.ReplaceAllString(expre
 
 var variables = regexp.MustCompile(`\b(x|i|tag|list|path)\b`)
 
-// A deny that negates "every" let pass what was no collection: OPA says undefined of it, and the fast path said true.
+// "every" over a value that is no collection is undefined to OPA. The fast path once said true, so a deny that negated it let
+// such values pass.
 func TestEveryOverScalarIsDeniedAsByOPA(t *testing.T) {
 	snapshot := opatest.Load(t, opatest.Files(map[string]string{"register/some_rule.rego": opatest.HookPackage + opatest.Annotation("SOME_CODE") +
 		"deny contains violation if {\n\tnot all_of_team\n\t" + opatest.SomeEntry + "\n}\n\n" +

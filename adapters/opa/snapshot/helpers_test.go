@@ -11,13 +11,13 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// decided says whether the fast path tells what policies say of an input.
+// decided says whether the fast path can decide an input.
 func decided(snapshot *snapshot.Snapshot, in admission.Input) bool {
 	_, told := snapshot.FastPath(in.Hook).Entries(&in)
 	return told
 }
 
-// undecided are the places of the rules that OPA is asked for.
+// undecided are the places of the rules that the fast path cannot tell.
 func undecided(snapshot *snapshot.Snapshot, in admission.Input) []string {
 	var places []string
 	for _, rule := range snapshot.FastPath(in.Hook).Untold(&in) {

@@ -18,9 +18,9 @@ import (
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
-// flatRoot holds the sets of hooks a second time, in the form in which reviews are decided: without the rules
-// that only pass others' entries on, so that OPA's rule index finds the rules that may hold among all that a
-// hook comes to. As they are written, rules are evaluated where somebody watches: explanations and coverage.
+// flatRoot holds the sets of hooks a second time, in the form in which reviews are decided. It leaves out the rules that only
+// pass on the entries of others. So OPA's rule index can choose among all rules that make entries for a hook. Explanations and
+// coverage evaluate the rules as they are written.
 var flatRoot = ast.MustParseRef("data.gatehouse")
 
 func flatRef(hook, set string) ast.Ref {
@@ -58,10 +58,10 @@ func below(node *ast.TreeNode, name ast.Value) *ast.TreeNode {
 	return child
 }
 
-// untagged is the number of no rule.
+// untagged says that no annotated rule is on the way.
 const untagged = -1
 
-// flattening looks for the rules that a set comes to.
+// flattening collects the rules that make the entries of a set.
 type flattening struct {
 	compiler *ast.Compiler
 	numbers  map[*ast.Rule]int
@@ -78,7 +78,7 @@ func leavesOf(compiler *ast.Compiler, h check.Hook, set string, numbers map[*ast
 	return flat.leaves
 }
 
-// passedRule is a rule and the number that its entries get: that of the first annotated rule on their way.
+// passedRule is a rule, and the number that its entries get: that of the first annotated rule on the way to it.
 type passedRule struct {
 	rule   *ast.Rule
 	number int
@@ -101,7 +101,7 @@ func (f *flattening) add(rule *ast.Rule, number int) {
 	f.leaves = append(f.leaves, passedRule{rule, number})
 }
 
-// flat is the rule as one of a set itself.
+// flat is the rule as a rule of the set itself.
 func (p passedRule) flat(module *ast.Module, set string) *ast.Rule {
 	rule := p.rule
 	flat := &ast.Rule{
@@ -134,7 +134,7 @@ func passedBy(compiler *ast.Compiler, rule *ast.Rule) []*ast.Rule {
 	return passed
 }
 
-// fastPath gives the entries of a hook's sets, or says that it cannot tell.
+// fastPath gives the entries of a hook's sets, or says that it cannot tell them.
 type fastPath interface {
 	Entries(in *admission.Input) (sets [][]*ast.Term, told bool)
 }
@@ -142,8 +142,8 @@ type fastPath interface {
 // hook is a hook as its reviews are decided.
 type hook struct {
 	sets     []string
-	teller   fastPath            // fast, but in tests of what happens when it is wrong
-	fast     *fastpath.Evaluator // for whoever wants to know which rules it tells of
+	teller   fastPath            // is fast; tests put a wrong one here
+	fast     *fastpath.Evaluator // for profiles, which ask which rules it can tell
 	written  ast.Body            // asks for the sets as they are written
 	assisted ast.Body            // asks for the sets below flatRoot
 	queries  ast.QueryCompiler
@@ -207,24 +207,23 @@ func (h *hook) queryOf(refs []ast.Ref) (ast.Body, error) {
 	return h.queries.Compile(query)
 }
 
-// byFastPath gives the sets, in their order, if the fast path can tell what is in them, as it can for nearly all
-// reviews.
+// byFastPath gives the sets, in their order, if the fast path can tell them. It can for nearly all reviews.
 func (h *hook) byFastPath(in *admission.Input) (sets [][]*ast.Term, told bool) {
 	return h.teller.Entries(in)
 }
 
-// byAssistedOPA is for what the fast path cannot tell as a whole: OPA evaluates, and the fast path leaves out the
-// rules that cannot hold. It takes a fifth of the time of byOPA.
+// byAssistedOPA is for reviews that the fast path cannot tell: OPA evaluates, and the fast path leaves out the rules that
+// cannot hold. It takes a fifth of the time of byOPA.
 func (h *hook) byAssistedOPA(ctx context.Context, in admission.Input, at time.Time) ([][]*ast.Term, error) {
 	return h.evaluate(ctx, h.assisted, in, at)
 }
 
-// byOPA is the reference: OPA's evaluation of the rules as they are written, in which the fast path has no part.
+// byOPA is the reference: OPA evaluates the rules as they are written, without the fast path.
 func (h *hook) byOPA(ctx context.Context, in admission.Input, at time.Time, watch ...Watch) ([][]*ast.Term, error) {
 	return h.evaluate(ctx, h.written, in, at, watch...)
 }
 
-// evaluate gives what a query finds in the sets, in their order.
+// evaluate runs a query for the sets, and gives them in their order.
 func (h *hook) evaluate(ctx context.Context, body ast.Body, in admission.Input, at time.Time, watch ...Watch) ([][]*ast.Term, error) {
 	input, err := regoval.Input(in)
 	if err != nil {
@@ -245,7 +244,7 @@ func (h *hook) evaluate(ctx context.Context, body ast.Body, in admission.Input, 
 		return nil
 	})
 	if err == nil {
-		err = ctx.Err() // a query that is cancelled at its very end can come back empty-handed and without an error
+		err = ctx.Err() // a query that is cancelled at its very end can give no result and no error
 	}
 	if err != nil {
 		return nil, err

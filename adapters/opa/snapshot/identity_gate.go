@@ -32,8 +32,8 @@ func (e *GateWeakened) Error() string {
 		IdentityGate, strings.Join(e.How, "; "), allowWeakerKey)
 }
 
-// checkGate refuses a weakened IdentityGate. It looks at what the policies say, and then lets them decide the
-// incident itself: a rule that has the code and never holds is as weak as none.
+// checkGate refuses a weakened IdentityGate. It looks at the catalogue and the data, and then lets the policies decide the
+// incidents: a rule that has the code and never holds is as weak as no rule.
 func (s *Snapshot) checkGate(ctx context.Context) error {
 	if s.allowWeaker[IdentityGate] {
 		return nil
@@ -52,7 +52,7 @@ func (s *Snapshot) checkGate(ctx context.Context) error {
 	return nil
 }
 
-// gateSays finds what the catalogue and the data say against the gate.
+// gateSays lists how the catalogue and the data weaken the gate.
 func (s *Snapshot) gateSays() []string {
 	if !s.codes[IdentityGate] {
 		return []string{"no rule has this code"}
@@ -104,7 +104,7 @@ func (s *Snapshot) replayIncident(ctx context.Context) (passed []string, err err
 		case one.marks && !marked:
 			passed = append(passed, one.what+" is denied and not marked failed")
 		}
-		if len(passed) > 0 { // one shows it; the others would only say the same
+		if len(passed) > 0 { // one is enough; the others would say the same
 			return passed, ctx.Err()
 		}
 	}
@@ -120,8 +120,8 @@ func gateDenies(verdict admission.Verdict) (denied, marked bool) {
 	return denied, marked
 }
 
-// otherSecrets are keys that must not stand in for the missing one: what the data requires beside it, and what only
-// looks like it.
+// otherSecrets are keys that must not count in place of the missing one: the other ones that the data requires, and some that
+// look like it.
 func (s *Snapshot) otherSecrets() []string {
 	others := []string{"model", "MODEL ", "MODEL_PROVIDER"}
 	byKind, _ := s.loaded.Data["required_secrets"].(map[string]any)

@@ -12,7 +12,7 @@ import (
 	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 )
 
-// weakenings are ways to weaken PLATFORM_AGENT_IDENTITY_GATE, with what is said of each.
+// weakenings are ways to weaken PLATFORM_AGENT_IDENTITY_GATE, each with the text of its refusal.
 func weakenings() map[string]struct {
 	changes [][]string
 	says    string
@@ -57,7 +57,7 @@ func weakenings() map[string]struct {
 	}
 }
 
-// Policies that weaken PLATFORM_AGENT_IDENTITY_GATE are refused, with how, unless they say that it is meant.
+// Policies that weaken PLATFORM_AGENT_IDENTITY_GATE are refused, and the error says how they do. With allow_weaker they pass.
 func TestIdentityGateRefusesWeakerPolicies(t *testing.T) {
 	for name, weakening := range weakenings() {
 		t.Run(name, func(t *testing.T) {

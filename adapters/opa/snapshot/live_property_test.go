@@ -20,7 +20,7 @@ import (
 	"github.com/molecule-ai/gatehouse/server/admission/decode"
 )
 
-// memberValues are what members of a request or a row may be: right, nearly right, and of every wrong type.
+// memberValues are values of the members of a request or a row: right ones, nearly right ones, and ones of every wrong type.
 var memberValues = map[string][]any{
 	"kind":               {"platform", "workspace", "Platform", ""},
 	"status":             {"online", "removed", "failed", "paused"},
@@ -44,7 +44,7 @@ var memberValues = map[string][]any{
 
 var oddValues = []any{nil, true, false, 0, 1, 1e300, "", "x", []any{}, []any{"MODEL"}, map[string]any{}, map[string]any{"kind": "platform"}}
 
-// members are right but for a few.
+// members draws members, most of them right.
 func members(t *rapid.T, what string) map[string]any {
 	object := map[string]any{"kind": "workspace", "url": "https://agent.example.com"}
 	names := slices.Sorted(maps.Keys(memberValues))
@@ -59,14 +59,14 @@ func members(t *rapid.T, what string) map[string]any {
 	return object
 }
 
-// oddTexts are values in spellings that reach policies as they came, or that no writer of JSON makes.
+// oddTexts are values in unusual spellings, some of which no JSON encoder writes.
 var oddTexts = []string{
 	"1e2", "-0", "1.0", "0.4e1", "1E400", "9007199254740993", `"pl\u0061tform"`, `"\u0000"`, `"\ud83d\ude00"`, `"\u002fetc"`,
 	`"` + strings.Repeat("a", 100_000) + `"`, `"https://agent.example.com/` + strings.Repeat("a/", 3000) + `"`,
 	strings.Repeat("[", 200) + strings.Repeat("]", 200), strings.Repeat(`{"kind":`, 200) + "1" + strings.Repeat("}", 200), `[ "MODEL" , 1.0 ]`,
 }
 
-// spelt writes an object with escaped names, members that are there twice, and odd values.
+// spelt writes an object with escaped names, duplicate members and odd values.
 func spelt(t *rapid.T, what string, object map[string]any) jsontext.Value {
 	text := []byte{'{'}
 	member := func(name string, value []byte) {
@@ -111,14 +111,14 @@ func nearlyRight(t *rapid.T) admission.Input {
 	facts, err := admission.NewFacts(rapid.Bool().Draw(t, "exists"), stored, keys.Draw(t, "keys"), keys.Draw(t, "global keys"))
 	require.NoError(t, err)
 	in := admission.NewInput(review, facts, admission.Deployment{SaaS: rapid.Bool().Draw(t, "saas")})
-	if rapid.IntRange(0, 2).Draw(t, "odd spelling") == 0 { // which decoding may refuse, and an evaluation must bear
+	if rapid.IntRange(0, 2).Draw(t, "odd spelling") == 0 { // decoding would refuse some of these
 		in.Request, in.Facts.Workspace = spelt(t, "request", request), spelt(t, "row", row)
 	}
 	return in
 }
 
-// A rule that is left out where it holds is a workspace that passes: of whatever input, and of data that are broken, a
-// decision must be what OPA makes of the policies as they are written.
+// If the fast path left out a rule that holds, a workspace would pass. For any input, and with broken data too, a decision must
+// be the same as OPA's evaluation of the policies as they are written.
 func TestRandomInputsAreDecidedAsTheRulesAreWritten(t *testing.T) {
 	written := readPlain(t).data
 	var snapshots []*snapshot.Snapshot

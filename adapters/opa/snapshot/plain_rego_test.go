@@ -21,10 +21,10 @@ import (
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
-// said is what an entry says, whatever carries it.
+// said is the content of an entry, in a form that can be compared.
 type said struct{ reason, message string }
 
-// plain is OPA alone: the policies as they are written, and the input as JSON.
+// plain evaluates with OPA alone: the policies as they are written, and the input as JSON.
 type plain struct {
 	modules []func(*rego.Rego)
 	data    map[string]any
@@ -74,7 +74,7 @@ func denied(t *testing.T, query rego.PreparedEvalQuery, in admission.Input) map[
 	return entries
 }
 
-// snapshotWith is the embedded policies on data of their own.
+// snapshotWith has the embedded policies with other data.
 func snapshotWith(t *testing.T, data map[string]any) *snapshot.Snapshot {
 	t.Helper()
 	changed := make(fstest.MapFS)

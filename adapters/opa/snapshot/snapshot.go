@@ -18,8 +18,8 @@ import (
 	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
-// Snapshot is one checked and compiled set of policies and data. It is safe for concurrent use. Its verdicts never change:
-// by which evaluator it comes to them may.
+// Snapshot is one checked and compiled set of policies and data. It is safe for concurrent use. Its verdicts never change. The
+// evaluator may: the fast path can be turned off.
 type Snapshot struct {
 	rules    []admission.Rule
 	override map[string]admission.Enforcement
@@ -32,14 +32,14 @@ type Snapshot struct {
 	compiled    *compilation // for explanations
 	remarks     []string
 	byOPA       atomic.Bool // the fast path is off
-	never       bool        // and is so for good, because an operator says so
+	never       bool        // it is off for good, because an operator says so
 	origin      *Snapshot   // what OfStored made it of; nil for policies as they are
 
 	loaded Contents // for OfStored
 	schema []byte
 }
 
-// New reads and checks source. What passes has been evaluated once for every hook.
+// New reads and checks source, and evaluates every hook once.
 func New(ctx context.Context, source Source, schema []byte) (*Snapshot, error) {
 	contents, err := source.Read()
 	if err != nil {
@@ -48,8 +48,8 @@ func New(ctx context.Context, source Source, schema []byte) (*Snapshot, error) {
 	return contents.Snapshot(ctx, schema)
 }
 
-// Snapshot checks policies that are to decide reviews: beside what Unchecked asks for, their data is there and is read, and
-// they do not weaken IdentityGate.
+// Snapshot checks policies that are to decide reviews. It does what Unchecked does, and also refuses data that is missing or
+// misspelt, and policies that weaken IdentityGate.
 func (c Contents) Snapshot(ctx context.Context, schema []byte) (*Snapshot, error) {
 	snapshot, err := c.Unchecked(ctx, schema)
 	if err != nil {
@@ -70,7 +70,7 @@ func (c Contents) Snapshot(ctx context.Context, schema []byte) (*Snapshot, error
 	return snapshot, nil
 }
 
-// Unchecked compiles and rehearses policies that need not be fit to decide reviews: test cases change their data.
+// Unchecked compiles and rehearses policies that need not be fit to decide reviews, like those whose data a test case changes.
 func (c Contents) Unchecked(ctx context.Context, schema []byte) (*Snapshot, error) {
 	compiled, err := compile(ctx, c, schema)
 	if err != nil {
@@ -112,8 +112,8 @@ func (c Contents) Unchecked(ctx context.Context, schema []byte) (*Snapshot, erro
 // rehearsalTimeout is far beyond any policy that could answer a live request in time.
 const rehearsalTimeout = 5 * time.Second
 
-// rehearse evaluates a hook once on the least of inputs, so that a ruleset that cannot give a verdict at all
-// is refused before it is live.
+// rehearse evaluates a hook once on the least input, so that policies that cannot give any verdict are refused before they are
+// live.
 func (s *Snapshot) rehearse(ctx context.Context, hook string) error {
 	input, err := Rehearsal(hook)
 	if err != nil {
@@ -147,8 +147,7 @@ func (s *Snapshot) Rules() []admission.Rule { return s.rules }
 // Remark adds to the remarks, before the snapshot is shared.
 func (s *Snapshot) Remark(remark string) { s.remarks = append(s.remarks, remark) }
 
-// Remarks are what an author should know of policies that pass their checks all the same. Callers must not change
-// them.
+// Remarks are what an author should know of policies although they passed all checks. Callers must not change them.
 func (s *Snapshot) Remarks() []string { return s.remarks }
 
 // HasHook says whether the policies define the hook.

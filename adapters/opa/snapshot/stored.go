@@ -18,10 +18,10 @@ import (
 // requestPointer is the place of the request in the input.
 const requestPointer = admission.InputPointer + "/request"
 
-// OfStored gives s as it judges a stored workspace, which sends no request: of one, only these members are known. A rule
-// that reads others never holds in it, for a member that nobody sent says nothing. Rules are taken one by one: of two
-// that add to one set, one may be judged and the other not. It gives the known members that the hook reads, too, and
-// what is not judged.
+// OfStored gives s as it judges a stored workspace. A stored workspace sends no request, so only the known members of one are
+// there. A rule that reads other members never holds, because a member that nobody sent says nothing. Each rule is looked at
+// by itself: of two rules of one set, one may be judged and the other not. read are the known members that the hook reads. The
+// last result lists the rules that are not judged.
 func (s *Snapshot) OfStored(ctx context.Context, hook string, known []string) (_ *Snapshot, read []string, _ []audit.NotJudged, _ error) {
 	for _, member := range known {
 		if s.Reads(hook, requestPointer+"/"+url.PathEscape(member)) {
@@ -39,13 +39,13 @@ func (s *Snapshot) OfStored(ctx context.Context, hook string, known []string) (_
 	return judging, read, judging.compiled.notJudged, nil
 }
 
-// storedOnly says of which hook rules are left out, unless they read only these members of the request.
+// storedOnly says in which hook rules are left out: those that read other members of the request than the known ones.
 type storedOnly struct {
 	hook  string
 	known []string
 }
 
-// leaveOut makes rules never hold.
+// leaveOut changes rules so that they never hold, and lists them.
 func (o *storedOnly) leaveOut(compiler *ast.Compiler, hooks []check.Hook, rules []admission.Rule, numbers map[*ast.Rule]int) []audit.NotJudged {
 	var out []audit.NotJudged
 	for _, h := range hooks {
@@ -71,7 +71,7 @@ func (o *storedOnly) leaveOut(compiler *ast.Compiler, hooks []check.Hook, rules 
 	return joined(out)
 }
 
-// unknown are the members of the request among reads that are not known, as a rule would write them.
+// unknown are the members of the request among reads that are not known, written as in a rule.
 func (o *storedOnly) unknown(reads check.Reads) []string {
 	var unknown []string
 	for _, pointer := range reads {
@@ -92,7 +92,7 @@ func (o *storedOnly) unknown(reads check.Reads) []string {
 	return slices.Compact(unknown)
 }
 
-// joined has an entry for each rule and code, in their order.
+// joined has one entry for each rule and code, sorted by them.
 func joined(all []audit.NotJudged) []audit.NotJudged {
 	of := make(map[string]*audit.NotJudged)
 	for i, one := range all {

@@ -13,8 +13,8 @@ import (
 	"github.com/molecule-ai/gatehouse/server/audit"
 )
 
-// cardRules deny whoever sends no card, who has no name of any kind, and who sends more than five members. The first two
-// add to the same set.
+// cardRules deny a workspace that sends no card, one that has no name at all, and one that sends more than five members. The
+// first two add to the same set.
 const cardRules = `package admission.register
 
 # METADATA
@@ -36,8 +36,8 @@ has_card if input.request.agent_card.name
 deny contains {"reason": "large", "message": "The request is large."} if count(input.request) < 5
 `
 
-// A rule that reads what only a request has would hold for every stored workspace, and an audit that enforces would mark
-// them all failed. It is left out and named; what is beside it in the same set stays.
+// A rule that reads members that only a request has would hold for every stored workspace. An audit that enforces would mark
+// them all failed. Such a rule is left out and named. Other rules of the same set stay.
 func TestOfStoredLeavesOutRulesThatReadRequests(t *testing.T) {
 	shipped := opatest.Load(t, opatest.ShippedWith(t, []string{"register/card.rego", cardRules}))
 	stored := func(known ...string) (snapshot.Checked, []string, []audit.NotJudged) {
@@ -73,7 +73,7 @@ func TestOfStoredLeavesOutRulesThatReadRequests(t *testing.T) {
 	require.Equal(t, []string{gate, "CARD_MISSING card_missing", "CARD_MISSING name_missing"}, codes(rules, id), "the rows have cards")
 }
 
-// storedPlatform is a stored platform agent without its MODEL that registers.
+// storedPlatform is the registration of a stored platform agent without its MODEL.
 func storedPlatform(t *testing.T, request string) admission.Input {
 	t.Helper()
 	facts, err := admission.NewFacts(true, []byte(`{"kind": "platform", "status": "provisioning"}`), nil, nil)

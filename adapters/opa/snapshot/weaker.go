@@ -56,12 +56,12 @@ func (s *Snapshot) WeakerThan(base *Snapshot) []admission.Weakness {
 	return found
 }
 
-// strength orders enforcements; that of no rule is the least.
+// strength orders enforcements. No enforcement is the weakest.
 func strength(of admission.Enforcement) int {
 	return 1 + slices.Index([]admission.Enforcement{admission.Audit, admission.Warn, admission.Deny}, of)
 }
 
-// enforced is the strongest that a hook does about each code.
+// enforced is the strongest enforcement of each code in a hook.
 func (s *Snapshot) enforced(hook string) map[string]admission.Enforcement {
 	strongest := make(map[string]admission.Enforcement)
 	for _, set := range check.Sets {
@@ -101,8 +101,8 @@ func (s *Snapshot) dataWeakerThan(base *Snapshot) []admission.Weakness {
 	return found
 }
 
-// restricting collects the lists of texts that restrict: those at or below a name that begins with required_ or refused_,
-// and the masks.
+// restricting collects the lists of texts that restrict: the masks, and those at or below a name that begins with required_,
+// refused_ or system_.
 func restricting(value any, at string, restricts bool, into map[string][]string) {
 	switch value := value.(type) {
 	case map[string]any:
@@ -123,8 +123,8 @@ func isRestricting(name string) bool {
 	return strings.HasPrefix(name, "required_") || strings.HasPrefix(name, "refused_") || strings.HasPrefix(name, "system_")
 }
 
-// admitsMore compares the other values that base has: lists of what is admitted, greatest and least numbers, and switches.
-// What their names do not tell is said to be another.
+// admitsMore compares the other values of base: lists of what is admitted, greatest and least numbers, and switches. Where the
+// name does not tell which value is stricter, any change is listed.
 func admitsMore(base, now any, at string) []admission.Weakness {
 	var found []admission.Weakness
 	add := func(format string, args ...any) {

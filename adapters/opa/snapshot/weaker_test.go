@@ -17,7 +17,7 @@ func weaknesses(snapshot, base *snapshot.Snapshot) []string {
 	return all
 }
 
-// Everything in which policies hold less than others is listed, and what holds more is not.
+// Everything that makes policies weaker than others is listed. What makes them stricter is not.
 func TestWeakerThanListsEveryWay(t *testing.T) {
 	shipped := opatest.Load(t, opatest.ShippedWith(t))
 	allBut := opatest.EveryRuleBut("url_safety")

@@ -19,9 +19,9 @@ import (
 // DefaultLimits are far beyond what policies need.
 var DefaultLimits = check.Limits{Bytes: 32 << 20, Files: 10_000}
 
-// unpack reads the files of a gzipped tar archive, as GNU tar, bsdtar, git archive and opa build write them. It is
-// stricter than OPA's reader, which bounds each file but not their sum, takes names as they are, lets a second file
-// of one name replace the first, and leaves out links and whatever follows the end of the tar.
+// unpack reads the files of a gzipped tar archive, as GNU tar, bsdtar, git archive and opa build write them. It is stricter
+// than OPA's reader. That one bounds each file but not their sum, accepts any name, lets a second file of one name replace
+// the first, and ignores links and whatever follows the end of the tar.
 func unpack(archive []byte, limits check.Limits) (map[string][]byte, error) {
 	unzipped, err := gzip.NewReader(bytes.NewReader(archive))
 	if err != nil {
@@ -89,8 +89,8 @@ func tooLarge(limits check.Limits) error {
 	return fmt.Errorf("the bundle holds more than %d bytes when it is unpacked", limits.Bytes)
 }
 
-// checkGlobal takes the header that git archive begins with: a comment with the commit. Other programs apply what
-// else such a header says to every file that follows, which the library does not.
+// checkGlobal accepts the global header that git archive writes: a comment with the commit. Other programs apply anything else
+// in such a header to every file that follows. The library does not, so anything else is refused.
 func checkGlobal(header *tar.Header) error {
 	for key := range header.PAXRecords {
 		if key != "comment" {
@@ -100,9 +100,9 @@ func checkGlobal(header *tar.Header) error {
 	return nil
 }
 
-// checkEnd reads what follows the end of the tar: only padding may. A second tar would be left out in silence, which
-// is what cat a.tar.gz b.tar.gz makes. The checksum of the compressed data is verified at its end, too.
-// And the end must be marked: a tar that was cut between two files is whole to the library.
+// checkEnd reads what follows the end of the tar. Only padding may follow: a second tar (from cat a.tar.gz b.tar.gz) would be
+// ignored in silence. Reading to the end also verifies the checksum of the compressed data. And the end must be marked: to
+// the library a tar that was cut between two files looks whole.
 func checkEnd(rest *zeroCounter) error {
 	before := rest.zeros
 	n, err := io.Copy(io.Discard, rest)
@@ -136,8 +136,8 @@ func (z *zeroCounter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// safeName refuses all but regular files below the bundle's root. Nothing is ever written by these names, but
-// they say where data lies, and whoever unpacks the bundle elsewhere should be as safe.
+// safeName refuses everything but regular files below the bundle's root. Gatehouse writes no file by these names. But they say
+// where data lies, and other programs may unpack the bundle.
 func safeName(header *tar.Header) (string, error) {
 	switch header.Typeflag {
 	case tar.TypeReg:
@@ -154,7 +154,7 @@ func safeName(header *tar.Header) (string, error) {
 	return name, nil
 }
 
-// checkTree refuses files that would not be found, or not where their author put them.
+// checkTree refuses files that would not be found, or whose place would not be the one that their author means.
 func checkTree(files map[string][]byte) error {
 	top, isOne := "", len(files) > 0
 	data := ""
@@ -171,8 +171,8 @@ func checkTree(files map[string][]byte) error {
 			data = name
 		}
 	}
-	// git archive --prefix and the archives of code forges put everything below one folder. The place of a data file
-	// is its place in the data document, so that data.enforcement, say, would not be there.
+	// git archive --prefix and the archives of code forges put everything below one folder. The folder of a data file is its
+	// place in the data document, so that data.enforcement, for example, would not be found.
 	if isOne && data != "" {
 		return fmt.Errorf("all of the bundle lies in the folder %q, so %s would not be data of its own place; "+
 			"make the archive of the folder's contents: git archive without --prefix, or tar -C %s", top, data, top)

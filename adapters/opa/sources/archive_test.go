@@ -35,7 +35,7 @@ func TestArchivesOfGitAndTarAreTaken(t *testing.T) {
 	}
 }
 
-// What an archive of a real program holds beside regular files is refused by its name.
+// In the archive of a real program, anything but a regular file is refused by name.
 func TestArchivesWithMoreThanFilesAreRefused(t *testing.T) {
 	for name, says := range map[string]string{
 		"symlink":            `"./register/link.rego", which is no regular file but a link to "some_rule.rego"`,
@@ -50,7 +50,7 @@ func TestArchivesWithMoreThanFilesAreRefused(t *testing.T) {
 	}
 }
 
-// A folder around policies without data changes nothing of what they say.
+// A folder around policies without data does not change their meaning.
 func TestArchiveOfAFolderWithoutDataIsTaken(t *testing.T) {
 	source, err := sources.Trust{Limits: sources.DefaultLimits}.ReadBundle("x", entries(t,
 		tar.Header{Typeflag: tar.TypeDir, Name: "policies/", Mode: 0o755}, entry("policies/register/a.rego", denyAll("a"))))
@@ -60,7 +60,7 @@ func TestArchiveOfAFolderWithoutDataIsTaken(t *testing.T) {
 	require.Equal(t, []string{"a"}, reasons(t, engine))
 }
 
-// What comes after the end of an archive would be left out in silence: it is refused, unless it is padding.
+// Anything after the end of an archive would be ignored in silence. It is refused, unless it is padding.
 func TestArchivesThatGoOnAfterTheirEndAreRefused(t *testing.T) {
 	whole, other := testArchive(t, "git-archive"), entries(t, entry("heartbeat/b.rego", denyAll("b")))
 	plain, err := gzip.NewReader(bytes.NewReader(whole))
@@ -107,7 +107,7 @@ func TestArchivesThatGoOnAfterTheirEndAreRefused(t *testing.T) {
 	}
 }
 
-// Of what has one name in two ways only one would be found.
+// Of two files with one name only one would be found.
 func TestArchivesWithOneNameTwiceAreRefused(t *testing.T) {
 	rule := denyAll("a")
 	for says, archive := range map[string][]byte{

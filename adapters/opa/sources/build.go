@@ -25,7 +25,7 @@ type Package struct {
 	Key      *SigningKey // nil: unsigned
 }
 
-// Build writes the bundle. Files stay as they are, so that lines in errors are those of the author's files.
+// Build writes the bundle. It does not change files, so that errors name the lines of the author's files.
 func (p Package) Build(w io.Writer) error {
 	version := ast.RegoV1.Int()
 	roots := []string{""}
@@ -48,8 +48,8 @@ func (p Package) Build(w io.Writer) error {
 	return pack(w, files, p.BuiltAt)
 }
 
-// Sign signs the bundle's files as they are, instead of whoever signed them before. A bundle that does not say
-// when it was built was built at at.
+// Sign signs the bundle's files as they are, in place of an earlier signature. at becomes the time of building of a bundle that
+// has none.
 func (t Trust) Sign(w io.Writer, archive []byte, key SigningKey, at time.Time) error {
 	files, err := unpack(archive, t.Limits)
 	if err != nil {
@@ -120,7 +120,7 @@ func (k SigningKey) sign(files map[string][]byte) ([]byte, error) {
 	return json.Marshal(bundle.SignaturesConfig{Signatures: []string{token}})
 }
 
-// pack writes files in order, and with one time: the same content is the same archive.
+// pack writes files in order and with one time, so that the same content gives the same archive.
 func pack(w io.Writer, files map[string][]byte, at time.Time) error {
 	zipped := gzip.NewWriter(w)
 	archive := tar.NewWriter(zipped)
@@ -140,14 +140,14 @@ func pack(w io.Writer, files map[string][]byte, at time.Time) error {
 	return errors.Join(archive.Close(), zipped.Close())
 }
 
-// Inspection is what a bundle says of itself, believed or not.
+// Inspection is what a bundle says of itself. Nothing of it is verified.
 type Inspection struct {
 	Revision string          `json:"revision"`
 	BuiltAt  *time.Time      `json:"built_at"`
 	Roots    []string        `json:"roots"`
 	Metadata map[string]any  `json:"metadata"`
 	Signed   bool            `json:"signed"`
-	Key      string          `json:"key"` // the id that the signature names; nobody has verified it
+	Key      string          `json:"key"` // the id that the signature names
 	Files    []InspectedFile `json:"files"`
 }
 

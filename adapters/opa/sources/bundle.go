@@ -29,8 +29,8 @@ type Trust struct {
 	Keys   Keys // none: signatures are not looked at
 }
 
-// ReadBundle unpacks a bundle and checks all that can be checked without compiling it. The source that it
-// gives holds the bundle's files in memory.
+// ReadBundle unpacks a bundle and checks everything that can be checked without compiling it. The source has the bundle's files
+// in memory.
 func (t Trust) ReadBundle(name string, archive []byte) (snapshot.Source, error) {
 	files, err := unpack(archive, t.Limits)
 	if err != nil {
@@ -47,8 +47,8 @@ func (t Trust) readFiles(name string, files map[string][]byte) (snapshot.Source,
 	return snapshot.Source{Name: name, FS: check.InMemory(files), Bundle: &info}, nil
 }
 
-// examine has OPA's reader look at the files that were unpacked, and not at the archive once more: what is verified is
-// what is loaded.
+// examine lets OPA's reader read the files that were unpacked, and not the archive once more. So the files that are verified are
+// the files that are loaded.
 func (t Trust) examine(files map[string][]byte) (ledger.Bundle, error) {
 	err := checkNames(files)
 	if err != nil {
@@ -91,8 +91,8 @@ func (t Trust) examine(files map[string][]byte) (ledger.Bundle, error) {
 	return info, err
 }
 
-// checkNames refuses what OPA would read and Gatehouse would not, so that nothing of a bundle is left aside
-// without a word, and what would make OPA look elsewhere for manifest and signatures.
+// checkNames refuses files that OPA would read and Gatehouse would not: nothing of a bundle is ignored in silence. It also
+// refuses names that would make OPA look elsewhere for the manifest and the signatures.
 func checkNames(files map[string][]byte) error {
 	for name, text := range files {
 		switch base := path.Base(name); {
@@ -111,8 +111,7 @@ func checkNames(files map[string][]byte) error {
 	return nil
 }
 
-// isOptimized says whether opa build -O has made a file: rules that were partly evaluated are not what their author wrote,
-// and their annotations are gone.
+// isOptimized says whether opa build -O has made a file. Its rules are partly evaluated and have lost their annotations.
 func isOptimized(name string, text []byte) bool {
 	return strings.HasPrefix(name, "optimized/") && path.Ext(name) == ".rego" &&
 		(bytes.Contains(text, []byte("__local")) || bytes.HasPrefix(text, []byte("package partial")))
@@ -131,8 +130,8 @@ func readSignatures(files map[string][]byte) (bundle.SignaturesConfig, error) {
 	return signatures, nil
 }
 
-// The time of building lies in the manifest, which is signed with the files; the time of signing (iat) is one
-// that OPA neither writes nor looks at.
+// metadataKey holds the time of building in the manifest, which is signed with the files. OPA neither writes nor reads the time
+// of signing (iat).
 const metadataKey = "gatehouse"
 
 func builtAt(manifest bundle.Manifest) (time.Time, error) {

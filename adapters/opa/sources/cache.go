@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Cache keeps the last good bundle of an origin on disk, so that a restart does not need the origin. What it
-// gives back is checked like any bundle: the folder is not trusted more than the network.
+// Cache keeps the last good bundle of an origin on disk, so that a restart does not need the origin. A bundle from the cache is
+// checked like any other: the folder is not trusted more than the network.
 type Cache struct {
 	folder string
 }
@@ -85,7 +85,7 @@ func (c *Cache) confirm(origin string, at time.Time) error {
 	return os.Chtimes(archivePath, at, at)
 }
 
-// replaceFile puts the new file in place when it is whole and on the disk.
+// replaceFile writes a new file, and puts it in place once it is whole and on the disk.
 func replaceFile(path string, content []byte) (err error) {
 	file, err := os.CreateTemp(filepath.Dir(path), ".new-*")
 	if err != nil {

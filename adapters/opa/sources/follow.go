@@ -25,11 +25,11 @@ type Follower struct {
 	forced    bool
 	interrupt context.CancelFunc // of the Fetch under way
 
-	keys     string // that bundles were checked with last
-	tag      string // of what was fetched last
-	good     bool   // whether that is live
-	failures int    // to ask, in a row
-	uncached bool   // the cache failed, which has been said
+	keys     string // with which bundles were last checked
+	tag      string // of the policies that were fetched last
+	good     bool   // whether those are live
+	failures int    // in a row, to ask the origin
+	uncached bool   // the cache failed, and this was logged
 }
 
 // NewFollower follows origin. cache may be nil; what is local is not kept in it.
@@ -41,8 +41,8 @@ func NewFollower(origin Origin, engine *opa.Engine, cache *Cache, logger *slog.L
 	return &Follower{origin: origin, remote: remote, engine: engine, cache: cache, logger: logger, wake: make(chan struct{}, 1)}
 }
 
-// Start loads what there is: what the origin has, or else what was kept of it. It is an error if neither can
-// be live. What was kept is loaded first in any case: it says which signed bundle must not be undercut.
+// Start loads the policies of the origin, or the kept ones if the origin does not answer. It is an error if neither can be live.
+// The kept ones are always loaded first: an older signed bundle must not replace them.
 func (f *Follower) Start(ctx context.Context) error {
 	f.loadKept(ctx)
 	_, err := f.check(ctx)
@@ -106,11 +106,11 @@ func (f *Follower) Run(ctx context.Context) {
 	}
 }
 
-// leastPause keeps a server that answers at once whatever it is asked from being asked in a loop.
+// leastPause is for a server that always answers at once: it is not asked in a tight loop.
 const leastPause = 50 * time.Millisecond
 
-// pause waits less than usual after a failure, and then longer and longer, but at least for as long as the server asked
-// for; and never quite as long as the other replicas do.
+// pause is how long to wait for the next look. After a failure it is short, and then grows with each failure. It is at least
+// what the server asked for. It is random by a tenth, so that replicas do not ask at the same moment.
 func (f *Follower) pause(again bool, err error) time.Duration {
 	usual := f.origin.Poll()
 	if again {
@@ -127,7 +127,7 @@ func (f *Follower) pause(again bool, err error) time.Duration {
 	return usual*9/10 + rand.N(usual/5+1) //nolint:gosec // a jitter is no secret
 }
 
-// Reload asks the origin now, and checks again what it has even if it was refused before.
+// Reload asks the origin now. Policies that were refused before are checked again.
 func (f *Follower) Reload() {
 	f.mu.Lock()
 	f.forced = true
@@ -197,15 +197,15 @@ func (f *Follower) fetch(ctx context.Context) (Fetched, error) {
 	return fetched, err
 }
 
-// keysChanged says whether bundles have to be checked again: what was refused may be signed by a key that is new, and
-// what is live by one that is gone.
+// keysChanged says whether bundles have to be checked again. A refused bundle may be signed by a new key, and the live one by a
+// key that is gone.
 func (f *Follower) keysChanged() bool {
 	before := f.keys
 	f.keys = f.origin.keys().fingerprints()
 	return before != "" && before != f.keys
 }
 
-// load remembers the tag of what is refused too: the same again is the same refusal.
+// load notes the tag of refused policies too, so that the same ones are not fetched and refused again.
 func (f *Follower) load(ctx context.Context, fetched Fetched) error {
 	err := fetched.Refused
 	if err != nil {
@@ -230,7 +230,7 @@ func (f *Follower) confirm() {
 	}
 }
 
-// cacheFailed says once that the cache does not work; policies are live without it.
+// cacheFailed logs once that the cache does not work. Policies are live without it.
 func (f *Follower) cacheFailed(err error) {
 	if err != nil && !f.uncached {
 		f.logger.Error("the last good policies cannot be kept", "source", f.origin.Name(), "error", err)

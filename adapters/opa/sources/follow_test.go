@@ -43,13 +43,13 @@ func TestDirectoryIsLiveSoonAfterASave(t *testing.T) {
 	save(t, folder, "data.yaml", gateless)
 	save(t, folder, "register/some_rule.rego", denyAll("one"))
 	engine := newEngine(t)
-	// Polling would take too long to pass for a notification.
+	// Polling is so slow here that only a notification can be in time.
 	follower := follow(t, open(t, folder, sources.Options{PollEvery: time.Hour}), engine, nil)
 	require.NoError(t, follower.Start(t.Context()))
 	require.Equal(t, []string{"one"}, reasons(t, engine))
 	runs(t, follower)
 
-	// The watch begins after Start: the first change may come before it, and is saved until it is seen.
+	// The watch begins some time after Start. The first change may come too early, so it is saved until it is seen.
 	eventually(t, func() bool {
 		save(t, folder, "register/some_rule.rego", denyAll("two"))
 		return reasons(t, engine)[0] == "two"
@@ -252,7 +252,7 @@ func TestCacheServesARestartWithoutTheServer(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{"one"}, reasons(t, first))
 
-	// The server's answer is gone, and so is everything but what was kept.
+	// The server does not answer. Only the kept bundle is there.
 	server.setDown(true)
 	engine, follower, err := start()
 	require.NoError(t, err)
@@ -267,14 +267,14 @@ func TestCacheServesARestartWithoutTheServer(t *testing.T) {
 	_, answers := server.log()
 	require.Equal(t, []int{200, 503, 304}, answers, "what was kept has its ETag")
 
-	// What was kept says how old a bundle may not be.
+	// A bundle that is older than the kept one is refused.
 	server.put(signed("older", buildDay.Add(-time.Hour)), `"0"`)
 	engine, _, err = start()
 	require.NoError(t, err)
 	require.Equal(t, []string{"one"}, reasons(t, engine))
 	require.ErrorContains(t, engine.Status().Refused.Err, "rollback")
 
-	// Nobody can put policies into the folder.
+	// A bundle that somebody puts into the folder is not trusted.
 	kept, err := filepath.Glob(filepath.Join(folder, "*.tar.gz"))
 	require.NoError(t, err)
 	require.Len(t, kept, 1)

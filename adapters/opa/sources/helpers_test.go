@@ -41,7 +41,7 @@ const header = "package admission.register\n\n"
 
 const metadata = "# METADATA\n# title: A title\n# description: A description.\n# custom: {code: SOME_CODE, severity: high, status: 400}\n"
 
-// denyAll denies, with this reason.
+// denyAll denies every request, with this reason.
 func denyAll(reason string) string {
 	return header + metadata + `deny contains {"reason": "` + reason + `", "message": "m"}` + "\n"
 }
@@ -115,7 +115,7 @@ func packed(t testing.TB, files map[string][]byte) []byte {
 	return archive.Bytes()
 }
 
-// entries writes an archive that no program of good will writes.
+// entries writes an archive with unusual headers, as an attacker might.
 func entries(t testing.TB, headers ...tar.Header) []byte {
 	t.Helper()
 	return archiveOf(t, gzip.DefaultCompression, headers...)
@@ -143,7 +143,7 @@ func archiveOf(t testing.TB, level int, headers ...tar.Header) []byte {
 	return archive.Bytes()
 }
 
-// entry is a file; its content goes the way of a header's records.
+// entry is a file. Its content is in the header's records until it is written.
 func entry(name, content string) tar.Header {
 	return tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, PAXRecords: map[string]string{"content": content}}
 }

@@ -46,8 +46,8 @@ func isLoopback(host string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// Fetch asks with the ETag that tag holds beside the content's digest: a server without ETags is asked in vain
-// but its answer is still known.
+// Fetch asks with the ETag. tag holds the digest of the content and the ETag: the digest tells an unchanged bundle from a server
+// without ETags.
 func (b *httpBundle) Fetch(ctx context.Context, tag string) (Fetched, error) {
 	digest, etag, _ := strings.Cut(tag, " ")
 	limited, cancel := context.WithTimeout(ctx, b.options.LongPoll+answerTimeout)
@@ -101,7 +101,7 @@ func (b *httpBundle) ask(ctx context.Context, etag string) (*http.Response, erro
 	return b.client.Do(request)
 }
 
-// withoutAddress takes the address out of an error: its query may be a secret.
+// withoutAddress removes the address from an error: its query may be a secret.
 func withoutAddress(err error) error {
 	var wrapped *url.Error
 	if errors.As(err, &wrapped) {

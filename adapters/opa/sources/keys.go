@@ -24,15 +24,15 @@ import (
 	"github.com/molecule-ai/gatehouse/internal/rereadfile"
 )
 
-// Key verifies bundles. It is known by a fingerprint, and not by the id that a bundle names: whoever makes a
-// bundle chooses that.
+// Key verifies bundles. It is known by its fingerprint. The id that a bundle names is not used: whoever makes the bundle chooses
+// that.
 type Key struct {
 	Fingerprint string
 	algorithms  []string
 	pem         string
 }
 
-// Keys are the keys that bundles may be signed with: those that were given themselves, and those of files as they are now.
+// Keys are the keys that bundles may be signed with: those that were given as PEM, and those of files as they are now.
 type Keys struct {
 	sets []*rereadfile.File[[]Key]
 }
@@ -81,7 +81,7 @@ func (k Keys) fingerprints() string {
 	return strings.Join(names, " ")
 }
 
-// parseKeys reads all of the blocks. What follows them is refused, as it may be a key that is half written.
+// parseKeys reads all PEM blocks. Anything after them is refused: it may be a key that is half written.
 func parseKeys(content []byte) ([]Key, error) {
 	var keys []Key
 	for {
@@ -108,7 +108,7 @@ func isPEM(text string) bool { return strings.HasPrefix(text, "-----BEGIN") }
 
 var errNoPEM = errors.New("key: no PEM in it; keys are RSA, ECDSA or Ed25519, and never a shared secret")
 
-// notPEM leaves out of an error the name of a file, which may be a shared secret that was taken for one.
+// notPEM removes the name of the file from an error. It may be a shared secret that was given in place of a name.
 func notPEM(err error) error {
 	var unread *fs.PathError
 	if errors.As(err, &unread) {
@@ -117,7 +117,7 @@ func notPEM(err error) error {
 	return err
 }
 
-// readPEM refuses what holds no PEM, a shared secret above all: who can check an HMAC can forge it.
+// readPEM refuses text without PEM, above all a shared secret: whoever can check an HMAC can forge it.
 func readPEM(text string) ([]byte, error) {
 	content := []byte(text)
 	if !isPEM(text) {
@@ -173,8 +173,8 @@ func newKey(public any) (Key, error) {
 	}, nil
 }
 
-// algorithmsOf gives what a key may verify, the one that it signs with first. That is for the key to say: a
-// bundle that chose could have an RSA key taken for the secret of an HMAC.
+// algorithmsOf gives the algorithms that a key may verify. The first one is used for signing. The key decides this, not the
+// bundle: a bundle could have an RSA key used as the secret of an HMAC.
 func algorithmsOf(public any) ([]string, error) {
 	switch key := public.(type) {
 	case *rsa.PublicKey:

@@ -23,8 +23,8 @@ import (
 // directory is a folder of policies.
 type directory struct{ place }
 
-// Fetch reads the whole folder and compares contents: times and notifications say too little of folders that
-// are mounted, linked or shared.
+// Fetch reads the whole folder and compares contents. Times and notifications are not reliable for folders that are mounted,
+// linked or shared.
 func (d *directory) Fetch(_ context.Context, tag string) (Fetched, error) {
 	read, err := check.Read(os.DirFS(d.name), d.options.Limits)
 	refused := new(check.Refused)
@@ -93,13 +93,12 @@ type watchable interface {
 
 const (
 	maxWatched = 256
-	// settle is how long after the first sign of a change it is looked at: most programs save a file in several
-	// steps. It does not wait for quiet, which may never come.
+	// settle is the pause between the first sign of a change and the look at it: most programs save a file in several steps.
+	// More changes do not make it longer, because they may never stop.
 	settle = 30 * time.Millisecond
 )
 
-// watch calls wake soon after a change, until ctx ends. It only saves time: where notifications do not work,
-// polling finds every change too.
+// watch calls wake soon after a change, until ctx ends. It only saves time: polling finds every change too.
 func watch(ctx context.Context, origin watchable, wake func()) {
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {

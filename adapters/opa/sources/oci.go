@@ -10,8 +10,8 @@ import (
 	"oras.land/oras-go/v2/registry/remote/auth"
 )
 
-// ociBundle is a bundle in a registry of OCI images: the gzipped layer of an image. OPA's own downloader is not used: it
-// copies every version to the disk and bounds neither it nor what it unpacks, and takes the first layer of several.
+// ociBundle is a bundle in a registry of OCI images: the gzipped layer of an image. OPA's own downloader is not used. It copies
+// every version to the disk, bounds neither the download nor what it unpacks, and takes the first layer of several.
 type ociBundle struct {
 	remote
 
@@ -50,7 +50,7 @@ func (o Options) credential() auth.Credential {
 	return auth.Credential{AccessToken: o.Token}
 }
 
-// Fetch asks for the manifest of the tag, and for the layer only when it is another one.
+// Fetch asks for the manifest of the tag. It fetches the layer only if it is a new one.
 func (b *ociBundle) Fetch(ctx context.Context, tag string) (Fetched, error) {
 	limited, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()

@@ -28,7 +28,7 @@ type image struct {
 	layers []ocispec.Descriptor // of all manifests, each once
 }
 
-// image follows the tag, and an index to the manifests in it.
+// image reads the manifest of the tag. If that is an index, it reads all manifests in it.
 func (b *ociBundle) image(ctx context.Context) (image, error) {
 	descriptor, body, err := b.repository.Manifests().FetchReference(ctx, b.repository.Reference.Reference)
 	if err != nil {
@@ -96,14 +96,14 @@ func readManifest(descriptor ocispec.Descriptor, body io.ReadCloser) (manifest, 
 	return found, nil
 }
 
-// isAttestation says whether a manifest of an index is one of those that docker buildx adds: what is known of how the
-// images were built, under a platform that nobody has.
+// isAttestation says whether a manifest of an index is an attestation of docker buildx, which says how the images were built.
+// Its platform is called unknown.
 func isAttestation(of ocispec.Descriptor) bool {
 	return of.Platform != nil && of.Platform.OS == "unknown" && of.Platform.Architecture == "unknown"
 }
 
-// bundleOf finds the one layer that may be a bundle: by the type that OPA gives to it, or because there is no other, as
-// after a plain oras push, which calls each file a tar.
+// bundleOf finds the one layer that may be a bundle: the one of the type that OPA uses, or else the only one. A plain oras push
+// gives each file the type of a tar.
 func (b *ociBundle) bundleOf(layers []ocispec.Descriptor) (ocispec.Descriptor, error) {
 	var typed []ocispec.Descriptor
 	for _, layer := range layers {
@@ -124,7 +124,7 @@ func (b *ociBundle) bundleOf(layers []ocispec.Descriptor) (ocispec.Descriptor, e
 	return ocispec.Descriptor{}, b.noBundle(layers)
 }
 
-// noBundle names what there is instead, and the command that works.
+// noBundle says which layers there are, and which command pushes a bundle.
 func (b *ociBundle) noBundle(layers []ocispec.Descriptor) error {
 	found := "no layer at all"
 	if len(layers) > 0 {

@@ -24,7 +24,7 @@ import (
 	"github.com/molecule-ai/gatehouse/adapters/opa/sources"
 )
 
-// ociRegistry is a real registry, which may want to know its callers. It keeps what it was asked.
+// ociRegistry is a real registry, which may ask for credentials. It keeps its requests.
 type ociRegistry struct {
 	*httptest.Server
 
@@ -219,7 +219,7 @@ func TestRegistryBundleOfAPlainOrasPushIsTaken(t *testing.T) {
 	}
 }
 
-// What is no bundle is refused with what was found and the command that works, once, and what is live stays.
+// An image without a bundle is refused once. The error names the layers and the right command. The live policies stay.
 func TestImagesWithoutABundleAreRefused(t *testing.T) {
 	text, bundle := fileOf(t, "readme.txt", []byte("hello")), bundleIn(t, "one")
 	folder := filepath.Join(t.TempDir(), "policies")
@@ -260,7 +260,7 @@ func TestImagesWithoutABundleAreRefused(t *testing.T) {
 	}
 }
 
-// The images of an index may be one bundle for all platforms, beside attestations; several bundles are refused.
+// The images of an index may all have the same bundle, and there may be attestations. Different bundles are refused.
 func TestRegistryBundleIsFoundThroughAnIndex(t *testing.T) {
 	registry := startRegistry(t, "")
 	one, two := bundleIn(t, "one"), bundleIn(t, "two")
@@ -303,7 +303,7 @@ func TestRegistryBundleIsFoundThroughAnIndex(t *testing.T) {
 	}
 }
 
-// An index may not lead to as many manifests as it likes.
+// The number of manifests that an index leads to is bounded.
 func TestRegistryIndexIsBounded(t *testing.T) {
 	registry := startRegistry(t, "")
 	images := make([]ocispec.Descriptor, 65)

@@ -1,10 +1,10 @@
 // Package sources brings policies to the engine: from a directory, or as an OPA bundle from a file, an HTTP
 // server or an OCI registry.
 //
-// Open gives an Origin, which is asked what it has now; a Follower asks it again and again, and loads into the
-// engine what has changed. Bundles are OPA's: their format, their signatures and their reader. What is added
-// is what OPA leaves out: a bound on the whole archive before it is unpacked, an order of signed bundles, and
-// keys that are told apart by what they are and not by what a bundle calls them.
+// Open gives an Origin, which says what it has now. A Follower asks it again and again, and loads changed policies into the
+// engine. Bundles have OPA's format and signatures, and OPA's reader reads them. This package adds what OPA lacks: a bound on the
+// whole archive before it is unpacked, an order of signed bundles, and keys that are known by their fingerprint and not by the
+// id that a bundle names.
 //
 // OPA's own downloader (v1/download) was tried in the place of the HTTP origin. It made the file longer, and lost what is
 // promised: it forgets the ETag of a bundle that is refused, and so fetches it again with each poll; it asks for delta
@@ -31,10 +31,10 @@ import (
 
 // Origin is a place that has policies, and may have others later.
 type Origin interface {
-	// Name is how people call the place; it holds no secret.
+	// Name is the name of the place for people. It holds no secret.
 	Name() string
-	// Fetch asks what is there now. tag is that of an earlier answer, or empty; if it names what is there, the
-	// answer is no more than that. An error says that the place could not be asked.
+	// Fetch asks what is there now. tag is that of an earlier answer, or empty. If it names what is there, the answer only says
+	// so. An error says that the place could not be asked.
 	Fetch(ctx context.Context, tag string) (Fetched, error)
 	// Poll is how long to wait from one Fetch to the next.
 	Poll() time.Duration
@@ -48,7 +48,7 @@ type Fetched struct {
 	Tag       string // identifies the content
 	Unchanged bool   // Tag is the one that was given; all else is empty
 	Source    snapshot.Source
-	Refused   error  // why the content is no policies that may be looked at; Source is then empty
+	Refused   error  // why the content cannot be loaded; Source is then empty
 	Archive   []byte // the bundle as it came
 	AskAgain  bool   // the place answers only when there is something new
 }
@@ -128,12 +128,12 @@ func (p *place) Name() string        { return p.name }
 func (p *place) Poll() time.Duration { return p.options.PollEvery }
 func (p *place) keys() Keys          { return p.options.Keys }
 
-// read reads a bundle. It gives one byte more than may be of one that is too large, which is known by how it begins.
+// read reads a bundle, but at most one byte more than the limit. So a bundle that is too large has a digest too.
 func (p *place) read(from io.Reader) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(from, p.options.Limits.Bytes+1))
 }
 
-// open unpacks what came as a bundle; what is no good one is an answer too.
+// open unpacks a bundle. If it is refused, the answer says why.
 func (p *place) open(tag string, archive []byte) Fetched {
 	if int64(len(archive)) > p.options.Limits.Bytes {
 		return Fetched{Tag: tag, Refused: tooLarge(p.options.Limits)}
@@ -147,16 +147,15 @@ func digestOf(content []byte) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-// secretParts are what may be secret in where policies come from, whatever else is wrong with it: all before an @, and a
-// query.
+// secretParts are what may be secret in a specification of an origin, even in a wrong one: everything before an @, and a query.
 var secretParts = regexp.MustCompile(`(/|^)[^/@]*@|\?.*$`)
 
-// Shown is where policies come from as messages and logs may say it.
+// Shown is a specification of an origin as messages and logs may show it.
 func Shown(specification string) string {
 	return secretParts.ReplaceAllString(specification, "$1")
 }
 
-// redacted leaves out of an address what may be secret.
+// redacted is an address without what may be secret.
 func redacted(address *url.URL) string {
 	shown := *address
 	shown.User, shown.RawQuery, shown.Fragment = nil, "", ""

@@ -34,12 +34,11 @@ func newRemote(name string, options Options) (remote, error) {
 // close lets go of the connections.
 func (r *remote) close() { r.transport.CloseIdleConnections() }
 
-// later is how long the server asked to be left alone when it last answered.
+// later is the Retry-After of the server's last answer, zero if it had none.
 func (r *remote) later() time.Duration { return time.Duration(r.transport.later.Load()) }
 
-// transport uses the configured certificates, as their files are with each request, and the proxy of the environment if
-// there is one (HTTPS_PROXY, NO_PROXY). A file that cannot be read is an error at the start and never a connection that is
-// less safe.
+// transport uses the configured certificates and the proxy of the environment (HTTPS_PROXY, NO_PROXY). It reads certificates
+// again when their files change. A file that cannot be read is an error at the start, and never makes a connection less safe.
 func (o Options) transport() (*transport, error) {
 	if (o.CertFile == "") != (o.KeyFile == "") {
 		return nil, errors.New("a client certificate needs both the certificate and its key")
@@ -57,7 +56,7 @@ func (o Options) transport() (*transport, error) {
 	return &transport{current: current}, nil
 }
 
-// newTransport is given what is in the files that are configured, in the order of transport.
+// newTransport is given the contents of the configured files, in the order in which transport names them.
 func (o Options) newTransport(contents [][]byte) (*http.Transport, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	if o.CAFile != "" {
@@ -99,8 +98,7 @@ func noDowngrade(next *http.Request, before []*http.Request) error {
 // maxRetryAfter bounds what a server may ask for.
 const maxRetryAfter = 10 * time.Minute
 
-// transport is a transport that is made anew when certificates change, and that hears for how long the server asks to
-// be left alone.
+// transport makes a new http.Transport when certificates change, and notes Retry-After.
 type transport struct {
 	current *rereadfile.File[*http.Transport]
 	used    atomic.Pointer[http.Transport]

@@ -24,7 +24,7 @@ import (
 	"github.com/molecule-ai/gatehouse/adapters/opa/sources"
 )
 
-// identity is a certificate that vouches for itself, as PEM and as TLS uses it.
+// identity is a self-signed certificate, as PEM and for TLS.
 type identity struct {
 	certificate, key string
 	tls              tls.Certificate
@@ -49,8 +49,8 @@ func newIdentity(t *testing.T) *identity {
 	return made
 }
 
-// Whoever renews the server's certificate, the CA, or the client's certificate puts new files in place: they are used
-// with the next request, and a pair that is half written changes nothing.
+// New files of the CA or of the client's certificate are used with the next request. A pair that is half written changes
+// nothing.
 func TestRotatedCertificatesAreUsed(t *testing.T) {
 	bundles := &bundleServer{}
 	bundles.put(build(t, sources.Package{Files: module(denyAll("one"))}), "")
@@ -108,8 +108,8 @@ func TestRotatedCertificatesAreUsed(t *testing.T) {
 	require.NoError(t, follower.Check(t.Context()))
 }
 
-// A key file that changes is used with the next look at the source: what was refused for its key is live, and nothing is
-// taken any more that is signed by a key that is gone.
+// A changed key file is used with the next look at the source. A bundle that was refused for its key becomes live. A bundle
+// that is signed by a removed key is refused.
 func TestRotatedKeyFilesAreUsed(t *testing.T) {
 	old, next := newKeyPair(t, "ES256"), newKeyPair(t, "EdDSA")
 	folder := t.TempDir()
@@ -144,7 +144,7 @@ func TestRotatedKeyFilesAreUsed(t *testing.T) {
 	require.NotNil(t, engine.Status().Refused)
 }
 
-// A server that says when it wants to be asked again is left alone until then, in seconds or by a date.
+// A server that sends Retry-After is not asked before then. It may be in seconds or a date.
 func TestRetryAfterIsKept(t *testing.T) {
 	status, after := http.StatusServiceUnavailable, ""
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -12,9 +12,9 @@ import (
 	"github.com/molecule-ai/gatehouse/server/ledger"
 )
 
-// Of a signed bundle every rule and every datum is what was signed. Whichever bit of a file, or of a file's name, is
-// another one: either the bundle is refused, or rules, data, and what the bundle says of itself are the same. (OPA
-// signs the values of data files and not their bytes, so a comment there may change.)
+// The test flips each bit of each file, and of each file's name, of a signed bundle. Either the bundle is refused, or its rules,
+// its data and what it says of itself are the same. (OPA signs the values of data files and not their bytes, so a comment
+// there may change.)
 func TestSignedBundlesWithAFlippedBitAreRefusedOrTheSame(t *testing.T) {
 	key := newKeyPair(t, "EdDSA")
 	archive := build(t, sources.Package{

@@ -23,7 +23,7 @@ type animal struct {
 	says    string
 }
 
-// zoo holds bundles that must be refused by who takes those that are signed with key, after good.
+// zoo has bundles that must be refused where key is configured and the bundle good is live.
 func zoo(t *testing.T, key, stranger keyPair) map[string]animal {
 	signed := func(files map[string][]byte) []byte {
 		return build(t, sources.Package{Files: files, Key: key.signing(t), BuiltAt: buildDay.Add(time.Hour)})
@@ -124,7 +124,7 @@ func TestZooOfBundlesIsRefused(t *testing.T) {
 	}
 }
 
-// filesOf takes an archive apart.
+// filesOf gives the files of an archive.
 func filesOf(t *testing.T, archive []byte) map[string][]byte {
 	t.Helper()
 	files, err := sources.Unpack(archive, sources.DefaultLimits)
@@ -132,7 +132,7 @@ func filesOf(t *testing.T, archive []byte) map[string][]byte {
 	return files
 }
 
-// tampered keeps the signature and puts other files below it.
+// tampered keeps the signature and changes files.
 func tampered(t *testing.T, archive []byte, files map[string][]byte) []byte {
 	changed := filesOf(t, archive)
 	for name, content := range files {
@@ -156,7 +156,7 @@ func forged(t *testing.T, files map[string][]byte, header string) []byte {
 	return packed(t, files)
 }
 
-// undated is signed by who has the key, and does not say when it was built.
+// undated is signed with the key, and does not say when it was built.
 func undated(t *testing.T, key keyPair, files map[string][]byte) []byte {
 	return packedManifest(t, key, files, `{"revision": "v2"}`)
 }

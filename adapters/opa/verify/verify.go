@@ -1,8 +1,8 @@
-// Package verify has OPA decide a share of the live reviews again, and turns the fast path off where OPA says otherwise.
+// Package verify has OPA decide a share of the live reviews a second time, and turns the fast path off if OPA decides
+// differently.
 //
-// It works off the path of requests: a review that was picked is put in a queue once it has been answered, and where the queue
-// is full it is dropped and counted. It never changes an answer. It does not compare other policies: that is what package
-// shadow does.
+// Requests do not wait for it: a picked review is put in a queue after it was answered. If the queue is full, it is dropped and
+// counted. Verifying never changes an answer. It does not compare other policies: package shadow does.
 package verify
 
 import (
@@ -29,7 +29,7 @@ type Policies interface {
 
 // Meter counts what comes of reviews that were picked. Its methods must not block.
 type Meter interface {
-	// Verified hears same, disagreed, error or dropped of each.
+	// Verified is called with same, disagreed, error or dropped for each.
 	Verified(result string)
 }
 

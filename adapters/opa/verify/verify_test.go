@@ -14,7 +14,7 @@ import (
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
-// verified counts what came of decisions that were made again.
+// verified counts the results of decisions that were made a second time.
 type verified struct {
 	mutex  sync.Mutex
 	counts map[string]int
@@ -35,7 +35,7 @@ func (v *verified) of(result string) int {
 	return v.counts[result]
 }
 
-// held are live policies whose reference waits.
+// held are live policies whose reference evaluation waits.
 type held struct{ begun, release chan struct{} }
 
 func (h held) Reference(string) admission.Evaluable { return h }
@@ -55,8 +55,8 @@ func (h held) Evaluate(ctx context.Context, _ admission.Input, _ time.Time) (adm
 	}
 }
 
-// To verify holds no review up: where too many wait, those that come are dropped and counted. When the server stops,
-// whatever is under way is broken off before the verifier has closed.
+// No review waits for the verifier: if its queue is full, reviews are dropped and counted. When the server stops, the
+// evaluation under way is cancelled before Close returns.
 func TestVerifierHoldsUpNoReviewAndNoShutdown(t *testing.T) {
 	policies := held{begun: make(chan struct{}), release: make(chan struct{})}
 	meter := &verified{}
@@ -76,7 +76,7 @@ func TestVerifierHoldsUpNoReviewAndNoShutdown(t *testing.T) {
 	require.Zero(t, meter.of(verify.Failed)+meter.of(verify.Disagreed))
 }
 
-// What was not decided anew by the policies is not picked, and no more than the share is.
+// Only decisions that policies made just now are picked, and no more of them than the share.
 func TestVerifierTakesAShareOfNewDecisions(t *testing.T) {
 	policies := held{begun: make(chan struct{}), release: make(chan struct{})}
 	close(policies.release)
