@@ -21,7 +21,7 @@ type Engine struct {
 	options Options
 	shipped func() (*snapshot.Snapshot, error) // nil: nothing is compared with it
 
-	loading   sync.Mutex // one load at a time, so that what was loaded last is what is live
+	loading   sync.Mutex // one load at a time, so that the last one is live
 	live      atomic.Pointer[activation]
 	waiting   atomic.Pointer[activation]
 	awaiting  atomic.Bool                   // Remember has not been called, and has to be
@@ -46,15 +46,15 @@ type Refusal struct {
 	Err    error
 }
 
-// Options set up an engine. The zero value is one that compares with nothing and tells nobody.
+// Options set up an engine. The zero value compares with nothing and has no recorder.
 type Options struct {
 	// Recorder hears of every activation and refusal.
 	Recorder Recorder
-	// Shipped are policies that whatever becomes live is compared with. They are compiled when others become live.
+	// Shipped are the policies that new ones are compared with. They are compiled when others first become live.
 	Shipped *snapshot.Source
 	// AllowRollback lets a signed bundle become live that is older than the live one.
 	AllowRollback bool
-	// AwaitHistory keeps signed bundles that passed all checks from answering until Remember has told which one was live
+	// AwaitHistory keeps signed bundles that passed all checks from deciding until Remember has told which one was live
 	// last: a process that has just started does not know which one would be a rollback.
 	AwaitHistory bool
 	// ByOPA has OPA decide everything, without the fast path.
@@ -100,12 +100,12 @@ func (e *Engine) LoadAsOf(ctx context.Context, source snapshot.Source, confirmed
 	return nil
 }
 
-// activate makes a snapshot live that was found good.
+// activate makes a snapshot live that passed all checks.
 func (e *Engine) activate(ctx context.Context, next *snapshot.Snapshot) {
 	at := e.now()
 	weaker, weakerThanLive := e.compare(next)
 	e.live.Store(&activation{snapshot: next, at: at, weaker: weaker})
-	if e.distrust.of(next.Revision()) != nil { // after it is live, where Distrust finds it if this comes too early
+	if e.distrust.of(next.Revision()) != nil { // looked at once it is live: a Distrust after this finds it there
 		next.DistrustFastPath()
 	}
 	e.waiting.Store(nil)
@@ -271,7 +271,7 @@ type Status struct {
 // Status gives the engine's state now.
 func (e *Engine) Status() Status {
 	var status Status
-	if waiting := e.waiting.Load(); waiting != nil { // before live: what waits is live before it waits no more
+	if waiting := e.waiting.Load(); waiting != nil { // read before live: policies become live before they stop waiting
 		status.Waiting = waiting.snapshot
 	}
 	status.Refused, status.Unreached, status.Failures = e.failed.Load(), e.unreached.Load(), e.count.Load()

@@ -12,9 +12,9 @@ import (
 type Activation struct {
 	ledger.Activation
 
-	Weaker         []admission.Weakness // how they hold less than the shipped ones
+	Weaker         []admission.Weakness // how they are weaker than the shipped ones
 	WeakerThanLive []admission.Weakness // and than those that were live before
-	Remarks        []string             // what an author should know of them all the same
+	Remarks        []string             // what an author should know of them
 }
 
 // Recorder hears of activations and refusals, one at a time and in their order. It hears only once of a refusal that repeats.

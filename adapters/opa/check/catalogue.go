@@ -71,7 +71,7 @@ func readRule(rule *ast.Rule, annotations *ast.Annotations) (admission.Rule, err
 	return found, err
 }
 
-// ruleName is the name of the set; a rule written straight into deny or warn is called by its file.
+// ruleName is the name of the set. A rule of deny or warn itself is named after its file.
 func ruleName(rule *ast.Rule) string {
 	name := rule.Head.Name.String()
 	if name == "" {
@@ -135,7 +135,7 @@ func readMember(rule *admission.Rule, key string, value any) error {
 	return nil
 }
 
-// conflicting finds rules that share a code and not its meaning.
+// conflicting finds rules with one code that differ in severity, status or answer.
 func conflicting(rules []admission.Rule) ast.Errors {
 	var errs ast.Errors
 	first := make(map[string]admission.Rule, len(rules))

@@ -28,7 +28,7 @@ type Files struct {
 	Aside    []string          // other files, except those that everyone expects to be left out
 }
 
-// Refused is a file or folder that would be left out, or not be what its author takes it for.
+// Refused is a file or folder that would be left out, or would not be what its author thinks.
 type Refused struct {
 	File string
 	Why  string
@@ -36,8 +36,8 @@ type Refused struct {
 
 func (e *Refused) Error() string { return e.File + ": " + e.Why }
 
-// Read reads into memory all that counts below fsys. It reads a link's target, if that is below fsys too. Whatever would
-// otherwise be left out in silence is refused by name; the error joins a Refused for each.
+// Read reads all files that count below fsys into memory. It follows links whose target is below fsys too. A file that would
+// otherwise be left out in silence is refused by name: the error joins a Refused for each.
 func Read(fsys fs.FS, limits Limits) (Files, error) {
 	files := Files{
 		Policies: make(map[string][]byte), Data: make(map[string][]byte),
@@ -72,7 +72,7 @@ func InMemory(files map[string][]byte) fs.FS {
 	return fsys
 }
 
-// maxFolders bounds what links to folders of links can multiply.
+// maxFolders bounds the work: links to folders of links multiply.
 const maxFolders = 10_000
 
 type walker struct {
@@ -193,7 +193,7 @@ func (w *walker) hiddenFolder(name, real string) error {
 
 var errFound = errors.New("found")
 
-// checkData refuses two data files for one place: a reader of the one does not see the other.
+// checkData refuses two data files of one place: somebody who reads one of them does not see the other.
 func (w *walker) checkData() {
 	names := make(map[string][]string)
 	for name := range w.files.Data {

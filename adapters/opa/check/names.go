@@ -19,7 +19,7 @@ const (
 	cases
 )
 
-// expected are hidden names that programs put beside policies. What lies in these folders is those programs' own.
+// expected are hidden names that programs put beside policies. The content of these folders belongs to those programs.
 var expected = map[string]bool{
 	".DS_Store": true, ".devcontainer": true, ".editorconfig": true, ".gatehouse": true, ".git": true, ".gitattributes": true,
 	".github": true, ".gitignore": true, ".gitkeep": true, ".gitlab": true, ".gitlab-ci.yml": true, ".gitmodules": true,
@@ -31,8 +31,8 @@ var expected = map[string]bool{
 // link to that, and the names that count are links into ..data.
 var mounted = regexp.MustCompile(`^\.\.(data|data_tmp|\d{4}_\d{2}_\d{2}.*)$`)
 
-// isExpected says whether a hidden file or folder is left out without a word. An Emacs that edits x.rego makes a link
-// .#x.rego, which leads nowhere.
+// isExpected says whether a hidden file or folder is left out without a remark. Emacs makes a link .#x.rego, which leads
+// nowhere, while it edits x.rego.
 func isExpected(base string) bool {
 	return expected[base] || mounted.MatchString(base) || strings.HasPrefix(base, ".#")
 }

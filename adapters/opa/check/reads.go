@@ -32,7 +32,7 @@ func ReadsOf(compiler *ast.Compiler, h Hook) Reads {
 func ReadsOfRules(compiler *ast.Compiler, rules []*ast.Rule) Reads {
 	nodes := Reached(compiler, rules)
 	r := reader{compiler: compiler, found: make(map[string]bool), params: make(map[ast.Var]constants), again: true}
-	for r.again { // a call that is seen later can pass a function what it was not passed before
+	for r.again { // a call that is seen later may pass new arguments to a function
 		r.again = false
 		for node := range nodes {
 			if rule, isRule := node.(*ast.Rule); isRule {

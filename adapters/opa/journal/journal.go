@@ -23,6 +23,7 @@ type Journal struct {
 // maxPendingActivations is for a store that is away for long. Activations beyond that are only in the log.
 const maxPendingActivations = 256
 
+// New gives a journal. Its Run stores what it records.
 func New(logger *slog.Logger) *Journal {
 	return &Journal{log: logger, pending: make(chan ledger.Activation, maxPendingActivations)}
 }

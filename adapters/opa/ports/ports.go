@@ -9,7 +9,7 @@ import (
 	"github.com/molecule-ai/gatehouse/server/replay"
 )
 
-// Audit gives no policies where there is no snapshot.
+// Audit gives policies for an audit, nil if there is no snapshot.
 func Audit(snapshot *snapshot.Snapshot) audit.Ruleset {
 	if snapshot == nil {
 		return nil
@@ -29,6 +29,7 @@ func (r auditRules) OfStored(ctx context.Context, hook string, known []string) (
 	return audit.Stored{Rules: rules.Checked(), Read: read, NotJudged: notJudged}, nil
 }
 
+// Replay gives policies for a replay.
 func Replay(snapshot *snapshot.Snapshot) replay.Candidate {
 	return replay.Candidate{Rules: snapshot.Checked(), Revision: snapshot.Revision(), Source: snapshot.Source()}
 }

@@ -1,3 +1,5 @@
+// Package snapshot compiles policies with their data and checks them as a whole. The result, a Snapshot, never changes and
+// decides reviews: by the fast path, and by OPA where that cannot tell. Which snapshot is live is for package opa.
 package snapshot
 
 import (
@@ -33,7 +35,7 @@ type Snapshot struct {
 	remarks     []string
 	byOPA       atomic.Bool // the fast path is off
 	never       bool        // it is off for good, because an operator says so
-	origin      *Snapshot   // what OfStored made it of; nil for policies as they are
+	origin      *Snapshot   // that OfStored made this one from; nil for others
 
 	loaded Contents // for OfStored
 	schema []byte

@@ -107,7 +107,7 @@ func watch(ctx context.Context, origin watchable, wake func()) {
 	defer func() { _ = watcher.Close() }()
 	again := func() {
 		for _, folder := range origin.watched() {
-			_ = watcher.Add(folder) // a folder that is watched already stays so; one that is gone is for polling
+			_ = watcher.Add(folder) // adding a folder twice is fine; polling sees one that is gone
 		}
 	}
 	again()
