@@ -25,8 +25,8 @@ func noVerdict(text string) evaluableFunc {
 	return func(context.Context) (admission.Verdict, error) { return admission.Verdict{}, errors.New(text) }
 }
 
-// Two evaluators of the same policies have one verdict, or none.
-func TestBothGivesAVerdictOnlyWhereTwoEvaluatorsAgree(t *testing.T) {
+// Two evaluators of the same policies must agree. Where they do not, neither verdict is taken.
+func TestBothGivesAVerdictWhereEvaluatorsAgree(t *testing.T) {
 	for name, test := range map[string]struct {
 		fast, reference evaluableFunc
 		says            string // "" if they agree

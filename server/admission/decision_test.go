@@ -13,7 +13,7 @@ import (
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
-func TestWhichRowsAreMarkedFailed(t *testing.T) {
+func TestShouldMark(t *testing.T) {
 	cause := &admission.Violation{Message: "no MODEL"}
 	for name, test := range map[string]struct {
 		status, lastError string
@@ -39,7 +39,7 @@ func TestWhichRowsAreMarkedFailed(t *testing.T) {
 	}
 }
 
-func TestAMarkMakesTheRegistrysOwnEvent(t *testing.T) {
+func TestMarkMakesTheRegistrysEvent(t *testing.T) {
 	decision := admission.Decision{
 		ID: uuid.New(), Hook: "register", At: time.Date(2026, 4, 1, 12, 0, 0, 123456000, time.UTC), WorkspaceID: uuid.MustParse(workspaceID),
 		Verdict: admission.NewVerdict([]admission.Violation{
@@ -59,7 +59,7 @@ func TestAMarkMakesTheRegistrysOwnEvent(t *testing.T) {
 		"payload": {"error": "no MODEL", "code": "PLATFORM_AGENT_IDENTITY_GATE", "reason": "model_missing"}}`, string(text))
 }
 
-func TestAKindHasOneOfThreeLabels(t *testing.T) {
+func TestKindLabel(t *testing.T) {
 	for _, test := range []struct{ requested, stored, want string }{
 		{"platform", "", "platform"},
 		{"", "platform", "platform"},
@@ -80,7 +80,7 @@ func TestAKindHasOneOfThreeLabels(t *testing.T) {
 	}
 }
 
-func TestAnErrorKeepsItsCodeThroughEveryWrapping(t *testing.T) {
+func TestAsErrorFindsTheCodeOfAWrappedError(t *testing.T) {
 	cause := errors.New("connection refused")
 	coded := &admission.Error{Code: admission.CodeFactsUnavailable, Detail: "unreadable", Err: cause}
 	wrapped := fmt.Errorf("in the ledger: %w", coded)
@@ -95,8 +95,8 @@ func TestAnErrorKeepsItsCodeThroughEveryWrapping(t *testing.T) {
 	require.ErrorIs(t, internal, cause)
 }
 
-// A removed, paused or hibernated workspace is never marked, whoever asks what would happen to it.
-func TestWouldMarkIsWhatALedgerDoes(t *testing.T) {
+// WouldMark says what a ledger would do: a removed, paused or hibernated workspace is never marked.
+func TestWouldMarkNeverMarksProtectedRows(t *testing.T) {
 	denied := admission.NewVerdict([]admission.Violation{modelMissing}, "r1")
 	for row, marked := range map[string]bool{
 		"":                                     false,

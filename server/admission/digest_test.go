@@ -16,7 +16,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestADigestIsOfTheBody(t *testing.T) {
+func TestDigestIsOfWhatIsAsked(t *testing.T) {
 	base := review(t, `{"workspace": `+withID(`"tier": 1, "agent_card": {"a": [1, 2]}`)+`}`)
 	same := map[string]string{
 		"another order": `{"workspace": {"agent_card": {"a": [1, 2]}, "tier": 1, "id": "` + workspaceID + `"}}`,
@@ -55,7 +55,7 @@ func TestADigestIsOfTheBody(t *testing.T) {
 	require.Equal(t, uuid.MustParse(workspaceID), base.WorkspaceID)
 }
 
-func TestTheDigestLeavesTheWorkspaceAsItWasSent(t *testing.T) {
+func TestDigestLeavesTheWorkspaceUnchanged(t *testing.T) {
 	one := review(t, envelope(withID(`"tier":  1`)))
 	before := string(one.Workspace)
 	one.Digest()
@@ -68,7 +68,7 @@ func digestOf(t testing.TB, value string) [sha256.Size]byte {
 	return review(t, envelope(withID(`"value": `+value))).Digest()
 }
 
-// examplesOfRFC8785 are those of its sections 3.2.2 and 3.2.3, with the one number exact that the RFC rounds.
+// examplesOfRFC8785 are the examples of its sections 3.2.2 and 3.2.3. One number that the RFC rounds is exact here.
 var examplesOfRFC8785 = map[string]struct{ text, canonical string }{
 	"primitives": {
 		`{
@@ -89,7 +89,7 @@ var examplesOfRFC8785 = map[string]struct{ text, canonical string }{
 }
 
 // The library's canonical form is that of RFC 8785, and a request and its canonical form have one digest.
-func TestTheExamplesOfRFC8785(t *testing.T) {
+func TestDigestOfRFC8785Examples(t *testing.T) {
 	for name, example := range examplesOfRFC8785 {
 		canonical := jsontext.Value(example.text)
 		require.NoError(t, canonical.Canonicalize())
@@ -98,7 +98,7 @@ func TestTheExamplesOfRFC8785(t *testing.T) {
 	}
 }
 
-func TestTheDigestOfANumberIsOfItsExactValue(t *testing.T) {
+func TestDigestOfNumbersIsExact(t *testing.T) {
 	for _, same := range [][]string{
 		{"1", "1.0", "1e0", "10e-1", "0.1E+1", "1.000"},
 		{"0", "-0", "0.0", "-0.00e5", "0E-7"},
@@ -121,7 +121,7 @@ func TestTheDigestOfANumberIsOfItsExactValue(t *testing.T) {
 }
 
 // Two numbers have one digest if and only if they are the same number.
-func TestNumbersHaveOneDigestIfTheyAreEqual(t *testing.T) {
+func TestDigestOfNumbersIsEqualForEqualNumbers(t *testing.T) {
 	number := rapid.StringMatching(`-?(0|10{0,2})(\.[01]{1,3})?([eE][+-]?[0-3])?`)
 	equal := 0
 	rapid.Check(t, func(rt *rapid.T) {
@@ -139,8 +139,8 @@ func TestNumbersHaveOneDigestIfTheyAreEqual(t *testing.T) {
 	require.Positive(t, equal)
 }
 
-// A body in any other spelling is the same request.
-func TestRespeltBodiesHaveOneDigest(t *testing.T) {
+// Two spellings of one body are the same request.
+func TestDigestIgnoresSpelling(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		one, other := spelledTwice(rt, 3)
 		require.Equal(rt, digestOf(t, one), digestOf(t, other), "%s and %s", one, other)
@@ -201,8 +201,9 @@ func spellText(rt *rapid.T, text string) string {
 	return string(append(spelt, '"'))
 }
 
-// What was recorded by a version that minded the order is still recognised if it comes again byte for byte.
-func TestDigestsOfEarlierVersionsAreRecognised(t *testing.T) {
+// Earlier versions made digests that depend on the order of members. A request that comes again byte for byte still has
+// the digest that they recorded.
+func TestHasDigestRecognisesEarlierVersions(t *testing.T) {
 	body := withID(`"url": "https://a.example", "tier": 1.0`)
 	compact := jsontext.Value(body)
 	require.NoError(t, compact.Compact())

@@ -8,8 +8,9 @@ import (
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
-// A gate that runs dry records the true verdict, has no effects, and leaves the uid for when it enforces.
-func TestADryGateRecordsDeniesAndEnforcesNothing(t *testing.T) {
+// A dry gate records the true verdict and has no effects. It does not claim the uid: once the gate enforces, the same request
+// is decided again.
+func TestDryGateRecordsDeniesWithoutEffects(t *testing.T) {
 	f := newFixture(t)
 	f.gate.DryRun = true
 	one := review(t, named("r-1"))
@@ -46,7 +47,7 @@ func TestADryGateRecordsDeniesAndEnforcesNothing(t *testing.T) {
 	require.True(t, dry.Answered().Allowed(), "nor a deny of before the dry run")
 }
 
-func TestAReviewsOwnDryRunHearsTheVerdictOfADryGate(t *testing.T) {
+func TestDryGateTellsADryRunTheTrueVerdict(t *testing.T) {
 	f := newFixture(t)
 	f.gate.DryRun = true
 	one := review(t, register)
@@ -57,7 +58,7 @@ func TestAReviewsOwnDryRunHearsTheVerdictOfADryGate(t *testing.T) {
 	require.Empty(t, f.ledger.decisions)
 }
 
-func TestADryGateStillAnswersFaultsWithErrors(t *testing.T) {
+func TestDryGateAnswersFaultsWithErrors(t *testing.T) {
 	f := newFixture(t)
 	f.gate.DryRun = true
 	f.rules.evaluate = nil
@@ -67,7 +68,7 @@ func TestADryGateStillAnswersFaultsWithErrors(t *testing.T) {
 	require.Equal(t, admission.CodeNotReady, err.Code)
 }
 
-func TestObserversHearOfTheInput(t *testing.T) {
+func TestObserverHearsOfTheInput(t *testing.T) {
 	f := newFixture(t)
 	decision, err := f.review(t.Context(), t, review(t, register))
 	require.Nil(t, err)
@@ -82,7 +83,7 @@ func TestObserversHearOfTheInput(t *testing.T) {
 	require.Equal(t, []string{"MODEL"}, f.observer.outcomes[1].Input.Facts.SecretKeys)
 }
 
-func TestALenientVerdictWarnsWhereItDenied(t *testing.T) {
+func TestLenientVerdictWarnsInPlaceOfDenies(t *testing.T) {
 	deny := admission.Violation{Code: "D", Severity: admission.High, Enforcement: admission.Deny, MarkFailed: true}
 	raised := admission.Violation{Code: "R", Severity: admission.High, Enforcement: admission.Deny, Declared: admission.Warn}
 	warn := admission.Violation{Code: "W", Severity: admission.Low, Enforcement: admission.Warn, Declared: admission.Deny}

@@ -48,8 +48,8 @@ func TestEvaluatorGivesEveryErrorItsCode(t *testing.T) {
 	}
 }
 
-// What nobody waits for begins when no turn is taken, and takes none.
-func TestYieldingTurnsHoldNobodyUp(t *testing.T) {
+// A yielding evaluation begins in a moment in which nobody else waits for a turn. It holds no turn while it runs.
+func TestYieldingTurnsAreNotHeld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		turns := semaphore.NewWeighted(1)
 		holding, yielding := admission.Holding{Weighted: turns}, admission.Yielding{Weighted: turns}

@@ -16,7 +16,7 @@ func facts(t testing.TB, workspace string, keys ...string) admission.Facts {
 	return found
 }
 
-func TestFactsAreInOneForm(t *testing.T) {
+func TestNewFactsSortsKeys(t *testing.T) {
 	given := []string{"b", "a", "B", "b", ""}
 	got, err := admission.NewFacts(true, []byte(`{"kind": "platform"}`), given, nil)
 	require.NoError(t, err)
@@ -26,7 +26,7 @@ func TestFactsAreInOneForm(t *testing.T) {
 	require.Equal(t, "platform", got.Kind())
 }
 
-func TestWithoutARowThereIsAnEmptyWorkspace(t *testing.T) {
+func TestNewFactsWithoutARowHasAnEmptyWorkspace(t *testing.T) {
 	for _, workspace := range [][]byte{nil, {}, []byte(`null`), []byte(`{"kind": "platform"}`), []byte(`nonsense`)} {
 		got, err := admission.NewFacts(false, workspace, []string{"MODEL"}, []string{"MODEL"})
 		require.NoError(t, err)
@@ -35,7 +35,7 @@ func TestWithoutARowThereIsAnEmptyWorkspace(t *testing.T) {
 	}
 }
 
-func TestAStoredRowWithoutAKindIsAnError(t *testing.T) {
+func TestNewFactsRefusesARowWithoutAKind(t *testing.T) {
 	for name, workspace := range map[string]string{
 		"no row at all":    ``,
 		"null":             `null`,
@@ -59,7 +59,7 @@ func TestAStoredRowWithoutAKindIsAnError(t *testing.T) {
 	}
 }
 
-func TestFactsAreEqualWhenPoliciesSeeTheSame(t *testing.T) {
+func TestFactsEqual(t *testing.T) {
 	row := `{"kind": "platform", "status": null}`
 	make := func(exists bool, row string, own, global []string) admission.Facts {
 		got, err := admission.NewFacts(exists, []byte(row), own, global)
@@ -84,7 +84,7 @@ func TestFactsAreEqualWhenPoliciesSeeTheSame(t *testing.T) {
 	require.True(t, make(false, "", nil, nil).Equal(make(false, "null", []string{}, nil)))
 }
 
-func TestTheInputIsRecordedWithEveryMember(t *testing.T) {
+func TestInputJSONHasEveryMember(t *testing.T) {
 	one := review(t, `{"caller_proof": "install", "workspace": `+withID(`"tier": 12345678901234567890`)+`}`)
 	found := facts(t, `{"kind": "platform", "spend": 0.10}`, "MODEL")
 	got, err := admission.NewInput(one, found, admission.Deployment{SaaS: true}).JSON()

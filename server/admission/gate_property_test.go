@@ -119,7 +119,7 @@ func priorAnswer(t *testing.T, kind string) admission.Decision {
 
 // Promises 1, 2 and 4: whatever fails, hangs or changes, in whatever combination, an allow is one that the
 // policies gave on the facts that it names, the ledger has it, and every answer comes within the deadline.
-func TestNoCombinationOfFaultsLetsAWorkspacePass(t *testing.T) {
+func TestGateAllowsNothingUnderAnyFaults(t *testing.T) {
 	outcomes := make(map[string]int)
 	rapid.Check(t, func(rt *rapid.T) {
 		s := anyScenario(rt)
@@ -149,8 +149,7 @@ func TestNoCombinationOfFaultsLetsAWorkspacePass(t *testing.T) {
 	}
 }
 
-// checkFailure holds that a fault that was answered leaves a record, which claims nothing else, and that a caller that
-// hung up leaves none.
+// checkFailure checks that an answered fault leaves a record without a uid, and that a caller that hung up leaves none.
 func (s scenario) checkFailure(t *rapid.T, f *fixture, err *admission.Error) {
 	if strings.Contains(s.body, "dry_run") || !err.Code.IsFault() {
 		require.Empty(t, f.failures)

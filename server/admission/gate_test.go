@@ -25,7 +25,7 @@ func named(uid string) string {
 	return `{"uid": "` + uid + `", "workspace": {"id": "` + workspaceID + `", "url": "https://agent.example.com"}}`
 }
 
-func TestADenyThatMarksGoesThroughEveryStageInOrder(t *testing.T) {
+func TestGateDenyGoesThroughEveryStageInOrder(t *testing.T) {
 	f := newFixture(t)
 	f.gate.Deployment = admission.Deployment{SaaS: true}
 	one := review(t, named("r-1"))
@@ -57,7 +57,7 @@ func TestADenyThatMarksGoesThroughEveryStageInOrder(t *testing.T) {
 	require.False(t, f.observer.outcomes[0].Repeated)
 }
 
-func TestAnAllowIsRecordedToo(t *testing.T) {
+func TestGateRecordsAllows(t *testing.T) {
 	f := newFixture(t)
 	f.facts = facts(t, platformRow, "MODEL")
 	decision, err := f.review(t.Context(), t, review(t, register))
@@ -69,7 +69,7 @@ func TestAnAllowIsRecordedToo(t *testing.T) {
 	require.Zero(t, decision.Digest, "without a uid there is nothing to compare")
 }
 
-func TestOnlyADenyThatMarksAStoredRowHasEffects(t *testing.T) {
+func TestGateMarksOnlyStoredRowsOfMarkingDenies(t *testing.T) {
 	unmarked := modelMissing
 	unmarked.MarkFailed = false
 	warning := modelMissing
@@ -99,7 +99,7 @@ func TestOnlyADenyThatMarksAStoredRowHasEffects(t *testing.T) {
 	}
 }
 
-func TestEveryFaultIsAnErrorAnswerWithItsCode(t *testing.T) {
+func TestGateAnswersEveryFaultWithItsCode(t *testing.T) {
 	fails := func(call string) func(*fixture) {
 		return func(f *fixture) {
 			f.ledger.before = func(_ context.Context, at string) error {
@@ -180,7 +180,7 @@ func TestEveryFaultIsAnErrorAnswerWithItsCode(t *testing.T) {
 	}
 }
 
-func TestAnUndefinedHookIsUnknownBeforeAnythingIsRead(t *testing.T) {
+func TestGateRefusesUnknownHooksBeforeReading(t *testing.T) {
 	f := newFixture(t)
 	one, err := decode.Review("reboot", []byte(named("r-1")), decode.DefaultMaxDepth)
 	require.NoError(t, err)
@@ -190,7 +190,7 @@ func TestAnUndefinedHookIsUnknownBeforeAnythingIsRead(t *testing.T) {
 	require.Empty(t, f.observer.outcomes[0].Stages)
 }
 
-func TestADryRunDecidesAndWritesNothing(t *testing.T) {
+func TestGateWritesNothingOfADryRun(t *testing.T) {
 	for name, keys := range map[string][]string{"deny": nil, "allow": {"MODEL"}} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
@@ -212,7 +212,7 @@ func TestADryRunDecidesAndWritesNothing(t *testing.T) {
 	}
 }
 
-func TestTheSameUIDGetsTheRecordedAnswer(t *testing.T) {
+func TestGateRepeatsTheAnswerOfAUID(t *testing.T) {
 	f := newFixture(t)
 	first, err := f.review(t.Context(), t, review(t, named("r-1")))
 	require.Nil(t, err)
@@ -229,7 +229,7 @@ func TestTheSameUIDGetsTheRecordedAnswer(t *testing.T) {
 	require.True(t, third.Verdict.Allowed())
 }
 
-func TestTheSameBodyInAnotherSpellingGetsTheRecordedAnswer(t *testing.T) {
+func TestGateRepeatsTheAnswerOfARespeltBody(t *testing.T) {
 	f := newFixture(t)
 	first, err := f.review(t.Context(), t, review(t, `{"uid": "r-1", "workspace": `+withID(`"url": "https://a.example", "tier": 1`)+`}`))
 	require.Nil(t, err)
@@ -247,8 +247,8 @@ func TestTheSameBodyInAnotherSpellingGetsTheRecordedAnswer(t *testing.T) {
 	require.Equal(t, admission.CodeUIDConflict, err.Code)
 }
 
-// A uid that was answered before the upgrade is answered after it: its digest was made by the version before.
-func TestAnAnswerOfTheVersionBeforeIsRecognised(t *testing.T) {
+// A uid that was answered before an upgrade gets the same answer after it, although its digest was made by the earlier version.
+func TestGateRepeatsAnswersOfEarlierVersions(t *testing.T) {
 	f := newFixture(t)
 	workspace := withID(`"url":"https://a.example"`)
 	compact := jsontext.Value(workspace)
@@ -262,7 +262,7 @@ func TestAnAnswerOfTheVersionBeforeIsRecognised(t *testing.T) {
 	require.Equal(t, before.ID, again.ID)
 }
 
-func TestAUIDOfAnotherCallerIsAnotherRequest(t *testing.T) {
+func TestGateKeepsUIDsOfCallersApart(t *testing.T) {
 	f := newFixture(t)
 	one, other := review(t, named("1")), review(t, `{"uid": "1", "workspace": `+withID("")+`}`)
 	one.Caller, other.Caller = "eu", "us"
@@ -276,7 +276,7 @@ func TestAUIDOfAnotherCallerIsAnotherRequest(t *testing.T) {
 	require.Equal(t, first, again)
 }
 
-func TestTheSameUIDWithAnotherBodyIsAConflict(t *testing.T) {
+func TestGateRefusesAUIDWithAnotherBody(t *testing.T) {
 	f := newFixture(t)
 	_, err := f.review(t.Context(), t, review(t, named("r-1")))
 	require.Nil(t, err)
@@ -293,8 +293,8 @@ func TestTheSameUIDWithAnotherBodyIsAConflict(t *testing.T) {
 	require.Equal(t, admission.EndedRefused, f.observer.outcomes[2].Ending())
 }
 
-// Two requests of one uid can both find nothing recorded; the ledger settles which one is the answer.
-func TestARaceOfOneUIDHasOneAnswer(t *testing.T) {
+// Two requests of one uid may both find nothing recorded. The ledger keeps one of them, and both get its answer.
+func TestGateGivesOneAnswerInARaceOfOneUID(t *testing.T) {
 	for name, test := range map[string]struct {
 		winner string
 		keys   []string
@@ -331,7 +331,7 @@ func TestARaceOfOneUIDHasOneAnswer(t *testing.T) {
 	}
 }
 
-func TestACallerThatHangsUpAfterTheVerdictChangesNothing(t *testing.T) {
+func TestGateRecordsThoughTheCallerHangsUp(t *testing.T) {
 	for name, keys := range map[string][]string{"deny": nil, "allow": {"MODEL"}} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
@@ -349,8 +349,8 @@ func TestACallerThatHangsUpAfterTheVerdictChangesNothing(t *testing.T) {
 	}
 }
 
-// A caller that hangs up is no fault of the gate, which could not have answered it.
-func TestACallerThatHangsUpIsAbandonedAndLeavesNoRecord(t *testing.T) {
+// A caller that hangs up is no fault of the gate.
+func TestGateRecordsNothingOfAbandonedReviews(t *testing.T) {
 	f := newFixture(t)
 	ctx, hangUp := context.WithCancel(t.Context())
 	f.gate.Facts = factsFunc(func(ctx context.Context, _ uuid.UUID) (admission.Facts, error) {
@@ -364,7 +364,7 @@ func TestACallerThatHangsUpIsAbandonedAndLeavesNoRecord(t *testing.T) {
 	require.Equal(t, admission.EndedAlone, f.observer.outcomes[0].Ending())
 }
 
-func TestTheRequestsDeadlineHoldsForTheLedgerThoughTheCallerIsGone(t *testing.T) {
+func TestGateDeadlineHoldsForTheLedgerAfterAHangUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
 		ctx, hangUp := context.WithCancel(t.Context())
@@ -380,7 +380,7 @@ func TestTheRequestsDeadlineHoldsForTheLedgerThoughTheCallerIsGone(t *testing.T)
 	})
 }
 
-func TestACallersShorterDeadlineHolds(t *testing.T) {
+func TestGateKeepsAShorterDeadlineOfItsCaller(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
 		f.ledger.before = func(ctx context.Context, _ string) error { return hang(ctx) }
@@ -393,7 +393,7 @@ func TestACallersShorterDeadlineHolds(t *testing.T) {
 	})
 }
 
-func TestASecretThatComesMeanwhileWins(t *testing.T) {
+func TestGateDecidesAgainOnNewFacts(t *testing.T) {
 	f := newFixture(t)
 	seeded := facts(t, platformRow, "MODEL")
 	f.ledger.row = &seeded
@@ -408,7 +408,7 @@ func TestASecretThatComesMeanwhileWins(t *testing.T) {
 	require.Equal(t, []string{"policy", "recorded r-1", "facts", "evaluate", "record and mark", "evaluate", "observed"}, f.lines)
 }
 
-func TestJudgingAgainUsesTheSameRevision(t *testing.T) {
+func TestGateDecidesAgainBySameRevision(t *testing.T) {
 	f := newFixture(t)
 	other := facts(t, `{"kind": "platform", "status": "provisioning"}`)
 	f.ledger.row = &other
@@ -429,7 +429,7 @@ func TestJudgingAgainUsesTheSameRevision(t *testing.T) {
 	require.Equal(t, 1, count(f.lines, "policy"), "the policies that are live are asked for once")
 }
 
-func TestAFaultWhileJudgingAgainKeepsItsCode(t *testing.T) {
+func TestGateKeepsTheCodeOfAFaultWhileDecidingAgain(t *testing.T) {
 	for name, evaluate := range map[string]func(context.Context) error{
 		"no verdict":                  func(context.Context) error { return errors.New("undefined") },
 		"the verdict past a deadline": hang,
@@ -454,7 +454,7 @@ func TestAFaultWhileJudgingAgainKeepsItsCode(t *testing.T) {
 	}
 }
 
-func TestEvaluationsTakeTurnsAndTheWaitIsNotTheirs(t *testing.T) {
+func TestGateTimesEvaluationsWithoutTheirWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
 		turns := semaphore.NewWeighted(1)
@@ -480,7 +480,7 @@ func TestEvaluationsTakeTurnsAndTheWaitIsNotTheirs(t *testing.T) {
 	})
 }
 
-func TestATurnThatNeverComesIsADeadlineExceeded(t *testing.T) {
+func TestGateDeadlineHoldsWhileWaitingForATurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
 		f.facts = facts(t, platformRow, "MODEL")
@@ -496,7 +496,7 @@ func TestATurnThatNeverComesIsADeadlineExceeded(t *testing.T) {
 	})
 }
 
-func TestStagesAreTimed(t *testing.T) {
+func TestGateTimesEveryStage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
 		f.gate.Facts = factsFunc(func(context.Context, uuid.UUID) (admission.Facts, error) {

@@ -14,7 +14,7 @@ import (
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
-func TestASpanOfTimeIsASpanOfIDs(t *testing.T) {
+func TestDecisionIDsAreOrderedByTime(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		at := time.UnixMicro(rapid.Int64Range(0, 4e15).Draw(t, "at")).UTC()
 		id, err := admission.NewDecisionID(at)
@@ -28,7 +28,7 @@ func TestASpanOfTimeIsASpanOfIDs(t *testing.T) {
 	})
 }
 
-func TestPointersOverlapWhereOneHoldsTheOther(t *testing.T) {
+func TestOverlaps(t *testing.T) {
 	for _, test := range []struct {
 		a, b string
 		want bool
@@ -43,7 +43,7 @@ func TestPointersOverlapWhereOneHoldsTheOther(t *testing.T) {
 	}
 }
 
-func TestARecordedInputIsReadAsItWas(t *testing.T) {
+func TestReadInput(t *testing.T) {
 	in := admission.NewInput(review(t, register), facts(t, platformRow, "MODEL"), admission.Deployment{SaaS: true})
 	text, err := in.JSON()
 	require.NoError(t, err)
@@ -60,7 +60,7 @@ func TestARecordedInputIsReadAsItWas(t *testing.T) {
 	}
 }
 
-func TestAnInputThatCannotBeMaskedIsErasedAndTheDecisionStands(t *testing.T) {
+func TestGateErasesAnInputThatCannotBeMasked(t *testing.T) {
 	f := newFixture(t)
 	f.rules.mask = func(admission.Decision) error { return errors.New("the mask is undefined") }
 	decision, err := f.review(t.Context(), t, review(t, register))
@@ -73,7 +73,7 @@ func TestAnInputThatCannotBeMaskedIsErasedAndTheDecisionStands(t *testing.T) {
 	require.Equal(t, []admission.Decision{decision}, f.ledger.decisions)
 }
 
-func TestAFailureIsRecordedWithWhatWasKnown(t *testing.T) {
+func TestGateRecordsFailuresWithWhatWasKnown(t *testing.T) {
 	f := newFixture(t)
 	f.rules.evaluate = nil
 	f.gate.Facts = factsFunc(func(context.Context, uuid.UUID) (admission.Facts, error) { return admission.Facts{}, failing("") })
@@ -88,9 +88,9 @@ func TestAFailureIsRecordedWithWhatWasKnown(t *testing.T) {
 	require.Equal(t, "facts_unavailable", failed.Code())
 }
 
-// The record of a failure is made on a goroutine of its own, and a decision may be made again on a ledger's: a panic while
-// masking must not end the process. It costs the record its input, as any other error of masking does.
-func TestAPanicWhileMaskingErasesTheInputAndTheDecisionStands(t *testing.T) {
+// Masking may run on another goroutine than the request's, where a panic would end the process. It must only cost the record
+// its input, as any other error of masking does.
+func TestGateErasesAnInputWhoseMaskingPanics(t *testing.T) {
 	f := newFixture(t)
 	f.rules.mask = func(admission.Decision) error { panic("index out of range") }
 	changed := facts(t, `{"kind": "platform", "status": "provisioning"}`)

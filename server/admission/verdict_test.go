@@ -10,7 +10,7 @@ import (
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
-func TestViolationsAreOrderedBySeverityThenCode(t *testing.T) {
+func TestNewVerdictOrdersViolations(t *testing.T) {
 	ordered := []admission.Violation{
 		{Severity: admission.Critical, Code: "Z", Reason: "z"},
 		{Severity: admission.High, Code: "A", Reason: "a"},
@@ -29,7 +29,7 @@ func TestViolationsAreOrderedBySeverityThenCode(t *testing.T) {
 	})
 }
 
-func TestAVerdictAllowsUnlessSomethingDenies(t *testing.T) {
+func TestVerdictAllowed(t *testing.T) {
 	deny := admission.Violation{Code: "D", Severity: admission.Low, Enforcement: admission.Deny}
 	marks := admission.Violation{Code: "M", Severity: admission.Medium, Enforcement: admission.Deny, MarkFailed: true}
 	grave := admission.Violation{Code: "G", Severity: admission.High, Enforcement: admission.Deny}
@@ -64,7 +64,7 @@ func codeOf(violation *admission.Violation) string {
 	return violation.Code
 }
 
-func TestSeveritiesAndEnforcementsAreClosedSets(t *testing.T) {
+func TestSeverityAndEnforcementKnown(t *testing.T) {
 	for _, s := range []admission.Severity{"critical", "high", "medium", "low"} {
 		require.True(t, s.Known())
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/molecule-ai/gatehouse/server/audit"
 )
 
-func TestAWorkspaceIsAskedAboutAsIfItRegisteredWithWhatIsStored(t *testing.T) {
+func TestAuditAsksAsIfTheWorkspaceRegistered(t *testing.T) {
 	for row, want := range map[string]string{
 		`{"kind": "platform", "url": "https://a.example.com", "delivery_mode": "push", "name": "a", "tier": 1}`: `"url": "https://a.example.com", "kind": "platform", "delivery_mode": "push"`,
 		`{"kind": "workspace", "url": null, "delivery_mode": null}`:                                             `"kind": "workspace"`,
@@ -37,7 +37,7 @@ func TestAWorkspaceIsAskedAboutAsIfItRegisteredWithWhatIsStored(t *testing.T) {
 	require.Equal(t, "169.254.169.254", r.asked[0].URL.IP)
 }
 
-func TestARunTellsWhatItFound(t *testing.T) {
+func TestAuditRunCountsAndFindings(t *testing.T) {
 	m := newMemory(named(t, "good", "nameless loud", "spender", "quiet loud", "quiet", "broken", "good")...)
 	m.rows = append(m.rows,
 		stored(t, 8, `{"kind": "workspace", "url": "\u0000"}`), // cannot have come as a request
@@ -78,7 +78,7 @@ func TestARunTellsWhatItFound(t *testing.T) {
 	}, all)
 }
 
-func TestARunHasOneSnapshotOfThePolicies(t *testing.T) {
+func TestAuditRunUsesOneSnapshot(t *testing.T) {
 	first, second := &rules{revision: "r1"}, &rules{revision: "r2"}
 	live := first
 	first.before = func(admission.Input) { live = second }
@@ -90,7 +90,7 @@ func TestARunHasOneSnapshotOfThePolicies(t *testing.T) {
 	require.Empty(t, second.asked)
 }
 
-func TestAnAuditNeedsPoliciesForRegisters(t *testing.T) {
+func TestAuditNeedsPoliciesOfTheHook(t *testing.T) {
 	m := newMemory()
 	_, err := m.on(nil, func(o *audit.Options) { o.Policies = func() audit.Ruleset { return nil } }).Run(t.Context())
 	require.ErrorContains(t, err, "no policies are active")
@@ -113,7 +113,7 @@ func (r *rules) stopAt(stop context.CancelFunc, n int) {
 	}
 }
 
-func TestAnInterruptedRunGoesOnWhereItWas(t *testing.T) {
+func TestAuditResumesAnInterruptedRun(t *testing.T) {
 	m := newMemory(named(t, "nameless", "good", "nameless", "good", "nameless")...)
 	r := &rules{revision: "r1"}
 	ctx, stop := context.WithCancel(t.Context())
@@ -141,7 +141,7 @@ func TestAnInterruptedRunGoesOnWhereItWas(t *testing.T) {
 	require.NotEqual(t, first.ID, third.ID, "a run that is finished stays so")
 }
 
-func TestAnInterruptedRunIsGivenUpWhereItWouldNotBeTheSame(t *testing.T) {
+func TestAuditAbandonsARunOfOtherSettings(t *testing.T) {
 	for name, change := range map[string]func(*memory, *rules, *audit.Options){
 		"other policies":                 func(_ *memory, r *rules, _ *audit.Options) { r.revision = "r2" },
 		"other effect":                   func(m *memory, _ *rules, o *audit.Options) { o.Gate = m.gate() },
@@ -166,7 +166,7 @@ func TestAnInterruptedRunIsGivenUpWhereItWouldNotBeTheSame(t *testing.T) {
 	}
 }
 
-func TestOneProcessAuditsAtATime(t *testing.T) {
+func TestAuditRunsInOneProcessAtATime(t *testing.T) {
 	m := newMemory(named(t, "a", "b", "c")...)
 	r := &rules{}
 	r.before = func(admission.Input) {
@@ -180,7 +180,7 @@ func TestOneProcessAuditsAtATime(t *testing.T) {
 	require.Len(t, r.asked, 3)
 }
 
-func TestARunThatLosesItsLockStopsAndSavesNothingMore(t *testing.T) {
+func TestAuditStopsWhenItsLockIsLost(t *testing.T) {
 	m := newMemory(named(t, "a", "b", "c")...)
 	r := &rules{revision: "r1"}
 	var lost context.Context
@@ -214,7 +214,7 @@ type results struct{ all []string }
 
 func (r *results) AuditRan(result string) { r.all = append(r.all, result) }
 
-func TestAStoreThatIsAwayFailsTheRunWhichGoesOnLater(t *testing.T) {
+func TestAuditFailsAndResumesWhereTheStoreWasAway(t *testing.T) {
 	m := newMemory(named(t, "a", "b", "c")...)
 	r := &rules{revision: "r1"}
 	r.before = func(admission.Input) {
@@ -237,7 +237,7 @@ func TestAStoreThatIsAwayFailsTheRunWhichGoesOnLater(t *testing.T) {
 	require.Equal(t, []string{audit.Failed, audit.Failed, string(audit.Finished)}, results.all)
 }
 
-func TestTheLastRunsAreKept(t *testing.T) {
+func TestAuditPrunesOldRuns(t *testing.T) {
 	m := newMemory()
 	for range audit.Kept + 3 {
 		_, err := m.on(&rules{}).Run(t.Context())
@@ -246,7 +246,7 @@ func TestTheLastRunsAreKept(t *testing.T) {
 	require.Len(t, m.runs, audit.Kept)
 }
 
-func TestTheLastRunIsOneOfWhatServersHaveLive(t *testing.T) {
+func TestSettingLastIgnoresCandidatesAndOtherSettings(t *testing.T) {
 	m := newMemory(named(t, "a")...)
 	here := audit.Setting{Deployment: admission.Deployment{SaaS: true}, FactsRevision: "f1"}
 	ran := func(change func(*audit.Options)) audit.Run {
@@ -270,7 +270,7 @@ func TestTheLastRunIsOneOfWhatServersHaveLive(t *testing.T) {
 	require.NotEqual(t, live.ID, here.Last(m.runs).ID)
 }
 
-func TestARunOfCandidatesThatAreLiveWhenItGoesOnIsOneOfTheLive(t *testing.T) {
+func TestAuditRunOfACandidateBecomesLiveOnResume(t *testing.T) {
 	m := newMemory(named(t, "a", "b", "c")...)
 	r := &rules{revision: "r1"}
 	ctx, stop := context.WithCancel(t.Context())
@@ -285,7 +285,7 @@ func TestARunOfCandidatesThatAreLiveWhenItGoesOnIsOneOfTheLive(t *testing.T) {
 	require.False(t, m.runs[0].Candidate)
 }
 
-func TestWorkspacesThatComeAndGoMeanwhileAreNoMistake(t *testing.T) {
+func TestAuditToleratesWorkspacesThatComeAndGo(t *testing.T) {
 	m := newMemory(named(t, "a", "b", "c", "d", "e")...)
 	r := &rules{}
 	r.before = func(admission.Input) {
@@ -299,7 +299,7 @@ func TestWorkspacesThatComeAndGoMeanwhileAreNoMistake(t *testing.T) {
 	require.LessOrEqual(t, run.Evaluated, int64(6))
 }
 
-func TestAnEvaluationHasItsDeadline(t *testing.T) {
+func TestAuditEvaluationsHaveADeadline(t *testing.T) {
 	m := newMemory(named(t, "hanging", "nameless")...)
 	run, err := m.on(&rules{}, func(o *audit.Options) { o.Evaluator.Timeout = time.Millisecond }).Run(t.Context())
 	require.NoError(t, err)
@@ -323,7 +323,8 @@ func (d disagreeing) OfStored(context.Context, string, []string) (audit.Stored, 
 	return audit.Stored{Rules: d}, nil
 }
 
-// Where the fast path and OPA disagree, an audit has no verdict, enforces nothing, goes on with the others, and fails.
+// Where the fast path and OPA disagree on a workspace, the audit has no verdict on it and enforces nothing. It goes on with
+// the others, and fails in the end.
 func TestAuditFailsWhereEvaluatorsDisagree(t *testing.T) {
 	m := newMemory(named(t, "a", "nameless", "c")...)
 	run, err := m.on(disagreeing{&rules{revision: "r1"}}, func(o *audit.Options) { o.Gate = m.gate() }).Run(t.Context())
@@ -338,7 +339,7 @@ func TestAuditFailsWhereEvaluatorsDisagree(t *testing.T) {
 	require.Equal(t, admission.CodePolicyError, m.findings[run.ID][0].Error)
 }
 
-// A removed workspace does not register again. Held to the rules it would be a violation in every audit, for ever.
+// A removed workspace never registers again. If it were judged, it would be a violation in every audit.
 func TestAuditHoldsRemovedWorkspacesToNothing(t *testing.T) {
 	m := newMemory(
 		stored(t, 1, `{"kind": "workspace", "name": "nameless", "status": "removed"}`),

@@ -17,7 +17,7 @@ func (m *memory) enforcing(r *rules) *audit.Audit {
 	return m.on(r, func(o *audit.Options) { o.Gate = m.gate() })
 }
 
-func TestAnEnforcingRunDeniesWhatMarksAndNothingElse(t *testing.T) {
+func TestEnforcingAuditDeniesOnlyWhatMarks(t *testing.T) {
 	m := newMemory(named(t, "good", "nameless", "spender", "loud", "broken")...)
 	run, err := m.enforcing(&rules{revision: "r1"}).Run(t.Context())
 	require.NoError(t, err)
@@ -46,9 +46,8 @@ func requestOf(t *testing.T, d admission.Decision) string {
 	return string(in.Request)
 }
 
-// Between the page and the deny the workspace was mended: nothing is denied for what is no longer so, nor for a
-// request that would say what was stored before.
-func TestWhatWasMendedMeanwhileIsNotDenied(t *testing.T) {
+// The workspace was mended after its page was read and before the deny. Nothing is denied for facts of before.
+func TestEnforcingAuditReadsTheFactsAgain(t *testing.T) {
 	m := newMemory(stored(t, 1, `{"kind": "workspace", "name": "nameless", "url": "http://old.example.com"}`))
 	r := &rules{}
 	r.before = func(admission.Input) {
@@ -69,7 +68,7 @@ func TestWhatWasMendedMeanwhileIsNotDenied(t *testing.T) {
 	}
 }
 
-func TestADenyThatCannotBeRecordedIsAFinding(t *testing.T) {
+func TestEnforcingAuditReportsADenyThatCannotBeRecorded(t *testing.T) {
 	m := newMemory(named(t, "nameless", "nameless")...)
 	gate := m.gate()
 	gate.Ledger = away{m}
@@ -90,9 +89,9 @@ func (away) RecordAndMark(context.Context, admission.Decision, admission.Facts, 
 	return admission.Judged{}, errAway
 }
 
-// A process that was killed had denied what it had not saved yet. The one that goes on does it no second time, and
-// counts it.
-func TestWhatWasDeniedAndNotSavedIsNotDeniedAgain(t *testing.T) {
+// A killed process had denied a workspace without saving its finding. The process that resumes counts the deny and does not
+// repeat it.
+func TestEnforcingAuditDeniesOnceAfterAKill(t *testing.T) {
 	m := newMemory(named(t, "nameless", "nameless", "nameless")...)
 	r := &rules{revision: "r1"}
 	r.before = func(in admission.Input) {
@@ -117,9 +116,9 @@ func TestWhatWasDeniedAndNotSavedIsNotDeniedAgain(t *testing.T) {
 	require.Equal(t, first.ID, m.findings[run.ID][0].DecisionID)
 }
 
-// Whatever is stored, however many look at once, and wherever runs are interrupted: the run that comes to its end
-// has seen each workspace once, and says of it what one look would.
-func TestInterruptedRunsAddUpToOne(t *testing.T) {
+// A run may be interrupted anywhere, with any number of workers. In the end it has seen each workspace once, and its result
+// is that of one uninterrupted run.
+func TestInterruptedAuditsAddUpToOne(t *testing.T) {
 	words := []string{"good", "good", "nameless", "spender", "loud", "quiet", "broken", "nameless loud", "spender quiet"}
 	rapid.Check(t, func(rt *rapid.T) {
 		names := rapid.SliceOfN(rapid.SampledFrom(words), 0, 40).Draw(rt, "names")
@@ -177,7 +176,7 @@ func TestInterruptedRunsAddUpToOne(t *testing.T) {
 	})
 }
 
-// comparable is a run without what is another's in every run.
+// comparable is a run without what differs in every run.
 func comparable(run audit.Run) audit.Run {
 	run.ID, run.StartedAt, run.UpdatedAt, run.FinishedAt, run.Worked = id(0), time.Time{}, time.Time{}, nil, 0
 	if len(run.Violations) == 0 {

@@ -13,7 +13,7 @@ import (
 
 // These run on a clock that goes on when everything waits.
 
-func TestARateIsKeptAndProgressIsToldOfEveryPage(t *testing.T) {
+func TestAuditRateAndProgress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory(named(t, "a", "b", "c", "d", "e")...)
 		var seen []int64
@@ -29,7 +29,7 @@ func TestARateIsKeptAndProgressIsToldOfEveryPage(t *testing.T) {
 	})
 }
 
-func TestALargeRateIsKept(t *testing.T) {
+func TestAuditLargeRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory(named(t, make([]string, 5000)...)...)
 		start := time.Now()
@@ -39,7 +39,7 @@ func TestALargeRateIsKept(t *testing.T) {
 	})
 }
 
-func TestTimeInWhichARunWasInterruptedIsNoWork(t *testing.T) {
+func TestAuditWorkedExcludesInterruptions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory(named(t, "a", "b", "c", "d", "e", "f")...)
 		r := &rules{}
@@ -67,7 +67,7 @@ func (m *memory) startedAt(since time.Time) (all []time.Duration) {
 	return all
 }
 
-func TestAScheduleSurvivesRestarts(t *testing.T) {
+func TestScheduleSurvivesRestarts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory(named(t, "a", "b")...)
 		start := time.Now()
@@ -86,7 +86,7 @@ func TestAScheduleSurvivesRestarts(t *testing.T) {
 	})
 }
 
-func TestReplicasShareASchedule(t *testing.T) {
+func TestScheduleIsSharedByReplicas(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory(named(t, "a", "b", "c")...)
 		ctx, stop := context.WithTimeout(t.Context(), 150*time.Minute)
@@ -109,7 +109,7 @@ func TestReplicasShareASchedule(t *testing.T) {
 	})
 }
 
-func TestAScheduleGoesOnWithAnInterruptedRunAtOnce(t *testing.T) {
+func TestScheduleResumesAnInterruptedRunAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory(named(t, "a", "b", "c", "d")...)
 		serve := func(lasting time.Duration) {
@@ -126,7 +126,7 @@ func TestAScheduleGoesOnWithAnInterruptedRunAtOnce(t *testing.T) {
 	})
 }
 
-func TestAScheduleThatEnforcesDoesNotCountWhatOnlyLooked(t *testing.T) {
+func TestScheduleThatEnforcesIgnoresOtherRuns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory(named(t, "nameless")...)
 		_, err := m.on(&rules{}).Run(t.Context())
@@ -139,7 +139,7 @@ func TestAScheduleThatEnforcesDoesNotCountWhatOnlyLooked(t *testing.T) {
 	})
 }
 
-func TestAScheduleDoesNotCountWhatServersDoNotHaveLive(t *testing.T) {
+func TestScheduleIgnoresRunsOfCandidates(t *testing.T) {
 	for name, change := range map[string]func(*audit.Options){
 		"candidates":       func(o *audit.Options) { o.Candidate = true },
 		"other deployment": func(o *audit.Options) { o.Deployment.SaaS = true },
@@ -157,7 +157,7 @@ func TestAScheduleDoesNotCountWhatServersDoNotHaveLive(t *testing.T) {
 	}
 }
 
-func TestAScheduleOutlivesAStoreThatIsAway(t *testing.T) {
+func TestScheduleOutlivesAStoreThatIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory(named(t, "a")...)
 		m.fail = errAway

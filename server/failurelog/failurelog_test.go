@@ -29,7 +29,7 @@ func (r neverRecords) Record(context.Context, admission.Decision) (admission.Dec
 	return admission.Decision{}, nil
 }
 
-// A store that was away for long gets no records of a time that exports have passed over: they are counted as lost.
+// A record that is too old may belong to a time that was exported already. It is not written, and counted as lost.
 func TestFailureLogCountsAnErrorThatIsTooOld(t *testing.T) {
 	count := new(keptCount)
 	failures := New(neverRecords{t}, count, slog.New(slog.DiscardHandler))

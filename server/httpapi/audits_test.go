@@ -14,7 +14,7 @@ import (
 	"github.com/molecule-ai/gatehouse/server/httpapi"
 )
 
-// auditID is that of an audit: the document's test asks for whatever there is under one id.
+// auditID is the id of an audit. The test of the OpenAPI document asks for everything under this one id.
 const auditID = workspaceID
 
 // audited is a store with these runs and findings. It is away if fail is set.
@@ -86,7 +86,7 @@ const auditReport = `{"id": "` + auditID + `", "hook": "register", "state": "fin
 	"worked_seconds": 1.5, "evaluated": 7, "denied": 1, "warned": 1, "failed": 1, "marked": 1,
 	"violations": {"PLATFORM_AGENT_IDENTITY_GATE": 1, "TIER_INVALID": 2}, "not_judged": [{"rule": "has_a_card", "code": "CARD_MISSING", "reads": ["input.request.agent_card"]}]}`
 
-func TestAuditsAreListedAndShown(t *testing.T) {
+func TestAuditsListAndShow(t *testing.T) {
 	s := serveAudits(t, someAudits(t))
 	got := s.send(http.MethodGet, "/v1/audits", "")
 	require.Equal(t, 200, got.status)
@@ -98,7 +98,7 @@ func TestAuditsAreListedAndShown(t *testing.T) {
 	require.JSONEq(t, `{"audits": []}`, serveAudits(t, &audited{}).send(http.MethodGet, "/v1/audits", "").body)
 }
 
-func TestWhatAnAuditFoundIsPaged(t *testing.T) {
+func TestAuditFindingsArePaged(t *testing.T) {
 	const path = "/v1/audits/" + auditID + "/findings"
 	s := serveAudits(t, someAudits(t))
 	first := s.send(http.MethodGet, path+"?limit=2", "")
@@ -114,7 +114,7 @@ func TestWhatAnAuditFoundIsPaged(t *testing.T) {
 	require.JSONEq(t, `{"findings": [], "next": ""}`, s.send(http.MethodGet, path+"?code=NONE", "").body)
 }
 
-func TestAuditsAreAskedForStrictly(t *testing.T) {
+func TestAuditsRefuseBadQueries(t *testing.T) {
 	s := serveAudits(t, someAudits(t))
 	for _, path := range []string{
 		"?limit=1", "/x", "/" + auditID + "?code=A", "/" + auditID + "/findings?limit=0", "/" + auditID + "/findings?limit=1001",

@@ -57,7 +57,7 @@ var routes = []struct {
 	{http.MethodGet, "/metrics", "", "anybody"},
 }
 
-func TestWhoMayCallWhat(t *testing.T) {
+func TestRolesOfEveryRoute(t *testing.T) {
 	s := guarded(t)
 	callers := map[string]string{"registry": registryToken, "author": authorToken, "viewer": viewerToken}
 	for _, route := range routes {
@@ -79,14 +79,14 @@ func TestWhoMayCallWhat(t *testing.T) {
 	}
 }
 
-func TestWithoutTokensEverybodyIsLetIn(t *testing.T) {
+func TestAuthenticationIsOffWithoutTokens(t *testing.T) {
 	s := serve(t, nil)
 	for _, route := range routes {
 		require.Less(t, s.send(route.method, route.path, route.body).status, 300, "%s %s", route.method, route.path)
 	}
 }
 
-func TestOnlyAKnownBearerTokenLetsIn(t *testing.T) {
+func TestAuthenticationTakesOnlyKnownBearerTokens(t *testing.T) {
 	s := guarded(t)
 	for _, header := range []string{
 		"", "Bearer", "Bearer ", "Bearer wrong-token-0123456789", registryToken, "Basic " + registryToken, "Token " + registryToken,
@@ -152,7 +152,7 @@ func TestTokensFile(t *testing.T) {
 	}, tokens)
 }
 
-func TestABadTokensFileIsRefusedWithoutRepeatingIt(t *testing.T) {
+func TestTokensFileErrorsRepeatNoHash(t *testing.T) {
 	hash := hashOf(registryToken)
 	entry := func(members string) string { return "tokens:\n  - {" + members + "}\n" }
 	for name, text := range map[string]string{
@@ -187,7 +187,7 @@ func TestABadTokensFileIsRefusedWithoutRepeatingIt(t *testing.T) {
 	}
 }
 
-func TestAShortTokenIsRefusedWithoutRepeatingIt(t *testing.T) {
+func TestNewTokenRefusesShortTokens(t *testing.T) {
 	_, err := auth.NewToken("registry", auth.RoleRegistry, "hunter2")
 	require.ErrorContains(t, err, "16")
 	require.NotContains(t, err.Error(), "hunter2")

@@ -12,7 +12,7 @@ import (
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
-func TestAReviewIsNotChangedByTheBodiesThatComeAfterIt(t *testing.T) {
+func TestReviewKeepsNoPartOfItsBodyBuffer(t *testing.T) {
 	var mutex sync.Mutex
 	reviews := make(map[string]admission.Review)
 	s := serveReviewer(t, func(ctx context.Context, r admission.Review) (admission.Decision, error) {

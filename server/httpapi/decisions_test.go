@@ -39,7 +39,7 @@ func (r recorded) Summarize(_ context.Context, filter ledger.Filter) (ledger.Sum
 	return ledger.Summary{Decisions: int64(time.Since(filter.Since).Hours()), Codes: []ledger.CodeSummary{}}, nil
 }
 
-// A summary goes back seven days unless it is told otherwise, and hides why it cannot be read.
+// A summary goes back seven days by default. Its error does not say why the store failed.
 func TestDecisionsSummaryHasASpan(t *testing.T) {
 	s := evidence(t)
 	for query, hours := range map[string]int{"": 168, "?since=" + time.Now().Add(-3*time.Hour).UTC().Format(time.RFC3339): 3} {
@@ -66,7 +66,7 @@ func (r recorded) Decisions(_ context.Context, query ledger.Query) ([]ledger.Dec
 	return page, nil
 }
 
-// oneDecision is a source of one decision that then is at its end.
+// oneDecision is a source that ends after one decision.
 type oneDecision struct{ *admission.Decision }
 
 func (o oneDecision) Subscribe(
@@ -121,7 +121,7 @@ const deniedRecord = `{"id": "` + decisionID + `", "uid": "u-1", "time": "2026-0
 		"code": "PLATFORM_AGENT_IDENTITY_GATE", "reason": "model_missing"}},
 	"policy_revision": "sha256:0011", "timings": {"facts_us": 412, "policy_us": 96}, "error": null, "erased": [], "masked": []`
 
-func TestADecisionIsShownWithAllThatIsRecordedOfIt(t *testing.T) {
+func TestDecisionIsShownInFull(t *testing.T) {
 	s := evidence(t)
 	got := s.send(http.MethodGet, "/v1/decisions/"+decisionID, "")
 	require.Equal(t, 200, got.status)
@@ -134,7 +134,7 @@ func TestADecisionIsShownWithAllThatIsRecordedOfIt(t *testing.T) {
 	}
 }
 
-func TestDecisionsAreListedNewestFirstAndWithoutInputs(t *testing.T) {
+func TestDecisionsListIsNewestFirstWithoutInputs(t *testing.T) {
 	s := evidence(t)
 	got := s.send(http.MethodGet, "/v1/decisions", "")
 	require.Equal(t, 200, got.status)
@@ -154,7 +154,7 @@ func TestDecisionsAreListedNewestFirstAndWithoutInputs(t *testing.T) {
 	requireProblem(t, s.send(http.MethodGet, "/v1/decisions?hook=away", ""), 500, admission.CodeRecordFailed)
 }
 
-func TestTheFiltersOfDecisions(t *testing.T) {
+func TestDecisionsFilters(t *testing.T) {
 	s := evidence(t)
 	for query, n := range map[string]int{
 		"": 2, "hook=register": 2, "hook=heartbeat": 0, "allowed=false": 1, "allowed=true": 0, "failed=true": 1, "failed=false": 1,
@@ -169,7 +169,7 @@ func TestTheFiltersOfDecisions(t *testing.T) {
 	}
 }
 
-func TestAFilterThatIsNotUnderstoodIsNotLeftOut(t *testing.T) {
+func TestDecisionsRefuseBadFilters(t *testing.T) {
 	s := evidence(t)
 	for _, query := range []string{
 		"colour=blue", "allowed=yes", "allowed=", "failed=1", "since=yesterday", "since=", "until=2026-04-01", "workspace_id=x",
@@ -186,7 +186,7 @@ func TestAFilterThatIsNotUnderstoodIsNotLeftOut(t *testing.T) {
 	}
 }
 
-func TestDecisionsAreStreamedAsTheyAreListed(t *testing.T) {
+func TestDecisionsStream(t *testing.T) {
 	s := evidence(t)
 	for query, shown := range map[string]string{
 		"": deniedRecord + "}", "?input=true": deniedRecord + `, "input": {"hook": "register", "n": 12345678901234567890}}`,
@@ -203,7 +203,7 @@ func TestDecisionsAreStreamedAsTheyAreListed(t *testing.T) {
 	}
 }
 
-func TestDecisionsAreForEveryRoleAndNobodyElse(t *testing.T) {
+func TestDecisionsRoles(t *testing.T) {
 	denied, err := deny(t.Context(), admission.Review{})
 	require.NoError(t, err)
 	s := serve(t, func(o *httpapi.Options) {

@@ -10,7 +10,7 @@ import (
 	"github.com/molecule-ai/gatehouse/server/httpapi/respond"
 )
 
-func TestTheAPIPageHasEveryErrorCodeWithItsStatus(t *testing.T) {
+func TestAPIPageHasEveryErrorCodeWithItsStatus(t *testing.T) {
 	page, err := os.ReadFile("../../docs/api.md")
 	require.NoError(t, err)
 	for _, code := range declaredCodes(t) {

@@ -111,7 +111,7 @@ func whatIf(members string) string {
 
 const withoutModel = `, "facts": {"exists": true, "workspace": {"kind": "platform"}}`
 
-func TestAnEvaluationTellsTheVerdictAndWhereItCameFrom(t *testing.T) {
+func TestEvaluateTellsTheVerdictAndItsRules(t *testing.T) {
 	s := full(t, nil)
 	got := s.evaluate(whatIf(withoutModel))
 	require.Equal(t, 200, got.status, got.body)
@@ -127,7 +127,7 @@ func TestAnEvaluationTellsTheVerdictAndWhereItCameFrom(t *testing.T) {
 		"policy_revision": "sha256:0011"}`, got.body)
 }
 
-func TestAnEvaluationTakesStoredFactsWhereNoneAreGiven(t *testing.T) {
+func TestEvaluateReadsStoredFactsWhereNoneAreGiven(t *testing.T) {
 	s := full(t, nil)
 	got := s.evaluate(whatIf(""))
 	require.Equal(t, 200, got.status, got.body)
@@ -139,7 +139,7 @@ func TestAnEvaluationTakesStoredFactsWhereNoneAreGiven(t *testing.T) {
 	require.Equal(t, 200, s.evaluate(whatIf(withoutModel)).status)
 }
 
-func TestAnEvaluationExplainsWhenItIsAskedTo(t *testing.T) {
+func TestEvaluateExplainsOnRequest(t *testing.T) {
 	s := full(t, nil)
 	var told struct {
 		Rules    []admission.RuleExplanation `json:"rules"`
@@ -155,7 +155,7 @@ func TestAnEvaluationExplainsWhenItIsAskedTo(t *testing.T) {
 	require.True(t, told.Rules[0].Fired)
 }
 
-func TestACandidateIsForAuthors(t *testing.T) {
+func TestEvaluateTakesCandidatesFromAuthorsOnly(t *testing.T) {
 	const candidate = `, "candidate": {"files": {"a.rego": "package admission.register"}}`
 	open := full(t, nil)
 	require.Contains(t, open.evaluate(whatIf(candidate)).body, `"policy_revision":"sha256:0022"`)
@@ -171,7 +171,7 @@ func TestACandidateIsForAuthors(t *testing.T) {
 	require.Contains(t, s.evaluate(whatIf(candidate), asAuthor...).body, `"policy_revision":"sha256:0022"`)
 }
 
-func TestACandidateThatIsRefusedIsTheAuthorsToMend(t *testing.T) {
+func TestEvaluateRefusesABadCandidate(t *testing.T) {
 	s := full(t, nil)
 	got := s.evaluate(whatIf(`, "candidate": {"files": {"a.rego": "wrong"}}`))
 	require.Contains(t, requireProblem(t, got, 400, admission.CodeMalformedRequest), "a.rego:1: it does not parse")
@@ -180,7 +180,7 @@ func TestACandidateThatIsRefusedIsTheAuthorsToMend(t *testing.T) {
 	requireProblem(t, s.evaluate(whatIf(`, "candidate": {"files": {"a.rego": "slow"}}`)), 504, admission.CodeDeadlineExceeded)
 }
 
-func TestAnEvaluationThatFailsIsNoVerdict(t *testing.T) {
+func TestEvaluateAnswersFaultsWithErrors(t *testing.T) {
 	s := full(t, func(o *httpapi.Options) { o.WhatIf.Policies = bench{rules{fails: errHidden}} })
 	for _, members := range []string{"", `, "explain": true`} {
 		require.NotContains(t, requireProblem(t, s.evaluate(whatIf(members)), 500, admission.CodePolicyError), "hunter2")
@@ -202,7 +202,7 @@ func proving(proof string) string {
 	return strings.Replace(whatIf(""), `{"workspace"`, `{"caller_proof": "`+proof+`", "workspace"`, 1)
 }
 
-func TestABatchIsEvaluatedInItsOrderAndOneThatFailsIsNoVerdict(t *testing.T) {
+func TestEvaluateBatchKeepsOrderAndAnswersFaultsAlone(t *testing.T) {
 	s := full(t, func(o *httpapi.Options) { o.RequestTimeout = time.Second })
 	one := func(body string) string { return strings.Replace(body, `"hook": "register", `, "", 1) }
 	got := s.send(http.MethodPost, "/v1/evaluate/batch", `{"hook": "register", "reviews": [`+
@@ -227,7 +227,7 @@ func TestABatchIsEvaluatedInItsOrderAndOneThatFailsIsNoVerdict(t *testing.T) {
 	requireProblem(t, unknown, 404, admission.CodeUnknownHook)
 }
 
-func TestTheDocumentRefusesTheWhatIfsThatTheServerRefuses(t *testing.T) {
+func TestOpenAPIRefusesTheWhatIfsThatTheServerRefuses(t *testing.T) {
 	s := serve(t, nil)
 	c := contractOf(t, s)
 	const single, batch = "/v1/evaluate", "/v1/evaluate/batch"

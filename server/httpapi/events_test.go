@@ -35,7 +35,7 @@ func newEvents() *events {
 
 var errEndOfEvents = errors.New("the reader is too far behind")
 
-// Subscribe gives a reader that is at its end when it is given nothing.
+// Subscribe gives a reader that ends when nil is put into the channel.
 func (e *events) Subscribe(
 	_ context.Context, after int64,
 ) (func(ctx context.Context) ([]stream.Streamed[admission.Event], error), error) {
@@ -126,7 +126,7 @@ func (l *listener) requireEnd() {
 	require.Empty(l.t, string(rest))
 }
 
-func TestAStreamTellsOfEventsAsServerSentEvents(t *testing.T) {
+func TestEventStreamSendsServerSentEvents(t *testing.T) {
 	s, source := serveEvents(t)
 	l := s.listen("")
 	require.EqualValues(t, -1, <-source.after, "from now")
@@ -150,7 +150,7 @@ func TestAStreamTellsOfEventsAsServerSentEvents(t *testing.T) {
 	require.Contains(t, l.block(), `"sequence":4`)
 }
 
-func TestAStreamResumesWhereTheClientSaysItWas(t *testing.T) {
+func TestEventStreamResumesAfterTheLastEventID(t *testing.T) {
 	s, source := serveEvents(t)
 	for _, c := range []struct {
 		query, header string
@@ -168,7 +168,7 @@ func TestAStreamResumesWhereTheClientSaysItWas(t *testing.T) {
 	}
 }
 
-func TestAStreamThatCannotBeIsAProblem(t *testing.T) {
+func TestEventStreamRefusals(t *testing.T) {
 	s, source := serveEvents(t)
 	for _, id := range []string{"-1", "+1", "x", "1 ", " ", "1,2", "9223372036854775808", "18446744073709551616", "0x1", "1_0", "١"} {
 		got := s.send(http.MethodGet, "/v1/events/stream?"+"last_event_id="+strings.ReplaceAll(strings.ReplaceAll(id, " ", "%20"), "+", "%2B"), "")
@@ -190,7 +190,7 @@ func TestAStreamThatCannotBeIsAProblem(t *testing.T) {
 	requireProblem(t, none.send(http.MethodGet, "/v1/events/stream", ""), 404, admission.CodeNotFound)
 }
 
-func TestAStreamIsForEveryRoleAndNobodyElse(t *testing.T) {
+func TestEventStreamRoles(t *testing.T) {
 	s, _ := serveEvents(t, func(o *httpapi.Options) {
 		o.Authenticator.Use([]auth.Token{
 			token(t, "registry", auth.RoleRegistry, registryToken), token(t, "author", auth.RoleAuthor, authorToken),
@@ -203,7 +203,7 @@ func TestAStreamIsForEveryRoleAndNobodyElse(t *testing.T) {
 	requireProblem(t, s.send(http.MethodGet, "/v1/events/stream", ""), 401, admission.CodeUnauthenticated)
 }
 
-func TestAStreamEndsWhenItsTokenIsTakenBack(t *testing.T) {
+func TestEventStreamEndsWhenItsTokenIsRevoked(t *testing.T) {
 	authenticator := &auth.Authenticator{}
 	kept := token(t, "author", auth.RoleAuthor, authorToken)
 	authenticator.Use([]auth.Token{token(t, "viewer", auth.RoleViewer, viewerToken), kept})
@@ -221,7 +221,7 @@ func TestAStreamEndsWhenItsTokenIsTakenBack(t *testing.T) {
 	require.Equal(t, "the caller's token is no longer known", s.log.with(t, "stream ended")[0]["cause"])
 }
 
-func TestFiltersSelectAndTheIDGoesOnAllTheSame(t *testing.T) {
+func TestEventStreamTellsPositionsOfFilteredEvents(t *testing.T) {
 	s, source := serveEvents(t, func(o *httpapi.Options) { o.Streams.Heartbeat = 50 * time.Millisecond })
 	other := event(1, "GATE")
 	other.WorkspaceID = uuid.New()
@@ -243,7 +243,7 @@ func TestFiltersSelectAndTheIDGoesOnAllTheSame(t *testing.T) {
 	require.Equal(t, "id: 4", blocks[1], "a silent stream says how far it is")
 }
 
-func TestASilentStreamShowsThatItLives(t *testing.T) {
+func TestEventStreamHeartbeat(t *testing.T) {
 	s, source := serveEvents(t, func(o *httpapi.Options) { o.Streams.Heartbeat = time.Millisecond })
 	l := s.listen("", "Last-Event-ID", "7")
 	for range 3 {
@@ -254,7 +254,7 @@ func TestASilentStreamShowsThatItLives(t *testing.T) {
 	}
 }
 
-func TestStreamsAreBounded(t *testing.T) {
+func TestEventStreamsAreBounded(t *testing.T) {
 	s, _ := serveEvents(t, func(o *httpapi.Options) { o.Streams.MaxStreams = 2 })
 	first, _ := s.listen(""), s.listen("")
 
@@ -269,7 +269,7 @@ func TestStreamsAreBounded(t *testing.T) {
 	s.listen("")
 }
 
-func TestAReaderThatIsGivenUpIsLetGoInOrder(t *testing.T) {
+func TestEventStreamEndsWhenItsSourceEnds(t *testing.T) {
 	s, source := serveEvents(t)
 	l := s.listen("")
 	source.give <- []stream.Streamed[admission.Event]{{Position: 1, Item: event(1, "GATE")}}
@@ -302,7 +302,7 @@ func (s *service) doesNotRead(source *events) {
 	source.give <- large
 }
 
-func TestAClientThatDoesNotReadIsGivenUpAndHoldsNobodyUp(t *testing.T) {
+func TestEventStreamDropsAClientThatDoesNotRead(t *testing.T) {
 	s, source := serveEvents(t, func(o *httpapi.Options) { o.Streams.WriteTimeout = 50 * time.Millisecond })
 	s.doesNotRead(source)
 
@@ -315,7 +315,7 @@ func TestAClientThatDoesNotReadIsGivenUpAndHoldsNobodyUp(t *testing.T) {
 	require.Equal(t, "the client does not read", s.log.with(t, "stream ended")[0]["cause"])
 }
 
-func TestDrainingEndsStreamsAtOnceAndTakesNoMore(t *testing.T) {
+func TestDrainEndsStreamsAtOnce(t *testing.T) {
 	s, source := serveEvents(t)
 	s.doesNotRead(source)
 	var listening []*listener
@@ -340,14 +340,14 @@ func TestDrainingEndsStreamsAtOnceAndTakesNoMore(t *testing.T) {
 	}
 }
 
-func TestNoStreamBeginsWhileDraining(t *testing.T) {
+func TestDrainRefusesNewStreams(t *testing.T) {
 	s, _ := serveEvents(t)
 	s.server.Drain()
 
 	requireProblem(t, s.send(http.MethodGet, "/v1/events/stream", ""), 503, admission.CodeNotReady)
 }
 
-func TestTheDataOfAStreamIsTheRegistrysMessageAndMore(t *testing.T) {
+func TestEventStreamDataIsTheRegistrysMessage(t *testing.T) {
 	s, source := serveEvents(t)
 	l := s.listen("")
 	source.give <- []stream.Streamed[admission.Event]{{Position: 1, Item: event(1, "GATE")}}

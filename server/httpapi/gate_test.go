@@ -100,8 +100,8 @@ func serveGate(t *testing.T, w *world) *service {
 
 const otherRegistryToken = "another-registry-token-0123456789"
 
-// Two callers that number their requests alike are each decided, and each hears its own answer again.
-func TestAUIDBelongsToItsCaller(t *testing.T) {
+// Two callers may use the same uid. Each request is decided, and each caller gets its own answer again.
+func TestReviewKeepsUIDsOfCallersApart(t *testing.T) {
 	s := serveGate(t, &world{})
 	ask := func(token, body string) answered { return s.register(body, "Authorization", "Bearer "+token) }
 	body := func(url string) string {
@@ -117,7 +117,7 @@ func TestAUIDBelongsToItsCaller(t *testing.T) {
 	requireProblem(t, ask(registryToken, body("https://us.example.com")), 409, admission.CodeUIDConflict)
 }
 
-// planted is what no log line may repeat: it stands for secrets in whatever a caller sends.
+// planted stands for a secret in what a caller sends. No log line may repeat it.
 const planted = "sk-planted-0123456789"
 
 var (
@@ -126,7 +126,7 @@ var (
 	denials = []admission.Violation{identityGate}
 )
 
-func TestEveryReviewHasOneLineAndNoLineRepeatsWhatWasSent(t *testing.T) {
+func TestReviewLogHasOneLineWithoutWhatWasSent(t *testing.T) {
 	for name, test := range map[string]struct {
 		world  *world
 		hook   string
@@ -193,7 +193,7 @@ func requireDecided(t *testing.T, got answered, line map[string]any) {
 	require.Equal(t, answer["marked_failed"], line["marked_failed"])
 }
 
-func TestTheSameUIDIsAnsweredFromTheRecordAndLoggedAsSuch(t *testing.T) {
+func TestReviewLogNamesRepeatedAnswers(t *testing.T) {
 	s := serveGate(t, &world{})
 	send := func(body string) answered { return s.register(body, "Authorization", "Bearer "+registryToken) }
 	first, again := send(plantedReview), send(plantedReview)
@@ -206,7 +206,7 @@ func TestTheSameUIDIsAnsweredFromTheRecordAndLoggedAsSuch(t *testing.T) {
 	require.Equal(t, true, reviews[1]["repeated"])
 }
 
-func TestABatchHasALineForEachReview(t *testing.T) {
+func TestReviewLogHasALineForEachReviewOfABatch(t *testing.T) {
 	s := serveGate(t, &world{})
 	for hook, status := range map[string]int{"register": 200, "retire": 404} {
 		before := len(s.log.with(t, "review"))

@@ -14,7 +14,7 @@ import (
 	"github.com/molecule-ai/gatehouse/server/httpapi"
 )
 
-func TestReadyWhereReviewsCanBeDecided(t *testing.T) {
+func TestReadyzIsReadyWhereReviewsCanBeDecided(t *testing.T) {
 	s := serve(t, func(o *httpapi.Options) {
 		o.Ready = func(ctx context.Context) error {
 			deadline, bounded := ctx.Deadline()
@@ -28,8 +28,8 @@ func TestReadyWhereReviewsCanBeDecided(t *testing.T) {
 	require.JSONEq(t, `{"status":"ready"}`, got.body)
 }
 
-// It has been logged where it was found, and this route is asked every few seconds.
-func TestNotReadyIsToldAndNotLoggedAgain(t *testing.T) {
+// The cause was logged where it was found. This route is asked every few seconds, so it logs nothing.
+func TestReadyzLogsNothing(t *testing.T) {
 	s := serve(t, func(o *httpapi.Options) {
 		o.Ready = func(context.Context) error {
 			return &admission.Error{Code: admission.CodeNotReady, Detail: "not ready: ledger (the disk is full)", Err: errors.New("dial db-1.internal")}
@@ -43,7 +43,7 @@ func TestNotReadyIsToldAndNotLoggedAgain(t *testing.T) {
 	require.JSONEq(t, `{"status":"alive"}`, s.send(http.MethodGet, "/healthz", "").body)
 }
 
-func TestADrainingServerIsAliveAndNotReadyAndStillAnswers(t *testing.T) {
+func TestReadyzIsNotReadyWhileDraining(t *testing.T) {
 	s := serve(t, nil)
 	s.server.Drain()
 	require.Equal(t, "shutting down", requireProblem(t, s.send(http.MethodGet, "/readyz", ""), 503, admission.CodeNotReady))

@@ -13,7 +13,7 @@ import (
 	"github.com/molecule-ai/gatehouse/server/httpapi/auth"
 )
 
-func TestWhatComesWhileAllPlacesAreTakenIsRefused(t *testing.T) {
+func TestInFlightLimitRefusesRequests(t *testing.T) {
 	entered, release := make(chan struct{}), make(chan struct{})
 	s := serve(t, func(o *httpapi.Options) {
 		o.MaxInFlight = 1
@@ -48,7 +48,7 @@ func TestWhatComesWhileAllPlacesAreTakenIsRefused(t *testing.T) {
 	require.Equal(t, 200, s.register(registerBody).status)
 }
 
-func TestACallerBeyondItsRateIsRefusedOnEveryRoute(t *testing.T) {
+func TestRateLimitHoldsForAllRoutes(t *testing.T) {
 	for range 10 { // one that takes longer than the window of a second proves nothing
 		s := serve(t, func(o *httpapi.Options) {
 			o.RateLimit = 1

@@ -236,7 +236,7 @@ func (p sinksPage) ListAnnouncements(_ context.Context, filter resources.Announc
 	return resources.AnnouncementPage(p), nil
 }
 
-// oneEvent is a source of one event that then is at its end.
+// oneEvent is a source that ends after one event.
 type oneEvent struct{ *admission.Event }
 
 func (e oneEvent) Subscribe(_ context.Context, after int64) (func(context.Context) ([]stream.Streamed[admission.Event], error), error) {
@@ -283,7 +283,7 @@ func full(t *testing.T, change func(*httpapi.Options)) *service {
 	}))
 }
 
-func TestDecisionsAreAsDocumented(t *testing.T) {
+func TestAnswersOfReviewsAreAsDocumented(t *testing.T) {
 	s := full(t, nil)
 	require.Equal(t, 200, s.register(registerBody).status)
 	require.Equal(t, 200, s.register(withMembers(`"uid": "u-1", "caller_proof": "install"`)).status)
@@ -346,13 +346,13 @@ func (s *service) putWorkspace(body string, headers ...string) answered {
 	return s.send(http.MethodPut, workspacePath, body, headers...)
 }
 
-func TestARateLimitIsAsDocumented(t *testing.T) {
+func TestRateLimitIsAsDocumented(t *testing.T) {
 	s := full(t, func(o *httpapi.Options) { o.RateLimit = 1 })
 	require.Eventually(t, func() bool { return s.register(registerBody).status == 429 }, patience, time.Millisecond)
 	require.Eventually(t, func() bool { return s.relay(payload).status == 429 }, patience, time.Millisecond)
 }
 
-func TestFactsAreToldAsDocumented(t *testing.T) {
+func TestWorkspaceRoutesAreAsDocumented(t *testing.T) {
 	s := full(t, nil)
 	for _, body := range []string{`{}`, `{"name": "concierge", "kind": "platform", "status": null, "tier": 2, "parent_id": null}`} {
 		require.Equal(t, 204, s.putWorkspace(body).status)
@@ -373,7 +373,7 @@ func TestFactsAreToldAsDocumented(t *testing.T) {
 	require.Equal(t, 403, s.putWorkspace(`{}`).status)
 }
 
-func TestWhatIsToBeSeenIsAsDocumented(t *testing.T) {
+func TestReadRoutesAreAsDocumented(t *testing.T) {
 	s := full(t, nil)
 	for _, path := range []string{"/v1/policies", "/v1/policies/shadow", "/v1/policies/shadow?examples=0", "/healthz", "/readyz", "/metrics", "/openapi.json", "/v1/announcements"} {
 		require.Equal(t, 200, s.send(http.MethodGet, path, "").status, path)
@@ -414,7 +414,7 @@ func TestWhatIsToBeSeenIsAsDocumented(t *testing.T) {
 	require.Equal(t, 503, s.send(http.MethodGet, "/v1/events/stream", "").status)
 }
 
-func TestTheDocumentSaysWhoMayCallAndItsExamplesAreTaken(t *testing.T) {
+func TestOpenAPIRolesAndExamplesHold(t *testing.T) {
 	s := full(t, func(o *httpapi.Options) {
 		o.Authenticator.Use([]auth.Token{
 			token(t, "eu", auth.RoleRegistry, registryToken),
@@ -484,7 +484,7 @@ func (c *contract) exampleBody(t *testing.T, pointer string) string {
 	return string(body)
 }
 
-func TestEveryExampleIsOfItsSchema(t *testing.T) {
+func TestOpenAPIExamplesMatchTheirSchemas(t *testing.T) {
 	c := contractOf(t, serve(t, nil))
 	checked := 0
 	var visit func(at string, node any)
@@ -525,7 +525,7 @@ func TestEveryExampleIsOfItsSchema(t *testing.T) {
 }
 
 // testdata/openapi-3.1.schema.json is the OpenAPI Initiative's own (2021-04-15, Apache License 2.0).
-func TestTheDocumentIsOfOpenAPIsOwnSchema(t *testing.T) {
+func TestOpenAPIMatchesTheOfficialSchema(t *testing.T) {
 	text, err := os.ReadFile("testdata/openapi-3.1.schema.json")
 	require.NoError(t, err)
 	schema, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
@@ -540,8 +540,8 @@ func TestTheDocumentIsOfOpenAPIsOwnSchema(t *testing.T) {
 	require.Error(t, compiled.Validate(c.root))
 }
 
-// Generators of clients take an object that says nothing of other members for one that has none. So each says it.
-func TestEveryObjectSaysWhetherOtherMembersPass(t *testing.T) {
+// Client generators disagree about an object without additionalProperties. So every object declares it.
+func TestOpenAPIObjectsDeclareAdditionalProperties(t *testing.T) {
 	c := contractOf(t, serve(t, nil))
 	var visit func(at string, node any)
 	visit = func(at string, node any) {
@@ -567,8 +567,8 @@ func TestEveryObjectSaysWhetherOtherMembersPass(t *testing.T) {
 	}
 }
 
-// They also take a member that has a default for one that is required. What a body may leave out has none.
-func TestNoMemberOfABodyHasADefault(t *testing.T) {
+// Some client generators make a member with a default required. So members that a body may leave out have no default.
+func TestOpenAPIBodiesHaveNoDefaults(t *testing.T) {
 	c := contractOf(t, serve(t, nil))
 	schemas, _ := c.object("/components/schemas")
 	text, err := json.Marshal(schemas)
@@ -576,7 +576,7 @@ func TestNoMemberOfABodyHasADefault(t *testing.T) {
 	require.NotContains(t, string(text), `"default":`)
 }
 
-func TestEverySchemaIsUsed(t *testing.T) {
+func TestOpenAPISchemasAreUsed(t *testing.T) {
 	c := contractOf(t, serve(t, nil))
 	text, err := json.Marshal(c.root)
 	require.NoError(t, err)
@@ -586,7 +586,7 @@ func TestEverySchemaIsUsed(t *testing.T) {
 	}
 }
 
-func TestEverySchemaIsJSONSchema(t *testing.T) {
+func TestOpenAPISchemasCompile(t *testing.T) {
 	c := contractOf(t, serve(t, nil))
 	schemas, _ := c.object("/components/schemas")
 	require.NotEmpty(t, schemas)
@@ -596,9 +596,8 @@ func TestEverySchemaIsJSONSchema(t *testing.T) {
 	}
 }
 
-// A client that checks its requests by the document sends nothing that is refused for its form, but for what no
-// schema can say, and is kept from nothing that is taken.
-func TestTheDocumentRefusesTheBodiesThatTheServerRefuses(t *testing.T) {
+// The schemas and the server refuse the same bodies, except for what no schema can express.
+func TestOpenAPIRefusesTheBodiesThatTheServerRefuses(t *testing.T) {
 	s := serve(t, nil)
 	c := contractOf(t, s)
 	const review, batch, relay, workspace = "/v1/admission/{hook}", "/v1/admission/{hook}/batch", "/registry/register", "/v1/workspaces/{id}"
@@ -653,7 +652,7 @@ func TestTheDocumentRefusesTheBodiesThatTheServerRefuses(t *testing.T) {
 	}
 }
 
-func TestTheDocumentKnowsEverySpellingOfAnID(t *testing.T) {
+func TestOpenAPIKnowsEverySpellingOfAnID(t *testing.T) {
 	c := contractOf(t, serve(t, nil))
 	schema, err := c.compiler.Compile("openapi.json#/components/schemas/AnyUUID")
 	require.NoError(t, err)

@@ -13,8 +13,8 @@ import (
 	"github.com/molecule-ai/gatehouse/server/httpapi/auth"
 )
 
-// Probes and proxies ask by HEAD. Every route that has GET answers it with the same status and headers, and a stream
-// ends with them.
+// Probes and proxies use HEAD. Every route with GET answers HEAD with the same status and headers. A stream ends after its
+// headers.
 func TestHeadAnswersAsGetWithoutABody(t *testing.T) {
 	s := full(t, func(o *httpapi.Options) {
 		o.Authenticator.Use([]auth.Token{token(t, "ada", auth.RoleAuthor, authorToken)})
@@ -64,8 +64,8 @@ func hooks(t *testing.T, into *[]string) *service {
 	})
 }
 
-// A client may escape any character of a path: the spelling changes neither the route, nor the hook, nor who may ask.
-func TestAnEscapedPathIsTheSamePath(t *testing.T) {
+// A client may escape any character of a path. It is the same route and hook, and the same roles may use it.
+func TestPathsMayBeEscaped(t *testing.T) {
 	var asked []string
 	s := hooks(t, &asked)
 	bearer := []string{"Authorization", "Bearer " + registryToken}
@@ -81,8 +81,8 @@ func TestAnEscapedPathIsTheSamePath(t *testing.T) {
 	requireProblem(t, s.send(http.MethodGet, "/v1/admission/%72egister", "", bearer...), 405, admission.CodeMethodNotAllowed)
 }
 
-// An escaped slash, dot or percent sign is a part of a name. It leads to no other route.
-func TestAnEscapedSlashSeparatesNothing(t *testing.T) {
+// An escaped slash, dot or percent sign is a part of a name and never leads to another route.
+func TestEscapedSlashIsNoSeparator(t *testing.T) {
 	var asked []string
 	s := hooks(t, &asked)
 	bearer := []string{"Authorization", "Bearer " + registryToken}

@@ -40,7 +40,7 @@ var errorTable = []struct {
 	{admission.CodeDeadlineExceeded, 504, false},
 }
 
-func TestEveryErrorHasItsStatusAndCode(t *testing.T) {
+func TestProblemStatusOfEveryCode(t *testing.T) {
 	for _, row := range errorTable {
 		t.Run(string(row.code), func(t *testing.T) {
 			s := serveReviewer(t, failing(&admission.Error{Code: row.code, Detail: "what the caller may know", Err: errHidden}))
@@ -56,8 +56,8 @@ func TestEveryErrorHasItsStatusAndCode(t *testing.T) {
 	}
 }
 
-// A caller that hangs up gets no answer. What is counted and logged of it is no fault of the service.
-func TestARequestThatItsCallerAbandonsIsNoFault(t *testing.T) {
+// A caller that hangs up gets no answer. The request is counted and logged as abandoned, not as a fault of the service.
+func TestAbandonedRequestsAreNoFault(t *testing.T) {
 	waiting := make(chan struct{})
 	wait := func(ctx context.Context) error {
 		waiting <- struct{}{}
@@ -105,7 +105,7 @@ func (s slowDecisions) Decisions(ctx context.Context, _ ledger.Query) ([]ledger.
 	return nil, s.wait(ctx)
 }
 
-func TestAnErrorWithoutACodeIsAnInternalError(t *testing.T) {
+func TestProblemWithoutACodeIsAnInternalError(t *testing.T) {
 	got := serveReviewer(t, failing(fmt.Errorf("wrapped: %w", errHidden))).register(registerBody)
 	require.Empty(t, requireProblem(t, got, 500, admission.CodeInternal))
 }
@@ -133,7 +133,7 @@ func TestUnknownPathsAndMethods(t *testing.T) {
 	requireProblem(t, s.send("BREW", "/nowhere", ""), 404, admission.CodeNotFound)
 }
 
-func TestAPanicCostsOneRequestAndIsNoAllow(t *testing.T) {
+func TestPanicIsAnInternalError(t *testing.T) {
 	s := serveReviewer(t, func(ctx context.Context, r admission.Review) (admission.Decision, error) {
 		if r.UID == "bad" {
 			panic("the engine broke")
@@ -156,7 +156,7 @@ func TestAPanicCostsOneRequestAndIsNoAllow(t *testing.T) {
 	require.JSONEq(t, `{"error":"registration failed"}`, got.body)
 }
 
-func TestRoutesAndMethodsInMetricsAreBounded(t *testing.T) {
+func TestMetricLabelsAreBounded(t *testing.T) {
 	s := serve(t, nil)
 	s.register(registerBody)
 	s.send(http.MethodPut, "/v1/workspaces/"+workspaceID+"/secrets/MODEL", "")
@@ -172,7 +172,7 @@ func TestRoutesAndMethodsInMetricsAreBounded(t *testing.T) {
 	require.Contains(t, s.observed.all(), observation{"none", "POST", 404})
 }
 
-func TestLivePolicies(t *testing.T) {
+func TestPoliciesShow(t *testing.T) {
 	got := serve(t, func(o *httpapi.Options) {
 		o.Policies = catalogue{Revision: "sha256:0011", Source: "embedded", Hooks: []string{"register"}}
 	}).send(http.MethodGet, "/v1/policies", "")

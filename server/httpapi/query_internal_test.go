@@ -64,8 +64,8 @@ func ask(t *testing.T, s *Server, method, route, query string) (status int, told
 	return answered.Code, said.Detail + said.Error
 }
 
-// Probes and scrapers add queries of their own, and must not be refused for them.
-func TestHealthAndMetricsMindNoQuery(t *testing.T) {
+// Probes and scrapers add queries of their own. They must not be refused.
+func TestHealthAndMetricsIgnoreQueries(t *testing.T) {
 	s := everyRoute()
 	for _, path := range []string{"/healthz", "/readyz", "/metrics", "/openapi.json"} {
 		answered := httptest.NewRecorder()
@@ -74,8 +74,8 @@ func TestHealthAndMetricsMindNoQuery(t *testing.T) {
 	}
 }
 
-// No other route looks over a query parameter that it does not know.
-func TestEveryRouteRefusesUnknownQueryParameters(t *testing.T) {
+// Every other route refuses query parameters that it does not know.
+func TestQueryRefusesUnknownParametersOnEveryRoute(t *testing.T) {
 	s := everyRoute()
 	routes := 0
 	eachRoute(t, s, func(method, route string) {
@@ -99,7 +99,7 @@ func TestEveryRouteRefusesUnknownQueryParameters(t *testing.T) {
 	require.Greater(t, routes, 20)
 }
 
-func TestQueriesThatSayTwoThingsAreRefused(t *testing.T) {
+func TestQueryRefusesAmbiguousParameters(t *testing.T) {
 	s := everyRoute()
 	for route, takes := range queries {
 		for _, name := range takes.once {
@@ -124,7 +124,7 @@ func TestQueriesThatSayTwoThingsAreRefused(t *testing.T) {
 	require.NoError(t, queries["/v1/events/stream"].check("code=A&code=B&last_event_id="))
 }
 
-func TestARefusedQueryRepeatsNoValueAndOnlySoMuchOfAName(t *testing.T) {
+func TestQueryErrorsRepeatNoValue(t *testing.T) {
 	s := everyRoute()
 	long := strings.Repeat("n", 5000)
 	for _, query := range []string{"a=planted-secret", "state=planted-secret&state=planted-secret", long + "=planted-secret", "%=planted-secret"} {
@@ -134,8 +134,8 @@ func TestARefusedQueryRepeatsNoValueAndOnlySoMuchOfAName(t *testing.T) {
 	}
 }
 
-// What a route takes is what the document says that it takes.
-func TestQueriesAreThoseOfTheDocument(t *testing.T) {
+// The query parameters of each route are those of the OpenAPI document.
+func TestQueriesMatchOpenAPI(t *testing.T) {
 	d := readDocument(t)
 	documented := make(map[string]query)
 	for name, operation := range d.operations(t) {

@@ -14,7 +14,7 @@ import (
 
 const payload = `{"id": "` + workspaceID + `", "url": "https://agent.example.com", "agent_card": null}`
 
-func TestTheRelayAnswersInTheRegistrysWords(t *testing.T) {
+func TestRelayAnswersInTheRegistrysWords(t *testing.T) {
 	got := serve(t, nil).relay(payload)
 	require.Equal(t, 200, got.status)
 	require.Equal(t, "application/json", got.header.Get("Content-Type"))
@@ -34,7 +34,7 @@ func TestTheRelayAnswersInTheRegistrysWords(t *testing.T) {
 	require.JSONEq(t, `{"error":"It is platform_kind.","code":"PLATFORM_KIND"}`, got.body)
 }
 
-func TestTheRelaysErrors(t *testing.T) {
+func TestRelayErrors(t *testing.T) {
 	for _, row := range errorTable {
 		t.Run(string(row.code), func(t *testing.T) {
 			got := serveReviewer(t, failing(&admission.Error{Code: row.code, Detail: "what may be known", Err: errHidden})).relay(payload)
@@ -50,7 +50,7 @@ func TestTheRelaysErrors(t *testing.T) {
 	}
 }
 
-func TestTheRelayRefusesWhatItCannotRead(t *testing.T) {
+func TestRelayRefusesMalformedPayloads(t *testing.T) {
 	s := serve(t, nil)
 	for body, status := range map[string]int{
 		registerBody: 400, // an envelope is not a payload
@@ -67,9 +67,8 @@ func TestTheRelayRefusesWhatItCannotRead(t *testing.T) {
 	require.Equal(t, 405, s.send(http.MethodGet, "/registry/register", "").status)
 }
 
-// A payload with a name that the registry would take for another one is refused and not decided: it is this body that
-// a proxy passes on.
-func TestTheRelayRefusesRespeltNames(t *testing.T) {
+// A proxy passes this very body on to the registry. A name that the registry would read as another one is refused.
+func TestRelayRefusesRespeltNames(t *testing.T) {
 	reviewed := false
 	s := serveReviewer(t, func(ctx context.Context, r admission.Review) (admission.Decision, error) {
 		reviewed = true
@@ -94,8 +93,8 @@ func TestTheRelayRefusesRespeltNames(t *testing.T) {
 	require.False(t, reviewed)
 }
 
-// Of two headers that say how a caller proved itself, a client may have sent the one and a proxy the other.
-func TestTheRelayRefusesTwoProofs(t *testing.T) {
+// Of two headers with a proof, the client may have sent one and the proxy the other. Neither counts.
+func TestRelayRefusesTwoProofs(t *testing.T) {
 	s := serve(t, nil)
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL+"/registry/register", strings.NewReader(payload))
 	require.NoError(t, err)
@@ -104,7 +103,7 @@ func TestTheRelayRefusesTwoProofs(t *testing.T) {
 	require.Equal(t, 400, s.do(request).status)
 }
 
-func TestTheRelayTakesACallerForUnprovenUnlessTold(t *testing.T) {
+func TestRelayTakesCallersAsUnprovenByDefault(t *testing.T) {
 	var got admission.Review
 	s := serveReviewer(t, func(ctx context.Context, r admission.Review) (admission.Decision, error) {
 		got = r

@@ -133,7 +133,7 @@ func (s *service) replayOf(authorToken string) string {
 	return location
 }
 
-func TestAReplayRunsAndReports(t *testing.T) {
+func TestReplayRunsAndReports(t *testing.T) {
 	records := &archive{count: 150}
 	s := replaying(t, records, nil)
 	got := s.replay(`{"candidate": {"shadow": true}, "code": "A", "hook": "register", "workspace_id": "` + workspaceID + `",
@@ -162,7 +162,7 @@ func TestAReplayRunsAndReports(t *testing.T) {
 	require.Nil(t, list.Replays[0].Report)
 }
 
-func TestAReplayThatDoesNotSayGoesBackAWeek(t *testing.T) {
+func TestReplayGoesBackAWeekByDefault(t *testing.T) {
 	records := &archive{}
 	s := replaying(t, records, nil)
 	got := s.replay(`{"candidate": {"files": {"a.rego": "package a"}}}`)
@@ -171,7 +171,7 @@ func TestAReplayThatDoesNotSayGoesBackAWeek(t *testing.T) {
 	require.WithinDuration(t, time.Now().Add(-7*24*time.Hour), records.asked.Since, patience)
 }
 
-func TestOneReplayRunsAtATimeAndCanBeEnded(t *testing.T) {
+func TestReplayRunsOneAtATimeAndCanBeCancelled(t *testing.T) {
 	records := &archive{count: 1 << 30, may: make(chan struct{}, 1)}
 	records.may <- struct{}{}
 	s := replaying(t, records, nil)
@@ -192,7 +192,7 @@ func TestOneReplayRunsAtATimeAndCanBeEnded(t *testing.T) {
 	require.Equal(t, 202, s.replay(`{"candidate": {"live": true}}`).status)
 }
 
-func TestAServerThatStopsEndsItsReplay(t *testing.T) {
+func TestDrainEndsReplays(t *testing.T) {
 	s := replaying(t, &archive{may: make(chan struct{})}, nil)
 	got := s.replay(`{"candidate": {"live": true}}`)
 	require.Equal(t, 202, got.status)
@@ -201,7 +201,7 @@ func TestAServerThatStopsEndsItsReplay(t *testing.T) {
 	requireProblem(t, s.replay(`{"candidate": {"live": true}}`), 503, admission.CodeNotReady)
 }
 
-func TestAReplayWhoseRecordsCannotBeReadHasFailed(t *testing.T) {
+func TestReplayFailsWhereRecordsCannotBeRead(t *testing.T) {
 	s := replaying(t, &archive{failing: true}, nil)
 	got := s.replay(`{"candidate": {"live": true}}`)
 	shown := s.ended(got.header.Get("Location"))
@@ -210,7 +210,7 @@ func TestAReplayWhoseRecordsCannotBeReadHasFailed(t *testing.T) {
 	require.NotContains(t, s.send(http.MethodGet, got.header.Get("Location"), "").body, "hunter2")
 }
 
-func TestTheLastReplaysAreKept(t *testing.T) {
+func TestReplaysKeepTheLastRuns(t *testing.T) {
 	s := replaying(t, &archive{}, nil)
 	var locations []string
 	for range 22 {
@@ -227,7 +227,7 @@ func TestTheLastReplaysAreKept(t *testing.T) {
 	s.replayAt(locations[2])
 }
 
-func TestAReplayThatCannotBeginSaysWhy(t *testing.T) {
+func TestReplayRefusals(t *testing.T) {
 	s := replaying(t, &archive{}, nil)
 	for body, says := range map[string]string{
 		`{}`:                             "candidate is one of",

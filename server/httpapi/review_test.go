@@ -37,7 +37,7 @@ const denied = `{
 			"code": "PLATFORM_AGENT_IDENTITY_GATE", "reason": "model_missing"}},
 	"policy_revision": "sha256:0011"}`
 
-func TestAnAllowOnTheWire(t *testing.T) {
+func TestReviewAnswersAnAllow(t *testing.T) {
 	got := serve(t, nil).register(registerBody)
 	require.Equal(t, 200, got.status)
 	require.Equal(t, "application/json", got.header.Get("Content-Type"))
@@ -45,7 +45,7 @@ func TestAnAllowOnTheWire(t *testing.T) {
 		"marked_failed": false, "event": null, "policy_revision": "sha256:0011"}`, got.body)
 }
 
-func TestADenyOnTheWireIs200AndLeavesOutWhatIsOnlyRecorded(t *testing.T) {
+func TestReviewAnswersADenyWithoutAuditViolations(t *testing.T) {
 	s := serveReviewer(t, deny)
 	got := s.register(withMembers(`"uid": "u-1"`))
 	require.Equal(t, 200, got.status)
@@ -56,7 +56,7 @@ func TestADenyOnTheWireIs200AndLeavesOutWhatIsOnlyRecorded(t *testing.T) {
 	require.Contains(t, got.body, `"marked_failed":false,"event":null`)
 }
 
-func TestADenyWithoutAnAnswerOfItsOwnAnswersItsMessage(t *testing.T) {
+func TestReviewAnswersTheMessageWithoutAnAnswer(t *testing.T) {
 	s := serveReviewer(t, func(context.Context, admission.Review) (admission.Decision, error) {
 		return admission.Decision{Verdict: admission.NewVerdict([]admission.Violation{
 			violation("URL_UNSAFE", admission.High, admission.Deny),
@@ -65,7 +65,7 @@ func TestADenyWithoutAnAnswerOfItsOwnAnswersItsMessage(t *testing.T) {
 	require.Contains(t, s.register(registerBody).body, `"status":{"code":400,"reason":"URL_UNSAFE","message":"It is url_unsafe."}`)
 }
 
-func TestAWarningAloneIsAnAllow(t *testing.T) {
+func TestReviewAnswersWarningsWithAnAllow(t *testing.T) {
 	s := serveReviewer(t, func(context.Context, admission.Review) (admission.Decision, error) {
 		return admission.Decision{Verdict: admission.NewVerdict([]admission.Violation{
 			violation("TIER_INVALID", admission.Critical, admission.Warn), violation("URL_UNSAFE", admission.Critical, admission.Audit),
@@ -78,7 +78,7 @@ func TestAWarningAloneIsAnAllow(t *testing.T) {
 	require.NotContains(t, got.body, "URL_UNSAFE")
 }
 
-func TestTheReviewerGetsWhatWasSent(t *testing.T) {
+func TestReviewPassesOnWhatWasSent(t *testing.T) {
 	var got admission.Review
 	s := serveReviewer(t, func(ctx context.Context, r admission.Review) (admission.Decision, error) {
 		got = r
@@ -99,7 +99,7 @@ func TestTheReviewerGetsWhatWasSent(t *testing.T) {
 	require.Equal(t, admission.Token, got.CallerProof)
 }
 
-func TestAMalformedReviewIsRefusedAndReachesNobody(t *testing.T) {
+func TestReviewRefusesMalformedBodies(t *testing.T) {
 	s := serveReviewer(t, func(context.Context, admission.Review) (admission.Decision, error) {
 		panic("the reviewer was asked")
 	})
@@ -131,7 +131,7 @@ func TestAMalformedReviewIsRefusedAndReachesNobody(t *testing.T) {
 	requireProblem(t, s.send(http.MethodPost, "/v1/admission/register", "", "Content-Type", "application/json"), 400, admission.CodeMalformedRequest)
 }
 
-func TestWhateverBytesComeTheAnswerIsWellFormed(t *testing.T) {
+func TestReviewAnswersAnyBytesWithAWellFormedAnswer(t *testing.T) {
 	s := serve(t, nil)
 	rapid.Check(t, func(rt *rapid.T) {
 		body := []byte(registerBody)
@@ -148,7 +148,7 @@ func withMembers(members string) string {
 	return strings.Replace(registerBody, "{", "{"+members+", ", 1)
 }
 
-func TestOnlyPlainJSONIsRead(t *testing.T) {
+func TestReviewTakesOnlyPlainJSON(t *testing.T) {
 	s := serve(t, nil)
 	for _, media := range []string{
 		"application/json", "application/json; charset=utf-8", "Application/JSON", "application/json;Charset=UTF-8",
@@ -172,7 +172,7 @@ func TestOnlyPlainJSONIsRead(t *testing.T) {
 	require.Equal(t, 200, s.register(registerBody, "Content-Encoding", "identity").status)
 }
 
-func TestABodyMayBeAsLargeAsTheLimit(t *testing.T) {
+func TestReviewBodyLimit(t *testing.T) {
 	const limit = 512
 	s := serve(t, func(o *httpapi.Options) { o.MaxBodyBytes = limit })
 	full := registerBody + strings.Repeat(" ", limit-len(registerBody))
@@ -193,7 +193,7 @@ func TestABodyMayBeAsLargeAsTheLimit(t *testing.T) {
 
 const unfinished = "POST /v1/admission/register HTTP/1.1\r\nHost: gatehouse\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
 
-func TestASlowBodyEndsWithTheRequestsDeadline(t *testing.T) {
+func TestReviewDeadlineHoldsForSlowBodies(t *testing.T) {
 	s := serve(t, func(o *httpapi.Options) { o.RequestTimeout, o.MaxInFlight = 100*time.Millisecond, 1 })
 	text, err := io.ReadAll(s.raw(unfinished)) // the server hangs up, too
 	require.NoError(t, err)
@@ -202,7 +202,7 @@ func TestASlowBodyEndsWithTheRequestsDeadline(t *testing.T) {
 	require.Equal(t, 200, s.register(registerBody).status, "the place is free again")
 }
 
-func TestABodyThatIsCutOffIsMalformed(t *testing.T) {
+func TestReviewRefusesABodyThatIsCutOff(t *testing.T) {
 	s := serve(t, nil)
 	connection := s.raw(unfinished)
 	require.NoError(t, connection.(interface{ CloseWrite() error }).CloseWrite())
@@ -211,7 +211,7 @@ func TestABodyThatIsCutOffIsMalformed(t *testing.T) {
 	require.Contains(t, string(text), `"code":"malformed_request"`)
 }
 
-func TestARefusedRequestsBodyIsNotWaitedForBeyondTheDeadline(t *testing.T) {
+func TestRefusedRequestsBodyIsReadUntilTheDeadline(t *testing.T) {
 	s := serve(t, func(o *httpapi.Options) {
 		o.RequestTimeout = 100 * time.Millisecond
 		o.Authenticator.Use([]auth.Token{token(t, "registry", auth.RoleRegistry, registryToken)})
@@ -223,7 +223,7 @@ func TestARefusedRequestsBodyIsNotWaitedForBeyondTheDeadline(t *testing.T) {
 	}
 }
 
-func TestAReadDeadlineIsNotTakenForAClientThatHungUp(t *testing.T) {
+func TestReadDeadlineIsNoHangUp(t *testing.T) {
 	ended := make(chan error, 1)
 	s := serve(t, func(o *httpapi.Options) {
 		o.RequestTimeout = 20 * time.Millisecond
@@ -239,7 +239,7 @@ func TestAReadDeadlineIsNotTakenForAClientThatHungUp(t *testing.T) {
 	}
 }
 
-func TestAConnectionOutlivesTheDeadlineOfItsRequests(t *testing.T) {
+func TestConnectionOutlivesItsRequestsDeadlines(t *testing.T) {
 	var deadline time.Time
 	s := serve(t, func(o *httpapi.Options) {
 		o.RequestTimeout = 2 * time.Second
@@ -262,7 +262,7 @@ func TestAConnectionOutlivesTheDeadlineOfItsRequests(t *testing.T) {
 	}
 }
 
-func TestABatchKeepsItsOrder(t *testing.T) {
+func TestBatchKeepsItsOrder(t *testing.T) {
 	s := serve(t, func(o *httpapi.Options) { o.BatchParallel = 16 })
 	for _, n := range []int{1, 50, decode.MaxBatch} {
 		got := s.batch(numbered(n))
@@ -290,7 +290,7 @@ func numbered(n int) string {
 	return strings.Join(reviews, ",")
 }
 
-func TestAMalformedBatchIsRefusedWhole(t *testing.T) {
+func TestBatchIsRefusedForOneMalformedReview(t *testing.T) {
 	s := serveReviewer(t, func(context.Context, admission.Review) (admission.Decision, error) {
 		panic("the reviewer was asked")
 	})
@@ -303,7 +303,7 @@ func TestAMalformedBatchIsRefusedWhole(t *testing.T) {
 	}
 }
 
-func TestWhatFailsInABatchFailsAlone(t *testing.T) {
+func TestBatchAnswersEachFailureAlone(t *testing.T) {
 	s := serveReviewer(t, func(ctx context.Context, r admission.Review) (admission.Decision, error) {
 		switch r.UID {
 		case "u-0":
@@ -323,12 +323,12 @@ func TestWhatFailsInABatchFailsAlone(t *testing.T) {
 			"marked_failed": false, "event": null, "policy_revision": "sha256:0011"}]}`, got.body)
 }
 
-func TestABatchForAnUnknownHookIsOneError(t *testing.T) {
+func TestBatchForAnUnknownHookIsOneError(t *testing.T) {
 	s := serveReviewer(t, failing(&admission.Error{Code: admission.CodeUnknownHook, Detail: "no policy defines this hook"}))
 	requireProblem(t, s.batch(numbered(3)), 404, admission.CodeUnknownHook)
 }
 
-func TestABatchHasALimitOfItsOwn(t *testing.T) {
+func TestBatchBodyLimit(t *testing.T) {
 	s := serve(t, func(o *httpapi.Options) { o.MaxBodyBytes, o.MaxBatchBytes = 256, 1024 })
 	body := `{"reviews": [` + numbered(3) + `]}`
 	full := body + strings.Repeat(" ", 1024-len(body))
@@ -336,7 +336,7 @@ func TestABatchHasALimitOfItsOwn(t *testing.T) {
 	requireProblem(t, s.send(http.MethodPost, "/v1/admission/register/batch", full+" "), 413, admission.CodeRequestTooLarge)
 }
 
-func TestABatchEndsWithTheRequestsDeadline(t *testing.T) {
+func TestBatchEndsWithItsDeadline(t *testing.T) {
 	s := serve(t, func(o *httpapi.Options) {
 		o.RequestTimeout, o.BatchParallel = 50*time.Millisecond, 2
 		o.Reviewer = reviewer(func(ctx context.Context, _ admission.Review) (admission.Decision, error) {
@@ -350,7 +350,7 @@ func TestABatchEndsWithTheRequestsDeadline(t *testing.T) {
 	require.Equal(t, 100, strings.Count(got.body, `"allowed":false`))
 }
 
-func TestABatchRunsNoMoreReviewsAtOnceThanItMay(t *testing.T) {
+func TestBatchParallelLimit(t *testing.T) {
 	running, most := make(chan struct{}, 3), make(chan int, 100)
 	s := serve(t, func(o *httpapi.Options) {
 		o.BatchParallel = 3

@@ -55,7 +55,7 @@ func (c *candidateDouble) Promote(_ context.Context, revision, caller string) (r
 	return resources.Promotion{Revision: candidateRevision, Source: "policies", Previous: "sha256:0011", At: time.Now().UTC()}, c.err
 }
 
-func TestTheShadowIsShown(t *testing.T) {
+func TestShadowShow(t *testing.T) {
 	double := &candidateDouble{}
 	s := full(t, func(o *httpapi.Options) { o.Shadow = double })
 	got := s.send(http.MethodGet, "/v1/policies/shadow", "")
@@ -75,7 +75,7 @@ func TestTheShadowIsShown(t *testing.T) {
 	requireProblem(t, s.send(http.MethodGet, "/v1/policies/shadow", ""), 500, admission.CodeRecordFailed)
 }
 
-func TestACandidateIsPromotedByWhoeverMayAndMeansIt(t *testing.T) {
+func TestPromoteChecksRoleAndRevision(t *testing.T) {
 	double := &candidateDouble{}
 	s := full(t, func(o *httpapi.Options) {
 		o.Shadow = double
@@ -98,15 +98,15 @@ func TestACandidateIsPromotedByWhoeverMayAndMeansIt(t *testing.T) {
 	}
 }
 
-func TestWithoutAShadowThereIsNoCandidate(t *testing.T) {
+func TestShadowWithoutACandidate(t *testing.T) {
 	s := full(t, func(o *httpapi.Options) { o.Shadow = nil })
 	got := s.send(http.MethodGet, "/v1/policies/shadow", "")
 	require.JSONEq(t, `{"candidate": null, "refused": null, "queued": 0, "summary": null}`, got.body)
 	requireProblem(t, s.send(http.MethodPost, "/v1/policies/promote", ""), 409, admission.CodeNoCandidate)
 }
 
-// A server that runs dry answers with an allow and says of what it would have denied.
-func TestADryServerAnswersADenyAsAnAllowWithWarnings(t *testing.T) {
+// A dry server answers every deny as an allow, with warnings that say what it would have denied.
+func TestDryServerAnswersDeniesAsAllowsWithWarnings(t *testing.T) {
 	s := full(t, func(o *httpapi.Options) {
 		o.DryRun = true
 		o.Reviewer = reviewer(func(ctx context.Context, r admission.Review) (admission.Decision, error) {

@@ -13,7 +13,7 @@ import (
 	"github.com/molecule-ai/gatehouse/server/httpapi/respond"
 )
 
-func TestEveryCodeHasAStatus(t *testing.T) {
+func TestStatusOfEveryCode(t *testing.T) {
 	declared := declaredCodes(t)
 	require.NotEmpty(t, declared)
 	for _, code := range declared {
@@ -47,6 +47,6 @@ func declaredCodes(t *testing.T) []admission.Code {
 	return codes
 }
 
-func TestACodeWithoutAStatusIsAnInternalError(t *testing.T) {
+func TestStatusOfAnUnknownCode(t *testing.T) {
 	require.Equal(t, 500, respond.NewProblem(&admission.Error{Code: "never_heard_of"}).Status)
 }

@@ -17,8 +17,8 @@ import (
 
 const traceParent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
-// What a caller calls its request by is in the answer, in the review that is recorded, and in the log.
-func TestARequestIsKnownByTheNamesThatItsCallerGaveIt(t *testing.T) {
+// The caller's request id and traceparent are in the answer, in the recorded review and in the log.
+func TestTraceIsAnsweredRecordedAndLogged(t *testing.T) {
 	var mutex sync.Mutex
 	var traces []admission.Trace
 	s := serve(t, func(o *httpapi.Options) {
@@ -57,7 +57,7 @@ func TestARequestIsKnownByTheNamesThatItsCallerGaveIt(t *testing.T) {
 	}
 }
 
-func TestARequestWithoutAnIDGetsOne(t *testing.T) {
+func TestTraceGetsAnIDWhereNoneIsSent(t *testing.T) {
 	s := serve(t, nil)
 	seen := make(map[string]bool)
 	for range 10 {
@@ -74,8 +74,8 @@ func TestARequestWithoutAnIDGetsOne(t *testing.T) {
 	}
 }
 
-// These headers come back and are logged, so that what is not well formed is dropped, and is not repeated anywhere.
-func TestNamesOfRequestsThatAreNotWellFormedAreDropped(t *testing.T) {
+// These headers are answered and logged. Malformed ones are dropped and repeated nowhere.
+func TestTraceDropsMalformedHeaders(t *testing.T) {
 	s := serve(t, nil)
 	for _, id := range []string{"", "hunter2 x", `hunter2"`, "hunter2\tx", "hunter2;", "hunter2,b", "hunter2é", "hunter2<script>", "hunter2" + strings.Repeat("x", 122)} {
 		got := s.register("{", "X-Request-Id", id)
@@ -102,8 +102,8 @@ func TestNamesOfRequestsThatAreNotWellFormedAreDropped(t *testing.T) {
 	require.NotContains(t, s.log.String(), "hunter2")
 }
 
-// Two ids of one request are none, and a line that is folded into a header splits no answer.
-func TestAHeaderThatIsSentTwiceOrFoldedNamesNothing(t *testing.T) {
+// A header that is sent twice is dropped. A header with a folded line must not split the answer.
+func TestTraceDropsRepeatedAndFoldedHeaders(t *testing.T) {
 	s := serve(t, nil)
 	for _, header := range []string{
 		"X-Request-Id: hunter2\r\nX-Request-Id: hunter3\r\n", "X-Request-Id: a\r\n\tSet-Cookie: hunter2=1\r\n", "X-Request-Id: a\rSet-Cookie: hunter2=1\r\n",

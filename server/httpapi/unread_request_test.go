@@ -12,8 +12,9 @@ import (
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
-// net/http answers what it cannot read by itself. These answers are problems too, are counted and close the connection.
-func TestRequestsThatCannotBeReadAreAnsweredAsProblems(t *testing.T) {
+// net/http itself answers requests that it cannot read. These answers are problems too. They are counted and close the
+// connection.
+func TestUnreadRequestsAreAnsweredAsProblems(t *testing.T) {
 	for name, row := range map[string]struct {
 		sent   string
 		status int
@@ -50,8 +51,8 @@ func TestRequestsThatCannotBeReadAreAnsweredAsProblems(t *testing.T) {
 	}
 }
 
-// A body of the server's own that looks like an answer of net/http's passes as it is.
-func TestOnlyAnswersOfNetHTTPAreRewritten(t *testing.T) {
+// A body of this server that looks like an answer of net/http is sent unchanged.
+func TestUnreadRequestsOnlyRewritesNetHTTPsAnswers(t *testing.T) {
 	s := serve(t, nil)
 	connection := s.raw("GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 	text, err := io.ReadAll(connection)

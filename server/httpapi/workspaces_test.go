@@ -22,7 +22,7 @@ func serveStore(t *testing.T) (*service, *memory) {
 
 const workspacePath = "/v1/workspaces/" + workspaceID
 
-func TestAWorkspaceIsPutAndForgotten(t *testing.T) {
+func TestWorkspacePutAndDelete(t *testing.T) {
 	s, store := serveStore(t)
 	got := s.send(http.MethodPut, workspacePath, `{"name": "concierge", "kind": "platform", "status": "provisioning", "tier": 2, "parent_id": null}`)
 	require.Equal(t, 204, got.status)
@@ -36,7 +36,7 @@ func TestAWorkspaceIsPutAndForgotten(t *testing.T) {
 	require.Equal(t, []string{"put " + workspaceID, "put " + workspaceID, "delete " + workspaceID}, store.noted())
 }
 
-func TestEverySpellingOfAnIDIsTheSameWorkspace(t *testing.T) {
+func TestWorkspacePutTakesEverySpellingOfAnID(t *testing.T) {
 	s, store := serveStore(t)
 	for _, spelling := range []string{
 		strings.ToUpper(workspaceID), "%7B" + workspaceID + "%7D",
@@ -50,7 +50,7 @@ func TestEverySpellingOfAnIDIsTheSameWorkspace(t *testing.T) {
 	}
 }
 
-func TestAMalformedIDReachesNoStore(t *testing.T) {
+func TestWorkspaceRoutesRefuseMalformedIDs(t *testing.T) {
 	s, store := serveStore(t)
 	for _, id := range []string{"x", "01890a5d", workspaceID + "0", "%00", "%FF", "%2F", workspaceID + "%00", "'%20or%20true", "%25"} {
 		requireProblem(t, s.send(http.MethodPut, "/v1/workspaces/"+id, `{}`), 400, admission.CodeMalformedRequest)
@@ -61,7 +61,7 @@ func TestAMalformedIDReachesNoStore(t *testing.T) {
 	require.Empty(t, store.noted())
 }
 
-func TestAMalformedWorkspaceReachesNoStore(t *testing.T) {
+func TestWorkspacePutRefusesMalformedWorkspaces(t *testing.T) {
 	s, store := serveStore(t)
 	for _, body := range []string{
 		`null`, `[]`, `{"nmae": "a"}`, `{"Name": "a"}`, `{"name": "a", "name": "b"}`, `{} {}`, `{"name": 1}`, `{"tier": "1"}`, `{"tier": 1.5}`,
@@ -76,7 +76,7 @@ func TestAMalformedWorkspaceReachesNoStore(t *testing.T) {
 	require.Empty(t, store.noted())
 }
 
-func TestEveryStatusOfTheRegistryIsTaken(t *testing.T) {
+func TestWorkspacePutTakesEveryStatus(t *testing.T) {
 	s, _ := serveStore(t)
 	for _, status := range []string{
 		`"provisioning"`, `"online"`, `"offline"`, `"degraded"`, `"failed"`, `"removed"`, `"paused"`, `"hibernated"`, `"awaiting_agent"`, `null`,
@@ -85,7 +85,7 @@ func TestEveryStatusOfTheRegistryIsTaken(t *testing.T) {
 	}
 }
 
-func TestNamesOfSecretsAreStoredAsTheyAre(t *testing.T) {
+func TestSecretKeysAreStoredUnchanged(t *testing.T) {
 	s, store := serveStore(t)
 	for escaped, key := range map[string]string{
 		"MODEL": "MODEL", "A%2FB": "A/B", "MODEL%20": "MODEL ", "%E2%82%AC": "€", "100%25": "100%", "MODE%254C": "MODE%4C",
@@ -99,7 +99,7 @@ func TestNamesOfSecretsAreStoredAsTheyAre(t *testing.T) {
 	}
 }
 
-func TestAnyTextCanBeTheNameOfASecret(t *testing.T) {
+func TestSecretKeysMayBeAnyText(t *testing.T) {
 	s, store := serveStore(t)
 	rapid.Check(t, func(rt *rapid.T) {
 		key := rapid.StringN(1, 60, 255).Filter(func(text string) bool { return !strings.Contains(text, "\x00") }).Draw(rt, "key")
@@ -110,7 +110,7 @@ func TestAnyTextCanBeTheNameOfASecret(t *testing.T) {
 	})
 }
 
-func TestANameThatIsNoTextReachesNoStore(t *testing.T) {
+func TestSecretKeysMustBeText(t *testing.T) {
 	s, store := serveStore(t)
 	for _, escaped := range []string{"%00", "MODEL%00", "%FF", "%FF%2F", "%C3%28", "%ED%A0%80", strings.Repeat("k", 256), strings.Repeat("%2F", 256)} {
 		requireProblem(t, s.send(http.MethodPut, workspacePath+"/secrets/"+escaped, ""), 400, admission.CodeMalformedRequest)
@@ -120,7 +120,7 @@ func TestANameThatIsNoTextReachesNoStore(t *testing.T) {
 	require.Empty(t, store.noted())
 }
 
-func TestAValueSentWithASecretIsRefusedAndKeptNowhere(t *testing.T) {
+func TestSecretKeysRefuseValues(t *testing.T) {
 	s, store := serveStore(t)
 	for _, body := range []string{`{"value": "sk-planted"}`, `{}`, `"sk-planted"`} {
 		got := s.send(http.MethodPut, workspacePath+"/secrets/MODEL", body)
@@ -134,14 +134,14 @@ func TestAValueSentWithASecretIsRefusedAndKeptNowhere(t *testing.T) {
 	require.NotContains(t, s.log.String(), "sk-planted")
 }
 
-func TestAWorkspaceThatIsNotKnownHasNoSecrets(t *testing.T) {
+func TestSecretKeysOfAnUnknownWorkspace(t *testing.T) {
 	s, _ := serveStore(t)
 	stranger := "/v1/workspaces/00000000-0000-4000-8000-000000000009/secrets/MODEL"
 	requireProblem(t, s.send(http.MethodPut, stranger, ""), 404, admission.CodeNotFound)
 	require.Equal(t, 204, s.send(http.MethodDelete, stranger, "").status)
 }
 
-func TestAStoreThatFailsIsAnError(t *testing.T) {
+func TestWorkspaceRoutesAnswerStoreErrors(t *testing.T) {
 	s, store := serveStore(t)
 	store.fail = errHidden
 	for _, request := range []struct{ method, path, body string }{
@@ -156,7 +156,7 @@ func TestAStoreThatFailsIsAnError(t *testing.T) {
 	require.Equal(t, "cannot be stored like this", requireProblem(t, s.send(http.MethodPut, workspacePath, `{}`), 400, admission.CodeMalformedRequest))
 }
 
-func TestTheRegistrysOwnDatabaseIsNotWritten(t *testing.T) {
+func TestWorkspaceRoutesAreOffOnTheRegistrysDatabase(t *testing.T) {
 	s := serve(t, func(o *httpapi.Options) { o.Workspaces, o.SecretKeys = nil, nil })
 	for _, path := range []string{workspacePath, workspacePath + "/secrets/MODEL", "/v1/workspaces/x"} {
 		for _, method := range []string{http.MethodPut, http.MethodDelete} {

@@ -94,7 +94,7 @@ func failed(code admission.Code, stages ...admission.Stage) admission.Outcome {
 	return o
 }
 
-func TestReviewsThatSucceedSpareTheProbes(t *testing.T) {
+func TestReadinessProbesNothingWhileReviewsSucceed(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		for range 100 {
 			w.Reviewed(t.Context(), denied())
@@ -107,8 +107,8 @@ func TestReviewsThatSucceedSpareTheProbes(t *testing.T) {
 	})
 }
 
-// A dry run writes nothing, and a repeated answer was written before.
-func TestReviewsProveOnlyWhatTheyMet(t *testing.T) {
+// A dry run writes nothing, and a repeated answer was written earlier, so neither proves the ledger.
+func TestReadinessTrustsReviewsOnlyForWhatTheyMet(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.breaks(readiness.Facts, errors.New("away"))
 		w.breaks(readiness.Ledger, errors.New("away"))
@@ -145,7 +145,7 @@ func TestReadinessIsProbedRarelyHoweverOftenItIsAsked(t *testing.T) {
 	})
 }
 
-func TestReviewThatFailsIsFollowedByAProbeThatTriesAsMuch(t *testing.T) {
+func TestReadinessProbesAsMuchAsTheReviewThatFailed(t *testing.T) {
 	for name, test := range map[string]struct {
 		outcome admission.Outcome
 		suspect []readiness.Component
@@ -183,8 +183,9 @@ func TestReviewThatFailsIsFollowedByAProbeThatTriesAsMuch(t *testing.T) {
 	}
 }
 
-// A disk that is full for a row and not for a commit must not look well to a load balancer that has stopped sending.
-func TestSuspicionLastsUntilAReviewSucceeds(t *testing.T) {
+// A disk may be too full for a row and not for an empty commit. A load balancer has stopped sending reviews, so only the probe
+// can tell: it must try as much as a review does.
+func TestReadinessSuspectsUntilAReviewSucceeds(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.Reviewed(t.Context(), failed(admission.CodeLedgerUnavailable, admission.StageLedger))
 		time.Sleep(5 * time.Minute)
@@ -197,7 +198,7 @@ func TestSuspicionLastsUntilAReviewSucceeds(t *testing.T) {
 	})
 }
 
-func TestProbeThatDoesNotAnswerIsNotWaitedForTwice(t *testing.T) {
+func TestReadinessWaitsOnceForAProbeThatHangs(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.takes.Store(int64(5 * time.Second))
 		start := time.Now()
@@ -215,7 +216,7 @@ func TestProbeThatDoesNotAnswerIsNotWaitedForTwice(t *testing.T) {
 	})
 }
 
-func TestChangeIsLoggedOnceWithItsCause(t *testing.T) {
+func TestReadinessLogsEachChangeOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		ask := func() {
 			for range 50 {

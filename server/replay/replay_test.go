@@ -95,7 +95,7 @@ func run(t *testing.T, source replay.Source, by rules, o replay.Options) replay.
 	return report
 }
 
-func TestFlipsAreGroupedByKindAndRuleThoseThatLetInMoreFirst(t *testing.T) {
+func TestReplayGroupsFlipsByKindAndRule(t *testing.T) {
 	history := records{
 		record(t, 0, "A", ""), record(t, 1, "A", "A"), record(t, 2, "", "B"), record(t, 3, "A", ""), record(t, 4, "B", ""),
 		record(t, 5, "A", "B"), record(t, 6, "", ""), record(t, 7, "A", ""),
@@ -121,7 +121,7 @@ func TestFlipsAreGroupedByKindAndRuleThoseThatLetInMoreFirst(t *testing.T) {
 	require.True(t, first.Examples[0].Candidate.Allowed)
 }
 
-func TestADecisionIsEvaluatedAsOfItsTimeByItsTrueVerdict(t *testing.T) {
+func TestReplayEvaluatesAtTheTimeOfTheDecision(t *testing.T) {
 	history := records{record(t, 0, "A", "A")}
 	history[0].DryRun, history[0].Unenforced = true, true // it was answered as an allow
 	got := run(t, history, rules{evaluate: func(in admission.Input, at time.Time) error {
@@ -132,7 +132,7 @@ func TestADecisionIsEvaluatedAsOfItsTimeByItsTrueVerdict(t *testing.T) {
 	require.EqualValues(t, 1, got.Unchanged)
 }
 
-func TestWhatCannotBeComparedIsCountedByItsReason(t *testing.T) {
+func TestReplayCountsSkippedDecisionsByReason(t *testing.T) {
 	history := make(records, 12)
 	for i := range history {
 		history[i] = record(t, i, "A", "")
@@ -160,7 +160,7 @@ func TestWhatCannotBeComparedIsCountedByItsReason(t *testing.T) {
 	require.EqualValues(t, 3, got.Flipped)
 }
 
-func TestACandidateThatGivesNoVerdictIsAFlipOfItsOwn(t *testing.T) {
+func TestReplayGroupsErrorsOfTheCandidate(t *testing.T) {
 	history := records{record(t, 0, "A", "A"), record(t, 1, "", ""), record(t, 2, "A", "A")}
 	calls := 0
 	got := run(t, history, rules{evaluate: func(admission.Input, time.Time) error {
@@ -182,7 +182,7 @@ func TestACandidateThatGivesNoVerdictIsAFlipOfItsOwn(t *testing.T) {
 	require.False(t, got.Flips[0].Examples[1].Candidate.Allowed)
 }
 
-func TestFilterAndLimitSelect(t *testing.T) {
+func TestReplayFilterAndLimit(t *testing.T) {
 	var history records
 	for i := range 300 {
 		history = append(history, record(t, i, []string{"A", "", "B"}[i%3], ""))
@@ -206,8 +206,8 @@ func TestFilterAndLimitSelect(t *testing.T) {
 	}
 }
 
-// However many workers there are, the report is that of one.
-func TestWorkersAddUp(t *testing.T) {
+// Any number of workers gives the same report.
+func TestReplayReportIsTheSameForAnyNumberOfWorkers(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		code := rapid.SampledFrom([]string{"", "", "A", "B", "C"})
 		var history records
@@ -233,7 +233,7 @@ func TestWorkersAddUp(t *testing.T) {
 	})
 }
 
-func TestACancelledRunSaysWhatItFoundUntilThen(t *testing.T) {
+func TestReplayReportsWhatACancelledRunFound(t *testing.T) {
 	var history records
 	for i := range 500 {
 		history = append(history, record(t, i, "A", ""))
@@ -264,7 +264,7 @@ func (b *broken) Decisions(ctx context.Context, q ledger.Query) ([]ledger.Decisi
 	return b.records.Decisions(ctx, q)
 }
 
-func TestASourceThatFailsEndsTheRun(t *testing.T) {
+func TestReplayEndsWhereItsSourceFails(t *testing.T) {
 	var history records
 	for i := range 200 {
 		history = append(history, record(t, i, "A", ""))
@@ -281,7 +281,7 @@ func (t turnFunc) Take(ctx context.Context) error { return t(ctx) }
 
 func (turnFunc) Give() {}
 
-func TestEveryEvaluationTakesItsTurn(t *testing.T) {
+func TestReplayEvaluationsTakeTurns(t *testing.T) {
 	history := records{record(t, 0, "A", ""), record(t, 1, "A", "")}
 	turns := 0
 	run(t, history, rules{}, replay.Options{Parallel: 1, Evaluator: admission.Evaluator{Turns: turnFunc(func(context.Context) error {
@@ -318,7 +318,7 @@ func (l *large) Decisions(_ context.Context, q ledger.Query) ([]ledger.Decision,
 }
 
 // At most three pages are in memory: one that is read, one that waits, and one for each worker.
-func TestPagesAreAsLongAsTheirInputsAllow(t *testing.T) {
+func TestReplayPagesAreBoundedInBytes(t *testing.T) {
 	source := &large{size: 1 << 20, left: 100}
 	require.EqualValues(t, 100, run(t, source, rules{}, replay.Options{}).Read)
 	for _, bytes := range source.pages[1:] {
@@ -329,8 +329,8 @@ func TestPagesAreAsLongAsTheirInputsAllow(t *testing.T) {
 	require.Less(t, len(source.pages), 10)
 }
 
-// A replay looks back a week by default, of which there may be decisions of an hour only: the share is one of these.
-func TestProgressIsAShareOfWhatThereIsToRead(t *testing.T) {
+// A replay looks back a week by default, but there may be decisions of the last hour only. Progress is a share of that hour.
+func TestReplayProgress(t *testing.T) {
 	var history records
 	for i := range 400 {
 		history = append(history, record(t, i, "", ""))
@@ -345,7 +345,7 @@ func TestProgressIsAShareOfWhatThereIsToRead(t *testing.T) {
 	require.InDelta(t, 1, shares[len(shares)-1], 0)
 }
 
-func TestTheFractionIsOfTheTimeOrOfTheLimit(t *testing.T) {
+func TestFractionIsOfTheTimeOrOfTheLimit(t *testing.T) {
 	two := replay.Progress{Read: 5, Newest: start, Reached: start.Add(-2 * time.Hour), Oldest: start.Add(-8 * time.Hour)}
 	require.InDelta(t, 0.25, replay.Options{}.Fraction(two), 1e-9)
 	require.InDelta(t, 0.5, replay.Options{Limit: 10}.Fraction(two), 1e-9)
@@ -353,8 +353,8 @@ func TestTheFractionIsOfTheTimeOrOfTheLimit(t *testing.T) {
 	require.InDelta(t, 1, replay.Options{}.Fraction(replay.Progress{Read: 1, Newest: start, Reached: start, Oldest: start}), 0)
 }
 
-// Where the fast path and OPA disagree on a candidate, neither is taken: the decision has no verdict, and is counted and
-// named.
+// Where the fast path and OPA disagree on a decision, neither verdict is taken. The report counts the decision and names the
+// rules.
 func TestReplayCountsAndNamesWhereEvaluatorsDisagree(t *testing.T) {
 	history := records{record(t, 0, "A", "A"), record(t, 1, "", ""), record(t, 2, "A", "A")}
 	got := run(t, history, rules{evaluate: func(admission.Input, time.Time) error {

@@ -21,7 +21,7 @@ func after(c retention.Clock, times ...time.Duration) retention.Clock {
 	return c
 }
 
-func TestClockThatGoesOnIsBelieved(t *testing.T) {
+func TestClockIsTrustedWhileItGoesOn(t *testing.T) {
 	c := retention.Clock{Trusted: start}
 	for n := range 24 * 90 {
 		now := time.Duration(n) * time.Hour
@@ -31,7 +31,7 @@ func TestClockThatGoesOnIsBelieved(t *testing.T) {
 	require.Equal(t, retention.Clock{Trusted: start.Add(91 * day)}, after(c, 90*day, 91*day), "off for a day")
 }
 
-func TestClockThatLeapsIsNotBelievedUntilItHasGoneOnForThreeDays(t *testing.T) {
+func TestClockThatLeapsIsDoubtedForThreeDays(t *testing.T) {
 	c := after(retention.Clock{Trusted: start}, 60*day)
 	require.Equal(t, retention.Clock{Trusted: start, Doubted: start.Add(60 * day)}, c)
 	c = after(c, 60*day+time.Hour, 61*day, 63*day-time.Second)
@@ -39,16 +39,16 @@ func TestClockThatLeapsIsNotBelievedUntilItHasGoneOnForThreeDays(t *testing.T) {
 	require.Equal(t, retention.Clock{Trusted: start.Add(63 * day)}, after(c, 63*day))
 }
 
-func TestClockThatIsMendedIsBelievedAtOnce(t *testing.T) {
+func TestClockThatIsMendedIsTrustedAtOnce(t *testing.T) {
 	c := after(retention.Clock{Trusted: start}, 60*day, 60*day+time.Hour, 2*time.Hour)
 	require.Equal(t, retention.Clock{Trusted: start.Add(2 * time.Hour)}, c)
 }
 
-func TestDoubtBeginsAgainWhereTheClockWasSetBackAndIsStillAhead(t *testing.T) {
+func TestClockSetBackButStillAheadIsDoubtedAnew(t *testing.T) {
 	c := after(retention.Clock{Trusted: start}, 60*day, 30*day)
 	require.Equal(t, retention.Clock{Trusted: start, Doubted: start.Add(30 * day)}, c)
 }
 
-func TestClockThatIsSetBackIsBelieved(t *testing.T) {
+func TestClockThatIsSetBackIsTrusted(t *testing.T) {
 	require.Equal(t, retention.Clock{Trusted: start.Add(-60 * day)}, after(retention.Clock{Trusted: start}, -60*day))
 }

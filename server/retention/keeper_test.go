@@ -108,7 +108,7 @@ func TestKeeperMakesRoomWhereAllDecisionsAreKept(t *testing.T) {
 }
 
 // A machine whose clock is two months ahead, and a store that was off for as long, look alike at first.
-func TestClockThatIsTwoMonthsAheadDeletesNothing(t *testing.T) {
+func TestKeeperDeletesNothingByAClockTwoMonthsAhead(t *testing.T) {
 	const day = 24 * time.Hour
 	store, err := sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(t.TempDir(), "gatehouse.db")})
 	require.NoError(t, err)

@@ -25,7 +25,8 @@ func (s *heldSource) Candidate(context.Context) (*shadow.Candidate, error) {
 	return s.candidate, s.err
 }
 
-// What a source has become is the candidate; what it refuses is none, and is told until the source has a good one.
+// What the source has becomes the candidate. If it is refused there is none, and the refusal is shown until the source has a
+// good one.
 func TestLoaderMakesWhatTheSourceHasTheCandidate(t *testing.T) {
 	s := newShadow(t, nil, nil).Shadow
 	source := &heldSource{letGo: make(chan struct{}), candidate: &shadow.Candidate{Revision: "first", Source: "candidate.tar.gz"}}

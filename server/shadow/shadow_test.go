@@ -176,7 +176,7 @@ func (f *fixture) wait(t *testing.T, condition func() bool) {
 	require.Eventually(t, condition, patience, time.Millisecond)
 }
 
-func TestDivergencesAreStoredExactly(t *testing.T) {
+func TestShadowStoresEveryDivergence(t *testing.T) {
 	warning := denying("A", func(v *admission.Violation) { v.Enforcement, v.Declared = admission.Warn, admission.Deny })
 	for name, test := range map[string]struct {
 		live, candidate []admission.Violation
@@ -225,7 +225,7 @@ func TestDivergencesAreStoredExactly(t *testing.T) {
 	}
 }
 
-func TestACandidateWithoutAVerdictIsADivergenceOfKindError(t *testing.T) {
+func TestShadowStoresErrorsOfTheCandidate(t *testing.T) {
 	long := errors.New("evaluating: " + string(make([]byte, 10_000)))
 	for name, test := range map[string]struct {
 		candidate rules
@@ -259,7 +259,7 @@ func TestACandidateWithoutAVerdictIsADivergenceOfKindError(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoNewDecisionIsNotShown(t *testing.T) {
+func TestShadowIgnoresReviewsThatAreNoNewDecision(t *testing.T) {
 	f := newShadow(t, says(denying("A")), nil)
 	for _, change := range []func(*admission.Outcome){
 		func(o *admission.Outcome) { o.Err = &admission.Error{Code: admission.CodePolicyError} },
@@ -280,8 +280,8 @@ func TestWhatIsNoNewDecisionIsNotShown(t *testing.T) {
 	require.Zero(t, f.meter.of("dropped"))
 }
 
-// A candidate that hangs holds up nobody: what does not fit is dropped and counted, to the last one.
-func TestAFullQueueDropsAndCountsAndNeverDelays(t *testing.T) {
+// A candidate that hangs delays no review. Reviews that do not fit into the queue are dropped, and each is counted.
+func TestShadowDropsWhatItsQueueCannotHold(t *testing.T) {
 	const reviews, queue = 500, 8
 	release, begun := make(chan struct{}), make(chan struct{}, reviews)
 	f := newShadow(t, func(context.Context, admission.Input) (admission.Verdict, error) {
@@ -315,7 +315,7 @@ func TestAFullQueueDropsAndCountsAndNeverDelays(t *testing.T) {
 	require.Equal(t, queue+1, f.meter.of("evaluated same"))
 }
 
-func TestLargeReviewsFillTheQueueToo(t *testing.T) {
+func TestShadowQueueIsBoundedInBytes(t *testing.T) {
 	release, begun := make(chan struct{}), make(chan struct{}, 10)
 	f := newShadow(t, func(context.Context, admission.Input) (admission.Verdict, error) {
 		begun <- struct{}{}
@@ -344,8 +344,8 @@ func (t turnFunc) Take(ctx context.Context) error { return t(ctx) }
 
 func (turnFunc) Give() {}
 
-// Live evaluations come first, and candidates never run side by side.
-func TestEvaluationsWaitForTheirTurnAndRunOneAtATime(t *testing.T) {
+// Live evaluations come first, and only one evaluation of a candidate runs at a time.
+func TestShadowEvaluatesOneAtATimeInTurn(t *testing.T) {
 	var turn = make(chan struct{})
 	var running, most atomic.Int64
 	f := newShadow(t, func(context.Context, admission.Input) (admission.Verdict, error) {
@@ -376,7 +376,7 @@ func TestEvaluationsWaitForTheirTurnAndRunOneAtATime(t *testing.T) {
 	require.Equal(t, shadow.Counts{Evaluated: 50, Dropped: 1}, f.store.sum())
 }
 
-func TestDivergencesAreWrittenInBatchesAndAllOfThem(t *testing.T) {
+func TestShadowWritesDivergencesInBatches(t *testing.T) {
 	f := newShadow(t, says(denying("A")), func(o *shadow.Options) { o.Pace = 20 * time.Millisecond })
 	for range 500 {
 		f.Reviewed(t.Context(), outcome())
@@ -385,7 +385,7 @@ func TestDivergencesAreWrittenInBatchesAndAllOfThem(t *testing.T) {
 	require.Less(t, f.store.batches, 100)
 }
 
-func TestAStoreThatIsAwayCostsDivergencesAndNoCounts(t *testing.T) {
+func TestShadowKeepsCountsWhileTheStoreIsAway(t *testing.T) {
 	f := newShadow(t, says(denying("A")), nil)
 	f.store.fail = errors.New("away")
 	f.Reviewed(t.Context(), outcome())
@@ -398,7 +398,7 @@ func TestAStoreThatIsAwayCostsDivergencesAndNoCounts(t *testing.T) {
 	require.Empty(t, f.store.stored())
 }
 
-func TestACandidateIsPromotedOnce(t *testing.T) {
+func TestPromoteTakesACandidateOnce(t *testing.T) {
 	f := newShadow(t, nil, nil)
 	activate := func(*shadow.Candidate) error { return nil }
 	requireCode := func(err error, code admission.Code) {
@@ -424,7 +424,7 @@ func TestACandidateIsPromotedOnce(t *testing.T) {
 	require.Nil(t, f.Candidate())
 }
 
-func TestCloseDropsWhatWaitsAndCountsIt(t *testing.T) {
+func TestCloseCountsTheQueueAsDropped(t *testing.T) {
 	begun := make(chan struct{}, 10)
 	f := newShadow(t, func(ctx context.Context, _ admission.Input) (admission.Verdict, error) {
 		begun <- struct{}{}
@@ -440,8 +440,8 @@ func TestCloseDropsWhatWaitsAndCountsIt(t *testing.T) {
 	require.Empty(t, f.store.stored())
 }
 
-// Whoever is ready before its candidate is loaded must not look as if the candidate had agreed.
-func TestReviewsThatComeBeforeTheCandidateCountAsDropped(t *testing.T) {
+// Reviews that come before the candidate is loaded are counted as dropped. They must not look as if the candidate had agreed.
+func TestExpectCountsReviewsBeforeTheCandidate(t *testing.T) {
 	f := newShadow(t, nil, nil)
 	f.Reviewed(t.Context(), outcome()) // no candidate is to come
 	f.Expect()
@@ -465,7 +465,7 @@ func TestReviewsThatComeBeforeTheCandidateCountAsDropped(t *testing.T) {
 	})
 }
 
-func TestReviewsThatComeBeforeACandidateThatIsRefusedAreNotCounted(t *testing.T) {
+func TestExpectCountsNothingForARefusedCandidate(t *testing.T) {
 	f := newShadow(t, nil, nil)
 	f.Expect()
 	f.Reviewed(t.Context(), outcome())
