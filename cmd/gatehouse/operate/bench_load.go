@@ -2,6 +2,7 @@ package operate
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,17 +15,25 @@ import (
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 	"github.com/go-json-experiment/json"
+	"github.com/schollz/progressbar/v3"
 
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cli"
 )
 
-// benchPatience is how long one request may take, as long as the registry's client waits. What is still to be
-// sent so long after the end is not sent any more.
+// benchPatience is how long one request may take: as long as the registry's client waits. What is still to be sent so
+// long after the end is not sent any more.
 const benchPatience = 10 * time.Second
 
-// loadRun sends requests at a rate. The nth has a time at which it is due, however long the ones before take: its
-// latency counts from then. A server that stalls is so charged with every request that would have come meanwhile, and
-// not only with those few that waited for it.
+// The latencies that are told apart: from a microsecond to beyond patience, however late a request was sent, with
+// three digits.
+const (
+	longestLatency = 10 * time.Minute
+	latencyDigits  = 3
+)
+
+// loadRun sends requests at a rate. Each request has a time at which it is due, however long the ones before it take.
+// Its latency counts from that time: a server that stalls is charged with every request that was due meanwhile, and
+// not only with the few that were under way.
 type loadRun struct {
 	command  *Bench
 	client   *http.Client
@@ -32,72 +41,63 @@ type loadRun struct {
 	start    time.Time
 	end      time.Time
 	next     atomic.Int64
-	sent     func()
+	bar      *progressbar.ProgressBar
+
+	mu     sync.Mutex // held to count an answer
+	report BenchReport
 }
 
-// load sends until the time is over or ctx ends. What is under way then is waited for.
+// load sends until the time is over or ctx ends. It waits for what is under way then.
 func (c *Bench) load(ctx context.Context, requests []benchRequest, progress io.Writer) BenchReport {
 	transport := &http.Transport{MaxIdleConnsPerHost: c.Connections, MaxConnsPerHost: c.Connections, Proxy: http.ProxyFromEnvironment}
 	defer transport.CloseIdleConnections()
-	bar := cli.NewProgress(progress, c.expected(), "requests")
 	start := time.Now()
 	run := &loadRun{
 		command: c, client: &http.Client{Transport: transport, Timeout: benchPatience}, requests: requests,
-		start: start, end: start.Add(c.Duration), sent: func() { _ = bar.Add(1) },
+		start: start, end: start.Add(c.Duration), bar: cli.NewProgress(progress, int64(c.Rate*c.Duration.Seconds()), "requests"),
+		report: BenchReport{
+			URL: c.URL, DryRun: !c.Enforce, Rate: c.Rate, Connections: c.Connections,
+			DeniedBy: make(map[string]int64), Errors: make(map[string]int64),
+			histogram: hdrhistogram.New(1, longestLatency.Microseconds(), latencyDigits),
+		},
 	}
-	tallies := make([]*tally, c.Connections)
 	var senders sync.WaitGroup
-	for i := range tallies {
-		tallies[i] = newTally()
-		senders.Go(func() { run.send(ctx, tallies[i]) })
+	for range c.Connections {
+		senders.Go(func() { run.send(ctx) })
 	}
 	senders.Wait()
-	took := time.Since(start)
-	_ = bar.Finish()
-	return newBenchReport(c, tallies, took)
+	run.report.conclude(time.Since(start))
+	_ = run.bar.Finish()
+	return run.report
 }
 
-// expected is how many requests are due in all; -1 where there is no rate, for a bar without an end.
-func (c *Bench) expected() int64 {
-	if c.Rate == 0 {
-		return -1
-	}
-	return int64(c.Rate * c.Duration.Seconds())
-}
-
-func (r *loadRun) send(ctx context.Context, into *tally) {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	<-timer.C
+func (r *loadRun) send(ctx context.Context) {
 	for {
 		number := r.next.Add(1) - 1
-		due, isDue := r.due(number)
-		if !isDue {
+		due := r.due(number)
+		if !due.Before(r.end) {
 			return
 		}
-		timer.Reset(time.Until(due))
 		select {
 		case <-ctx.Done():
 			return
-		case <-timer.C:
+		case <-time.After(time.Until(due)):
 		}
 		if time.Since(r.end) > benchPatience {
-			into.unsent++
+			r.giveUp()
 			continue
 		}
 		answer := r.ask(context.WithoutCancel(ctx), r.requests[number%int64(len(r.requests))])
-		into.take(answer, time.Since(due))
-		r.sent()
+		r.count(answer, time.Since(due))
 	}
 }
 
-// due is when a request is to be sent, and whether that is before the end.
-func (r *loadRun) due(number int64) (time.Time, bool) {
-	due := time.Now()
-	if r.command.Rate > 0 {
-		due = r.start.Add(time.Duration(float64(number) / r.command.Rate * float64(time.Second)))
+// due is when a request is to be sent: at once where there is no rate.
+func (r *loadRun) due(number int64) time.Time {
+	if r.command.Rate == 0 {
+		return time.Now()
 	}
-	return due, due.Before(r.end)
+	return r.start.Add(time.Duration(float64(number) / r.command.Rate * float64(time.Second)))
 }
 
 // benchAnswer is as much of an answer as is counted.
@@ -135,11 +135,8 @@ func readBenchAnswer(status int, text []byte) benchAnswer {
 		var problem struct {
 			Code string `json:"code"`
 		}
-		err := json.Unmarshal(text, &problem)
-		if err != nil || problem.Code == "" { // a proxy's, perhaps
-			return benchAnswer{failed: fmt.Sprintf("http_%d", status)}
-		}
-		return benchAnswer{failed: problem.Code}
+		_ = json.Unmarshal(text, &problem) // a proxy's answer has no code
+		return benchAnswer{failed: cmp.Or(problem.Code, fmt.Sprintf("http_%d", status))}
 	}
 	var answer benchAnswer
 	err := json.Unmarshal(text, &answer)
@@ -156,57 +153,26 @@ func transportError(err error) string {
 	return "connection"
 }
 
-// tally is what one sender has seen.
-type tally struct {
-	latencies *hdrhistogram.Histogram // microseconds
-	allowed   int64
-	denied    map[string]int64
-	failed    map[string]int64
-	unsent    int64
-}
-
-// The latencies that are told apart: from a microsecond to beyond patience, however late a request was sent, with
-// three digits.
-const (
-	longestLatency = 10 * time.Minute
-	latencyDigits  = 3
-)
-
-func newTally() *tally {
-	return &tally{
-		latencies: hdrhistogram.New(1, longestLatency.Microseconds(), latencyDigits),
-		denied:    make(map[string]int64), failed: make(map[string]int64),
-	}
-}
-
-func (t *tally) take(answer benchAnswer, latency time.Duration) {
-	_ = t.latencies.RecordValue(min(max(latency, time.Microsecond), longestLatency).Microseconds()) // in range
+func (r *loadRun) count(answer benchAnswer, latency time.Duration) {
+	_ = r.bar.Add(1)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_ = r.report.histogram.RecordValue(min(max(latency, time.Microsecond), longestLatency).Microseconds()) // in range
+	r.report.Sent++
 	switch {
 	case answer.failed != "":
-		t.failed[answer.failed]++
+		r.report.Failed++
+		r.report.Errors[answer.failed]++
 	case answer.Allowed:
-		t.allowed++
+		r.report.Allowed++
 	default:
-		t.denied[answer.Status.Reason]++
+		r.report.Denied++
+		r.report.DeniedBy[answer.Status.Reason]++
 	}
 }
 
-func (t *tally) add(other *tally) {
-	t.latencies.Merge(other.latencies)
-	t.allowed += other.allowed
-	t.unsent += other.unsent
-	for code, n := range other.denied {
-		t.denied[code] += n
-	}
-	for code, n := range other.failed {
-		t.failed[code] += n
-	}
-}
-
-func sum(counts map[string]int64) int64 {
-	var all int64
-	for _, n := range counts {
-		all += n
-	}
-	return all
+func (r *loadRun) giveUp() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.report.Unsent++
 }

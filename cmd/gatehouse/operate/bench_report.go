@@ -43,27 +43,16 @@ type latencyReport struct {
 	Max  float64 `json:"max"`
 }
 
-func newBenchReport(c *Bench, tallies []*tally, took time.Duration) BenchReport {
-	all := newTally()
-	for _, one := range tallies {
-		all.add(one)
+// conclude sums up what was counted in the time that the load took.
+func (r *BenchReport) conclude(took time.Duration) {
+	at := func(percentile float64) float64 { return float64(r.histogram.ValueAtPercentile(percentile)) / 1000 }
+	r.Seconds, r.PerSecond = took.Seconds(), float64(r.Sent)/took.Seconds()
+	r.Latency = latencyReport{
+		Mean: r.histogram.Mean() / 1000, P50: at(50), P90: at(90), P99: at(99), P999: at(99.9), Max: float64(r.histogram.Max()) / 1000,
 	}
-	latencies := all.latencies
-	at := func(percentile float64) float64 { return float64(latencies.ValueAtPercentile(percentile)) / 1000 }
-	report := BenchReport{
-		URL: c.URL, DryRun: !c.Enforce, Rate: c.Rate, Connections: c.Connections,
-		Seconds: took.Seconds(), Sent: latencies.TotalCount(), Unsent: all.unsent,
-		PerSecond: float64(latencies.TotalCount()) / took.Seconds(),
-		Allowed:   all.allowed, Denied: sum(all.denied), DeniedBy: all.denied, Failed: sum(all.failed), Errors: all.failed,
-		Latency: latencyReport{
-			Mean: latencies.Mean() / 1000, P50: at(50), P90: at(90), P99: at(99), P999: at(99.9), Max: float64(latencies.Max()) / 1000,
-		},
-		histogram: latencies,
+	if decided := r.Answered(); decided > 0 {
+		r.DenyShare = float64(r.Denied) / float64(decided)
 	}
-	if decided := report.Answered(); decided > 0 {
-		report.DenyShare = float64(report.Denied) / float64(decided)
-	}
-	return report
 }
 
 // Answered is the number of decisions.
@@ -97,7 +86,7 @@ func (r BenchReport) write(w io.Writer) error {
 	return err
 }
 
-// barWidth is of the longest bar of the histogram.
+// barWidth is the width of the longest bar of the histogram.
 const barWidth = 50
 
 // draw prints latencies in steps that double.
