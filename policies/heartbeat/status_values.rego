@@ -1,6 +1,7 @@
 package admission.heartbeat
 
 # METADATA
+# scope: document
 # title: A heartbeat promotes from a known status to online
 # description: >-
 #   The gate is asked only when a heartbeat is about to bring a workspace
@@ -10,9 +11,7 @@ package admission.heartbeat
 #   severity: medium
 #   status: 400
 #   mark_failed: false
-deny contains violation if some violation in status_problems
-
-status_problems contains violation if {
+status_values contains violation if {
 	status := input.request.from_status
 	not status in {null, ""}
 	not from_status_known
@@ -22,7 +21,7 @@ status_problems contains violation if {
 	}
 }
 
-status_problems contains violation if {
+status_values contains violation if {
 	status := input.request.to_status
 	not status in {null, "", "online"}
 	violation := {

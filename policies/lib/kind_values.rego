@@ -1,6 +1,7 @@
 package admission.lib
 
 # METADATA
+# scope: document
 # title: The kind is workspace or platform
 # description: >-
 #   A kind in another spelling or of another type could be stored as a platform
@@ -10,9 +11,7 @@ package admission.lib
 #   severity: medium
 #   status: 400
 #   mark_failed: false
-kind_values contains violation if some violation in kind_problems
-
-kind_problems contains violation if {
+kind_values contains violation if {
 	kind := input.request.kind
 	not kind in {null, "", "workspace", "platform"}
 	violation := {
@@ -23,7 +22,7 @@ kind_problems contains violation if {
 
 # A facts query that forgets the kind, or a registry whose table has none, must
 # not make every workspace look like an ordinary one.
-kind_problems contains violation if {
+kind_values contains violation if {
 	input.facts.exists
 	not stored_kind_known
 	violation := {

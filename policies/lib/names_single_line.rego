@@ -1,6 +1,7 @@
 package admission.lib
 
 # METADATA
+# scope: document
 # title: Names are one line of text
 # description: >-
 #   These members are written into configuration files line by line; a line
@@ -10,22 +11,20 @@ package admission.lib
 #   severity: medium
 #   status: 400
 #   mark_failed: false
-names_single_line contains violation if some violation in name_problems
+names_single_line contains not_single_line("name") if not single_line(input.request.name)
 
-# Without the member these are undefined, and there is nothing to refuse.
-name_problems contains not_single_line("name") if not single_line(input.request.name)
+names_single_line contains not_single_line("role") if not single_line(input.request.role)
 
-name_problems contains not_single_line("role") if not single_line(input.request.role)
+names_single_line contains not_single_line("model") if not single_line(input.request.model)
 
-name_problems contains not_single_line("model") if not single_line(input.request.model)
-
-name_problems contains not_single_line("runtime") if not single_line(input.request.runtime)
+names_single_line contains not_single_line("runtime") if not single_line(input.request.runtime)
 
 not_single_line(member) := {
 	"reason": sprintf("%s_not_single_line", [member]),
 	"message": sprintf("The request's %s is not one line of text.", [member]),
 }
 
+# Of a member that is not there it is undefined, and there is nothing to refuse.
 single_line(null)
 
 # YAML ends a line at these three Unicode characters as well.

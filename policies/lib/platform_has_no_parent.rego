@@ -1,6 +1,7 @@
 package admission.lib
 
 # METADATA
+# scope: document
 # title: A platform workspace has no parent
 # description: The platform agent is the root of the tree of workspaces.
 # custom:
@@ -9,9 +10,7 @@ package admission.lib
 #   status: 400
 #   mark_failed: false
 #   answer: a platform workspace has no parent
-platform_has_no_parent contains violation if some violation in parents
-
-parents contains violation if {
+platform_has_no_parent contains violation if {
 	parent := input.request.parent_id
 	not parent in {null, ""}
 	platform
@@ -21,7 +20,7 @@ parents contains violation if {
 	}
 }
 
-parents contains violation if {
+platform_has_no_parent contains violation if {
 	parent := input.facts.workspace.parent_id
 	not parent in {null, ""}
 	platform

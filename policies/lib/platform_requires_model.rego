@@ -1,6 +1,7 @@
 package admission.lib
 
 # METADATA
+# scope: document
 # title: A platform agent has its required secrets and tools
 # description: >-
 #   A platform agent without its own MODEL secret, or without its MCP server,
@@ -12,9 +13,7 @@ package admission.lib
 #   status: 400
 #   mark_failed: true
 #   answer: platform agent identity incomplete
-platform_requires_model contains violation if some violation in identity_gaps
-
-identity_gaps contains violation if {
+platform_requires_model contains violation if {
 	platform
 	platform_secrets_defined
 	some key in data.required_secrets.platform
@@ -26,7 +25,7 @@ identity_gaps contains violation if {
 	}
 }
 
-identity_gaps contains violation if {
+platform_requires_model contains violation if {
 	input.request.mcp_server_present == false
 	platform
 	violation := {
@@ -38,7 +37,7 @@ identity_gaps contains violation if {
 
 # Without the list nobody can tell whether the agent is complete. That is the
 # policies' failing, not the workspace's, so it denies and marks nothing.
-identity_gaps contains violation if {
+platform_requires_model contains violation if {
 	platform
 	not platform_secrets_defined
 	violation := {

@@ -1,6 +1,7 @@
 package admission.lib
 
 # METADATA
+# scope: document
 # title: The tier is one of those that exist
 # description: The tier decides how much of the machine an agent may use.
 # custom:
@@ -8,9 +9,7 @@ package admission.lib
 #   severity: medium
 #   status: 400
 #   mark_failed: false
-tier_range contains violation if some violation in tier_problems
-
-tier_problems contains violation if {
+tier_range contains violation if {
 	tier := input.request.tier
 	tier != null
 	not tier_exists(tier)
@@ -20,7 +19,7 @@ tier_problems contains violation if {
 	}
 }
 
-tier_problems contains violation if {
+tier_range contains violation if {
 	tier := input.facts.workspace.tier
 	tier != null
 	not tier_exists(tier)

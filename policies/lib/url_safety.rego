@@ -1,6 +1,7 @@
 package admission.lib
 
 # METADATA
+# scope: document
 # title: An agent's URL is safe to call
 # description: >-
 #   The platform calls this URL from inside its own network. It must be plain
@@ -11,10 +12,8 @@ package admission.lib
 #   severity: high
 #   status: 400
 #   mark_failed: false
-url_safety contains violation if some violation in url_problems
-
-# A heartbeat may leave the URL out, since it changes nothing about it.
-url_problems contains violation if {
+url_safety contains violation if {
+	# A heartbeat may leave the URL out, since it changes nothing about it.
 	input.hook == "register"
 	not url_given
 	not polls
@@ -24,7 +23,7 @@ url_problems contains violation if {
 	}
 }
 
-url_problems contains violation if {
+url_safety contains violation if {
 	url_given
 	not url_readable
 	violation := {
@@ -33,7 +32,7 @@ url_problems contains violation if {
 	}
 }
 
-url_problems contains violation if {
+url_safety contains violation if {
 	url_readable
 	not url_scheme_allowed
 	violation := {
@@ -42,7 +41,7 @@ url_problems contains violation if {
 	}
 }
 
-url_problems contains violation if {
+url_safety contains violation if {
 	url_has_userinfo
 	violation := {
 		"reason": "url_userinfo",
@@ -50,7 +49,7 @@ url_problems contains violation if {
 	}
 }
 
-url_problems contains violation if {
+url_safety contains violation if {
 	url_readable
 	not url_names_host
 	violation := {
@@ -59,7 +58,7 @@ url_problems contains violation if {
 	}
 }
 
-url_problems contains violation if {
+url_safety contains violation if {
 	url_names_host
 	input.url.ip != ""
 	not url_address_allowed
@@ -69,7 +68,7 @@ url_problems contains violation if {
 	}
 }
 
-url_problems contains violation if {
+url_safety contains violation if {
 	url_names_host
 	input.url.ip == ""
 	not url_host_allowed

@@ -1,6 +1,7 @@
 package admission.lib
 
 # METADATA
+# scope: document
 # title: Access to a workspace directory needs a directory
 # description: >-
 #   The access is none, read_only or read_write, and with the latter two the
@@ -10,9 +11,7 @@ package admission.lib
 #   severity: medium
 #   status: 400
 #   mark_failed: false
-workspace_access_values contains violation if some violation in access_problems
-
-access_problems contains violation if {
+workspace_access_values contains violation if {
 	not workspace_access in {"none", "read_only", "read_write"}
 	violation := {
 		"reason": "workspace_access_unknown",
@@ -20,7 +19,7 @@ access_problems contains violation if {
 	}
 }
 
-access_problems contains violation if {
+workspace_access_values contains violation if {
 	workspace_access in {"read_only", "read_write"}
 	not workspace_dir_named
 	violation := {

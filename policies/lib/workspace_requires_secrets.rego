@@ -1,6 +1,7 @@
 package admission.lib
 
 # METADATA
+# scope: document
 # title: A workspace has the secrets that its kind and runtime need
 # description: >-
 #   What required_secrets says for kinds other than platform, and
@@ -12,10 +13,8 @@ package admission.lib
 #   status: 400
 #   mark_failed: true
 #   answer: workspace is missing required secrets
-workspace_requires_secrets contains violation if some violation in secret_gaps
-
-# What the row itself lacks is its state, whoever asks, and marks it.
-secret_gaps contains missing_secret(key, true) if {
+workspace_requires_secrets contains missing_secret(key, true) if {
+	# What the row itself lacks is its state, whoever asks, and marks it.
 	some keys in row_lists
 	names_secrets(keys)
 	some key in keys
@@ -23,7 +22,7 @@ secret_gaps contains missing_secret(key, true) if {
 }
 
 # What a claimed kind or runtime lacks marks only if the caller proved itself.
-secret_gaps contains missing_secret(key, caller_proved) if {
+workspace_requires_secrets contains missing_secret(key, caller_proved) if {
 	some keys in claim_lists
 	names_secrets(keys)
 	some key in keys
@@ -31,12 +30,12 @@ secret_gaps contains missing_secret(key, caller_proved) if {
 	not has_secret(key)
 }
 
-secret_gaps contains malformed_list if {
+workspace_requires_secrets contains malformed_list if {
 	some keys in row_lists
 	not names_secrets(keys)
 }
 
-secret_gaps contains malformed_list if {
+workspace_requires_secrets contains malformed_list if {
 	some keys in claim_lists
 	not names_secrets(keys)
 }

@@ -14,16 +14,22 @@ import (
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
-// Catalogue finds the annotated rules of the modules, in order of file and row. A rule is annotated when its
-// custom metadata has a code; deny and warn of a hook may also only pass such rules on.
+// Catalogue finds the annotated rules of the modules, in order of file and row, and which of them each rule of the
+// compiler is a body of. A rule is annotated when its custom metadata has a code; deny and warn of a hook may also only
+// pass such rules on. Metadata of a document makes one rule of all of its bodies.
 func Catalogue(compiler *ast.Compiler) ([]admission.Rule, map[*ast.Rule]int, ast.Errors) {
 	var rules []admission.Rule
 	var errs ast.Errors
 	index := make(map[*ast.Rule]int)
+	numbers := make(map[*ast.Annotations]int)
 	for _, name := range slices.Sorted(maps.Keys(compiler.Modules)) {
 		for _, astRule := range compiler.Modules[name].Rules {
 			annotations := annotationsOf(compiler.GetAnnotationSet(), astRule)
 			if annotations == nil {
+				continue
+			}
+			if number, known := numbers[annotations]; known {
+				index[astRule] = number
 				continue
 			}
 			rule, err := readRule(astRule, annotations)
@@ -31,7 +37,7 @@ func Catalogue(compiler *ast.Compiler) ([]admission.Rule, map[*ast.Rule]int, ast
 				errs = append(errs, ast.NewError(ast.CompileErr, astRule.Location, "%s", err))
 				continue
 			}
-			index[astRule] = len(rules)
+			index[astRule], numbers[annotations] = len(rules), len(rules)
 			rules = append(rules, rule)
 		}
 	}

@@ -25,7 +25,8 @@ import (
 // holds values of the input.
 type Explanation struct {
 	admission.Explanation
-	trace []*topdown.Event
+	trace  []*topdown.Event
+	bodies map[string][]place // by the name of the rule
 }
 
 // Review gives the same verdict as Checked, and says of every rule of the hook what it did.
@@ -51,12 +52,14 @@ func Review(ctx context.Context, s *snapshot.Snapshot, in admission.Input, at ti
 	}
 	x := &explainer{snapshot: s, input: input, attempts: make(map[place][]*attempt)}
 	x.read(*buffer)
-	explanation := Explanation{trace: *buffer}
+	explanation := Explanation{trace: *buffer, bodies: make(map[string][]place)}
 	explanation.Verdict, explanation.Coverage = verdict, reached(s, coverage)
 	for _, rule := range s.RulesOf(in.Hook) {
-		explained := admission.RuleExplanation{Rule: rule, Fired: fires(verdict, rule) && x.held(placeOf(rule))}
+		bodies := placesOf(s.Bodies(rule))
+		explanation.bodies[rule.Name] = append(explanation.bodies[rule.Name], bodies...)
+		explained := admission.RuleExplanation{Rule: rule, Fired: fires(verdict, rule) && slices.ContainsFunc(bodies, x.held)}
 		if !explained.Fired {
-			explained.Why = x.why(rule)
+			explained.Why = x.why(rule, bodies)
 		}
 		explanation.Rules = append(explanation.Rules, explained)
 	}
@@ -76,16 +79,10 @@ func fires(verdict admission.Verdict, rule admission.Rule) bool {
 
 // WriteTrace prints what OPA did inside a rule: everything, or only the way to the expression that failed.
 func (e Explanation) WriteTrace(w io.Writer, rule string, onlyFails bool) {
-	places := make(map[place]bool)
-	for _, explained := range e.Rules {
-		if explained.Rule.Name == rule {
-			places[placeOf(explained.Rule)] = true
-		}
-	}
 	inside := make(map[uint64]bool)
 	var events []*topdown.Event
 	for _, event := range e.trace {
-		if event.Location != nil && event.HasRule() && places[place{event.Location.File, event.Location.Row}] || inside[event.ParentID] {
+		if event.Location != nil && event.HasRule() && slices.Contains(e.bodies[rule], place{event.Location.File, event.Location.Row}) || inside[event.ParentID] {
 			inside[event.QueryID] = true
 		}
 		if inside[event.QueryID] && !isTagging(event) {
@@ -126,13 +123,19 @@ func mentions(expr *ast.Expr, name ast.Var) bool {
 	return found
 }
 
-// place identifies a rule, one body of it, in a trace and in the catalogue.
+// place identifies one body of a rule in a trace.
 type place struct {
 	file string
 	row  int
 }
 
-func placeOf(rule admission.Rule) place { return place{rule.File, rule.Row} }
+func placesOf(bodies []*ast.Rule) []place {
+	places := make([]place, len(bodies))
+	for i, body := range bodies {
+		places[i] = place{body.Location.File, body.Location.Row}
+	}
+	return places
+}
 
 func (p place) compare(other place) int {
 	return cmp.Or(cmp.Compare(p.file, other.file), cmp.Compare(p.row, other.row))
@@ -220,14 +223,24 @@ func furthest(attempts []*attempt) *attempt {
 
 func (x *explainer) best(at place) *attempt { return furthest(x.attempts[at]) }
 
-// why explains a rule that has not fired: by its own body, or, if that held or nobody asked, by the bodies of
+// why explains a rule that has not fired: by its own bodies, or, if one held or nobody asked, by the bodies of
 // the rules that would have passed its entries on.
-func (x *explainer) why(rule admission.Rule) []admission.Reason {
-	seen := map[place]bool{placeOf(rule): true}
-	if best := x.best(placeOf(rule)); best != nil {
-		return []admission.Reason{x.reason(best, seen)}
+func (x *explainer) why(rule admission.Rule, bodies []place) []admission.Reason {
+	seen := make(map[place]bool)
+	for _, at := range bodies {
+		seen[at] = true
 	}
 	var reasons []admission.Reason
+	if !slices.ContainsFunc(bodies, x.held) {
+		for _, at := range bodies {
+			if best := x.best(at); best != nil {
+				reasons = append(reasons, x.reason(best, seen))
+			}
+		}
+	}
+	if len(reasons) > 0 {
+		return reasons
+	}
 	name := ast.MustParseRef("data." + rule.Package).Append(ast.StringTerm(rule.Name))
 	for _, at := range x.places() {
 		best := x.best(at)

@@ -46,7 +46,7 @@ func weakenings() map[string]struct {
 			[][]string{{"register/register.rego", opatest.EveryHook, allBut + "warn contains violation if some violation in lib.platform_requires_model"}},
 			"a stored platform workspace without MODEL (hook register, status provisioning, caller_proof token) is not denied",
 		},
-		"it never holds":           {[][]string{{opatest.GateRule, "if some violation in identity_gaps", "if {\n\tsome violation in identity_gaps\n\tinput.request.never\n}"}}, "is not denied"},
+		"it never holds":           {[][]string{{opatest.GateRule, "some key in data.required_secrets.platform", "some key in data.required_secrets.platform\n\tinput.request.never"}}, "is not denied"},
 		"for one proof alone":      {[][]string{{"register/register.rego", opatest.EveryHook, allBut + "deny contains violation if {\n\tsome violation in lib.platform_requires_model\n\tinput.caller_proof == \"token\"\n}"}}, "caller_proof bootstrap) is not denied"},
 		"it marks nothing":         {[][]string{{opatest.GateRule, "missing_secret_marks if stored_platform", ""}, {opatest.GateRule, "missing_secret_marks if caller_proved", ""}}, "is denied and not marked failed"},
 		"a claim hides the row":    {[][]string{{"lib/platform.rego", "platform if stored_platform", "platform if {\n\tstored_platform\n\tnot input.request.kind == \"workspace\"\n}"}}, "is not denied"},

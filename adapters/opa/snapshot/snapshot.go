@@ -176,7 +176,7 @@ func (s *Snapshot) rulesOf(hook string, sets ...string) []admission.Rule {
 	reached := check.Reached(s.compiled.compiler, asked)
 	numbers := make(map[int]bool, len(s.rules))
 	for rule, number := range s.compiled.numbers {
-		numbers[number] = reached[rule]
+		numbers[number] = numbers[number] || reached[rule]
 	}
 	var rules []admission.Rule
 	for number, rule := range s.rules {
@@ -185,6 +185,18 @@ func (s *Snapshot) rulesOf(hook string, sets ...string) []admission.Rule {
 		}
 	}
 	return rules
+}
+
+// Bodies are the bodies of a rule of the catalogue, in order of file and row.
+func (s *Snapshot) Bodies(rule admission.Rule) []*ast.Rule {
+	var bodies []*ast.Rule
+	for body, number := range s.compiled.numbers {
+		if s.rules[number] == rule {
+			bodies = append(bodies, body)
+		}
+	}
+	slices.SortFunc(bodies, func(a, b *ast.Rule) int { return a.Location.Compare(b.Location) })
+	return bodies
 }
 
 // HooksOf names the hooks that a rule of the catalogue guards.

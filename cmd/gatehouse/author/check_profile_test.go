@@ -27,7 +27,7 @@ deny contains violation if {
 func TestCheckProfilesTheEmbeddedRules(t *testing.T) {
 	got := programtest.Command(t, "", "check", "--profile")
 	require.Zero(t, got.Code, got.Err)
-	require.Regexp(t, `admission\.lib\.url_problems +lib/url_safety\.rego:27 +\d+ +\d+\.\d % +never`, got.Out)
+	require.Regexp(t, `admission\.lib\.url_safety +lib/url_safety\.rego:26 +\d+ +\d+\.\d % +never`, got.Out)
 	require.Contains(t, got.Out, "No rule needs the engine")
 
 	var answer author.CheckAnswer
