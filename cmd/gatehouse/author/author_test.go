@@ -98,8 +98,7 @@ func TestTestShowsWhereARuleStoppedThatShouldHaveFired(t *testing.T) {
        violations: - expected, + got
        - rule: tier_range, reason: tier_unknown
        tier_range did not fire:
-         lib/tier_range.rego:11: `+"`some violation in tier_problems` found nothing")
-	require.Contains(t, got.Out, "lib/tier_range.rego:16: `not tier_exists(tier)` was false: tier is 2\n")
+         lib/tier_range.rego:15: `+"`not tier_exists(tier)` was false: tier is 2\n")
 	require.Contains(t, got.Out, "its way to what failed:\n")
 	require.Contains(t, got.Out, "failed at failing_test.rego:5:\n", "of the Rego test")
 	require.NotContains(t, got.Out, "the other passes")
@@ -159,7 +158,7 @@ func TestEvalSaysWhyRulesDidNotFire(t *testing.T) {
 	require.Contains(t, got.Out, "denied: 400 PLATFORM_AGENT_IDENTITY_GATE")
 	require.Contains(t, got.Out, "1 of 14 rules fired; the others did not:\n")
 	require.NotContains(t, got.Out, "  platform_requires_model (")
-	require.Contains(t, got.Out, "  tier_range (TIER_INVALID)\n    lib/tier_range.rego:11: ")
+	require.Contains(t, got.Out, "  tier_range (TIER_INVALID)\n    lib/tier_range.rego:15: `not tier_exists(tier)` was false: tier is 2\n    lib/tier_range.rego:25: ", "each body")
 	require.Contains(t, got.Out, "`input.facts.workspace.status == \"removed\"` was false: input.facts.workspace.status is \"provisioning\"\n")
 	require.Contains(t, got.Out, "`directory := input.request.workspace_dir` was undefined: no input.request.workspace_dir\n", "of the rule that it asked")
 
