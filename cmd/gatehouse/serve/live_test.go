@@ -54,6 +54,9 @@ func TestReadOnlyPostgresIsNotReadyAndEveryReviewSaysWhy(t *testing.T) {
 	platform := reg.Workspace("platform", "provisioning")
 	require.True(t, *gate.Review("register", cmdtest.RegisterBody(id)).Allowed)
 
+	dropConnections := func() {
+		reg.Exec(`select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'gatehouse' and datname = current_database()`)
+	}
 	readOnly := func(to string) {
 		conn, err := pgx.Connect(t.Context(), database)
 		require.NoError(t, err)
@@ -65,7 +68,7 @@ func TestReadOnlyPostgresIsNotReadyAndEveryReviewSaysWhy(t *testing.T) {
 		require.NoError(t, err)
 	}
 	readOnly("on")
-	reg.Exec(`select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'gatehouse' and datname = current_database()`)
+	dropConnections()
 
 	const reason = "the database is read-only"
 	for _, workspace := range []uuid.UUID{id, platform} { // an allow and a deny with effects
@@ -82,8 +85,12 @@ func TestReadOnlyPostgresIsNotReadyAndEveryReviewSaysWhy(t *testing.T) {
 	require.JSONEq(t, `{"error": "registration failed"}`, text)
 
 	readOnly("off")
+	dropConnections() // a connection stays read-only for as long as it lives
+	require.Eventually(t, func() bool {
+		status, _ := gate.Post("/v1/admission/register", cmdtest.RegisterBody(id))
+		return status == http.StatusOK
+	}, cmdtest.Patience, cmdtest.Tick)
 	gate.WaitReady()
-	require.True(t, *gate.Review("register", cmdtest.RegisterBody(id)).Allowed)
 	require.Equal(t, "1", gate.Metric(`gatehouse_ready{component="ledger"}`))
 	require.Contains(t, gate.Logged(), `"msg":"not ready","component":"ledger","reason":"the database is read-only"`)
 	require.Contains(t, gate.Logged(), `"msg":"ready again","component":"ledger"`)
