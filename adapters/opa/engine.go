@@ -184,12 +184,11 @@ func (e *Engine) compare(next *snapshot.Snapshot) (weaker, weakerThanLive []admi
 	return next.WeakerThan(shipped), weakerThanLive
 }
 
-// Refuse notes policies that could not even be loaded: no bundle, a wrong signature, too large. revision is "" where it is not
-// known.
-func (e *Engine) Refuse(ctx context.Context, source, revision string, err error) {
+// Refuse notes policies that could not even be loaded: no bundle, a wrong signature, too large.
+func (e *Engine) Refuse(ctx context.Context, source string, err error) {
 	e.loading.Lock()
 	defer e.loading.Unlock()
-	e.refuse(ctx, source, revision, err)
+	e.refuse(ctx, source, "", err)
 }
 
 func (e *Engine) refuse(ctx context.Context, source, revision string, err error) {

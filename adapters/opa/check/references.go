@@ -223,8 +223,8 @@ func Reserved(modules map[string]*ast.Module, document map[string]any) ast.Error
 	return errs
 }
 
-// Misnamed says what an unused rule was perhaps meant to be: one of the known names, or a test.
-func Misnamed(rule *ast.Rule, known []string) string {
+// misnamed says what an unused rule was perhaps meant to be: one of the known names, or a test.
+func misnamed(rule *ast.Rule, known []string) string {
 	first, isVar := rule.Head.Ref()[0].Value.(ast.Var)
 	if !isVar {
 		return ""

@@ -38,7 +38,7 @@ func Unreachable(compiler *ast.Compiler, hooks []Hook, annotated map[*ast.Rule]i
 			if isAnnotated || looksLikeSet(rule) {
 				errs = append(errs, ast.NewError(ast.TypeErr, rule.Location,
 					"rule %s is in no hook: no deny or warn of a package admission.<hook> uses it", ruleName(rule)))
-			} else if meant := Misnamed(rule, Sets); meant != "" {
+			} else if meant := misnamed(rule, Sets); meant != "" {
 				errs = append(errs, ast.NewError(ast.TypeErr, rule.Location, "%s", meant))
 			}
 			unused[rule.Ref().GroundPrefix().String()] = true

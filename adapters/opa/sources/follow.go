@@ -209,7 +209,7 @@ func (f *Follower) keysChanged() bool {
 func (f *Follower) load(ctx context.Context, fetched Fetched) error {
 	err := fetched.Refused
 	if err != nil {
-		f.engine.Refuse(ctx, f.origin.Name(), "", err)
+		f.engine.Refuse(ctx, f.origin.Name(), err)
 	} else {
 		err = f.engine.Load(ctx, fetched.Source)
 	}

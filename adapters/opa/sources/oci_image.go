@@ -35,12 +35,7 @@ func (b *ociBundle) image(ctx context.Context) (image, error) {
 		return image{}, fmt.Errorf("asking for the manifest: %w", err)
 	}
 	named := image{digest: descriptor.Digest}
-	found, err := readManifest(descriptor, body)
-	if err != nil {
-		return image{}, err
-	}
-	named.add(found.Layers)
-	waiting, seen := found.Manifests, map[digest.Digest]bool{descriptor.Digest: true}
+	waiting, seen := []ocispec.Descriptor{descriptor}, make(map[digest.Digest]bool)
 	for len(waiting) > 0 {
 		next := waiting[0]
 		waiting = waiting[1:]
@@ -50,12 +45,14 @@ func (b *ociBundle) image(ctx context.Context) (image, error) {
 		if len(seen) > maxManifests {
 			return image{}, fmt.Errorf("the index leads to more than %d manifests", maxManifests)
 		}
-		seen[next.Digest] = true
-		body, err := b.repository.Manifests().Fetch(ctx, next)
+		if len(seen) > 0 { // the first body is there already
+			body, err = b.repository.Manifests().Fetch(ctx, next)
+		}
 		if err != nil {
 			return image{}, fmt.Errorf("asking for a manifest of the index: %w", err)
 		}
-		found, err = readManifest(next, body)
+		seen[next.Digest] = true
+		found, err := readManifest(next, body)
 		if err != nil {
 			return image{}, err
 		}
