@@ -106,8 +106,8 @@ func (d *Decision) Mark() error {
 	return nil
 }
 
-// protected are the statuses that a mark must not overwrite: a removed row stays removed, and a paused or
-// hibernated one was put there on purpose.
+// protected are the statuses that a mark must not overwrite: a removed workspace stays removed, and one is paused or
+// hibernated on purpose.
 var protected = map[string]bool{"removed": true, "paused": true, "hibernated": true}
 
 // ShouldMark says whether a stored row of this status and last error is to be marked failed for cause. A row
@@ -119,7 +119,7 @@ func ShouldMark(status, lastError string, cause *Violation) bool {
 	return status != "failed" || lastError != cause.Message
 }
 
-// WouldMark says whether a review with this verdict would mark the stored workspace failed, if it has effects.
+// WouldMark says whether a review with this verdict and effects would mark the stored workspace failed.
 func (f Facts) WouldMark(v Verdict) bool {
 	cause := v.Marking()
 	if cause == nil || !f.Exists { // as for nearly all: the row need not be read

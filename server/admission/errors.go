@@ -9,7 +9,7 @@ import (
 // error, which only logs show, says what happened.
 type Code string
 
-// The closed set of error codes. Package server maps each to one HTTP status.
+// The closed set of error codes. Package respond maps each to one HTTP status.
 const (
 	CodeMalformedRequest     Code = "malformed_request"
 	CodeUnauthenticated      Code = "unauthenticated"
@@ -36,8 +36,8 @@ const (
 	CodeDeadlineExceeded     Code = "deadline_exceeded"
 )
 
-// IsFault says whether an error is this service's own. What the caller got wrong, or did not wait for, is none: it is
-// counted and logged apart, and nobody is woken for it. A code that is not listed here is taken for a fault.
+// IsFault says whether an error is this service's own fault. A mistake of the caller, or a caller that hung up, is none: it
+// is counted and logged apart, and nobody is woken for it. A code that is not listed here counts as a fault.
 func (c Code) IsFault() bool {
 	switch c {
 	case CodeMalformedRequest, CodeUnauthenticated, CodeForbidden, CodeUnknownHook, CodeNotFound, CodeMethodNotAllowed,
@@ -80,8 +80,8 @@ func Malformed(detail string) *Error {
 	return &Error{Code: CodeMalformedRequest, Detail: detail}
 }
 
-// Fail makes err an *Error. One that has a code already keeps it, such as a policy error met inside the ledger; what came of
-// ctx's deadline, or of a caller that hung up, is called by that name; the rest gets code and detail.
+// Fail makes err an *Error. An error with a code keeps it, such as a policy error met inside the ledger. If ctx has passed its
+// deadline or its caller has hung up, the code says so. Any other error gets the given code and detail.
 func Fail(ctx context.Context, code Code, detail string, err error) *Error {
 	var coded *Error
 	switch {
@@ -102,8 +102,8 @@ func LedgerUnavailable(reason string, err error) *Error {
 	return &Error{Code: CodeLedgerUnavailable, Detail: reason, Err: err}
 }
 
-// AsError gives the typed error in err's chain. What carries no code is an internal error, so that a
-// mistake in the program still answers with a stable code and never with an allow.
+// AsError gives the typed error in err's chain. An error without a code becomes an internal error, so that a mistake in the
+// program is answered with a stable code and never with an allow.
 func AsError(err error) *Error {
 	var coded *Error
 	if errors.As(err, &coded) {

@@ -40,8 +40,8 @@ func (t Holding) Take(ctx context.Context) error {
 // Give implements Turns.
 func (t Holding) Give() { t.Release(1) }
 
-// Yielding are the turns of evaluations that nobody waits for. Each begins at a moment in which none that somebody waits
-// for has to wait, and holds none up afterwards.
+// Yielding are the turns of evaluations that nobody waits for, such as those of an audit. Each begins once a turn is free and
+// gives the turn back at once, so that it never delays an evaluation that somebody waits for.
 type Yielding struct{ *semaphore.Weighted }
 
 // Take implements Turns.
@@ -63,8 +63,8 @@ type Evaluator struct {
 	Timeout time.Duration // of one evaluation; 0 for no more than that of ctx
 }
 
-// Evaluate gives the verdict of rules on in. Its errors are *Error. A panic is one, too: it must cost an evaluation and not
-// the program.
+// Evaluate gives the verdict of rules on in. Its errors are *Error. A panic becomes one, so that it ends this evaluation and
+// not the program.
 func (e Evaluator) Evaluate(ctx context.Context, rules Evaluable, in Input, at time.Time) (verdict Verdict, err error) {
 	if e.Turns != nil {
 		err = e.Turns.Take(ctx)

@@ -22,7 +22,7 @@ type Facts struct {
 	kind string // of Workspace, where NewFacts has looked
 }
 
-// ErrBadFacts says that what was read of a workspace are no facts.
+// ErrBadFacts says that what a store read of a workspace cannot be used as facts.
 var ErrBadFacts = errors.New("facts")
 
 // NewFacts puts what a store read into one form: keys sorted, never null, so that Equal compares facts and

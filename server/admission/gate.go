@@ -32,20 +32,19 @@ type Ruleset interface {
 	Mask(ctx context.Context, d Decision, in Input) (RecordedInput, error)
 }
 
-// ErrNotRecorded says that no decision carries a uid of a caller.
+// ErrNotRecorded says that no decision is recorded under a uid of a caller.
 var ErrNotRecorded = errors.New("no decision is recorded under this uid")
 
-// Ledger keeps decisions. What it has returned is durable. Where a decision with the same RequestKey is there
-// already, both writers write nothing and return that one.
+// Ledger keeps decisions. A decision that it has returned is durable. Where a decision with the same RequestKey is recorded
+// already, Record and RecordAndMark write nothing and return that one.
 type Ledger interface {
 	// Recorded gives the decision of a caller's uid, or ErrNotRecorded.
 	Recorded(ctx context.Context, of RequestKey) (Decision, error)
 	// Record writes a decision that has no effect on the workspace.
 	Record(ctx context.Context, d Decision) (Decision, error)
-	// RecordAndMark locks the workspace's row, reads the facts again, decides again if they are not those of
-	// seen, and in the same transaction marks the row failed, writes the events and the decision. It marks
-	// nothing where ShouldMark says so. It decides again by judge.Again, and gives back what that gave, be it an
-	// error; where it did not decide again, it gives the decision alone.
+	// RecordAndMark locks the workspace's row and reads the facts again. If they are not equal to seen, it decides
+	// again by judge.Again, and returns its result and error; if they are equal, it returns the decision alone. In the
+	// same transaction it marks the row failed, if ShouldMark says so, and writes the events and the decision.
 	RecordAndMark(ctx context.Context, d Decision, seen Facts, judge Judge) (Judged, error)
 }
 
@@ -82,7 +81,7 @@ type Outcome struct {
 	Decision Decision
 	Input    Input // as evaluated last; the zero Input if nothing was
 	Repeated bool  // the recorded answer of the same uid
-	Unmasked error // why the record's input could not be masked, and was erased; nil if it was
+	Unmasked error // why the input could not be masked and was erased; nil otherwise
 	Err      *Error
 	Total    time.Duration
 	Stages   map[Stage]time.Duration // stages that were entered
@@ -241,9 +240,9 @@ func (r *run) newDecision(now time.Time) (Decision, error) {
 	return d, nil
 }
 
-// judge fills in d from the facts: once on the way in, and once more when a ledger finds them changed. That may be on
-// another goroutine, while the review's own goes on, so it changes nothing of the review. With an error it gives what was
-// evaluated.
+// judge completes d from the facts. It runs once on the way in, and once more when a ledger finds the facts changed. That may
+// be on another goroutine while the review's own goes on, so it changes nothing of the review. With an error it returns the
+// input that was evaluated.
 func (r *run) judge(ctx context.Context, by Evaluator, d Decision, facts Facts) (Judged, error) {
 	judged := Judged{Decision: d, Evaluated: NewInput(r.review, facts, r.gate.Deployment)}
 	start := r.gate.Now()
@@ -266,7 +265,8 @@ func (r *run) timings() Timings {
 	return Timings{Facts: r.outcome.Stages[StageFacts], Policy: r.outcome.Stages[StagePolicy]}
 }
 
-// keepInput keeps of in what rules let it keep: nothing, where they cannot say. The decision stands either way.
+// keepInput keeps the part of in that the rules allow to be kept. If masking fails it keeps nothing. The decision stands
+// either way.
 func (d *Decision) keepInput(ctx context.Context, rules Ruleset, in Input) error {
 	kept, err := mask(ctx, rules, *d, in)
 	if err != nil {
@@ -286,8 +286,8 @@ func mask(ctx context.Context, rules Ruleset, d Decision, in Input) (kept Record
 	return rules.Mask(ctx, d, in)
 }
 
-// record makes the decision durable. From here a caller that hangs up changes nothing, or a workspace could
-// be denied and left unmarked; the request's deadline still holds.
+// record makes the decision durable. From here on it does not matter whether the caller hangs up; otherwise a workspace could
+// be denied and left unmarked. The request's deadline still holds.
 func (r *run) record(ctx context.Context, d Decision, seen Facts) (Decision, error) {
 	deadline, _ := ctx.Deadline()
 	detached, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadline)
@@ -322,9 +322,9 @@ func (r *run) write(ctx context.Context, d Decision, seen Facts) (Judged, error)
 	return Judged{Decision: recorded}, err
 }
 
-// keepFailure hands the record of a review that failed to who writes it, off the request's path. A uid is not
-// claimed by it: the same request may come again, and is decided then. What the caller got wrong makes no record: a
-// caller could fill the ledger with it, and it would hide the faults that an operator looks for.
+// keepFailure hands the record of a failed review to the FailureLog, which writes it off the request's path. The record does
+// not claim the uid: the same request may come again and is decided then. A mistake of the caller is not recorded: a caller
+// could fill the ledger, and it would hide the faults that an operator looks for.
 func (r *run) keepFailure(now time.Time) {
 	failed := r.outcome.Err
 	if r.review.DryRun || r.rules == nil || !failed.Code.IsFault() {

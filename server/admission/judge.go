@@ -12,15 +12,15 @@ import (
 type Judged struct {
 	Decision
 	Evaluated Input // the zero Input if nothing was evaluated
-	Unmasked  error // why the record's input could not be masked, and was erased; nil if it was
+	Unmasked  error // why the input could not be masked and was erased; nil otherwise
 }
 
 // Judge decides again on facts that a ledger read under the workspace's lock. A ledger may call it on a goroutine that
-// outlives its review. So it gives back what it found, with an error too, and changes nothing of the review.
+// outlives the review. So it returns all that it found, also with an error, and changes nothing of the review.
 type Judge func(ctx context.Context, facts Facts) (Judged, error)
 
-// againTimeout is how long deciding again may take. It takes microseconds. Meanwhile the rows of all workspaces are
-// locked that are marked in the same transaction, so it has less time than an evaluation that holds up nobody.
+// againTimeout is how long deciding again may take; usually it takes microseconds. Meanwhile the transaction holds the locks
+// of all workspaces that it marks, so the limit is shorter than that of other evaluations.
 const againTimeout = 50 * time.Millisecond
 
 // Again is how a ledger calls j: with a deadline of its own, and with a panic made an error. Whatever goes wrong is an

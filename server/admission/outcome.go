@@ -1,9 +1,9 @@
 package admission
 
-// Ending is the one word for what came of a review, in metrics and logs.
+// Ending says what came of a review, in metrics and logs.
 type Ending string
 
-// The endings of a review. Only EndedInFault is the gate's own: the others would not be different if it worked better.
+// The endings of a review. Only EndedInFault is the gate's own fault.
 const (
 	EndedInAllow Ending = "allow"
 	EndedInDeny  Ending = "deny"

@@ -19,8 +19,8 @@ type Failure struct {
 	Detail string `json:"detail"`
 }
 
-// Redaction is what a recorded input lacks, as JSON pointers that begin with /input, in the words of OPA's
-// decision logs: what was erased is gone, what was masked is there in another form.
+// Redaction says what a recorded input lacks, as JSON pointers that begin with /input. The words are those of OPA's decision
+// logs: what was erased is gone, and what was masked is there in another form.
 type Redaction struct {
 	Erased []string `json:"erased,omitempty"`
 	Masked []string `json:"masked,omitempty"`
@@ -29,7 +29,7 @@ type Redaction struct {
 // InputPointer is the pointer of the whole input.
 const InputPointer = "/input"
 
-// ErasedWhole is the redaction of an input of which nothing is kept: it says null.
+// ErasedWhole is the redaction of an input of which nothing is kept. The recorded input is null.
 func ErasedWhole() Redaction { return Redaction{Erased: []string{InputPointer}} }
 
 // Empty says whether the input is whole.
@@ -98,8 +98,8 @@ func setMillisecond(id *uuid.UUID, at time.Time) {
 	copy(id[:6], milliseconds[2:])
 }
 
-// NewProbe is a decision that a ledger writes and takes back, to see whether it could write one: it has a uid of its own,
-// an input of an ordinary size, and is nobody's.
+// NewProbe makes a decision that a ledger writes and rolls back, to see whether it could record one. It has a uid of its own
+// and an input of an ordinary size, and belongs to no workspace.
 func NewProbe(at time.Time) (Decision, error) {
 	id, err := NewDecisionID(at)
 	if err != nil {
@@ -112,7 +112,7 @@ func NewProbe(at time.Time) (Decision, error) {
 	}, nil
 }
 
-// CardPointer is the place of an agent's card. A record has of it what AgentCard says, unless policies read more.
+// CardPointer is the place of an agent's card. A record keeps only a part of it, unless policies read more.
 const CardPointer = "/input/request/agent_card"
 
 // NamePointer and URLPointer are what a masked card keeps as it was, unless a redaction names them too.
@@ -121,8 +121,8 @@ const (
 	URLPointer  = CardPointer + "/url"
 )
 
-// Hides says whether a verdict that depends on no more of the input than what is at, or below, some pointers can
-// be reached from the input as it is recorded, and if not, which redaction is in the way.
+// Hides says whether the recorded input lacks something that a verdict depends on. reads are the pointers that the verdict
+// reads, at or below; pointer is the first redaction in the way.
 func (r Redaction) Hides(reads []string) (pointer string, hidden bool) {
 	for _, pointer := range r.Pointers() {
 		for _, read := range reads {
@@ -134,7 +134,7 @@ func (r Redaction) Hides(reads []string) (pointer string, hidden bool) {
 	return "", false
 }
 
-// keeps says whether the mask at a pointer left what is read as it was.
+// keeps says whether the mask at a pointer leaves what is read unchanged.
 func (r Redaction) keeps(pointer, read string) bool {
 	return pointer == CardPointer && (read == NamePointer || read == URLPointer) && !slices.Contains(r.Erased, pointer)
 }

@@ -19,8 +19,8 @@ const (
 	Hook = "register"
 	// Caller is the caller of what an audit denies.
 	Caller = "audit"
-	// Kept is how many runs of the live policies are kept, with their findings, and how many of candidates: however
-	// many of these are tried, they push out none of those.
+	// Kept is how many runs of the live policies are kept, with their findings, and how many of candidates. Runs of
+	// candidates never push out runs of the live policies.
 	Kept = 30
 	// Most is how many runs are kept at most.
 	Most = 2 * Kept
@@ -51,7 +51,7 @@ type Runs interface {
 	PruneAudits(ctx context.Context, keep int) error
 }
 
-// Lock sees to it that one process at a time does what name says. lost is closed when another may do it by now.
+// Lock lets one process at a time do what name says. lost is closed once another process may do it.
 type Lock interface {
 	Exclusive(ctx context.Context, name string) (release func(), lost <-chan struct{}, held bool, err error)
 }
@@ -60,8 +60,8 @@ type Lock interface {
 type Ruleset interface {
 	admission.Ruleset
 	Revision() string
-	// OfStored gives the same policies without the rules of a hook that read other members of a request than the known
-	// ones, which of these the hook reads, and what was left out.
+	// OfStored gives the same policies without the rules of a hook that read members of a request other than the known
+	// ones. It tells which of the known ones the hook reads, and which rules were left out.
 	OfStored(ctx context.Context, hook string, known []string) (Stored, error)
 }
 
@@ -77,14 +77,13 @@ type Meter interface {
 	AuditRan(result string)
 }
 
-// What became of a run. One is interrupted when it was told to stop or lost its lock, and has failed when it could
-// not go on.
+// What became of a run. It is interrupted when it was told to stop or lost its lock, and failed when it could not go on.
 const (
 	Interrupted = "interrupted"
 	Failed      = "failed"
 )
 
-// Setting is what verdicts depend on besides the policies and what is stored.
+// Setting is what verdicts depend on besides the policies and the stored workspaces.
 type Setting struct {
 	Deployment    admission.Deployment
 	FactsRevision string // of the query for facts
@@ -98,8 +97,7 @@ func (s Setting) of(run Run) bool {
 // live says whether the verdicts of a run are those of servers in this setting.
 func (s Setting) live(run Run) bool { return !run.Candidate && s.of(run) }
 
-// Last gives the newest run that was seen to its end and whose verdicts are those of servers in this setting, nil
-// if there is none.
+// Last gives the newest finished run whose verdicts are those of servers in this setting, nil if there is none.
 func (s Setting) Last(runs []Run) *Run {
 	at := slices.IndexFunc(runs, func(r Run) bool { return r.State == Finished && s.live(r) })
 	if at < 0 {
@@ -129,7 +127,7 @@ type Options struct {
 	Logger    *slog.Logger     // nil: nothing is logged
 }
 
-// Audit audits. Its methods may be called from several goroutines, of which one at a time is not refused.
+// Audit audits. Its methods may be called from several goroutines; while one runs, others get ErrBusy.
 type Audit struct {
 	options Options
 }
@@ -162,7 +160,7 @@ func (a *Audit) Run(ctx context.Context) (Run, error) {
 	return done, err
 }
 
-// alone does what no other process may do at the same time. Its ctx ends with ErrLost as cause when one may.
+// alone runs do under the lock of audits. The ctx of do ends with the cause ErrLost when the lock is lost.
 func (a *Audit) alone(ctx context.Context, do func(ctx context.Context) error) error {
 	release, lost, held, err := a.options.Lock.Exclusive(ctx, "audit")
 	if err != nil {
@@ -224,7 +222,7 @@ func (a *Audit) meter(result string) {
 	}
 }
 
-// begin gives the run to work on. What was running is nobody's, because this process has the lock.
+// begin gives the run to work on. This process has the lock, so nobody works on runs that are stored as running.
 func (a *Audit) begin(ctx context.Context) (*run, error) {
 	rules := a.options.Policies()
 	if rules == nil {
@@ -258,7 +256,7 @@ func (a *Audit) begin(ctx context.Context) (*run, error) {
 			return nil, err
 		}
 	}
-	state.Candidate = a.options.Candidate // which it may have become since it was begun, or no longer be
+	state.Candidate = a.options.Candidate // this may have changed since the run began
 	return a.newWork(*state, rules), nil
 }
 

@@ -17,8 +17,8 @@ import (
 // sentMembers are those of a request that every workspace is taken to send: its id, and what its row says of the others.
 var sentMembers = []string{"id", "url", "kind", "delivery_mode"}
 
-// question asks about a stored workspace. It says no more than its id: the rest is read from the facts that are
-// evaluated, which may be newer than those that were listed.
+// question asks about a stored workspace. It holds only the id. The rest is taken from the facts that are evaluated, which may
+// be newer than those of the list.
 func question(id uuid.UUID) admission.Review {
 	return admission.Review{
 		Hook: Hook, CallerProof: admission.Token, Caller: Caller, WorkspaceID: id,
@@ -26,12 +26,12 @@ func question(id uuid.UUID) admission.Review {
 	}
 }
 
-// registering are policies that are asked whether a workspace may register with what is stored of it, whichever
-// facts are read of it, also once more under its lock.
+// registering evaluates policies as if a stored workspace registered. It takes the request from the facts that are evaluated,
+// also when they are read again under the workspace's lock.
 type registering struct {
 	admission.Ruleset
 	revision string
-	members  []string // of the row that make the request; null is as if it were not sent
+	members  []string // of the row that make up the request; a null member is not sent
 }
 
 // registeringAs prepares policies for rows with these columns. A member of the request that the policies read is taken from
@@ -68,7 +68,7 @@ func (r registering) Mask(ctx context.Context, d admission.Decision, in admissio
 	return r.Ruleset.Mask(ctx, d, in)
 }
 
-// asStored fills a question in. A row that could not have come as a request is an error, as that request is.
+// asStored completes a question from the facts. A row that makes a malformed request is an error, as that request is.
 func (r registering) asStored(in admission.Input) (admission.Input, error) {
 	var asked, row map[string]jsontext.Value
 	err := json.Unmarshal(in.Request, &asked)

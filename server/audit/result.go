@@ -21,7 +21,7 @@ type result struct {
 	disagreed error // evaluators do; nil if they agree
 }
 
-// look decides one workspace, and denies it if that is to be. Its only error is that ctx ended.
+// look evaluates one workspace, and denies it if the run enforces. Its only error is that of ctx.
 func (r *run) look(ctx context.Context, w StoredWorkspace) (result, error) {
 	err := r.wait(ctx)
 	if err != nil {
@@ -31,7 +31,7 @@ func (r *run) look(ctx context.Context, w StoredWorkspace) (result, error) {
 		return result{seen: true, failed: admission.CodeFactsUnavailable}, nil
 	}
 	found := result{seen: true}
-	if _, status := labels(w.Facts); status == "removed" { // it does not register again, and would be a violation for ever
+	if _, status := labels(w.Facts); status == "removed" { // it never registers again
 		return found, nil
 	}
 	asked := question(w.ID)
@@ -60,9 +60,8 @@ func (r *run) wait(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// deny is a review like any other: the facts are read again and judged again, and what holds then is recorded,
-// marked and announced. The uid makes it happen once for each run, also where the run has to look again at what it
-// had not saved.
+// deny is a review like any other: the facts are read again and evaluated again, and the result is recorded, marked and
+// announced. Its uid makes it happen once for each run, also where a resumed run looks again at a page that was not saved.
 func (r *run) deny(ctx context.Context, asked admission.Review, found *result) error {
 	asked.UID = "audit:" + r.state.ID.String() + ":" + asked.WorkspaceID.String()
 	d, err := r.gate.Review(ctx, asked)
@@ -73,7 +72,7 @@ func (r *run) deny(ctx context.Context, asked admission.Review, found *result) e
 	return nil
 }
 
-// count adds a result to the run, and gives what is to be said of the workspace, nil if nothing is.
+// count adds a result to the run. It gives the finding, nil if there is nothing to say of the workspace.
 func (r *run) count(w StoredWorkspace, found result) *Finding {
 	violations := found.verdict.Violations
 	denying := found.verdict.Denying()

@@ -19,9 +19,9 @@ import (
 )
 
 const (
-	// maxPage bounds memory, and what has to be done again after a process was killed.
+	// maxPage bounds memory, and the work that is repeated after a process was killed.
 	maxPage = 1000
-	// burst is the part of a second's workspaces that may come at once: timers are too coarse for thousands.
+	// burst is the part of a second's workspaces that may start at once: timers are too coarse for thousands a second.
 	burst = 50
 	// savePatience is how long a run that was told to stop may take to save what it has.
 	savePatience = 5 * time.Second
@@ -152,8 +152,7 @@ func (r *run) lookAt(ctx context.Context, page []StoredWorkspace) error {
 	return errors.Join(r.save(ctx, findings), stopped)
 }
 
-// save also saves what ctx was ended after, but not where the lock was lost: another process goes on from what was
-// saved before.
+// save saves also after ctx ended, but not after the lock was lost: then another process resumes from what was saved before.
 func (r *run) save(ctx context.Context, findings []Finding) error {
 	if errors.Is(context.Cause(ctx), ErrLost) {
 		return ErrLost

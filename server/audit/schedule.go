@@ -8,13 +8,11 @@ import (
 	"time"
 )
 
-// maxPause is the longest time in which a schedule does not look whether the audit of another process came to
-// its end, or to nothing.
+// maxPause is how long a schedule waits at most before it checks what became of the audit of another process.
 const maxPause = time.Minute
 
-// Schedule audits until ctx ends: at once where a run was interrupted or none has been made, and else an interval
-// after the last one with the same effect and setting began, whichever process made it. Those of candidates do not
-// count.
+// Schedule audits until ctx ends. It begins at once where a run was interrupted or there is none, and else an interval after
+// the start of the last run with the same effect and setting, of any process. Runs of candidates do not count.
 func (a *Audit) Schedule(ctx context.Context, interval time.Duration) {
 	for ctx.Err() == nil {
 		wait, err := a.scheduled(ctx, interval)

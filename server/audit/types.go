@@ -13,21 +13,21 @@ import (
 // StoredWorkspace is a workspace as a store lists it.
 type StoredWorkspace struct {
 	ID    uuid.UUID
-	Facts admission.Facts // which exist, unless they are bad: then there are none
+	Facts admission.Facts // Exists is false where the stored facts are bad
 }
 
 // State says where a run of the audit is.
 type State string
 
-// A run is running until it has seen every workspace. One that was interrupted goes on where it was.
+// A run is running until it has seen every workspace. An interrupted run stays running, and is resumed where it stopped.
 const (
 	Running   State = "running"
 	Finished  State = "finished"
 	Abandoned State = "abandoned" // what its verdicts depend on changed before it could go on
 )
 
-// NotJudged is a rule that an audit cannot hold a stored workspace to, at least in part: it reads members that only
-// a request has, and that nobody sent says nothing.
+// NotJudged is a rule that an audit cannot judge, at least in part: it reads members that only a request has. That a stored
+// workspace lacks them says nothing.
 type NotJudged struct {
 	Rule  string   `json:"rule"`
 	Code  string   `json:"code"`

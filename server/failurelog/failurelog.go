@@ -15,8 +15,8 @@ type Meter interface {
 	Unmasked()
 }
 
-// Log writes the records of reviews that failed, after their answers. Where the store is what failed, and
-// stays away for failureAge, they are lost and counted: an answer never waits for them, and no export waits for longer.
+// Log writes the records of failed reviews after their answers, which never wait for it. Records that cannot be written within
+// MaxAge, because the store stays away, are lost and counted.
 type Log struct {
 	ledger  Recorder
 	meter   Meter
@@ -33,7 +33,7 @@ const (
 	maxPendingFailures = 1024
 	// Patience is how long one record may take.
 	Patience = 2 * time.Second
-	// MaxAge is how old a review may be that is still recorded: what is older may have been exported.
+	// MaxAge is how old a review may be that is still recorded. Exports wait no longer than that for late records.
 	MaxAge = 2 * time.Minute
 )
 

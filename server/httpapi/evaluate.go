@@ -103,8 +103,8 @@ func errUnknownHook() error {
 	return &admission.Error{Code: admission.CodeUnknownHook, Detail: "no policy defines this hook"}
 }
 
-// rulesToTry gives the live policies, or checks a candidate. A candidate is for authors: it costs the server many
-// evaluations, and can say of stored facts whatever it likes.
+// rulesToTry gives the live policies, or checks a candidate. Only authors may send one: checking it costs the server many
+// evaluations, and its answers can tell anything about stored facts.
 func (s *Server) rulesToTry(ctx context.Context, candidate map[string]string) (TriedRules, error) {
 	if candidate == nil {
 		rules := s.options.WhatIf.Policies.Live()
@@ -142,7 +142,7 @@ func (s *Server) try(ctx context.Context, rules TriedRules, asked admission.What
 	return newEvaluated(verdict, rules, input.Facts), nil
 }
 
-// tryExplained has the time of the request: an explanation costs many times an evaluation.
+// tryExplained may take all the time of the request: an explanation costs many times an evaluation.
 func (s *Server) tryExplained(ctx context.Context, rules TriedRules, input admission.Input) (*evaluated, error) {
 	patient, how := s.options.WhatIf.Evaluator, &explaining{TriedRules: rules}
 	patient.Timeout = 0
@@ -185,7 +185,7 @@ func newEvaluated(verdict admission.Verdict, rules TriedRules, facts admission.F
 	return answer
 }
 
-// fired tells where the rules are that fired. One that is written in several places has fired in one of them.
+// fired tells where the rules are that fired. A rule with several definitions fired in at least one of them.
 func fired(verdict admission.Verdict, rules []admission.Rule) []firedRule {
 	var places []firedRule
 	for _, rule := range rules {

@@ -16,14 +16,14 @@ type health struct {
 	Status string `json:"status"`
 }
 
-// healthz says that the process answers. It looks at nothing else: a process whose database is away must not
-// be restarted for it.
+// healthz says that the process answers. It checks nothing else: a process must not be restarted because its database is
+// away.
 func (s *Server) healthz(w http.ResponseWriter, r *http.Request) {
 	s.respond.JSON(w, r, http.StatusOK, health{Status: "alive"})
 }
 
-// readyz says whether reviews can be decided now. What keeps them from it has been logged where it was found, because
-// this route is asked every few seconds.
+// readyz says whether reviews can be decided now. The cause of a failure was logged where it was found; this route is asked
+// every few seconds and logs nothing.
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request) error {
 	if s.draining.Load() {
 		return respond.Logged(&admission.Error{Code: admission.CodeNotReady, Detail: "shutting down"})

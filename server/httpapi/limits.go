@@ -10,8 +10,7 @@ import (
 	"github.com/molecule-ai/gatehouse/server/httpapi/respond"
 )
 
-// bounded refuses what comes while max requests are being answered: a queue would only move their deadlines
-// into the wait.
+// bounded refuses requests beyond MaxInFlight. A queue would not help: requests would spend their deadline waiting in it.
 func (s *Server) bounded(wire respond.ErrorWriter) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -26,8 +25,8 @@ func (s *Server) bounded(wire respond.ErrorWriter) func(http.Handler) http.Handl
 	}
 }
 
-// rateLimited refuses a caller's requests beyond the configured number in a second; 0 means no limit. The count
-// is one for all routes, so that the relay form is no second helping.
+// rateLimited refuses a caller's requests beyond RateLimit in a second; 0 means no limit. All routes share one count, so that
+// the relay form gives no second allowance.
 func (s *Server) rateLimited(wire respond.ErrorWriter) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		if s.options.RateLimit == 0 {
@@ -43,9 +42,8 @@ func (s *Server) rateLimited(wire respond.ErrorWriter) func(http.Handler) http.H
 	}
 }
 
-// bodyDeadline gives every body the request's timeout to arrive: a client that sends slowly must not hold a
-// place longer than one that is decided slowly. It holds for refused requests too, because net/http reads what
-// is left of their bodies before it sends the answer.
+// bodyDeadline gives every body the request's timeout to arrive, so that a slow client does not hold a place for longer. It
+// holds for refused requests too, because net/http reads the rest of their bodies before it sends the answer.
 func (s *Server) bodyDeadline(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength != 0 {

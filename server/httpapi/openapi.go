@@ -17,8 +17,8 @@ import (
 //go:embed openapi.json
 var openAPI []byte
 
-// serveOpenAPI serves GET /openapi.json. The document is the same everywhere and tells nothing of where it is
-// served, so it needs no token.
+// serveOpenAPI serves GET /openapi.json. The document is the same for every deployment and tells nothing about this one, so
+// it needs no token.
 func (s *Server) serveOpenAPI(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(len(openAPI)))

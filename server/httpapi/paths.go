@@ -11,8 +11,8 @@ import (
 	"github.com/molecule-ai/gatehouse/server/httpapi/respond"
 )
 
-// byDecodedPath makes the router see every path in one spelling, because a client may escape any character:
-// "/v1/admission/%72egister" is the hook register. An escaped slash stays escaped, so that it separates nothing.
+// byDecodedPath makes the router see every path in one spelling. A client may escape any character: the hook of
+// "/v1/admission/%72egister" is register. An escaped slash stays escaped and separates nothing.
 func byDecodedPath(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		chi.RouteContext(r.Context()).RoutePath = canonicalPath(r.URL)
@@ -38,7 +38,7 @@ func canonicalPath(u *url.URL) string {
 // routePath is the path that the router has matched, or has found no route for.
 func routePath(r *http.Request) string { return chi.RouteContext(r.Context()).RoutePath }
 
-// hookOf is the hook that the path names. One that is not text is one that no policy defines.
+// hookOf is the hook that the path names. If it is not text, no policy defines it.
 func hookOf(r *http.Request) (string, error) {
 	hook, err := respond.PathValue(r, "hook")
 	if err != nil {
@@ -47,7 +47,7 @@ func hookOf(r *http.Request) (string, error) {
 	return hook, nil
 }
 
-// allowed are the methods that a path has. What has GET has HEAD.
+// allowed are the methods that a path has. A path with GET has HEAD too.
 func allowed(routes chi.Routes, path string) []string {
 	var methods []string
 	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete} {

@@ -17,7 +17,7 @@ import (
 
 // query is what a route takes in its URL after the question mark.
 type query struct {
-	once     []string // at most once, since one value would have to be chosen of two
+	once     []string // at most once: of two values, one would have to be chosen
 	repeated []string // any number of times, for any of these
 }
 
@@ -35,8 +35,8 @@ var queries = map[string]query{
 	"/v1/events/stream":        {once: []string{"workspace_id", "last_event_id"}, repeated: []string{"code"}},
 }
 
-// queried refuses a query that its route does not take as it stands: a filter with a misspelt name selects nothing, and
-// its caller would take everything for what was asked for. wire decides how an error looks.
+// queried refuses query parameters that the route does not take. A filter with a misspelt name would be ignored, and its
+// caller would take the unfiltered answer for the filtered one. wire decides how an error looks.
 func (s *Server) queried(wire respond.ErrorWriter) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -81,7 +81,7 @@ func (q query) String() string {
 	return "this request takes " + strings.Join(names, ", ")
 }
 
-// quoteName shows a name that a caller made up, as far as it is of use.
+// quoteName shows a name that a caller made up, cut to a useful length.
 func quoteName(name string) string {
 	const most = 64
 	if len(name) > most {

@@ -13,9 +13,9 @@ type ReviewLog struct {
 	Logger *slog.Logger
 }
 
-// Reviewed implements admission.Observer. The line holds ids and codes, and nothing that a caller can fill in as
-// it likes: not the uid, for which decisions can be looked up, and no hook that does not exist. A request id is there to be
-// logged, and is no free text.
+// Reviewed implements admission.Observer. The line holds ids and codes, and no free text of a caller: neither the uid, by which
+// decisions can be found, nor a hook that does not exist. Of the caller's own names, only the request id and the traceparent
+// are logged, whose form is checked.
 func (l ReviewLog) Reviewed(ctx context.Context, o admission.Outcome) {
 	level := slog.LevelInfo
 	if o.Err != nil {

@@ -15,9 +15,9 @@ import (
 	"github.com/molecule-ai/gatehouse/server/httpapi/respond"
 )
 
-// Listener makes the server's errors of one form. net/http answers a request that it cannot read by itself, as
-// text/plain and before there is a handler: headers that are too large, a request line that is none, no Host. It has
-// no option for that, so these answers are found on their way out, by the headers that only they have.
+// Listener makes net/http's own errors problems too. net/http itself answers a request that it cannot read, as text/plain and
+// before any handler runs: headers that are too large, a malformed request line, no Host. It has no option for that. So
+// these answers are recognised on their way out, by headers that no other answer has.
 func (s *Server) Listener(inner net.Listener) net.Listener { return problemListener{inner, s} }
 
 type problemListener struct {

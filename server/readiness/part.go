@@ -12,15 +12,15 @@ import (
 )
 
 const (
-	// proven is how long a review that succeeded speaks for what it met.
+	// proven is how long a successful review proves the components that it used.
 	proven = 5 * time.Second
-	// doubted is how long one that failed speaks against it, although others have succeeded since.
+	// doubted is how long a failed review casts doubt on them although others have succeeded since.
 	doubted = 10 * time.Second
-	// suspected is how long it does where none has.
+	// suspected is how long it does where none has succeeded since.
 	suspected = 10 * time.Minute
 
-	// freshSuccess and freshFailure are how long the result of a probe is given to whoever asks. What has failed is
-	// tried again sooner, for it may be back, and what a review has found broken since sooner still.
+	// freshSuccess and freshFailure are how long the result of a probe is reused. After a failure the probe is repeated
+	// sooner, because the component may be back, and sooner still where a review has failed since.
 	freshSuccess = 2 * time.Second
 	freshFailure = 250 * time.Millisecond
 	freshDoubted = 50 * time.Millisecond
@@ -29,7 +29,7 @@ const (
 	probeTimeout = 700 * time.Millisecond
 )
 
-// errNoAnswer is what is said of a probe that is not done in time.
+// errNoAnswer is the error of a probe that is not done in time.
 var errNoAnswer = &admission.Error{Code: admission.CodeNotReady, Detail: "no answer in time"}
 
 // part is a component with what is known of it.
@@ -85,7 +85,7 @@ func (p *part) look(ctx context.Context, r *Readiness) error {
 	case <-under.done:
 		answered = true
 	case <-patience.C:
-	case <-ctx.Done(): // of who asks; it says nothing of the component
+	case <-ctx.Done(): // the asker's, which says nothing of the component
 		return errNoAnswer
 	}
 	p.mu.Lock()
@@ -93,7 +93,7 @@ func (p *part) look(ctx context.Context, r *Readiness) error {
 	if !answered && p.result == nil {
 		return p.settle(errNoAnswer)
 	}
-	return p.settle(p.result) // of the probe before, if this one is late: that it failed says more
+	return p.settle(p.result) // if this probe is late, the failure of the one before says more
 }
 
 // isProven says whether reviews show that the component works.
@@ -115,7 +115,7 @@ func (p *part) isFresh(now time.Duration) bool {
 		return false
 	case p.result != nil:
 		return age < freshFailure
-	case p.failed.Load() > int64(p.tried): // what was found before a first failure says nothing of it
+	case p.failed.Load() > int64(p.tried): // a review has failed since the last probe
 		return p.wary && age < freshDoubted
 	default:
 		return age < freshSuccess

@@ -1,7 +1,7 @@
 // Package readiness says whether reviews can be decided now, and if not, which part keeps them from it.
 //
-// It follows what reviews meet: while they succeed, nothing is tried. Otherwise the parts are probed, but not more often
-// than a few times a second, however often somebody asks. It does not decide what becomes of a server that is not ready.
+// It follows the reviews: while they succeed, nothing is probed. Otherwise the parts are probed, but not more often than a few
+// times a second, however often somebody asks. It does not decide what becomes of a server that is not ready.
 package readiness
 
 import (
@@ -92,7 +92,7 @@ func (r *Readiness) Reviewed(_ context.Context, o admission.Outcome) {
 	}
 }
 
-// failed holds the parts suspect that may be to blame. The outbox is written in the ledger's own transaction.
+// failed makes the parts suspected that may have caused a failure. The outbox is written in the ledger's transaction.
 func (r *Readiness) failed(now int64, o admission.Outcome) {
 	_, recording := o.Stages[admission.StageLedger]
 	_, evaluating := o.Stages[admission.StagePolicy]

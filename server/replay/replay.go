@@ -53,7 +53,7 @@ type Progress struct {
 }
 
 // Fraction is how much is done, from 0 to 1: of the time between the newest and the oldest decision that there is to read,
-// or of the limit. Nobody has counted the decisions.
+// or of the limit. How many decisions there are is not known.
 func (o Options) Fraction(p Progress) float64 {
 	var done float64
 	if p.Read > 0 {

@@ -49,7 +49,7 @@ type RunProgress struct {
 // ErrNoRun says that no run has the id that was asked for, or that it is no longer kept.
 var ErrNoRun = errors.New("no such replay")
 
-// keptRuns are in memory: a report is of a kilobyte or a hundred.
+// keptRuns are kept in memory. A report takes 1 to 100 kB.
 const keptRuns = 20
 
 // RunsOptions are what Runs need.

@@ -74,7 +74,7 @@ func (t *tally) decision(ctx context.Context, d *admission.Decision) error {
 	var err error
 	if skip == nil {
 		verdict, err = t.options.Evaluator.Evaluate(ctx, t.candidate.Rules, input, d.At)
-		if ctx.Err() != nil { // whatever came of it, it came of that
+		if ctx.Err() != nil { // the run ends, and this is no verdict of the candidate
 			return ctx.Err()
 		}
 	}

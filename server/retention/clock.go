@@ -1,21 +1,21 @@
-// Package retention says by which time old decisions are deleted. It deletes nothing.
+// Package retention has old decisions deleted, by a clock that it has reason to trust. Stores do the deleting.
 package retention
 
 import "time"
 
-// Clock is what is kept with the decisions of the time at which old ones were last deleted. A machine whose clock is sixty
-// days ahead would otherwise delete everything that was decided in a month.
+// Clock is the time at which old decisions were last deleted, as the store keeps it. Without it, a machine whose clock is
+// sixty days ahead would delete everything that was decided in a month.
 type Clock struct {
 	Trusted time.Time // the last time that was believed; zero before the first
 	Doubted time.Time // what the machine's clock said when it was first not believed; zero if it is believed
 }
 
 const (
-	// leap is how far the clock may be ahead of what was believed last. One looks every hour, so more than this is a
-	// clock that was set, or a server that was off.
+	// leap is how far the clock may be ahead of the last trusted time. It is read every hour, so a larger step means that
+	// the clock was set or the server was off.
 	leap = 24 * time.Hour
-	// Confirmed is how long a clock has to go on from where it has leapt to. Which of the two it was, nobody but an
-	// operator can know, and this is as long as a weekend.
+	// Confirmed is how long a clock must go on after a leap before it is trusted. Only an operator can know why it leapt,
+	// and this leaves a weekend to mend it.
 	Confirmed = 72 * time.Hour
 )
 

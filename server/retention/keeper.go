@@ -22,8 +22,8 @@ type Meter interface {
 	ClockDoubted(doubted bool)
 }
 
-// Keeper prunes at the start and then every hour, whatever comes of it: a decision that is too old harms nobody
-// for another hour, and a server that cannot prune must still answer.
+// Keeper prunes at the start and then every hour. An error only delays it: a decision that is too old does no harm for another
+// hour, and a server that cannot prune must still answer.
 type Keeper struct {
 	Store Store
 	Keep  time.Duration // 0 for ever; room is made all the same
@@ -76,8 +76,8 @@ func (k Keeper) Prune(ctx context.Context) error {
 	return nil
 }
 
-// before gives the time of what is too old, zero where all is kept. A clock that has leapt is not believed at once: then it is
-// the time of before the leap.
+// before gives the time before which decisions are deleted, zero where all are kept. A clock that has leapt is not trusted at
+// once: until then the time goes by the last trusted time.
 func (k Keeper) before(ctx context.Context, now time.Time) (time.Time, error) {
 	if k.Keep == 0 {
 		return time.Time{}, nil
@@ -103,7 +103,7 @@ func (k Keeper) before(ctx context.Context, now time.Time) (time.Time, error) {
 	return clock.Trusted.Add(-k.Keep), nil
 }
 
-// newest is the time of the newest decision, which a store of before the clock was kept has to go by; now if there is none.
+// newest is the time of the newest decision, or now if there is none. It stands in where the store has kept no clock yet.
 func (k Keeper) newest(ctx context.Context, now time.Time) (time.Time, error) {
 	newest, err := k.Store.Decisions(ctx, ledger.Query{Limit: 1})
 	if err != nil || len(newest) == 0 {

@@ -36,7 +36,7 @@ func (c *counts) take() map[Pair]Counts {
 	return taken
 }
 
-// keep stores a divergence together with those that come meanwhile. It waits only while too many do already.
+// keep stores a divergence in a batch with others. It returns at once, unless maxWriting divergences wait already.
 func (s *Shadow) keep(d Divergence) {
 	s.options.Meter.Diverged(d.Kind, d.Code)
 	s.writing.Go(func() error {
@@ -55,8 +55,8 @@ func (s *Shadow) keep(d Divergence) {
 	})
 }
 
-// flush waits between batches: they share the store with decisions, whose commits requests wait for. Once the
-// shadow ends it does not.
+// flush waits between batches, because decisions share the store and requests wait for their commits. It does not wait once
+// the shadow ends.
 func (s *Shadow) flush(ctx context.Context, batch []Divergence) ([]struct{}, error) {
 	pause := time.NewTimer(time.Until(s.wrote.Add(s.options.Pace)))
 	defer pause.Stop()

@@ -1,4 +1,4 @@
-// Package shadow shows candidate policies what the live ones decide, and records where they would decide
+// Package shadow evaluates candidate policies on the reviews that the live ones decide, and records where they decide
 // otherwise.
 //
 // It works off the path of requests: a review is put in a queue once it has been decided and recorded, and where
@@ -65,7 +65,7 @@ const (
 	// maxWriting bounds the divergences that wait for the store. Beyond, evaluating waits too, the queue fills,
 	// and reviews are dropped.
 	maxWriting = 256
-	// writeTimeout is far beyond what a write takes, and is what a store that is away may hold up.
+	// writeTimeout is far longer than a write takes. A store that is away delays a writer by no more.
 	writeTimeout = 5 * time.Second
 	// keptDivergences and keptFor bound what is stored.
 	keptDivergences = 100_000
@@ -104,8 +104,8 @@ func (j *job) pair() Pair {
 	return Pair{Live: j.found.Live.Revision, Candidate: j.found.Candidate.Revision}
 }
 
-// New starts a Shadow that has no candidate yet. One evaluation runs at a time: all of them together never take
-// more than one core from the live ones.
+// New starts a Shadow without a candidate. One evaluation runs at a time, so a shadow never takes more than one core from the
+// live evaluations.
 func New(o Options) *Shadow {
 	if o.Now == nil {
 		o.Now = time.Now
@@ -136,8 +136,7 @@ func (s *Shadow) Close() {
 	s.report(context.Background())
 }
 
-// Expect says that Use is about to be called. Reviews that come sooner, with no candidate to be shown to, count as dropped
-// once there is one.
+// Expect says that Use is about to be called. Reviews that come before it count as dropped once there is a candidate.
 func (s *Shadow) Expect() { s.expecting.Store(true) }
 
 // Use makes c the candidate, nil for none.
@@ -266,7 +265,7 @@ func (s *Shadow) evaluateAll() {
 func (s *Shadow) compare(j *job) {
 	found := j.found
 	verdict, err := s.options.Evaluator.Evaluate(s.working, j.candidate, j.input, found.At)
-	if s.working.Err() != nil { // whatever came of it, it came of that
+	if s.working.Err() != nil { // the shadow ends, and this is no verdict of the candidate
 		s.drop(j)
 		return
 	}

@@ -38,7 +38,7 @@ type Token struct {
 	Hash [sha256.Size]byte
 }
 
-// NewToken hashes a token that is at hand in plain.
+// NewToken hashes a plain token.
 func NewToken(name string, role Role, plain string) (Token, error) {
 	if len(plain) < MinTokenLength {
 		return Token{}, fmt.Errorf("the token of %s is shorter than %d characters", name, MinTokenLength)
@@ -113,8 +113,7 @@ func (a *Authenticator) Open() bool {
 	return tokens == nil || len(*tokens) == 0
 }
 
-// Caller finds the token's owner. It compares with every token and takes as long for a wrong one as for a
-// right one.
+// Caller finds the owner of a token. It compares with every token, so that a wrong token takes as long as a right one.
 func (a *Authenticator) Caller(presented string) (Token, bool) {
 	hash := sha256.Sum256([]byte(presented))
 	var found Token
@@ -127,7 +126,7 @@ func (a *Authenticator) Caller(presented string) (Token, bool) {
 	return found, matched == 1 && len(presented) >= MinTokenLength
 }
 
-// StillKnows says whether the caller of a request that was let in would be let in now.
+// StillKnows says whether the caller of an open request would still be let in.
 func (a *Authenticator) StillKnows(ctx context.Context) bool {
 	return a.Open() || slices.Contains(*a.tokens.Load(), CallerOf(ctx))
 }

@@ -23,7 +23,7 @@ type AnnouncementPage struct {
 	Sinks         any    `json:"sinks"`
 }
 
-// ErrBadFilter says that a list was asked for in a way that it cannot be.
+// ErrBadFilter says that a filter has a value that the list does not take.
 var ErrBadFilter = errors.New("bad filter")
 
 // AnnouncementLister lists what goes out to sinks.

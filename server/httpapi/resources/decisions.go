@@ -93,7 +93,7 @@ func (d Decisions) Show(r *http.Request) (DecisionRecord, error) {
 	return NewDecisionRecord(&found.Decision, true), unreadable("decisions", err)
 }
 
-// SummarySpan is how far a summary goes back that is not told from when on.
+// SummarySpan is how far a summary without since goes back.
 const SummarySpan = 7 * 24 * time.Hour
 
 // Summary serves GET /v1/decisions/summary.

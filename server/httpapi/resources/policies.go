@@ -27,9 +27,9 @@ type PolicyStatus struct {
 	Confirmed  time.Time        `json:"confirmed"`   // when they were last known to be what their source has
 	Stale      bool             `json:"stale"`       // since then the source could not be asked, or what it has was refused
 	Unreached  *PolicyRefusal   `json:"unreachable"` // why the source cannot be asked, and since when
-	// Weaker is how they hold less than the policies that are shipped.
+	// Weaker lists where they are weaker than the shipped policies.
 	Weaker []admission.Weakness `json:"weaker_than_shipped"`
-	// Remarks are what an author should know of them: what is left aside, read by nothing or skipped.
+	// Remarks tell an author what of the policies is ignored, unused or skipped.
 	Remarks []string `json:"remarks"`
 	DryRun  bool     `json:"dry_run"` // the server answers every deny as an allow with warnings
 

@@ -46,7 +46,7 @@ type replayRequest struct {
 	Examples    *int       `json:"examples"`
 }
 
-// replaySpan is how far back a replay goes that does not say.
+// replaySpan is how far a replay without since goes back.
 const replaySpan = 7 * 24 * time.Hour
 
 // Replays serves the runs of replays.
@@ -150,7 +150,7 @@ func (h Replays) Cancel(r *http.Request) (replay.RunStatus, error) {
 	return status, replayError(err)
 }
 
-// replayID is the id that the path names. No replay has the nil UUID, which stands for a text that is no id.
+// replayID is the id that the path names. A text that is no id becomes the nil UUID, which no replay has.
 func replayID(r *http.Request) uuid.UUID {
 	id, err := uuid.Parse(chi.URLParam(r, "id"))
 	if err != nil {

@@ -32,7 +32,7 @@ func checkContentType(contentType string) error {
 	return nil
 }
 
-// mostKept is how much space a body gets because it says that it is long, and how much is kept for the next one.
+// mostKept bounds the space that is reserved for the length that a body claims, and the buffers that are kept for reuse.
 const mostKept = 64 << 10
 
 // withBuffer lends a buffer to use, which must keep no part of it.
@@ -40,7 +40,7 @@ func (r *Responder) withBuffer(use func(buffer *bytes.Buffer) error) error {
 	buffer, _ := r.buffers.Get().(*bytes.Buffer)
 	buffer.Reset()
 	err := use(buffer)
-	if buffer.Cap() <= mostKept { // one large body must not take its space for good
+	if buffer.Cap() <= mostKept { // the space of one large body must not be held for good
 		r.buffers.Put(buffer)
 	}
 	return err

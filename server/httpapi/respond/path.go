@@ -10,7 +10,7 @@ import (
 	"github.com/go-chi/chi/v5"
 )
 
-// PathValue is a path segment as text; an escaped byte may be anything.
+// PathValue is a path segment as text. Escaped bytes may be anything, so what is not text is an error.
 func PathValue(r *http.Request, name string) (string, error) {
 	text := chi.URLParam(r, name)
 	if strings.Contains(text, "%") {

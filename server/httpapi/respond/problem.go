@@ -7,7 +7,7 @@ import (
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
-// statusAbandoned is nginx's, which proxies and dashboards know. HTTP has none, because nobody hears it.
+// statusAbandoned is nginx's status of a client that hung up. HTTP has none, and proxies and dashboards know this one.
 const (
 	statusAbandoned = 499
 	titleAbandoned  = "Client Closed Request"
@@ -49,7 +49,7 @@ type Problem struct {
 	Code   admission.Code `json:"code"`
 }
 
-// StatusOf is the HTTP status of an error code. known is false for a code that is none; its status is that of an internal error.
+// StatusOf is the HTTP status of an error code. For an unknown code known is false and the status that of an internal error.
 func StatusOf(code admission.Code) (status int, known bool) {
 	status, known = statuses[code]
 	if !known {
@@ -66,7 +66,7 @@ func NewProblem(err *admission.Error) Problem {
 	}
 }
 
-// SetErrorHeaders tells a client what to do about an error that it can do something about.
+// SetErrorHeaders tells a client when to try again, or how to authenticate.
 func SetErrorHeaders(header http.Header, code admission.Code) {
 	switch code {
 	case admission.CodeUnauthenticated:

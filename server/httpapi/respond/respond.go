@@ -1,5 +1,5 @@
-// Package respond reads the bodies of requests and writes the answers, errors above all: each handler gives its error back,
-// and here it becomes a response and a line in the log.
+// Package respond reads the bodies of requests and writes answers. A handler returns its error, and here the error becomes a
+// response and a line in the log.
 package respond
 
 import (
@@ -93,6 +93,6 @@ func (r *Responder) JSON(w http.ResponseWriter, request *http.Request, status in
 		header.Set("Cache-Control", "no-store")
 		w.WriteHeader(status)
 		_, err = w.Write(buffer.Bytes())
-		return err // nobody's: the client may have gone; what was decided is recorded
+		return err // dropped: the client may have gone, and the decision is recorded
 	})
 }

@@ -18,9 +18,9 @@ const (
 	maxRequestIDLength = 128
 )
 
-// Traced finds out by which names the caller knows a request, so that it can find it again in answers, logs and
-// records. A request without an id gets one. What is not well formed is treated as if it were not there: it goes into
-// logs and headers. Behind it, the request's own headers have what counts, where Trace reads it.
+// Traced keeps the caller's request id and traceparent, by which it finds a request again in answers, logs and records. A
+// request without an id gets one. They go into logs and headers, so a malformed one is dropped. Traced leaves what counts in
+// the headers of the request, where Trace reads it.
 func Traced(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		sent := r.Header[requestIDHeader]

@@ -23,7 +23,7 @@ type eventWriter struct {
 }
 
 func newEventWriter(w http.ResponseWriter, timeout time.Duration) *eventWriter {
-	// The wrapper that counts for metrics swallows the error of a flush.
+	// The wrapper that counts for metrics hides the error of a flush.
 	inner := w
 	for {
 		wrapper, wraps := inner.(interface{ Unwrap() http.ResponseWriter })
@@ -35,8 +35,8 @@ func newEventWriter(w http.ResponseWriter, timeout time.Duration) *eventWriter {
 	return &eventWriter{response: w, controller: http.NewResponseController(inner), timeout: timeout}
 }
 
-// header ends the connection with the stream, because the deadlines would outlast it, and tells proxies not to
-// wait for more.
+// header closes the connection with the stream, because its write deadline would hold for the next request. It tells proxies
+// not to buffer.
 func (w *eventWriter) header() {
 	header := w.response.Header()
 	header.Set("Content-Type", "text/event-stream")
@@ -72,7 +72,7 @@ func (w *eventWriter) extend() error {
 	return w.controller.SetWriteDeadline(time.Now().Add(w.timeout))
 }
 
-// hurry cuts a write short that a client holds up, from another goroutine.
+// hurry shortens the deadline of a write that a client delays. It is called from another goroutine.
 func (w *eventWriter) hurry() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

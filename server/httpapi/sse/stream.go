@@ -43,11 +43,11 @@ const (
 	defaultHeartbeat    = 15 * time.Second
 	defaultWriteTimeout = 10 * time.Second
 
-	// fromNow is the position of who names none.
+	// fromNow is the position of a client that names none.
 	fromNow = -1
 
-	// A reader comes back after reconnectAfter and up to as long again, lest all of them come at once when a
-	// replica ends.
+	// A client reconnects after one to two times reconnectAfter. When a replica ends, its clients do not all come at
+	// once.
 	reconnectAfter = time.Second
 )
 
@@ -136,8 +136,8 @@ func (s *Streams) causeOfEnd(r *http.Request, err error) string {
 	}
 }
 
-// lastEventID is where the client wants to resume. The header comes from clients that come back by themselves,
-// and counts before the query of the first request, which they repeat.
+// lastEventID is where the client wants to resume. A client that reconnects sends the header and repeats the query of its first
+// request, so the header counts first.
 func lastEventID(r *http.Request) (int64, error) {
 	text := cmp.Or(r.Header.Get("Last-Event-ID"), r.URL.Query().Get("last_event_id"))
 	if text == "" {
@@ -198,8 +198,8 @@ func (e *openStream[T]) run(ctx context.Context) error {
 	}
 }
 
-// put writes items into the buffer as events. A client without a position is told the first there is, so that it
-// resumes even if it has seen no event.
+// put writes items into the buffer as events. A client that named no position is told one at once, so that it can resume
+// even before it has seen an event.
 func (e *openStream[T]) put(items []stream.Streamed[T]) error {
 	for _, streamed := range items {
 		e.position = streamed.Position
@@ -221,7 +221,7 @@ func (e *openStream[T]) put(items []stream.Streamed[T]) error {
 	return nil
 }
 
-// beat is a sign of life. It tells a client how far a stream has come of which it sees little or nothing.
+// beat is a sign of life. If the client's filter has passed items by, it tells the client how far the stream is.
 func (e *openStream[T]) beat() {
 	if e.position != e.told {
 		e.tell()
@@ -230,7 +230,7 @@ func (e *openStream[T]) beat() {
 	e.buffer.WriteString(": still here\n\n")
 }
 
-// tell is no event for a client, which keeps the id all the same.
+// tell sends an id without data. For a client that is no event, but it remembers the id.
 func (e *openStream[T]) tell() {
 	fmt.Fprintf(&e.buffer, "id: %d\n\n", e.position)
 	e.told = e.position
@@ -238,8 +238,7 @@ func (e *openStream[T]) tell() {
 
 var errTokenTakenBack = errors.New("the caller's token is no longer known")
 
-// mayStillRead is asked from time to time: a stream outlives the request that was let in, and a token that was
-// taken back must not read on.
+// mayStillRead is checked from time to time: a stream may outlive its token, and a revoked token must not read on.
 func (e *openStream[T]) mayStillRead() error {
 	if e.streams.callers.StillKnows(e.request.Context()) {
 		return nil
