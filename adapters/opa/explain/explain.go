@@ -3,7 +3,6 @@
 package explain
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -26,7 +25,7 @@ import (
 type Explanation struct {
 	admission.Explanation
 	trace  []*topdown.Event
-	bodies map[string][]place // by the name of the rule
+	bodies map[string][]*ast.Rule // by the name of the rule
 }
 
 // Review gives the same verdict as Checked, and says of every rule of the hook what it did.
@@ -50,12 +49,12 @@ func Review(ctx context.Context, s *snapshot.Snapshot, in admission.Input, at ti
 	if err != nil {
 		return Explanation{}, fmt.Errorf("building the input: %w", err)
 	}
-	x := &explainer{snapshot: s, input: input, attempts: make(map[place][]*attempt)}
+	x := &explainer{snapshot: s, input: input, attempts: make(map[*ast.Rule][]*attempt)}
 	x.read(*buffer)
-	explanation := Explanation{trace: *buffer, bodies: make(map[string][]place)}
+	explanation := Explanation{trace: *buffer, bodies: make(map[string][]*ast.Rule)}
 	explanation.Verdict, explanation.Coverage = verdict, reached(s, coverage)
 	for _, rule := range s.RulesOf(in.Hook) {
-		bodies := placesOf(s.Bodies(rule))
+		bodies := s.Bodies(rule)
 		explanation.bodies[rule.Name] = append(explanation.bodies[rule.Name], bodies...)
 		explained := admission.RuleExplanation{Rule: rule, Fired: fires(verdict, rule) && slices.ContainsFunc(bodies, x.held)}
 		if !explained.Fired {
@@ -82,7 +81,8 @@ func (e Explanation) WriteTrace(w io.Writer, rule string, onlyFails bool) {
 	inside := make(map[uint64]bool)
 	var events []*topdown.Event
 	for _, event := range e.trace {
-		if event.Location != nil && event.HasRule() && slices.Contains(e.bodies[rule], place{event.Location.File, event.Location.Row}) || inside[event.ParentID] {
+		body, isBody := event.Node.(*ast.Rule)
+		if isBody && slices.Contains(e.bodies[rule], body) || inside[event.ParentID] {
 			inside[event.QueryID] = true
 		}
 		if inside[event.QueryID] && !isTagging(event) {
@@ -123,24 +123,6 @@ func mentions(expr *ast.Expr, name ast.Var) bool {
 	return found
 }
 
-// place identifies one body of a rule in a trace.
-type place struct {
-	file string
-	row  int
-}
-
-func placesOf(bodies []*ast.Rule) []place {
-	places := make([]place, len(bodies))
-	for i, body := range bodies {
-		places[i] = place{body.Location.File, body.Location.Row}
-	}
-	return places
-}
-
-func (p place) compare(other place) int {
-	return cmp.Or(cmp.Compare(p.file, other.file), cmp.Compare(p.row, other.row))
-}
-
 // attempt is one evaluation of a rule's body.
 type attempt struct {
 	rule    *ast.Rule
@@ -160,7 +142,7 @@ func (a *attempt) progress() int {
 type explainer struct {
 	snapshot *snapshot.Snapshot
 	input    ast.Value
-	attempts map[place][]*attempt
+	attempts map[*ast.Rule][]*attempt // by the body
 }
 
 func (x *explainer) read(trace []*topdown.Event) {
@@ -170,11 +152,10 @@ func (x *explainer) read(trace []*topdown.Event) {
 		tried := byQuery[event.QueryID]
 		switch node := event.Node.(type) {
 		case *ast.Rule:
-			at := place{node.Location.File, node.Location.Row}
 			switch {
 			case event.Op == topdown.EnterOp:
 				byQuery[event.QueryID] = &attempt{rule: node, entered: i}
-				x.attempts[at] = append(x.attempts[at], byQuery[event.QueryID])
+				x.attempts[node] = append(x.attempts[node], byQuery[event.QueryID])
 			case event.Op == topdown.ExitOp && tried != nil:
 				tried.held = true
 			}
@@ -189,7 +170,7 @@ func (x *explainer) read(trace []*topdown.Event) {
 	}
 }
 
-func (x *explainer) held(at place) bool { return anyHeld(x.attempts[at]) }
+func (x *explainer) held(body *ast.Rule) bool { return anyHeld(x.attempts[body]) }
 
 func anyHeld(attempts []*attempt) bool {
 	return slices.ContainsFunc(attempts, func(a *attempt) bool { return a.held })
@@ -198,7 +179,7 @@ func anyHeld(attempts []*attempt) bool {
 // attemptsFor are the attempts of a rule that belong to a caller's attempt. A rule is evaluated only once, and its value is the
 // same for every caller. A function is evaluated for each call.
 func (x *explainer) attemptsFor(caller *attempt, rule *ast.Rule) []*attempt {
-	all := x.attempts[place{rule.Location.File, rule.Location.Row}]
+	all := x.attempts[rule]
 	if len(rule.Head.Args) == 0 {
 		return all
 	}
@@ -221,19 +202,19 @@ func furthest(attempts []*attempt) *attempt {
 	return best
 }
 
-func (x *explainer) best(at place) *attempt { return furthest(x.attempts[at]) }
+func (x *explainer) best(body *ast.Rule) *attempt { return furthest(x.attempts[body]) }
 
 // why explains a rule that has not fired: by its own bodies, or, if one held or nobody asked, by the bodies of
 // the rules that would have passed its entries on.
-func (x *explainer) why(rule admission.Rule, bodies []place) []admission.Reason {
-	seen := make(map[place]bool)
-	for _, at := range bodies {
-		seen[at] = true
+func (x *explainer) why(rule admission.Rule, bodies []*ast.Rule) []admission.Reason {
+	seen := make(map[*ast.Rule]bool)
+	for _, body := range bodies {
+		seen[body] = true
 	}
 	var reasons []admission.Reason
 	if !slices.ContainsFunc(bodies, x.held) {
-		for _, at := range bodies {
-			if best := x.best(at); best != nil {
+		for _, body := range bodies {
+			if best := x.best(body); best != nil {
 				reasons = append(reasons, x.reason(best, seen))
 			}
 		}
@@ -242,27 +223,24 @@ func (x *explainer) why(rule admission.Rule, bodies []place) []admission.Reason 
 		return reasons
 	}
 	name := ast.MustParseRef("data." + rule.Package).Append(ast.StringTerm(rule.Name))
-	for _, at := range x.places() {
-		best := x.best(at)
-		if best != nil && !seen[at] && slices.ContainsFunc(refsIn(best.rule.Body), func(ref ast.Ref) bool { return ref.HasPrefix(name) }) {
-			seen[at] = true
+	for _, body := range inOrder(slices.Collect(maps.Keys(x.attempts))) {
+		best := x.best(body)
+		if best != nil && !seen[body] && slices.ContainsFunc(refsIn(best.rule.Body), func(ref ast.Ref) bool { return ref.HasPrefix(name) }) {
+			seen[body] = true
 			reasons = append(reasons, x.reason(best, seen))
 		}
 	}
 	return reasons
 }
 
-func (x *explainer) places() []place {
-	places := make([]place, 0, len(x.attempts))
-	for at := range x.attempts {
-		places = append(places, at)
-	}
-	slices.SortFunc(places, place.compare)
-	return places
+// inOrder sorts rules by file and row.
+func inOrder(rules []*ast.Rule) []*ast.Rule {
+	slices.SortFunc(rules, func(a, b *ast.Rule) int { return a.Location.Compare(b.Location) })
+	return rules
 }
 
-// reason describes where an attempt failed. seen are the places that are described already.
-func (x *explainer) reason(tried *attempt, seen map[place]bool) admission.Reason {
+// reason describes where an attempt failed. seen are the bodies that are described already.
+func (x *explainer) reason(tried *attempt, seen map[*ast.Rule]bool) admission.Reason {
 	expr := tried.failed.Node.(*ast.Expr)
 	written := writtenAs(tried.rule.Body, expr)
 	reason := admission.Reason{File: written.Location.File, Row: written.Location.Row, Expression: oneLine(written.Location.Text)}
@@ -272,15 +250,10 @@ func (x *explainer) reason(tried *attempt, seen map[place]bool) admission.Reason
 		return reason
 	}
 	for _, ref := range refsIn(expr) {
-		rules := x.snapshot.Compiler().GetRules(ref.GroundPrefix())
-		slices.SortFunc(rules, func(a, b *ast.Rule) int {
-			return place{a.Location.File, a.Location.Row}.compare(place{b.Location.File, b.Location.Row})
-		})
-		for _, rule := range rules {
-			at := place{rule.Location.File, rule.Location.Row}
+		for _, rule := range inOrder(x.snapshot.Compiler().GetRules(ref.GroundPrefix())) {
 			best := furthest(x.attemptsFor(tried, rule))
-			if best != nil && !seen[at] {
-				seen[at] = len(rule.Head.Args) == 0
+			if best != nil && !seen[rule] {
+				seen[rule] = len(rule.Head.Args) == 0
 				reason.Because = append(reason.Because, x.reason(best, seen))
 			}
 		}
