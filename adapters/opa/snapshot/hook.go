@@ -61,44 +61,38 @@ func below(node *ast.TreeNode, name ast.Value) *ast.TreeNode {
 // untagged says that no annotated rule is on the way.
 const untagged = -1
 
-// flattening collects the rules that make the entries of a set.
-type flattening struct {
-	compiler *ast.Compiler
-	numbers  map[*ast.Rule]int
-	seen     map[passedRule]bool
-	leaves   []passedRule
-}
-
 // leavesOf are the rules that make the entries of a set.
 func leavesOf(compiler *ast.Compiler, h check.Hook, set string, numbers map[*ast.Rule]int) []passedRule {
-	flat := flattening{compiler: compiler, numbers: numbers, seen: make(map[passedRule]bool)}
-	for _, rule := range compiler.GetRulesExact(check.SetRef(h.Name, set)) {
-		flat.add(rule, untagged)
+	var leaves []passedRule
+	seen := make(map[passedRule]bool)
+	var add func(rule *ast.Rule, number int)
+	add = func(rule *ast.Rule, number int) {
+		if own, annotated := numbers[rule]; annotated && number == untagged {
+			number = own
+		}
+		reached := passedRule{rule, number}
+		if seen[reached] {
+			return
+		}
+		seen[reached] = true
+		passed := passedBy(compiler, rule)
+		if len(passed) == 0 {
+			leaves = append(leaves, reached)
+		}
+		for _, inner := range passed {
+			add(inner, number)
+		}
 	}
-	return flat.leaves
+	for _, rule := range compiler.GetRulesExact(check.SetRef(h.Name, set)) {
+		add(rule, untagged)
+	}
+	return leaves
 }
 
 // passedRule is a rule, and the number that its entries get: that of the first annotated rule on the way to it.
 type passedRule struct {
 	rule   *ast.Rule
 	number int
-}
-
-func (f *flattening) add(rule *ast.Rule, number int) {
-	if own, annotated := f.numbers[rule]; annotated && number == untagged {
-		number = own
-	}
-	if f.seen[passedRule{rule, number}] {
-		return
-	}
-	f.seen[passedRule{rule, number}] = true
-	if passed := passedBy(f.compiler, rule); len(passed) > 0 {
-		for _, inner := range passed {
-			f.add(inner, number)
-		}
-		return
-	}
-	f.leaves = append(f.leaves, passedRule{rule, number})
 }
 
 // flat is the rule as a rule of the set itself.
