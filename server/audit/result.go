@@ -5,19 +5,14 @@ import (
 	"errors"
 
 	"github.com/go-json-experiment/json"
-	"github.com/google/uuid"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
-// result is what a run saw of one workspace.
+// result is what a run saw of one workspace: a finding, unless there is nothing to say of it.
 type result struct {
-	seen     bool
-	verdict  admission.Verdict
-	failed   admission.Code // why there is no verdict, or why it was not enforced; ""
-	decision uuid.UUID      // Nil if nothing was enforced
-	marked   bool
-
+	seen bool
+	Finding
 	disagreed error // evaluators do; nil if they agree
 }
 
@@ -27,27 +22,38 @@ func (r *run) look(ctx context.Context, w StoredWorkspace) (result, error) {
 	if err != nil {
 		return result{}, err
 	}
+	found := result{seen: true, Finding: Finding{RunID: r.state.ID, WorkspaceID: w.ID}}
+	found.Kind, found.Status = labels(w.Facts)
 	if !w.Facts.Exists {
-		return result{seen: true, failed: admission.CodeFactsUnavailable}, nil
+		found.Error = admission.CodeFactsUnavailable
+		return found, nil
 	}
-	found := result{seen: true}
-	if _, status := labels(w.Facts); status == "removed" { // it never registers again
+	if found.Status == "removed" { // it never registers again
 		return found, nil
 	}
 	asked := question(w.ID)
 	input := admission.NewInput(asked, w.Facts, r.audit.options.Deployment)
-	found.verdict, err = r.audit.options.Evaluator.Evaluate(ctx, r.rules, input, r.audit.options.Now())
-	if err == nil && r.gate != nil && found.verdict.Marking() != nil {
-		err = r.deny(ctx, asked, &found)
+	verdict, err := r.audit.options.Evaluator.Evaluate(ctx, r.rules, input, r.audit.options.Now())
+	if err == nil && r.gate != nil && verdict.Marking() != nil {
+		verdict, err = r.deny(ctx, asked, verdict, &found.Finding)
 	}
 	if err != nil && ctx.Err() != nil {
 		return result{}, ctx.Err()
 	}
 	if err != nil {
-		found.failed = admission.AsError(err).Code
+		found.Error = admission.AsError(err).Code
 		if errors.Is(err, admission.ErrEvaluatorsDisagree) {
 			found.disagreed = err
 		}
+	}
+	found.Violations = verdict.Violations
+	denying := verdict.Denying()
+	found.Denied = denying != nil && found.Error == ""
+	switch {
+	case denying != nil:
+		found.Code = denying.Code
+	case len(found.Violations) > 0:
+		found.Code = found.Violations[0].Code
 	}
 	return found, nil
 }
@@ -62,23 +68,21 @@ func (r *run) wait(ctx context.Context) error {
 
 // deny is a review like any other: the facts are read again and evaluated again, and the result is recorded, marked and
 // announced. Its uid makes it happen once for each run, also where a resumed run looks again at a page that was not saved.
-func (r *run) deny(ctx context.Context, asked admission.Review, found *result) error {
+func (r *run) deny(ctx context.Context, asked admission.Review, seen admission.Verdict, found *Finding) (admission.Verdict, error) {
 	asked.UID = "audit:" + r.state.ID.String() + ":" + asked.WorkspaceID.String()
 	d, err := r.gate.Review(ctx, asked)
 	if err != nil {
-		return err
+		return seen, err
 	}
-	found.verdict, found.decision, found.marked = d.Verdict, d.ID, d.MarkedFailed
-	return nil
+	found.DecisionID, found.Marked = d.ID, d.MarkedFailed
+	return d.Verdict, nil
 }
 
-// count adds a result to the run. It gives the finding, nil if there is nothing to say of the workspace.
-func (r *run) count(w StoredWorkspace, found result) *Finding {
-	violations := found.verdict.Violations
-	denying := found.verdict.Denying()
+// count adds a result to the run. It says whether there is anything to say of the workspace.
+func (r *run) count(found *result) bool {
 	r.state.Evaluated++
-	counted := make(map[string]bool, len(violations))
-	for _, v := range violations {
+	counted := make(map[string]bool, len(found.Violations))
+	for _, v := range found.Violations {
 		if !counted[v.Code] {
 			counted[v.Code] = true
 			r.state.Violations[v.Code]++
@@ -89,30 +93,19 @@ func (r *run) count(w StoredWorkspace, found result) *Finding {
 		r.disagreement = found.disagreed
 	}
 	switch {
-	case found.failed != "":
+	case found.Error != "":
 		r.state.Failed++
-	case denying != nil:
+	case found.Denied:
 		r.state.Denied++
-	case len(violations) > 0:
+	case len(found.Violations) > 0:
 		r.state.Warned++
 	default:
-		return nil
+		return false
 	}
-	if found.marked {
+	if found.Marked {
 		r.state.Marked++
 	}
-	finding := &Finding{
-		RunID: r.state.ID, WorkspaceID: w.ID, Denied: denying != nil && found.failed == "", Violations: violations,
-		Error: found.failed, Marked: found.marked, DecisionID: found.decision,
-	}
-	finding.Kind, finding.Status = labels(w.Facts)
-	switch {
-	case denying != nil:
-		finding.Code = denying.Code
-	case len(violations) > 0:
-		finding.Code = violations[0].Code
-	}
-	return finding
+	return true
 }
 
 // labels are what a stored row says of itself.

@@ -145,8 +145,8 @@ func (r *run) lookAt(ctx context.Context, page []StoredWorkspace) error {
 			break
 		}
 		r.state.Cursor = page[i].ID
-		if found := r.count(page[i], results[i]); found != nil {
-			findings = append(findings, *found)
+		if r.count(&results[i]) {
+			findings = append(findings, results[i].Finding)
 		}
 	}
 	return errors.Join(r.save(ctx, findings), stopped)

@@ -209,7 +209,7 @@ func (s *Server) routeStreams(r chi.Router) {
 	handle, o := s.respond.Handler, &s.options
 	r = r.With(s.guarded(s.respond.Problem, auth.RoleRegistry, auth.RoleAuthor, auth.RoleViewer)...)
 	if o.Events != nil {
-		r.Get("/v1/events/stream", handle(sse.Events{Streams: s.streams, Source: o.Events}.Stream))
+		r.Get("/v1/events/stream", handle(resources.EventStream{Streams: s.streams, Source: o.Events}.Stream))
 	}
 	if o.DecisionStream != nil {
 		r.Get("/v1/decisions/stream", handle(resources.DecisionStream{Streams: s.streams, Source: o.DecisionStream}.Stream))

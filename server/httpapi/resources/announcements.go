@@ -36,14 +36,12 @@ type Announcements struct{ Lister AnnouncementLister }
 
 // List serves GET /v1/announcements?sink=&state=&cursor=&limit=.
 func (a Announcements) List(r *http.Request) (AnnouncementPage, error) {
-	query := r.URL.Query()
-	limit, err := pageLimit(query)
-	if err != nil {
-		return AnnouncementPage{}, err
+	q := queryOf(r)
+	filter := AnnouncementFilter{Sink: q.text("sink"), State: q.text("state"), Cursor: q.text("cursor"), Limit: q.limit()}
+	if q.err != nil {
+		return AnnouncementPage{}, q.err
 	}
-	page, err := a.Lister.ListAnnouncements(r.Context(), AnnouncementFilter{
-		Sink: query.Get("sink"), State: query.Get("state"), Cursor: query.Get("cursor"), Limit: limit,
-	})
+	page, err := a.Lister.ListAnnouncements(r.Context(), filter)
 	if errors.Is(err, ErrBadFilter) {
 		return page, admission.Malformed("state is not pending, retrying, dead or delivered, or cursor is not one that a page gave")
 	}

@@ -88,20 +88,16 @@ func (a Audits) Show(r *http.Request) (AuditReport, error) {
 
 // Findings serves GET /v1/audits/{id}/findings?code=&cursor=&limit=.
 func (a Audits) Findings(r *http.Request) (AuditFindingPage, error) {
-	values := r.URL.Query()
-	limit, err := pageLimit(values)
-	if err != nil {
-		return AuditFindingPage{}, err
-	}
-	after, err := cursor(values)
-	if err != nil {
-		return AuditFindingPage{}, err
+	q := queryOf(r)
+	query := audit.Query{Code: q.text("code"), After: q.cursor(), Limit: q.limit()}
+	if q.err != nil {
+		return AuditFindingPage{}, q.err
 	}
 	run, err := a.Show(r)
 	if err != nil {
 		return AuditFindingPage{}, err
 	}
-	query := audit.Query{RunID: run.ID, Code: values.Get("code"), After: after, Limit: limit}
+	query.RunID = run.ID
 	page, err := ReadAuditFindings(r.Context(), a.Reader, query)
 	return page, unreadable("audits", err)
 }

@@ -1,17 +1,14 @@
 package resources
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"net/http"
-	"net/url"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
-	"github.com/molecule-ai/gatehouse/server/admission/decode"
 	"github.com/molecule-ai/gatehouse/server/httpapi/sse"
 	"github.com/molecule-ai/gatehouse/server/ledger"
 )
@@ -59,24 +56,12 @@ type Decisions struct{ Reader DecisionReader }
 
 // List serves GET /v1/decisions.
 func (d Decisions) List(r *http.Request) (DecisionPage, error) {
-	values := r.URL.Query()
-	filter, err := decisionFilter(values)
-	if err != nil {
-		return DecisionPage{}, err
+	q := queryOf(r)
+	query, withInput := ledger.Query{Filter: q.decisionFilter(), After: q.cursor(), Limit: q.limit()}, q.withInput()
+	if q.err != nil {
+		return DecisionPage{}, q.err
 	}
-	limit, err := pageLimit(values)
-	if err != nil {
-		return DecisionPage{}, err
-	}
-	after, err := cursor(values)
-	if err != nil {
-		return DecisionPage{}, err
-	}
-	withInput, err := wantsInput(values)
-	if err != nil {
-		return DecisionPage{}, err
-	}
-	page, err := ReadDecisionPage(r.Context(), d.Reader, ledger.Query{Filter: filter, After: after, Limit: limit}, withInput)
+	page, err := ReadDecisionPage(r.Context(), d.Reader, query, withInput)
 	return page, unreadable("decisions", err)
 }
 
@@ -98,9 +83,10 @@ const SummarySpan = 7 * 24 * time.Hour
 
 // Summary serves GET /v1/decisions/summary.
 func (d Decisions) Summary(r *http.Request) (ledger.Summary, error) {
-	filter, err := decisionFilter(r.URL.Query())
-	if err != nil {
-		return ledger.Summary{}, err
+	q := queryOf(r)
+	filter := q.decisionFilter()
+	if q.err != nil {
+		return ledger.Summary{}, q.err
 	}
 	if filter.Since.IsZero() {
 		filter.Since = time.Now().Add(-SummarySpan)
@@ -117,14 +103,10 @@ type DecisionStream struct {
 
 // Stream serves GET /v1/decisions/stream.
 func (d DecisionStream) Stream(w http.ResponseWriter, r *http.Request) error {
-	values := r.URL.Query()
-	filter, err := decisionFilter(values)
-	if err != nil {
-		return err
-	}
-	withInput, err := wantsInput(values)
-	if err != nil {
-		return err
+	q := queryOf(r)
+	filter, withInput := q.decisionFilter(), q.withInput()
+	if q.err != nil {
+		return q.err
 	}
 	return sse.Serve(d.Streams, w, r, sse.View[admission.Decision]{
 		Source: d.Source, Passes: filter.Passes,
@@ -134,18 +116,9 @@ func (d DecisionStream) Stream(w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
-func decisionFilter(values url.Values) (ledger.Filter, error) {
-	filter := ledger.Filter{Hook: values.Get("hook"), Code: values.Get("code"), UID: values.Get("uid")}
-	var errs [5]error
-	filter.Allowed, errs[0] = flag(values, "allowed")
-	filter.Failed, errs[1] = flag(values, "failed")
-	filter.Since, errs[2] = moment(values, "since")
-	filter.Until, errs[3] = moment(values, "until")
-	if values.Has("workspace_id") {
-		filter.WorkspaceID, errs[4] = decode.ParseWorkspaceID(values.Get("workspace_id"))
-		if errs[4] != nil {
-			errs[4] = admission.Malformed("workspace_id is not a UUID")
-		}
+func (q *query) decisionFilter() ledger.Filter {
+	return ledger.Filter{
+		Hook: q.text("hook"), Code: q.text("code"), UID: q.text("uid"), WorkspaceID: q.workspaceID(),
+		Allowed: q.flag("allowed"), Failed: q.flag("failed"), Since: q.moment("since"), Until: q.moment("until"),
 	}
-	return filter, cmp.Or(errs[:]...)
 }

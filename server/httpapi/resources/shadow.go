@@ -3,7 +3,6 @@ package resources
 import (
 	"context"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
@@ -49,16 +48,10 @@ type ShadowPolicies struct {
 
 // Show serves GET /v1/policies/shadow?examples=.
 func (p ShadowPolicies) Show(r *http.Request) (ShadowStatus, error) {
-	examples := defaultExamples
-	if text := r.URL.Query().Get("examples"); text != "" {
-		var err error
-		examples, err = strconv.Atoi(text)
-		if err != nil || examples < 0 || examples > maxExamples {
-			return ShadowStatus{}, admission.Malformed("examples is not a number from 0 to " + strconv.Itoa(maxExamples))
-		}
-	}
-	if p.Shadow == nil {
-		return ShadowStatus{}, nil
+	q := queryOf(r)
+	examples := q.number("examples", defaultExamples, 0, maxExamples)
+	if q.err != nil || p.Shadow == nil {
+		return ShadowStatus{}, q.err
 	}
 	status, err := p.Shadow.ShadowStatus(r.Context(), examples)
 	return status, unreadable("divergences", err)
