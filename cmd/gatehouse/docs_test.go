@@ -29,9 +29,7 @@ const root = "../.."
 // "output of: COMMAND" and "end of output" is what a command prints, as part of the page.
 func TestDocsPrintWhatTheySay(t *testing.T) {
 	t.Parallel()
-	pages, err := filepath.Glob(root + "/docs/*.md")
-	require.NoError(t, err)
-	for _, name := range append(pages, root+"/README.md") {
+	for _, name := range pages(t) {
 		t.Run(filepath.Base(name), func(t *testing.T) {
 			text, err := os.ReadFile(name)
 			require.NoError(t, err)
@@ -43,6 +41,16 @@ func TestDocsPrintWhatTheySay(t *testing.T) {
 			require.Equal(t, cmdtest.Normalize(string(text)), cmdtest.Normalize(now))
 		})
 	}
+}
+
+// pages are those of docs/ and those beside README.md.
+func pages(t *testing.T) []string {
+	t.Helper()
+	docs, err := filepath.Glob(root + "/docs/*.md")
+	require.NoError(t, err)
+	others, err := filepath.Glob(root + "/*.md")
+	require.NoError(t, err)
+	return append(docs, others...)
 }
 
 var (
@@ -176,9 +184,7 @@ func (p *page) serve(args []string) {
 func TestDocsLinkToWhatIsThere(t *testing.T) {
 	t.Parallel()
 	link := regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
-	pages, err := filepath.Glob(root + "/docs/*.md")
-	require.NoError(t, err)
-	for _, page := range append(pages, root+"/README.md") {
+	for _, page := range pages(t) {
 		text, err := os.ReadFile(page)
 		require.NoError(t, err)
 		for _, match := range link.FindAllStringSubmatch(string(text), -1) {
