@@ -232,7 +232,7 @@ func (r *run) newDecision(now time.Time) (Decision, error) {
 		ID: id, At: now.UTC().Truncate(time.Microsecond), UID: r.review.UID,
 		Hook: r.review.Hook, Caller: r.review.Caller, CallerProof: r.review.CallerProof, Trace: r.review.Trace,
 		WorkspaceID: r.review.WorkspaceID, DryRun: r.dry(), Unenforced: r.gate.DryRun && !r.review.DryRun,
-		Timings: r.timings(),
+		Timings: Timings{Facts: r.outcome.Stages[StageFacts], Policy: r.outcome.Stages[StagePolicy]},
 	}
 	if d.UID != "" {
 		d.Digest = r.review.Digest()
@@ -259,10 +259,6 @@ func (r *run) judge(ctx context.Context, by Evaluator, d Decision, facts Facts) 
 		judged.Unmasked = judged.keepInput(limited, r.rules, judged.Evaluated)
 	}
 	return judged, nil
-}
-
-func (r *run) timings() Timings {
-	return Timings{Facts: r.outcome.Stages[StageFacts], Policy: r.outcome.Stages[StagePolicy]}
 }
 
 // keepInput keeps the part of in that the rules allow to be kept. If masking fails it keeps nothing. The decision stands

@@ -135,73 +135,58 @@ func (s *Server) limited(wire respond.ErrorWriter) chi.Middlewares {
 func (s *Server) routeRegistry(r chi.Router) {
 	handle := s.respond.Handler
 	workspaces := resources.Workspaces{Respond: s.respond, Store: s.options.Workspaces, SecretKeys: s.options.SecretKeys}
-	r.Group(func(r chi.Router) {
-		r.Use(s.guarded(s.respond.Problem, auth.RoleRegistry)...)
-		r.Use(s.limited(s.respond.Problem)...)
-		r.Post("/v1/admission/{hook}", handle(s.review))
-		r.Post("/v1/admission/{hook}/batch", handle(s.reviewBatch))
-		r.Put("/v1/workspaces/{id}", handle(workspaces.Put))
-		r.Delete("/v1/workspaces/{id}", handle(workspaces.Delete))
-		r.Put("/v1/workspaces/{id}/secrets/{key}", handle(workspaces.PutSecretKey))
-		r.Delete("/v1/workspaces/{id}/secrets/{key}", handle(workspaces.DeleteSecretKey))
-	})
-	r.Group(func(r chi.Router) {
-		r.Use(s.recovered(s.writeRelayError))
-		r.Use(s.guarded(s.writeRelayError, auth.RoleRegistry)...)
-		r.Use(s.limited(s.writeRelayError)...)
-		r.Post("/registry/register", s.relay)
-	})
+	told := r.With(s.guarded(s.respond.Problem, auth.RoleRegistry)...).With(s.limited(s.respond.Problem)...)
+	told.Post("/v1/admission/{hook}", handle(s.review))
+	told.Post("/v1/admission/{hook}/batch", handle(s.reviewBatch))
+	told.Put("/v1/workspaces/{id}", handle(workspaces.Put))
+	told.Delete("/v1/workspaces/{id}", handle(workspaces.Delete))
+	told.Put("/v1/workspaces/{id}/secrets/{key}", handle(workspaces.PutSecretKey))
+	told.Delete("/v1/workspaces/{id}/secrets/{key}", handle(workspaces.DeleteSecretKey))
+
+	relayed := r.With(s.recovered(s.writeRelayError)).With(s.guarded(s.writeRelayError, auth.RoleRegistry)...)
+	relayed.With(s.limited(s.writeRelayError)...).Post("/registry/register", s.relay)
 }
 
 // routeWhatIf routes evaluations of which nothing is recorded.
 func (s *Server) routeWhatIf(r chi.Router) {
-	r.Group(func(r chi.Router) {
-		r.Use(s.guarded(s.respond.Problem, auth.RoleRegistry, auth.RoleAuthor)...)
-		r.Use(s.limited(s.respond.Problem)...)
-		r.Post("/v1/evaluate", s.respond.Handler(s.evaluate))
-		r.Post("/v1/evaluate/batch", s.respond.Handler(s.evaluateBatch))
-	})
+	r = r.With(s.guarded(s.respond.Problem, auth.RoleRegistry, auth.RoleAuthor)...).With(s.limited(s.respond.Problem)...)
+	r.Post("/v1/evaluate", s.respond.Handler(s.evaluate))
+	r.Post("/v1/evaluate/batch", s.respond.Handler(s.evaluateBatch))
 }
 
 // routeReaders routes what everybody with a token may look at.
 func (s *Server) routeReaders(r chi.Router) {
 	o := &s.options
-	r.Group(func(r chi.Router) {
-		r.Use(s.guarded(s.respond.Problem, auth.RoleRegistry, auth.RoleAuthor, auth.RoleViewer)...)
-		r.Use(s.deadline)
-		r.Get("/v1/policies", respond.Answer(s.respond, resources.Policies{Catalogue: o.Policies, DryRun: o.DryRun}.Show))
-		r.Get("/v1/policies/shadow", respond.Answer(s.respond, resources.ShadowPolicies{Shadow: o.Shadow}.Show))
-		r.Get("/v1/announcements", respond.Answer(s.respond, resources.Announcements{Lister: o.Announcements}.List))
-		if o.Decisions != nil {
-			decisions := resources.Decisions{Reader: o.Decisions}
-			r.Get("/v1/decisions", respond.Answer(s.respond, decisions.List))
-			r.Get("/v1/decisions/summary", respond.Answer(s.respond, decisions.Summary))
-			r.Get("/v1/decisions/{id}", respond.Answer(s.respond, decisions.Show))
-		}
-		if o.Audits != nil {
-			audits := resources.Audits{Reader: o.Audits}
-			r.Get("/v1/audits", respond.Answer(s.respond, audits.List))
-			r.Get("/v1/audits/{id}", respond.Answer(s.respond, audits.Show))
-			r.Get("/v1/audits/{id}/findings", respond.Answer(s.respond, audits.Findings))
-		}
-	})
+	r = r.With(s.guarded(s.respond.Problem, auth.RoleRegistry, auth.RoleAuthor, auth.RoleViewer)...).With(s.deadline)
+	r.Get("/v1/policies", respond.Answer(s.respond, resources.Policies{Catalogue: o.Policies, DryRun: o.DryRun}.Show))
+	r.Get("/v1/policies/shadow", respond.Answer(s.respond, resources.ShadowPolicies{Shadow: o.Shadow}.Show))
+	r.Get("/v1/announcements", respond.Answer(s.respond, resources.Announcements{Lister: o.Announcements}.List))
+	if o.Decisions != nil {
+		decisions := resources.Decisions{Reader: o.Decisions}
+		r.Get("/v1/decisions", respond.Answer(s.respond, decisions.List))
+		r.Get("/v1/decisions/summary", respond.Answer(s.respond, decisions.Summary))
+		r.Get("/v1/decisions/{id}", respond.Answer(s.respond, decisions.Show))
+	}
+	if o.Audits != nil {
+		audits := resources.Audits{Reader: o.Audits}
+		r.Get("/v1/audits", respond.Answer(s.respond, audits.List))
+		r.Get("/v1/audits/{id}", respond.Answer(s.respond, audits.Show))
+		r.Get("/v1/audits/{id}/findings", respond.Answer(s.respond, audits.Findings))
+	}
 }
 
 // routeAuthors routes what only an author of policies may do.
 func (s *Server) routeAuthors(r chi.Router) {
 	handle, o := s.respond.Handler, &s.options
-	r.Group(func(r chi.Router) {
-		r.Use(s.guarded(s.respond.Problem, auth.RoleAuthor)...)
-		r.Use(s.deadline)
-		r.Post("/v1/policies/promote", handle(resources.ShadowPolicies{Respond: s.respond, Shadow: o.Shadow}.Promote))
-		if o.Replays.Records != nil {
-			replays := resources.Replays{Respond: s.respond, Runs: s.replays, Policies: o.Replays.Policies, Now: o.Replays.Now}
-			r.Post("/v1/replays", handle(replays.Start))
-			r.Get("/v1/replays", respond.Answer(s.respond, replays.List))
-			r.Get("/v1/replays/{id}", respond.Answer(s.respond, replays.Show))
-			r.Delete("/v1/replays/{id}", respond.Answer(s.respond, replays.Cancel))
-		}
-	})
+	r = r.With(s.guarded(s.respond.Problem, auth.RoleAuthor)...).With(s.deadline)
+	r.Post("/v1/policies/promote", handle(resources.ShadowPolicies{Respond: s.respond, Shadow: o.Shadow}.Promote))
+	if o.Replays.Records != nil {
+		replays := resources.Replays{Respond: s.respond, Runs: s.replays, Policies: o.Replays.Policies, Now: o.Replays.Now}
+		r.Post("/v1/replays", handle(replays.Start))
+		r.Get("/v1/replays", respond.Answer(s.respond, replays.List))
+		r.Get("/v1/replays/{id}", respond.Answer(s.respond, replays.Show))
+		r.Delete("/v1/replays/{id}", respond.Answer(s.respond, replays.Cancel))
+	}
 }
 
 // routeStreams routes what lasts until the client goes, and has no deadline.

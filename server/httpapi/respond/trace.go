@@ -78,31 +78,27 @@ func isRequestID(text string) bool {
 // traceParent is the caller's traceparent as W3C's Trace Context has it, "" if there is none that is valid. Of a version
 // to come it keeps what version 00 has, as the specification wants it.
 func traceParent(sent []string) string {
-	const length, version, traceEnd, parentEnd = 55, 2, 35, 52
-	if len(sent) != 1 || len(sent[0]) < length {
+	if len(sent) != 1 {
 		return ""
 	}
-	text, rest := sent[0][:length], sent[0][length:]
-	isSeparated := text[version] == '-' && text[traceEnd] == '-' && text[parentEnd] == '-'
-	if !isSeparated || !isLowerHex(text[:version]) || !isLowerHex(text[version+1:traceEnd]) ||
-		!isLowerHex(text[traceEnd+1:parentEnd]) || !isLowerHex(text[parentEnd+1:]) {
-		return ""
-	}
-	isKnown := text[:version] == "00"
+	version, rest, _ := strings.Cut(sent[0], "-")
+	traceID, rest, _ := strings.Cut(rest, "-")
+	spanID, rest, _ := strings.Cut(rest, "-")
+	flags, _, hasMore := strings.Cut(rest, "-")
+	isHex := isLowerHex(version, 2) && isLowerHex(traceID, 32) && isLowerHex(spanID, 16) && isLowerHex(flags, 2)
 	switch {
-	case text[:version] == "ff", isZero(text[version+1 : traceEnd]), isZero(text[traceEnd+1 : parentEnd]):
+	case !isHex, version == "ff", isZero(traceID), isZero(spanID):
 		return ""
-	case isKnown && rest != "", !isKnown && rest != "" && rest[0] != '-':
+	case version != "00":
+		return "00-" + traceID + "-" + spanID + "-" + flags
+	case hasMore:
 		return ""
-	case isKnown:
-		return text
-	default:
-		return "00" + text[version:]
 	}
+	return sent[0]
 }
 
-func isLowerHex(text string) bool {
-	return !strings.ContainsFunc(text, func(c rune) bool { return (c < '0' || c > '9') && (c < 'a' || c > 'f') })
+func isLowerHex(text string, length int) bool {
+	return len(text) == length && !strings.ContainsFunc(text, func(c rune) bool { return (c < '0' || c > '9') && (c < 'a' || c > 'f') })
 }
 
 func isZero(text string) bool { return strings.Trim(text, "0") == "" }
