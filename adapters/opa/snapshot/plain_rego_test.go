@@ -2,6 +2,7 @@ package snapshot_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"io/fs"
 	"path"
 	"testing"
@@ -10,8 +11,8 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/rego"
 	"github.com/open-policy-agent/opa/v1/storage/inmem"
+	"github.com/open-policy-agent/opa/v1/util"
 	"github.com/stretchr/testify/require"
-	"sigs.k8s.io/yaml"
 
 	"github.com/molecule-ai/gatehouse/adapters/opa/casetest"
 	"github.com/molecule-ai/gatehouse/adapters/opa/opatest"
@@ -44,7 +45,7 @@ func readPlain(t *testing.T) plain {
 	require.NoError(t, err)
 	text, err := fs.ReadFile(policies.FS, "data.yaml")
 	require.NoError(t, err)
-	require.NoError(t, yaml.Unmarshal(text, &read.data))
+	require.NoError(t, util.Unmarshal(text, &read.data))
 	return read
 }
 
@@ -87,7 +88,7 @@ func snapshotWith(t *testing.T, data map[string]any) *snapshot.Snapshot {
 		return err
 	})
 	require.NoError(t, err)
-	text, err := yaml.Marshal(data)
+	text, err := json.Marshal(data) // which is YAML too
 	require.NoError(t, err)
 	changed["data.yaml"] = &fstest.MapFile{Data: text}
 	return opatest.LoadUnchecked(t, snapshot.Source{Name: "changed", FS: changed})
