@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/molecule-ai/gatehouse/adapters/announce"
 	"github.com/molecule-ai/gatehouse/adapters/announce/operator"
@@ -42,10 +43,10 @@ type StoreOptions struct {
 	// Write lets SQLite make a file that is not there.
 	Write      bool
 	FactsQuery string
-	// Announce puts events into the queues of Sinks, in the transaction that marks. Servers deliver them.
-	Announce bool
-	Sinks    announce.SinkConfigs
-	Logger   *slog.Logger
+	// Sinks have the queues into which events go in the transaction that marks. Servers deliver them.
+	Sinks   announce.SinkConfigs
+	Timeout time.Duration
+	Logger  *slog.Logger
 }
 
 // OpenStore is a store that a command works on, with its queue.
@@ -79,7 +80,11 @@ func (f Database) Open(ctx context.Context, o StoreOptions) (*OpenStore, error) 
 	}
 	path, isSQLite := f.SQLitePath()
 	if !isSQLite {
-		return f.openPostgres(ctx, o)
+		store, err := f.OpenPostgres(ctx, o)
+		if err != nil {
+			return nil, err
+		}
+		return newOpenStore(store, queue.Postgres(store.Pool()), func() error { store.Close(); return nil }), nil
 	}
 	if !o.Write {
 		_, err = os.Stat(strings.TrimPrefix(path, "file:")) // opening would make the file
@@ -87,47 +92,37 @@ func (f Database) Open(ctx context.Context, o StoreOptions) (*OpenStore, error) 
 			return nil, fmt.Errorf("--database-url: %w", err)
 		}
 	}
-	return openSQLite(ctx, path, o)
-}
-
-func (f Database) openPostgres(ctx context.Context, o StoreOptions) (*OpenStore, error) {
-	options := postgres.Options{URL: f.DatabaseURL, MaxConns: f.DatabaseMaxConns, FactsQuery: o.FactsQuery, Logger: o.Logger}
-	if o.Announce {
-		outbox, err := announce.NewPostgresOutbox(o.Sinks)
-		if err != nil {
-			return nil, err
-		}
-		options.Outbox = outbox
-	}
-	store, err := postgres.Open(ctx, options)
+	store, err := f.OpenSQLite(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	jobs := queue.Postgres(store.Pool())
-	return &OpenStore{
-		Store: store, queue: jobs,
-		Announcements: func() (*operator.Announcements, error) { return operator.NewAnnouncements(jobs, nil) },
-		Close:         func() error { store.Close(); return nil },
-	}, nil
+	return newOpenStore(store, queue.SQLite(store.Writer()), store.Close), nil
 }
 
-func openSQLite(ctx context.Context, path string, o StoreOptions) (*OpenStore, error) {
-	options := sqlite.Options{Path: path, FactsQuery: o.FactsQuery, Logger: o.Logger}
-	if o.Announce {
-		outbox, err := announce.NewSQLiteOutbox(o.Sinks)
-		if err != nil {
-			return nil, err
-		}
-		options.Outbox = outbox
+func newOpenStore[TTx any](store Store, jobs *queue.Database[TTx], closeStore func() error) *OpenStore {
+	return &OpenStore{
+		Store: store, queue: jobs, Close: closeStore,
+		Announcements: func() (*operator.Announcements, error) { return operator.NewAnnouncements(jobs, nil) },
 	}
-	store, err := sqlite.Open(ctx, options)
+}
+
+// OpenPostgres opens the store of a URL that is no SQLite file's.
+func (f Database) OpenPostgres(ctx context.Context, o StoreOptions) (*postgres.Store, error) {
+	outbox, err := announce.NewPostgresOutbox(o.Sinks)
 	if err != nil {
 		return nil, err
 	}
-	jobs := queue.SQLite(store.Writer())
-	return &OpenStore{
-		Store: store, queue: jobs,
-		Announcements: func() (*operator.Announcements, error) { return operator.NewAnnouncements(jobs, nil) },
-		Close:         store.Close,
-	}, nil
+	return postgres.Open(ctx, postgres.Options{
+		URL: f.DatabaseURL, MaxConns: f.DatabaseMaxConns, FactsQuery: o.FactsQuery, Outbox: outbox, Timeout: o.Timeout, Logger: o.Logger,
+	})
+}
+
+// OpenSQLite opens the store of a SQLite file.
+func (f Database) OpenSQLite(ctx context.Context, o StoreOptions) (*sqlite.Store, error) {
+	outbox, err := announce.NewSQLiteOutbox(o.Sinks)
+	if err != nil {
+		return nil, err
+	}
+	path, _ := f.SQLitePath()
+	return sqlite.Open(ctx, sqlite.Options{Path: path, FactsQuery: o.FactsQuery, Outbox: outbox, Logger: o.Logger})
 }

@@ -135,7 +135,7 @@ func (c *auditRunCommand) open(ctx context.Context, logger *slog.Logger) (*flags
 	if c.Enforce && len(sinks) == 0 {
 		logger.Warn("no sinks are given: nobody is told of workspaces that are marked failed")
 	}
-	store, err := c.Open(ctx, flags.StoreOptions{Write: true, FactsQuery: factsQuery, Announce: true, Sinks: sinks, Logger: logger})
+	store, err := c.Open(ctx, flags.StoreOptions{Write: true, FactsQuery: factsQuery, Sinks: sinks, Logger: logger})
 	if err != nil {
 		return nil, err
 	}

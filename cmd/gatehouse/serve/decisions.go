@@ -4,11 +4,8 @@ import (
 	"context"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/molecule-ai/gatehouse/adapters/decisionlog"
 	"github.com/molecule-ai/gatehouse/adapters/metrics"
-	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cli"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
 	"github.com/molecule-ai/gatehouse/internal/background"
 	"github.com/molecule-ai/gatehouse/server/admission"
@@ -23,12 +20,9 @@ type evidence struct {
 
 // followDecisions begins to upload. It ends with ctx or when it is closed; what is recorded later is uploaded after
 // the next start.
-func (f uploadFlags) followDecisions(
-	ctx context.Context, store flags.DecisionStore, version cli.Version, registry *prometheus.Registry, reports settingReports,
-) (*evidence, error) {
-	logger := reports.log
+func (f uploadFlags) followDecisions(ctx context.Context, p *process, store flags.DecisionStore) (*evidence, error) {
 	options := stream.DecisionOptions()
-	options.Logger = logger
+	options.Logger = p.log
 	hub := stream.NewOnDemand(stream.Decisions(store), options, 0)
 	if f.DecisionLogURL == "" {
 		return &evidence{hub, hub.Close}, nil
@@ -37,16 +31,16 @@ func (f uploadFlags) followDecisions(
 	if err != nil {
 		return nil, err
 	}
-	token, err := f.token(reports)
+	token, err := f.token(p.settings)
 	if err != nil {
 		return nil, err
 	}
-	counter := metrics.NewDecisionLog(registry, func(ctx context.Context) (int64, time.Duration, error) {
+	counter := metrics.NewDecisionLog(p.registry, func(ctx context.Context) (int64, time.Duration, error) {
 		return decisionlog.Backlog(ctx, store, collector, time.Now())
 	})
 	uploader := decisionlog.NewUploader(hub, store, decisionlog.UploadOptions{
-		URL: collector, Token: token, UserAgent: "gatehouse/" + string(version), MaxBytes: f.DecisionLogMaxBytes,
-		Labels: decisionlog.Labels(string(version), f.DecisionLogLabels), Logger: logger,
+		URL: collector, Token: token, UserAgent: "gatehouse/" + string(p.version), MaxBytes: f.DecisionLogMaxBytes,
+		Labels: decisionlog.Labels(string(p.version), f.DecisionLogLabels), Logger: p.log,
 		Observe: func(result decisionlog.UploadResult) { counter.Uploaded(string(result)) },
 	})
 	uploading := background.Start(ctx, uploader.Run)

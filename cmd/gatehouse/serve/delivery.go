@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/molecule-ai/gatehouse/adapters/announce"
 	"github.com/molecule-ai/gatehouse/adapters/announce/operator"
 	"github.com/molecule-ai/gatehouse/adapters/announce/queue"
@@ -40,23 +38,23 @@ type delivery struct {
 // startDelivery makes the tables ready and then works the queue and follows the ledger. Both outlive ctx until
 // stop, because requests that finish after the signal to stop still announce.
 func startDelivery[TTx any](
-	ctx context.Context, queue *queue.Database[TTx], store eventStore, configs announce.SinkConfigs,
-	tables *migration.Tables, registry *prometheus.Registry, source string, reports settingReports,
+	ctx context.Context, p *process, queue *queue.Database[TTx], store eventStore, configs announce.SinkConfigs,
+	tables *migration.Tables, source string,
 ) (*delivery, error) {
 	view, err := operator.NewAnnouncements(queue, configs.Names())
 	if err != nil {
 		return nil, err
 	}
-	opened, err := announce.Open(configs, sinks.Dependencies{Workspaces: store, Source: source, Log: tables.Log, Report: reports})
+	opened, err := announce.Open(configs, sinks.Dependencies{Workspaces: store, Source: source, Log: p.log, Report: p.settings})
 	if err != nil {
 		return nil, err
 	}
-	counter := metrics.NewAnnouncements(registry, configs.Names())
-	relay, err := announce.NewRelay(queue, opened.All(), announce.Options{Log: tables.Log, Observe: counter.Delivered})
+	counter := metrics.NewAnnouncements(p.registry, configs.Names())
+	relay, err := announce.NewRelay(queue, opened.All(), announce.Options{Log: p.log, Observe: counter.Delivered})
 	if err != nil {
 		return nil, errors.Join(err, opened.Close())
 	}
-	hub := stream.New(stream.Events(store), stream.Options{Logger: tables.Log, Listen: store.ListenEvents})
+	hub := stream.New(stream.Events(store), stream.Options{Logger: p.log, Listen: store.ListenEvents})
 	working := context.WithoutCancel(ctx)
 	err = tables.Start(ctx, func() {
 		relay.Start(working)
@@ -65,7 +63,7 @@ func startDelivery[TTx any](
 	if err != nil {
 		return nil, errors.Join(err, opened.Close())
 	}
-	registry.MustRegister(metrics.NewOutboxCollector(outboxStats(view)))
+	p.registry.MustRegister(metrics.NewOutboxCollector(outboxStats(view)))
 	return &delivery{
 		announcements: announcementView{view},
 		events:        hub,
@@ -75,7 +73,7 @@ func startDelivery[TTx any](
 			hub.Close()
 			err := errors.Join(relay.Stop(limited), opened.Close())
 			if err != nil {
-				tables.Log.Warn("stopping deliveries", "error", err)
+				p.log.Warn("stopping deliveries", "error", err)
 			}
 		},
 	}, nil

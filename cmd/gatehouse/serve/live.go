@@ -4,10 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"log/slog"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/molecule-ai/gatehouse/adapters/metrics"
 	"github.com/molecule-ai/gatehouse/adapters/opa"
@@ -166,11 +163,12 @@ func tooOld(status opa.Status, limit time.Duration, now time.Time) error {
 }
 
 // newReadiness watches what reviews need, and shows it to the metrics.
-func newReadiness(live livePolicies, store *openStore, registry *prometheus.Registry, logger *slog.Logger) *readiness.Readiness {
+func newReadiness(p *process, live livePolicies, store *openStore) *readiness.Readiness {
 	ready := readiness.New(readiness.Options{
-		Facts: store.factsReady, Ledger: store.ledgerReady, Outbox: store.outboxReady, Policies: live.ready, Logger: logger,
+		Facts:  func(ctx context.Context, _ bool) error { return store.FactsReady(ctx) },
+		Ledger: store.ledgerReady, Outbox: store.outboxReady, Policies: live.ready, Logger: p.log,
 	})
-	registry.MustRegister(metrics.NewReadinessCollector(func(ctx context.Context) map[string]bool {
+	p.registry.MustRegister(metrics.NewReadinessCollector(func(ctx context.Context) map[string]bool {
 		states := make(map[string]bool)
 		for _, state := range ready.States(ctx) {
 			states[string(state.Component)] = state.Err == nil

@@ -9,8 +9,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/molecule-ai/gatehouse/adapters/opa"
 	"github.com/molecule-ai/gatehouse/adapters/opa/recall"
 	"github.com/molecule-ai/gatehouse/adapters/opa/sources"
@@ -33,12 +31,11 @@ type feed struct {
 }
 
 // startFeed makes the policies of the flags live, or gives why that cannot be.
-func (c *Command) startFeed(ctx context.Context, engine *opa.Engine, reports settingReports) (*feed, error) {
-	logger := reports.log
+func (c *Command) startFeed(ctx context.Context, p *process, engine *opa.Engine) (*feed, error) {
 	if c.IsEmbedded() {
 		return &feed{engine: engine}, engine.Load(ctx, flags.Embedded())
 	}
-	origin, err := c.Origin(sources.Options{PollEvery: c.PoliciesPoll, LongPoll: c.PoliciesLongPoll, Report: reports})
+	origin, err := c.Origin(sources.Options{PollEvery: c.PoliciesPoll, LongPoll: c.PoliciesLongPoll, Report: p.settings})
 	if err != nil {
 		return nil, err
 	}
@@ -51,9 +48,9 @@ func (c *Command) startFeed(ctx context.Context, engine *opa.Engine, reports set
 		return nil, err
 	}
 	if len(c.PoliciesKey) == 0 && !c.IsDirectory() {
-		logger.Warn("bundles are taken without a signature; set --policies-key", "source", origin.Name())
+		p.log.Warn("bundles are taken without a signature; set --policies-key", "source", origin.Name())
 	}
-	follower := sources.NewFollower(origin, engine, cache, logger)
+	follower := sources.NewFollower(origin, engine, cache, p.log)
 	return &feed{engine: engine, follower: follower}, follower.Start(ctx)
 }
 
@@ -111,16 +108,14 @@ func (f *feed) reload(ctx context.Context) {
 // are loaded meanwhile. Others come first: a version that refuses them must not have changed the tables of the one that
 // then goes on serving. Only the store knows whether a signed bundle is older than the one that was live last. Policies
 // that are refused are what is told, whatever came of the store.
-func (c *Command) loadAndOpen(
-	ctx context.Context, engine *opa.Engine, registry *prometheus.Registry, reports settingReports, to cli.Streams,
-) (*feed, *openStore, error) {
-	load := sync.OnceValues(func() (*feed, error) { return c.startFeed(ctx, engine, reports) })
+func (c *Command) loadAndOpen(ctx context.Context, p *process, engine *opa.Engine, to cli.Streams) (*feed, *openStore, error) {
+	load := sync.OnceValues(func() (*feed, error) { return c.startFeed(ctx, p, engine) })
 	if c.IsEmbedded() {
 		go func() { _, _ = load() }() // its result is fetched below
 	} else if _, err := load(); err != nil {
 		return nil, nil, refusedPolicies(ctx, to, err)
 	}
-	store, unopened := c.open(ctx, registry, reports)
+	store, unopened := c.open(ctx, p)
 	policies, refused := load()
 	if refused != nil {
 		if unopened == nil {
@@ -131,7 +126,7 @@ func (c *Command) loadAndOpen(
 	if unopened != nil {
 		return nil, nil, unopened
 	}
-	policies.recall = recall.New(engine, store.activations, reports.log)
+	policies.recall = recall.New(engine, store, p.log)
 	refused = policies.recall.First(ctx)
 	if refused != nil {
 		store.close()

@@ -6,7 +6,6 @@ import (
 	"runtime"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/semaphore"
 
 	"github.com/molecule-ai/gatehouse/adapters/metrics"
@@ -36,19 +35,17 @@ type rollout struct {
 	log    *slog.Logger
 }
 
-func (c *Command) startRollout(
-	ctx context.Context, engine *opa.Engine, store shadowStore, registry *prometheus.Registry, logger *slog.Logger,
-) *rollout {
-	registry.MustRegister(metrics.NewDryRun(c.DryRun))
+func (c *Command) startRollout(ctx context.Context, p *process, engine *opa.Engine, store shadowStore) *rollout {
+	p.registry.MustRegister(metrics.NewDryRun(c.DryRun))
 	if c.DryRun {
-		logger.Warn("DRY RUN: nothing is enforced; every deny is recorded and answered as an allow, and no workspace is marked failed")
+		p.log.Warn("DRY RUN: nothing is enforced; every deny is recorded and answered as an allow, and no workspace is marked failed")
 	}
 	// Two for each core: one that computes, and one that is ready to when the first lets go of it.
 	turns := semaphore.NewWeighted(int64(2 * runtime.GOMAXPROCS(0)))
-	r := &rollout{engine: engine, store: store, turns: turns, log: logger}
-	meter := metrics.NewShadow(registry)
+	r := &rollout{engine: engine, store: store, turns: turns, log: p.log}
+	meter := metrics.NewShadow(p.registry)
 	r.Shadow = shadow.New(shadow.Options{
-		Store: store, Meter: meter, Logger: logger,
+		Store: store, Meter: meter, Logger: p.log,
 		Evaluator: r.background(c.PolicyTimeout), Queue: c.ShadowQueue,
 	})
 	var source shadow.Source
@@ -57,7 +54,7 @@ func (c *Command) startRollout(
 		from.Policies = c.ShadowPolicies
 		source = candidateSource{from: from, engine: engine, meter: meter}
 	}
-	r.loader = shadow.NewLoader(r.Shadow, source, logger)
+	r.loader = shadow.NewLoader(r.Shadow, source, p.log)
 	r.loader.Load(ctx)
 	return r
 }
@@ -158,9 +155,9 @@ func (r *rollout) Promote(ctx context.Context, revision, caller string) (resourc
 }
 
 // startVerifying verifies until the verifier is closed.
-func (c *Command) startVerifying(engine *opa.Engine, candidates *rollout, registry *prometheus.Registry, logger *slog.Logger) *verify.Verifier {
+func (c *Command) startVerifying(p *process, engine *opa.Engine, candidates *rollout) *verify.Verifier {
 	return verify.New(verify.Options{
-		Policies: engine, Meter: metrics.NewVerify(registry), Logger: logger, Share: c.VerifyShare,
+		Policies: engine, Meter: metrics.NewVerify(p.registry), Logger: p.log, Share: c.VerifyShare,
 		Evaluator: candidates.background(c.PolicyTimeout),
 	})
 }

@@ -20,7 +20,6 @@ import (
 	"github.com/molecule-ai/gatehouse/adapters/metrics"
 	"github.com/molecule-ai/gatehouse/adapters/opa"
 	"github.com/molecule-ai/gatehouse/adapters/opa/journal"
-	"github.com/molecule-ai/gatehouse/adapters/opa/verify"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cli"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
 	"github.com/molecule-ai/gatehouse/internal/background"
@@ -83,9 +82,8 @@ func (c *Command) Run(ctx context.Context, to cli.Streams, version cli.Version) 
 	}
 	logger, flush := c.Logger(to)
 	defer flush()
-	registry := prometheus.NewRegistry()
-	reports := settingReports{meter: metrics.NewSettings(registry), log: logger}
-	tokens, err := c.tokens(reports)
+	p := newProcess(version, logger)
+	tokens, err := c.tokens(p.settings)
 	if err != nil {
 		return err
 	}
@@ -108,7 +106,7 @@ func (c *Command) Run(ctx context.Context, to cli.Streams, version cli.Version) 
 	}
 	records := journal.New(logger)
 	engine := opa.NewEngine(schema, time.Now, c.engineOptions(records))
-	policies, store, err := c.loadAndOpen(ctx, engine, registry, reports, to)
+	policies, store, err := c.loadAndOpen(ctx, p, engine, to)
 	if err == nil {
 		defer store.close()
 	}
@@ -120,38 +118,39 @@ func (c *Command) Run(ctx context.Context, to cli.Streams, version cli.Version) 
 		return err
 	}
 
-	candidates := c.startRollout(ctx, engine, store.shadow, registry, logger)
+	candidates := c.startRollout(ctx, p, engine, store)
 	defer candidates.close()
-	verifier := c.startVerifying(engine, candidates, registry, logger)
+	verifier := c.startVerifying(p, engine, candidates)
 	defer verifier.Close()
 
-	pruning := retention.Keeper{Store: store.pruner, Keep: c.Retention, Now: time.Now, Meter: metrics.NewRetention(registry), Log: logger}
+	pruning := retention.Keeper{Store: store, Keep: c.Retention, Now: time.Now, Meter: metrics.NewRetention(p.registry), Log: logger}
 	following := background.Start(ctx, policies.run, policies.recall.Run, tokens.run, pruning.Run,
-		func(ctx context.Context) { records.Run(ctx, store.activations) })
+		func(ctx context.Context) { records.Run(ctx, store) })
 	defer following.Close()
 
 	live := livePolicies{engine, c.MaxPolicyAge}
-	reviews := metrics.NewAdmission(registry, live)
-	failures := failurelog.New(store.ledger, reviews, logger)
+	p.registry.MustRegister(metrics.NewPolicyCollector(live))
+	reviews := metrics.NewAdmission(p.registry, live)
+	failures := failurelog.New(store, reviews, logger)
 	keeping := background.Start(context.WithoutCancel(ctx), failures.Run) // requests that finish after the signal fail too
 	defer keeping.Close()
 
-	stopAudits := c.startAudits(ctx, auditParts{engine: engine, store: store, candidates: candidates, reviews: reviews, failures: failures}, registry, logger)
+	gate := c.gate(p, store, failures, candidates, reviews)
+	stopAudits := c.startAudits(ctx, p, live, store, candidates, gate)
 	defer stopAudits()
 
-	evidence, err := c.followDecisions(ctx, store.decisions, version, registry, reports)
+	evidence, err := c.followDecisions(ctx, p, store)
 	if err != nil {
 		return err
 	}
 	defer evidence.close()
 
-	ready := newReadiness(live, store, registry, logger)
+	ready := newReadiness(p, live, store)
 	defer ready.Close()
 
-	service, err := c.service(parts{
-		version: version, engine: engine, live: live, store: store, candidates: candidates, verifier: verifier, callers: tokens.callers,
-		reviews: reviews, failures: failures, evidence: evidence, ready: ready, registry: registry, log: logger,
-	})
+	gate.Policy, gate.DryRun = engine, c.DryRun
+	gate.Observer = observers{gate.Observer, candidates, verifier, ready} // audits are not shown to the candidates
+	service, err := c.service(p, &gate, live, store, candidates, tokens.callers, evidence, ready)
 	if err != nil {
 		return err
 	}
@@ -257,54 +256,57 @@ func (c *Command) listen(ctx context.Context, callers *auth.Authenticator, logge
 	return listener, nil
 }
 
-// parts are what the service is made of.
-type parts struct {
-	version    cli.Version
-	engine     *opa.Engine
-	live       livePolicies
-	store      *openStore
-	candidates *rollout
-	verifier   *verify.Verifier
-	callers    *auth.Authenticator
-	reviews    *metrics.Admission
-	failures   *failurelog.Log
-	evidence   *evidence
-	ready      *readiness.Readiness
-	registry   *prometheus.Registry
-	log        *slog.Logger
+// process is what the parts of a server share.
+type process struct {
+	version  cli.Version
+	log      *slog.Logger
+	registry *prometheus.Registry
+	settings settingReports
 }
 
-// service wires the gate and the HTTP service.
-func (c *Command) service(p parts) (*httpapi.Server, error) {
-	p.registry.MustRegister(
-		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		metrics.NewBuildInfo(string(p.version)), metrics.NewPolicyCollector(p.live),
+func newProcess(version cli.Version, logger *slog.Logger) *process {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), metrics.NewBuildInfo(string(version)),
 	)
-	store := p.store
-	gate := &admission.Gate{
-		Facts: store.facts, Policy: p.engine, Ledger: store.ledger, Failures: p.failures,
-		Observer:   observers{p.reviews, httpapi.ReviewLog{Logger: p.log}, p.candidates, p.verifier, p.ready},
+	return &process{version, logger, registry, settingReports{meter: metrics.NewSettings(registry), log: logger}}
+}
+
+// gate is what live reviews and audits that enforce have in common.
+func (c *Command) gate(
+	p *process, store *openStore, failures *failurelog.Log, candidates *rollout, reviews *metrics.Admission,
+) admission.Gate {
+	return admission.Gate{
+		Facts: store, Ledger: store, Failures: failures,
+		Observer:   observers{reviews, httpapi.ReviewLog{Logger: p.log}},
 		Limits:     admission.Limits{Facts: c.FactsTimeout, Policy: c.PolicyTimeout, Request: c.RequestTimeout},
 		Deployment: admission.Deployment{SaaS: c.SaaS},
-		Now:        time.Now, DryRun: c.DryRun, Turns: admission.Holding{Weighted: p.candidates.turns},
+		Now:        time.Now, Turns: admission.Holding{Weighted: candidates.turns},
 	}
-	bench := newWorkshop(p.engine)
+}
+
+// service wires the HTTP service.
+func (c *Command) service(
+	p *process, gate *admission.Gate, live livePolicies, store *openStore, candidates *rollout,
+	callers *auth.Authenticator, evidence *evidence, ready *readiness.Readiness,
+) (*httpapi.Server, error) {
+	bench := newWorkshop(live.engine)
 	requests := metrics.NewHTTP(p.registry)
 	service := httpapi.New(httpapi.Options{
-		Reviewer: gate, Policies: p.live, Workspaces: store.workspaces, SecretKeys: store.secretKeys,
-		Authenticator: p.callers, Shadow: p.candidates, DryRun: c.DryRun,
+		Reviewer: gate, Policies: live, Workspaces: store.workspaces, SecretKeys: store.secretKeys,
+		Authenticator: callers, Shadow: candidates, DryRun: c.DryRun,
 		WhatIf: httpapi.WhatIfOptions{
-			Policies: bench, Facts: store.facts, Timeout: c.FactsTimeout, Deployment: gate.Deployment,
+			Policies: bench, Facts: store, Timeout: c.FactsTimeout, Deployment: gate.Deployment,
 			Evaluator: admission.Evaluator{Turns: gate.Turns, Timeout: c.PolicyTimeout},
 		},
 		Replays: resources.ReplayOptions{
 			RunsOptions: replay.RunsOptions{
-				Records: store.decisions, Evaluator: p.candidates.background(c.PolicyTimeout), Now: time.Now, Logger: p.log,
+				Records: store, Evaluator: candidates.background(c.PolicyTimeout), Now: time.Now, Logger: p.log,
 			},
-			Policies: replayPolicies{bench, p.candidates},
+			Policies: replayPolicies{bench, candidates},
 		},
-		Events: store.events, Decisions: store.decisions, DecisionStream: p.evidence.hub, Announcements: store.announcements, Audits: store.audits,
-		Ready:    p.ready.Check,
+		Events: store.events, Decisions: store, DecisionStream: evidence.hub, Announcements: store.announcements, Audits: store,
+		Ready:    ready.Check,
 		Metrics:  promhttp.HandlerFor(p.registry, promhttp.HandlerOpts{Registry: p.registry}),
 		Observer: requests, Logger: p.log,
 		RequestTimeout: c.RequestTimeout, MaxBodyBytes: c.MaxBodyBytes, MaxBatchBytes: c.MaxBatchBytes, MaxDepth: c.MaxDepth,

@@ -8,7 +8,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/molecule-ai/gatehouse/adapters/announce"
 	"github.com/molecule-ai/gatehouse/adapters/announce/queue"
@@ -23,33 +22,36 @@ import (
 	"github.com/molecule-ai/gatehouse/server/httpapi/resources"
 	"github.com/molecule-ai/gatehouse/server/readiness"
 	"github.com/molecule-ai/gatehouse/server/retention"
+	"github.com/molecule-ai/gatehouse/server/shadow"
 )
 
-// openStore is a store with what hangs on it: the ports it fills, and how its events go out.
-type openStore struct {
-	*delivery
-	kind       string
-	facts      admission.FactsReader
-	ledger     admission.Ledger
-	workspaces resources.WorkspaceStore
-	secretKeys resources.SecretKeyStore
-	shadow     shadowStore
-	audits     flags.AuditStore
-	decisions  flags.DecisionStore
-	pruner     retention.Store
+// anyStore is what serve needs of a store, of either kind.
+type anyStore interface {
+	flags.Store
+	eventStore
+	shadow.Store
+	retention.Store
+	journal.Store
+	recall.History
+	FactsReady(ctx context.Context) error
+	LedgerReady(ctx context.Context, suspected bool) error
+}
 
-	activations interface {
-		journal.Store
-		recall.History
-	}
-	factsReady  readiness.Probe
+// openStore is a store with what hangs on it, and how its events go out.
+type openStore struct {
+	anyStore
+	*delivery
+
+	kind        string
+	workspaces  resources.WorkspaceStore // nil where the registry has them
+	secretKeys  resources.SecretKeyStore
 	ledgerReady readiness.Probe
 	outboxReady readiness.Probe
 	close       func()
 }
 
 // open opens the store, brings its tables up to date and starts delivering.
-func (c *Command) open(ctx context.Context, registry *prometheus.Registry, reports settingReports) (*openStore, error) {
+func (c *Command) open(ctx context.Context, p *process) (*openStore, error) {
 	err := c.CheckURL()
 	if err != nil {
 		return nil, err
@@ -62,100 +64,78 @@ func (c *Command) open(ctx context.Context, registry *prometheus.Registry, repor
 	if err != nil {
 		return nil, err
 	}
-	if path, isSQLite := c.SQLitePath(); isSQLite {
-		return c.openSQLite(ctx, path, factsQuery, sinks, registry, reports)
+	options := flags.StoreOptions{FactsQuery: factsQuery, Sinks: sinks, Timeout: c.RequestTimeout, Logger: p.log}
+	if _, isSQLite := c.SQLitePath(); isSQLite {
+		return c.openSQLite(ctx, p, options)
 	}
-	return c.openPostgres(ctx, factsQuery, sinks, registry, reports)
+	return c.openPostgres(ctx, p, options)
 }
 
-func (c *Command) openPostgres(
-	ctx context.Context, factsQuery string, sinks announce.SinkConfigs, registry *prometheus.Registry, reports settingReports,
-) (*openStore, error) {
-	logger := reports.log
+func (c *Command) openPostgres(ctx context.Context, p *process, options flags.StoreOptions) (*openStore, error) {
 	if c.Demo {
 		return nil, errors.New("--demo is for SQLite: it does not write into the registry's database")
 	}
-	outbox, err := announce.NewPostgresOutbox(sinks)
+	store, err := c.OpenPostgres(ctx, options)
 	if err != nil {
 		return nil, err
 	}
-	store, err := postgres.Open(ctx, postgres.Options{
-		URL: c.DatabaseURL, MaxConns: c.DatabaseMaxConns, FactsQuery: factsQuery, Outbox: outbox,
-		Timeout: c.RequestTimeout, Logger: logger,
-	})
-	if err != nil {
-		return nil, err
-	}
+	p.registry.MustRegister(metrics.NewPoolCollector(store.Pool()))
 	queue := queue.Postgres(store.Pool())
-	registry.MustRegister(metrics.NewPoolCollector(store.Pool()))
-	tables := &migration.Tables{Migrate: func(ctx context.Context) error { return migration.All(ctx, store, queue) }, Retry: true, Log: logger}
-	out, err := startDelivery(ctx, queue, store, sinks, tables, registry, c.EventSource, reports)
-	if err != nil {
-		store.Close()
-		return nil, err
-	}
-	return &openStore{
-		delivery: out, kind: "postgres", facts: store, ledger: store, shadow: store, audits: store, decisions: store, pruner: store, activations: store,
-		factsReady: func(ctx context.Context, _ bool) error { return store.FactsReady(ctx) },
-		ledgerReady: func(ctx context.Context, suspected bool) error {
-			err := tables.Ready()
-			if err != nil {
-				return err
-			}
-			return store.LedgerReady(ctx, suspected)
-		},
-		outboxReady: outboxProbe(sinks, queue.Ready),
-		close: func() {
-			out.stop()
-			store.Close()
-		},
-	}, nil
+	tables := &migration.Tables{Migrate: func(ctx context.Context) error { return migration.All(ctx, store, queue) }, Retry: true, Log: p.log}
+	opened := &openStore{anyStore: store, kind: "postgres", close: store.Close}
+	return opened, deliver(ctx, p, opened, queue, tables, options.Sinks, c.EventSource)
 }
 
-func (c *Command) openSQLite(
-	ctx context.Context, path, factsQuery string, sinks announce.SinkConfigs, registry *prometheus.Registry, reports settingReports,
-) (*openStore, error) {
-	logger := reports.log
-	outbox, err := announce.NewSQLiteOutbox(sinks)
+func (c *Command) openSQLite(ctx context.Context, p *process, options flags.StoreOptions) (*openStore, error) {
+	store, err := c.OpenSQLite(ctx, options)
 	if err != nil {
 		return nil, err
-	}
-	store, err := sqlite.Open(ctx, sqlite.Options{Path: path, Outbox: outbox, FactsQuery: factsQuery, Logger: logger})
-	if err != nil {
-		return nil, err
-	}
-	closeStore := func() {
-		err := store.Close()
-		if err != nil {
-			logger.Error("closing the store", "error", err)
-		}
 	}
 	queue := queue.SQLite(store.Writer())
-	tables := &migration.Tables{Migrate: func(ctx context.Context) error { return migration.All(ctx, store, queue) }, Log: logger}
-	out, err := startDelivery(ctx, queue, store, sinks, tables, registry, c.EventSource, reports)
-	if err != nil {
-		closeStore()
-		return nil, err
-	}
-	if c.Demo {
-		err = loadDemo(ctx, store, logger)
+	tables := &migration.Tables{Migrate: func(ctx context.Context) error { return migration.All(ctx, store, queue) }, Log: p.log}
+	writer := workspaceStore{store}
+	opened := &openStore{anyStore: store, kind: "sqlite", workspaces: writer, secretKeys: writer, close: func() {
+		err := store.Close()
 		if err != nil {
-			out.stop()
-			closeStore()
-			return nil, err
+			p.log.Error("closing the store", "error", err)
+		}
+	}}
+	err = deliver(ctx, p, opened, queue, tables, options.Sinks, c.EventSource)
+	if err == nil && c.Demo {
+		err = loadDemo(ctx, store, p.log)
+		if err != nil {
+			opened.close()
 		}
 	}
-	writer := workspaceStore{store}
-	return &openStore{
-		delivery: out, kind: "sqlite", facts: store, ledger: store, shadow: store, audits: store, decisions: store, pruner: store, activations: store, workspaces: writer, secretKeys: writer,
-		factsReady:  func(ctx context.Context, _ bool) error { return store.FactsReady(ctx) },
-		ledgerReady: store.LedgerReady,
-		outboxReady: outboxProbe(sinks, queue.Ready),
-		close: func() {
-			out.stop()
-			closeStore()
-		},
-	}, nil
+	return opened, err
+}
+
+// deliver starts to deliver the events of a store, which then closes with its deliveries; it closes the store where that
+// fails.
+func deliver[TTx any](
+	ctx context.Context, p *process, store *openStore, queue *queue.Database[TTx], tables *migration.Tables,
+	sinks announce.SinkConfigs, source string,
+) error {
+	closeStore := store.close
+	out, err := startDelivery(ctx, p, queue, store, sinks, tables, source)
+	if err != nil {
+		closeStore()
+		return err
+	}
+	store.delivery = out
+	store.ledgerReady = func(ctx context.Context, suspected bool) error {
+		err := tables.Ready()
+		if err != nil {
+			return err
+		}
+		return store.LedgerReady(ctx, suspected)
+	}
+	store.outboxReady = outboxProbe(sinks, queue.Ready)
+	store.close = func() {
+		out.stop()
+		closeStore()
+	}
+	return nil
 }
 
 // outboxProbe asks nothing where there are no sinks: then no review writes into the outbox.

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
 	"github.com/molecule-ai/gatehouse/adapters/metrics"
@@ -43,8 +42,8 @@ func serviceFor(b *testing.B, args ...string) http.Handler {
 	require.NoError(b, err)
 	engine := opa.NewEngine(schema, time.Now, opa.Options{})
 	require.NoError(b, engine.Load(b.Context(), c.Source()))
-	registry, logger := prometheus.NewRegistry(), slog.New(slog.NewTextHandler(b.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
-	return wired(b, c, engine, registry, logger)
+	logger := slog.New(slog.NewTextHandler(b.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	return wired(b, c, engine, logger)
 }
 
 // serveOnce is a request without a network: a recorder that takes deadlines.
@@ -79,10 +78,10 @@ func TestReloadKeepsWhatWasThereWhenItRefuses(t *testing.T) {
 	folder := cmdtest.PolicyFolder(t)
 	c.Policies = folder
 	c.TokensFile = cmdtest.File(t, "tokens.yaml", fmt.Sprintf("tokens: [{name: eu, role: registry, sha256: %s}]", cmdtest.Hashed(cmdtest.TestToken)))
-	reports := testReports(logger)
-	policies, err := c.startFeed(t.Context(), engine, reports)
+	p := newProcess("devel", logger)
+	policies, err := c.startFeed(t.Context(), p, engine)
 	require.NoError(t, err)
-	tokens, err := c.tokens(reports)
+	tokens, err := c.tokens(p.settings)
 	require.NoError(t, err)
 	following := background.Start(t.Context(), policies.run)
 	defer following.Close()
@@ -117,10 +116,6 @@ func TestReloadKeepsWhatWasThereWhenItRefuses(t *testing.T) {
 	require.Contains(t, log.String(), `"msg":"a setting could not be read again; what was good stays in use","setting":"tokens-file"`)
 }
 
-func testReports(logger *slog.Logger) settingReports {
-	return settingReports{meter: metrics.NewSettings(prometheus.NewRegistry()), log: logger}
-}
-
 func TestEmbeddedPoliciesThatAreRefusedAreToldWhateverCameOfTheStore(t *testing.T) {
 	t.Parallel()
 	for name, database := range map[string]string{
@@ -131,7 +126,7 @@ func TestEmbeddedPoliciesThatAreRefusedAreToldWhateverCameOfTheStore(t *testing.
 			c := parsed(t, "--database-url", database)
 			engine := opa.NewEngine([]byte("no schema"), time.Now, opa.Options{})
 
-			_, _, err := c.loadAndOpen(t.Context(), engine, prometheus.NewRegistry(), testReports(slog.New(slog.DiscardHandler)), cli.Streams{Err: &said})
+			_, _, err := c.loadAndOpen(t.Context(), newProcess("devel", slog.New(slog.DiscardHandler)), engine, cli.Streams{Err: &said})
 			require.EqualError(t, err, "the policies were refused")
 			require.Contains(t, said.String(), "schema is invalid")
 		})
@@ -146,36 +141,36 @@ func stormServer(t *testing.T, database string) (*opa.Engine, *httptest.Server) 
 	require.NoError(t, err)
 	engine := opa.NewEngine(schema, time.Now, opa.Options{})
 	require.NoError(t, engine.Load(t.Context(), flags.Embedded()))
-	registry, logger := prometheus.NewRegistry(), slog.New(slog.DiscardHandler)
-	web := httptest.NewServer(wired(t, c, engine, registry, logger))
+	web := httptest.NewServer(wired(t, c, engine, slog.New(slog.DiscardHandler)))
 	t.Cleanup(web.Close)
 	return engine, web
 }
 
 // wired is what serve makes of an engine, without a listener. It ends with the test.
-func wired(t testing.TB, c *Command, engine *opa.Engine, registry *prometheus.Registry, logger *slog.Logger) http.Handler {
+func wired(t testing.TB, c *Command, engine *opa.Engine, logger *slog.Logger) http.Handler {
 	t.Helper()
-	store, err := c.open(context.WithoutCancel(t.Context()), registry, testReports(logger))
+	p := newProcess("devel", logger)
+	store, err := c.open(context.WithoutCancel(t.Context()), p)
 	require.NoError(t, err)
 	t.Cleanup(store.close)
-	candidates := c.startRollout(t.Context(), engine, store.shadow, registry, logger)
+	candidates := c.startRollout(t.Context(), p, engine, store)
 	t.Cleanup(candidates.close)
+	verifier := c.startVerifying(p, engine, candidates)
+	t.Cleanup(verifier.Close)
 	live := livePolicies{engine: engine}
-	reviews := metrics.NewAdmission(registry, live)
-	failures := failurelog.New(store.ledger, reviews, logger)
+	reviews := metrics.NewAdmission(p.registry, live)
+	failures := failurelog.New(store, reviews, logger)
 	keeping := background.Start(context.WithoutCancel(t.Context()), failures.Run)
 	t.Cleanup(keeping.Close)
-	evidence, err := c.followDecisions(t.Context(), store.decisions, "devel", registry, testReports(logger))
+	evidence, err := c.followDecisions(t.Context(), p, store)
 	require.NoError(t, err)
 	t.Cleanup(evidence.close)
-	ready := newReadiness(live, store, registry, logger)
+	ready := newReadiness(p, live, store)
 	t.Cleanup(ready.Close)
-	verifier := c.startVerifying(engine, candidates, registry, logger)
-	t.Cleanup(verifier.Close)
-	service, err := c.service(parts{
-		engine: engine, live: live, store: store, candidates: candidates, verifier: verifier, callers: &auth.Authenticator{},
-		reviews: reviews, failures: failures, evidence: evidence, ready: ready, registry: registry, log: logger,
-	})
+	gate := c.gate(p, store, failures, candidates, reviews)
+	gate.Policy = engine
+	gate.Observer = observers{gate.Observer, candidates, verifier, ready}
+	service, err := c.service(p, &gate, live, store, candidates, &auth.Authenticator{}, evidence, ready)
 	require.NoError(t, err)
 	return service
 }
@@ -223,7 +218,7 @@ func TestSignedPoliciesWaitForAStoreThatIsAway(t *testing.T) {
 			c.PoliciesMaxBytes, c.PoliciesMaxFiles = 1<<20, 100
 			logger := slog.New(slog.DiscardHandler)
 			engine := opa.NewEngine(schema, time.Now, c.engineOptions(journal.New(logger)))
-			policies, err := c.startFeed(t.Context(), engine, testReports(logger))
+			policies, err := c.startFeed(t.Context(), newProcess("devel", logger), engine)
 			require.NoError(t, err)
 			facts, err := sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(t.TempDir(), "gatehouse.db")})
 			require.NoError(t, err)
