@@ -3,6 +3,9 @@
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo devel)
 # The packages whose tests take longest come first: they begin while the others are compiled.
 PACKAGES ?= ./cmd/gatehouse/... ./adapters/sqlite/... ./adapters/postgres/... ./...
+# These run one command or one proof after the other, on CPU time of which the race detector needs three times as much. What a command
+# starts beside itself (audits, replays, exports, the server) is tested with it in its own package; "make soak" tests these with it too.
+WITHOUT_RACE := ./cmd/gatehouse/author ./cmd/gatehouse/operate ./cmd/gatehouse/program ./adapters/opa/fastpath
 # What "make check" lints is what has changed since this commit.
 SINCE ?= $(shell git merge-base HEAD origin/main 2>/dev/null || git merge-base HEAD main 2>/dev/null || echo HEAD)
 
@@ -40,12 +43,14 @@ test: ## everything: lint, and all tests with the race detector, on a real Postg
 
 # -race needs a C compiler. Postgres and Redis are found, or installed where that is allowed; see
 # internal/testenv. Not "go run": it would not hand on the signals that end the servers.
-race: ## all tests, with the race detector but for the proofs of the fast path; PACKAGES=… for some
+race: ## all tests, with the race detector where goroutines meet; PACKAGES=… for some
 	@command -v $${CC:-cc} >/dev/null || { echo "make test needs a C compiler for the race detector: install gcc" >&2; exit 1; }
 	go build -o bin/withservices ./internal/testenv/withservices
-	./bin/withservices -- go test -race -vet=off -timeout 20m $(PACKAGES)
+	all=$$(go list $(PACKAGES)) && calm=$$(go list $(WITHOUT_RACE)) && \
+	  with=$$(echo "$$all" | grep -vxF "$$calm" || true) && without=$$(echo "$$all" | grep -xF "$$calm" || true) && \
+	  ./bin/withservices -- sh -ec '[ -z "$$1" ] || go test -race -vet=off -timeout 20m $$1; [ -z "$$2" ] || go test -vet=off -timeout 20m $$2' \
+	    sh "$$(echo $$with)" "$$(echo $$without)"
 	cd bench && ../bin/withservices -- go test -race -vet=off ./...
-	go test -vet=off ./adapters/opa/fastpath # its proofs, which need no race detector and take minutes with it
 
 lint: lint-policies lint-go ## golangci-lint for Go; for policies fmt, check and Regal
 
@@ -70,6 +75,7 @@ $(REGAL):
 soak: ## the fault tests at full length: 50 times kill -9, two replicas, 2,000 denies; faults in the fast path, and its fuzzer
 	go build -o bin/withservices ./internal/testenv/withservices
 	GATEHOUSE_SOAK=1 ./bin/withservices -- go test -race -count 1 -timeout 60m -v -run 'Kill9|Replicas' ./cmd/gatehouse/...
+	./bin/withservices -- go test -race -vet=off -count 1 -timeout 60m $(WITHOUT_RACE)
 	GATEHOUSE_SOAK=1 go test -count 1 -timeout 60m -v -run 'Mutations' ./adapters/opa/fastpath
 	GATEHOUSE_SOAK=1 ./bin/withservices -- go test -race -count 1 -timeout 60m -run 'Conformance' ./adapters/sqlite ./adapters/postgres
 	go test -run '^$$' -fuzz FuzzFastPath -fuzztime 1m ./adapters/opa/fastpath
