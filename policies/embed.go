@@ -10,3 +10,9 @@ import "embed"
 //
 //go:embed data.yaml input.schema.json lib register heartbeat
 var FS embed.FS
+
+//go:embed input.schema.json
+var inputSchema string
+
+// InputSchema is the schema of the input.
+func InputSchema() string { return inputSchema }

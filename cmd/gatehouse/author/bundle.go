@@ -2,6 +2,7 @@ package author
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,10 +50,7 @@ func (c *bundleBuildCommand) Run(ctx context.Context, to cli.Streams) error {
 	if err != nil {
 		return err
 	}
-	pack := sources.Package{Files: files, Revision: c.Revision, BuiltAt: time.Now()}
-	if pack.Revision == "" {
-		pack.Revision = rules.Revision()
-	}
+	pack := sources.Package{Files: files, Revision: cmp.Or(c.Revision, rules.Revision()), BuiltAt: time.Now()}
 	if c.SigningKey != "" {
 		key, err := sources.ReadSigningKey(c.SigningKey)
 		if err != nil {
@@ -79,15 +77,10 @@ func (c *bundleBuildCommand) Run(ctx context.Context, to cli.Streams) error {
 
 // check loads the bundle as serve will, so that what cannot be loaded is not written.
 func (c *bundleBuildCommand) check(ctx context.Context, archive []byte) error {
-	schema, err := flags.InputSchema()
-	if err != nil {
-		return err
-	}
 	source, err := sources.Trust{Limits: sources.DefaultLimits}.ReadBundle(c.OutputFile, archive)
-	if err != nil {
-		return fmt.Errorf("the bundle could not be loaded: %w", err)
+	if err == nil {
+		err = opa.NewEngine(flags.InputSchema(), time.Now, opa.Options{}).Load(ctx, source)
 	}
-	err = opa.NewEngine(schema, time.Now, opa.Options{}).Load(ctx, source)
 	if err != nil {
 		return fmt.Errorf("the bundle could not be loaded: %w", err)
 	}
@@ -143,10 +136,7 @@ func (c *bundleSignCommand) Run(to cli.Streams) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", c.Bundle, err)
 	}
-	target := c.OutputFile
-	if target == "" {
-		target = c.Bundle
-	}
+	target := cmp.Or(c.OutputFile, c.Bundle)
 	err = writeBundle(target, signed.Bytes())
 	if err != nil {
 		return err
@@ -164,13 +154,9 @@ func (c *bundleVerifyCommand) Run(ctx context.Context, to cli.Streams) error {
 	if c.IsEmbedded() || c.IsDirectory() {
 		return errors.New("--policies must name a bundle")
 	}
-	schema, err := flags.InputSchema()
-	if err != nil {
-		return err
-	}
-	engine := opa.NewEngine(schema, time.Now, opa.Options{})
+	engine := opa.NewEngine(flags.InputSchema(), time.Now, opa.Options{})
 	source := c.Source()
-	err = engine.Load(ctx, source)
+	err := engine.Load(ctx, source)
 	if err != nil {
 		return flags.Complain(to, source, err)
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cli"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
@@ -52,11 +51,9 @@ func (c *policiesListCommand) Run(ctx context.Context, to cli.Streams) error {
 }
 
 func writeCatalogue(w io.Writer, entries []CatalogueEntry) error {
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(table, "RULE\tCODE\tSEVERITY\tSTATUS\tMARKS\tHOOKS\tAT\tTITLE")
+	table := cli.NewTable(w, "RULE", "CODE", "SEVERITY", "STATUS", "MARKS", "HOOKS", "AT", "TITLE")
 	for _, e := range entries {
-		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\t%s\t%s:%d\t%s\n", e.Name, e.Code, e.Severity, e.Status,
-			cli.YesOrNo(e.MarkFailed), strings.Join(e.Hooks, ","), e.File, e.Row, e.Title)
+		table.Row(e.Name, e.Code, e.Severity, e.Status, cli.YesOrNo(e.MarkFailed), strings.Join(e.Hooks, ","), fmt.Sprintf("%s:%d", e.File, e.Row), e.Title)
 	}
 	return table.Flush()
 }

@@ -37,48 +37,52 @@ type CheckAnswer struct {
 
 // Run compiles and type-checks the policies as serve would, and prints every error.
 func (c *Check) Run(ctx context.Context, to cli.Streams) error {
-	schema, err := flags.InputSchema()
-	if err != nil {
-		return err
-	}
 	source := c.Source()
 	answer := CheckAnswer{Source: source.Name, Problems: []check.Problem{}, Remarks: []string{}, Weaker: []admission.Weakness{}}
-	rules, refused := snapshot.New(ctx, source, schema)
+	rules, refused := snapshot.New(ctx, source, flags.InputSchema())
+	var err error
 	if refused != nil {
 		answer.Problems = flags.Diagnose(source, refused)
 	} else {
-		answer.Revision, answer.Hooks, answer.Rules = rules.Revision(), rules.Hooks(), len(rules.Rules())
-		answer.Remarks = append(answer.Remarks, rules.Remarks()...)
-		shipped, err := snapshot.New(ctx, flags.Embedded(), schema)
-		if err != nil {
-			return err
-		}
-		answer.Weaker = append(answer.Weaker, rules.WeakerThan(shipped)...)
+		err = c.describe(ctx, &answer, source, rules)
 	}
-	if refused == nil && c.Profile {
-		answer.Profile, err = c.profile(ctx, source, rules)
-		if err != nil {
-			return err
-		}
-	}
-	switch {
-	case c.Output == "json":
+	if err == nil && c.Output == "json" {
 		err = cli.PrintJSON(to.Out, answer)
-	case refused != nil:
-		flags.PrintProblems(to.Err, answer.Problems)
-	default:
-		_, err = fmt.Fprintf(to.Out, "%s: %d rules for %s, revision %s\n",
-			answer.Source, answer.Rules, strings.Join(answer.Hooks, ", "), answer.Revision)
-	}
-	if err == nil && answer.Profile != nil && c.Output == "text" {
-		err = printProfile(to.Out, *answer.Profile)
-	}
-	if c.Output == "text" {
-		printNotes(to.Out, answer.Remarks, "weaker than shipped:", answer.Weaker)
+	} else if err == nil {
+		err = answer.write(to)
 	}
 	if err == nil && refused != nil {
 		return cli.ErrSaid
 	}
+	return err
+}
+
+// describe says of policies that pass their checks what they are.
+func (c *Check) describe(ctx context.Context, answer *CheckAnswer, source snapshot.Source, rules *snapshot.Snapshot) error {
+	answer.Revision, answer.Hooks, answer.Rules = rules.Revision(), rules.Hooks(), len(rules.Rules())
+	answer.Remarks = append(answer.Remarks, rules.Remarks()...)
+	shipped, err := snapshot.New(ctx, flags.Embedded(), flags.InputSchema())
+	if err != nil {
+		return err
+	}
+	answer.Weaker = append(answer.Weaker, rules.WeakerThan(shipped)...)
+	if c.Profile {
+		answer.Profile, err = c.profile(ctx, source, rules)
+	}
+	return err
+}
+
+func (answer CheckAnswer) write(to cli.Streams) error {
+	if len(answer.Problems) > 0 {
+		flags.PrintProblems(to.Err, answer.Problems)
+		return nil
+	}
+	_, err := fmt.Fprintf(to.Out, "%s: %d rules for %s, revision %s\n",
+		answer.Source, answer.Rules, strings.Join(answer.Hooks, ", "), answer.Revision)
+	if err == nil && answer.Profile != nil {
+		err = printProfile(to.Out, *answer.Profile)
+	}
+	printNotes(to.Out, answer.Remarks, "weaker than shipped:", answer.Weaker)
 	return err
 }
 

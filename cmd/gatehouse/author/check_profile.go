@@ -6,12 +6,12 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"text/tabwriter"
 	"time"
 
 	"github.com/molecule-ai/gatehouse/adapters/opa/casetest"
 	"github.com/molecule-ai/gatehouse/adapters/opa/explain"
 	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
+	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cli"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
 	policytests "github.com/molecule-ai/gatehouse/policies_test"
 	"github.com/molecule-ai/gatehouse/server/admission"
@@ -19,7 +19,7 @@ import (
 
 // profile evaluates the inputs of the case files, and without any the least that hooks are asked.
 func (c *Check) profile(ctx context.Context, source snapshot.Source, rules *snapshot.Snapshot) (*explain.Profile, error) {
-	cases, err := casetest.Load(c.cases(source), ".")
+	cases, err := casetest.Load(testFiles(c.Cases, source), ".")
 	if err != nil {
 		return nil, fmt.Errorf("cases to profile: %w", err)
 	}
@@ -34,10 +34,11 @@ func (c *Check) profile(ctx context.Context, source snapshot.Source, rules *snap
 	return &profile, nil
 }
 
-func (c *Check) cases(source snapshot.Source) fs.FS {
+// testFiles are the tests and cases in a folder, or, where none is given, those that are beside the policies.
+func testFiles(folder string, source snapshot.Source) fs.FS {
 	switch {
-	case c.Cases != "":
-		return os.DirFS(c.Cases)
+	case folder != "":
+		return os.DirFS(folder)
 	case source.Name == flags.EmbeddedName:
 		return policytests.FS
 	default:
@@ -54,11 +55,9 @@ func printProfile(w io.Writer, profile explain.Profile) error {
 	if err != nil {
 		return err
 	}
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(table, "RULE\tPLACE\tEVALUATIONS\tTIME\tNEEDS THE ENGINE")
+	table := cli.NewTable(w, "RULE", "PLACE", "EVALUATIONS", "TIME", "NEEDS THE ENGINE")
 	for _, rule := range profile.Rules {
-		_, _ = fmt.Fprintf(table, "%s\t%s:%d\t%d\t%.1f %%\t%s\n",
-			rule.Rule, rule.File, rule.Row, rule.Evaluations, 100*rule.Share, needsEngine(rule))
+		table.Row(rule.Rule, fmt.Sprintf("%s:%d", rule.File, rule.Row), rule.Evaluations, fmt.Sprintf("%.1f %%", 100*rule.Share), needsEngine(rule))
 	}
 	err = table.Flush()
 	if err != nil {
@@ -79,22 +78,15 @@ func needsEngine(rule explain.RuleCost) string {
 	}
 }
 
-func printSlow(w io.Writer, rules []explain.RuleCost) error {
-	slow, partly := 0, 0
+func printSlow(w io.Writer, rules []explain.RuleCost) (err error) {
+	fast := true
 	for _, rule := range rules {
-		switch {
-		case rule.Slow():
-			slow++
-			_, err := fmt.Fprintf(w, "slow: %s (%s:%d) needs the engine for every input, and so every decision of its hooks does\n", rule.Rule, rule.File, rule.Row)
-			if err != nil {
-				return err
-			}
-		case rule.Engine > 0:
-			partly++
+		fast = fast && rule.Engine == 0
+		if err == nil && rule.Slow() {
+			_, err = fmt.Fprintf(w, "slow: %s (%s:%d) needs the engine for every input, and so every decision of its hooks does\n", rule.Rule, rule.File, rule.Row)
 		}
 	}
-	var err error
-	if slow == 0 && partly == 0 {
+	if fast {
 		_, err = fmt.Fprintln(w, "No rule needs the engine: decisions are fast.")
 	}
 	return err

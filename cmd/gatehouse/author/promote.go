@@ -28,7 +28,7 @@ type policiesDiffCommand struct {
 	Live           string `env:"-" help:"Revision of the live policies; with --candidate. Without, the two that were compared last." placeholder:"REVISION"`
 	Candidate      string `env:"-" help:"Revision of the candidate policies." placeholder:"REVISION"`
 	Examples       int    `env:"-" help:"How many examples of each flip." default:"3"`
-	Output         string `help:"Form of the answer." enum:"text,json" default:"text"`
+	cli.Form
 }
 
 // Run prints what came of a candidate that ran beside the live policies.
@@ -52,12 +52,11 @@ func (c *policiesDiffCommand) Run(ctx context.Context, to cli.Streams) error {
 	if err != nil {
 		return err
 	}
-	if c.Output == "json" {
-		return cli.WriteJSON(to.Out, DiffAnswer{summary, weaker})
-	}
-	err = writeShadowSummary(to.Out, summary)
-	printNotes(to.Out, nil, "the candidate is weaker than what is live:", weaker)
-	return err
+	return c.Write(to.Out, DiffAnswer{summary, weaker}, func(w io.Writer) error {
+		err := writeShadowSummary(w, summary)
+		printNotes(w, nil, "the candidate is weaker than what is live:", weaker)
+		return err
+	})
 }
 
 // DiffAnswer is what diff prints as JSON.

@@ -14,11 +14,7 @@ type Schema struct {
 func (c *Schema) Run(to cli.Streams) error {
 	text := casetest.Schema()
 	if c.Of == "input" {
-		var err error
-		text, err = flags.InputSchema()
-		if err != nil {
-			return err
-		}
+		text = flags.InputSchema()
 	}
 	_, err := to.Out.Write(text)
 	return err

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
 	"regexp"
 	"strings"
 
@@ -15,10 +13,8 @@ import (
 	"github.com/open-policy-agent/opa/v1/topdown"
 
 	"github.com/molecule-ai/gatehouse/adapters/opa/casetest"
-	"github.com/molecule-ai/gatehouse/adapters/opa/snapshot"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cli"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
-	policytests "github.com/molecule-ai/gatehouse/policies_test"
 )
 
 type Test struct {
@@ -34,19 +30,17 @@ type Test struct {
 // Run runs what there is of tests, and fails when one fails, when there are none, or when too little of the
 // policies was reached.
 func (c *Test) Run(ctx context.Context, to cli.Streams) error {
-	schema, err := flags.InputSchema()
-	if err != nil {
-		return err
-	}
+	schema := flags.InputSchema()
 	options := casetest.Options{Explain: c.Output == "text"}
 	if c.Filter != "" {
-		options.Run, err = regexp.Compile(c.Filter)
+		run, err := regexp.Compile(c.Filter)
 		if err != nil {
 			return fmt.Errorf("--run: %w", err)
 		}
+		options.Run = run
 	}
 	source := c.Source()
-	report, err := casetest.Run(ctx, source, c.tests(source), schema, options)
+	report, err := casetest.Run(ctx, source, testFiles(c.Tests, source), schema, options)
 	if err != nil {
 		return flags.Complain(to, source, err)
 	}
@@ -59,17 +53,6 @@ func (c *Test) Run(ctx context.Context, to cli.Streams) error {
 		c.write(to.Out, report)
 	}
 	return errors.Join(err, c.conclude(report))
-}
-
-func (c *Test) tests(source snapshot.Source) fs.FS {
-	switch {
-	case c.Tests != "":
-		return os.DirFS(c.Tests)
-	case source.Name == flags.EmbeddedName:
-		return policytests.FS
-	default:
-		return source.FS
-	}
 }
 
 // conclude says whether all is well.

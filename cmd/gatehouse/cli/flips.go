@@ -3,7 +3,6 @@ package cli
 import (
 	"fmt"
 	"io"
-	"text/tabwriter"
 	"time"
 
 	"github.com/molecule-ai/gatehouse/server/shadow"
@@ -11,10 +10,10 @@ import (
 
 // WriteFlips prints flips and their examples. before says whose verdicts the first ones are.
 func WriteFlips(w io.Writer, flips []shadow.Flip, before string) error {
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(table, "\nKIND\tCODE\tRULE\tCOUNT\tLAST")
+	_, _ = fmt.Fprintln(w)
+	table := NewTable(w, "KIND", "CODE", "RULE", "COUNT", "LAST")
 	for _, flip := range flips {
-		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\n", flip.Kind, OrDash(flip.Code), OrDash(flip.Rule), flip.Count, flip.Last.Format(time.RFC3339))
+		table.Row(flip.Kind, OrDash(flip.Code), OrDash(flip.Rule), flip.Count, flip.Last.Format(time.RFC3339))
 	}
 	err := table.Flush()
 	for _, flip := range flips {

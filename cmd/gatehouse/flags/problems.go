@@ -32,10 +32,7 @@ func Diagnose(source snapshot.Source, err error) []check.Problem {
 
 // Load compiles and checks the policies of the flags. What is wrong with them is printed.
 func (f PolicySource) Load(ctx context.Context, to cli.Streams) (*snapshot.Snapshot, error) {
-	schema, err := InputSchema()
-	if err != nil {
-		return nil, err
-	}
+	schema := InputSchema()
 	source := f.Source()
 	rules, err := snapshot.New(ctx, source, schema)
 	if err != nil {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"text/tabwriter"
 	"time"
 
 	"github.com/molecule-ai/gatehouse/adapters/announce/operator"
@@ -30,7 +29,7 @@ type listCommand struct {
 	State  string `env:"-" help:"Only those in this state: pending, retrying, dead, delivered." enum:",pending,retrying,dead,delivered" default:""`
 	Limit  int    `env:"-" help:"How many at most, up to 1000." default:"50"`
 	Cursor string `env:"-" help:"Go on where a list ended." placeholder:"CURSOR"`
-	Output string `help:"Form of the answer." enum:"text,json" default:"text"`
+	cli.Form
 }
 
 // Run prints a page of announcements.
@@ -44,34 +43,27 @@ func (c *listCommand) Run(ctx context.Context, to cli.Streams) error {
 		if err != nil {
 			return err
 		}
-		if c.Output == "json" {
-			return cli.WriteJSON(to.Out, map[string]any{"announcements": page, "next": next, "sinks": sinks})
-		}
-		return writeAnnouncements(to.Out, page, next, sinks)
+		return c.Write(to.Out, map[string]any{"announcements": page, "next": next, "sinks": sinks}, func(w io.Writer) error {
+			return writeAnnouncements(w, page, next, sinks)
+		})
 	})
 }
 
 func writeAnnouncements(w io.Writer, page []operator.Announcement, next string, sinks []queue.SinkState) error {
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(table, "SINK\tSTATE\tPENDING\tOLDEST\tDEAD")
+	table := cli.NewTable(w, "SINK", "STATE", "PENDING", "OLDEST", "DEAD")
 	for _, sink := range sinks {
 		state := "enabled"
 		if sink.Disabled {
 			state = "disabled: " + sink.Reason
 		}
-		oldest := time.Duration(sink.OldestSeconds * float64(time.Second)).Round(time.Second)
-		_, _ = fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%d\n", sink.Name, state, sink.Pending, oldest, sink.Dead)
+		table.Row(sink.Name, state, sink.Pending, time.Duration(sink.OldestSeconds*float64(time.Second)).Round(time.Second), sink.Dead)
 	}
-	_, _ = fmt.Fprintln(table, "\nID\tCREATED\tSINK\tSTATE\tFAILURES\tWORKSPACE\tLAST ERROR")
+	table.Row()
+	table.Row("ID", "CREATED", "SINK", "STATE", "FAILURES", "WORKSPACE", "LAST ERROR")
 	for _, a := range page {
-		_, _ = fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%d\t%s\t%s\n",
-			a.ID, a.CreatedAt.Format(time.RFC3339), a.Sink, a.State, a.Failures, a.WorkspaceID, a.LastError)
+		table.Row(a.ID, a.CreatedAt.Format(time.RFC3339), a.Sink, a.State, a.Failures, a.WorkspaceID, a.LastError)
 	}
-	err := table.Flush()
-	if err == nil && next != "" {
-		_, err = fmt.Fprintf(w, "more: --cursor %s\n", next)
-	}
-	return err
+	return errors.Join(table.Flush(), cli.WriteMore(w, next))
 }
 
 type retryCommand struct {
@@ -150,11 +142,7 @@ type enableCommand struct {
 // Run lets a sink deliver again.
 func (c *enableCommand) Run(ctx context.Context, to cli.Streams) error {
 	return withAnnouncements(ctx, c.Database, func(view *operator.Announcements) error {
-		err := view.Enable(ctx, c.Sink)
-		if err == nil {
-			_, err = fmt.Fprintf(to.Out, "sink %s is enabled\n", c.Sink)
-		}
-		return err
+		return concludeSink(to, c.Sink, "enabled", view.Enable(ctx, c.Sink))
 	})
 }
 
@@ -166,12 +154,15 @@ type disableCommand struct {
 // Run stops a sink.
 func (c *disableCommand) Run(ctx context.Context, to cli.Streams) error {
 	return withAnnouncements(ctx, c.Database, func(view *operator.Announcements) error {
-		err := view.Disable(ctx, c.Sink)
-		if err == nil {
-			_, err = fmt.Fprintf(to.Out, "sink %s is disabled\n", c.Sink)
-		}
-		return err
+		return concludeSink(to, c.Sink, "disabled", view.Disable(ctx, c.Sink))
 	})
+}
+
+func concludeSink(to cli.Streams, sink, now string, err error) error {
+	if err == nil {
+		_, err = fmt.Fprintf(to.Out, "sink %s is %s\n", sink, now)
+	}
+	return err
 }
 
 // withAnnouncements opens the queue of the database that the flags name.

@@ -31,13 +31,13 @@ type auditRunCommand struct {
 	flags.Facts
 	flags.EventSinks
 
-	Enforce         bool   `env:"-" help:"Deny: mark workspaces failed and announce them as a live deny does. Give the sinks that serve has."`
-	Fresh           bool   `env:"-" help:"Begin anew, also where an audit was interrupted."`
-	Rate            int    `env:"-" help:"Workspaces to look at in a second; 0 for as many as can be." default:"0"`
-	Parallel        int    `env:"-" help:"Workspaces to look at at once; 0 for one for each core." default:"0"`
-	FailOnViolation bool   `help:"Exit with 1 if a workspace is denied or gives no verdict."`
-	Examples        int    `env:"-" help:"How many workspaces to name for each code." default:"3"`
-	Output          string `help:"Form of the answer." enum:"text,json" default:"text"`
+	Enforce         bool `env:"-" help:"Deny: mark workspaces failed and announce them as a live deny does. Give the sinks that serve has."`
+	Fresh           bool `env:"-" help:"Begin anew, also where an audit was interrupted."`
+	Rate            int  `env:"-" help:"Workspaces to look at in a second; 0 for as many as can be." default:"0"`
+	Parallel        int  `env:"-" help:"Workspaces to look at at once; 0 for one for each core." default:"0"`
+	FailOnViolation bool `help:"Exit with 1 if a workspace is denied or gives no verdict."`
+	Examples        int  `env:"-" help:"How many workspaces to name for each code." default:"3"`
+	cli.Form
 }
 
 // Deadlines of a command, which nobody waits for as a registry does.
@@ -66,7 +66,7 @@ func (c *auditRunCommand) Run(ctx context.Context, to cli.Streams) error {
 	if err != nil {
 		return err
 	}
-	err = writeAuditReport(to.Out, c.Output, report)
+	err = c.Write(to.Out, report, report.write)
 	if err == nil && c.FailOnViolation && report.Audit.Denied+report.Audit.Failed > 0 {
 		return cli.ErrSaid
 	}

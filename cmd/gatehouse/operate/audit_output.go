@@ -8,7 +8,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/google/uuid"
@@ -43,10 +42,7 @@ func newAuditReport(ctx context.Context, store resources.AuditReader, run audit.
 	return report, nil
 }
 
-func writeAuditReport(w io.Writer, form string, report AuditReport) error {
-	if form == "json" {
-		return cli.WriteJSON(w, report)
-	}
+func (report AuditReport) write(w io.Writer) error {
 	run := report.Audit
 	_, _ = fmt.Fprintf(w, "audit %s of %s, policies %s: %s after %s\n", run.ID, run.StartedAt.Format(time.RFC3339),
 		policiesOf(run.Run), run.State, run.Worked.Round(time.Millisecond))
@@ -62,14 +58,13 @@ func writeAuditReport(w io.Writer, form string, report AuditReport) error {
 		return err
 	}
 	_, _ = fmt.Fprintln(w)
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(table, "CODE\tWORKSPACES")
+	table := cli.NewTable(w, "CODE", "WORKSPACES")
 	for _, code := range cli.ByCount(run.Violations) {
-		line := fmt.Sprintf("%s\t%d", code, run.Violations[code])
+		row := []any{code, run.Violations[code]}
 		if examples := report.Examples[code]; len(examples) > 0 {
-			line += "\tas " + named(examples)
+			row = append(row, "as "+named(examples))
 		}
-		_, _ = fmt.Fprintln(table, line)
+		table.Row(row...)
 	}
 	return table.Flush()
 }
@@ -106,7 +101,7 @@ func deniedWord(run audit.Run) string {
 
 type auditListCommand struct {
 	flags.Database
-	Output string `help:"Form of the answer." enum:"text,json" default:"text"`
+	cli.Form
 }
 
 // Run lists the audits that are kept.
@@ -116,18 +111,17 @@ func (c *auditListCommand) Run(ctx context.Context, to cli.Streams) error {
 		if err != nil {
 			return err
 		}
-		if c.Output == "json" {
-			return cli.WriteJSON(to.Out, resources.NewAuditList(runs))
-		}
-		table := tabwriter.NewWriter(to.Out, 0, 0, 2, ' ', 0)
-		_, _ = fmt.Fprintln(table, "ID\tSTARTED\tSTATE\tENFORCES\tWORKSPACES\tDENIED\tWARNED\tFAILED\tMARKED\tWORKED\tSAAS\tPOLICIES")
-		for _, run := range runs {
-			_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%s\t%s\t%s\n", run.ID, run.StartedAt.Format(time.RFC3339),
-				run.State, cli.YesOrNo(run.Enforce), run.Evaluated, run.Denied, run.Warned, run.Failed, run.Marked,
-				run.Worked.Round(time.Millisecond), saasOf(run), policiesOf(run))
-		}
-		return table.Flush()
+		return c.Write(to.Out, resources.NewAuditList(runs), func(w io.Writer) error { return writeAuditList(w, runs) })
 	})
+}
+
+func writeAuditList(w io.Writer, runs []audit.Run) error {
+	table := cli.NewTable(w, "ID", "STARTED", "STATE", "ENFORCES", "WORKSPACES", "DENIED", "WARNED", "FAILED", "MARKED", "WORKED", "SAAS", "POLICIES")
+	for _, run := range runs {
+		table.Row(run.ID, run.StartedAt.Format(time.RFC3339), run.State, cli.YesOrNo(run.Enforce), run.Evaluated, run.Denied, run.Warned,
+			run.Failed, run.Marked, run.Worked.Round(time.Millisecond), saasOf(run), policiesOf(run))
+	}
+	return table.Flush()
 }
 
 type auditShowCommand struct {
@@ -136,7 +130,7 @@ type auditShowCommand struct {
 	Code   string `env:"-" help:"Only workspaces with this code." placeholder:"CODE"`
 	Limit  int    `env:"-" help:"How many workspaces at most, up to 1000." default:"50"`
 	Cursor string `env:"-" help:"Go on where a list ended." placeholder:"CURSOR"`
-	Output string `help:"Form of the answer." enum:"text,json" default:"text"`
+	cli.Form
 }
 
 // Run shows an audit and a page of what it found.
@@ -161,10 +155,8 @@ func (c *auditShowCommand) Run(ctx context.Context, to cli.Streams) error {
 		if err != nil {
 			return err
 		}
-		if c.Output == "json" {
-			return cli.WriteJSON(to.Out, AuditPage{resources.NewAuditReport(run), page})
-		}
-		return writeAuditPage(to.Out, run, page)
+		answer := AuditPage{resources.NewAuditReport(run), page}
+		return c.Write(to.Out, answer, answer.write)
 	})
 }
 
@@ -192,23 +184,17 @@ func (c *auditShowCommand) find(ctx context.Context, store resources.AuditReader
 	return runs[at], nil
 }
 
-func writeAuditPage(w io.Writer, run audit.Run, page resources.AuditFindingPage) error {
-	err := writeAuditReport(w, "text", AuditReport{Audit: resources.NewAuditReport(run)})
+func (page AuditPage) write(w io.Writer) error {
+	err := AuditReport{Audit: page.Audit}.write(w)
 	if err != nil || len(page.Findings) == 0 {
 		return err
 	}
 	_, _ = fmt.Fprintln(w)
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(table, "WORKSPACE\tKIND\tSTATUS\tDENIED\tMARKED\tCODE\tREASON")
+	table := cli.NewTable(w, "WORKSPACE", "KIND", "STATUS", "DENIED", "MARKED", "CODE", "REASON")
 	for _, f := range page.Findings {
-		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", f.WorkspaceID, f.Kind, f.Status, cli.YesOrNo(f.Denied),
-			cli.YesOrNo(f.Marked), cmp.Or(f.Code, string(f.Error)), reasons(f))
+		table.Row(f.WorkspaceID, f.Kind, f.Status, cli.YesOrNo(f.Denied), cli.YesOrNo(f.Marked), cmp.Or(f.Code, string(f.Error)), reasons(f))
 	}
-	err = table.Flush()
-	if err == nil && page.Next != "" {
-		_, err = fmt.Fprintf(w, "more: --cursor %s\n", page.Next)
-	}
-	return err
+	return errors.Join(table.Flush(), cli.WriteMore(w, page.Next))
 }
 
 // reasons are those of all violations, in order.

@@ -59,11 +59,7 @@ func (c *Bench) Run(ctx context.Context, to cli.Streams) error {
 		_, _ = fmt.Fprintf(to.Err, "ENFORCING: real reviews go to %s. They are recorded, and denies mark workspaces failed.\n", c.URL)
 	}
 	report := c.load(ctx, requests, to.Err)
-	if c.Output == "json" {
-		err = cli.WriteJSON(to.Out, report)
-	} else {
-		err = report.write(to.Out)
-	}
+	err = cli.Form{Output: c.Output}.Write(to.Out, report, report.write)
 	if err == nil && report.Answered() == 0 {
 		err = errors.New("no request was decided")
 	}

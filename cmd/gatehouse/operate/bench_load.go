@@ -51,10 +51,14 @@ type loadRun struct {
 func (c *Bench) load(ctx context.Context, requests []benchRequest, progress io.Writer) BenchReport {
 	transport := &http.Transport{MaxIdleConnsPerHost: c.Connections, MaxConnsPerHost: c.Connections, Proxy: http.ProxyFromEnvironment}
 	defer transport.CloseIdleConnections()
+	expected := int64(c.Rate * c.Duration.Seconds())
+	if c.Rate == 0 {
+		expected = -1
+	}
 	start := time.Now()
 	run := &loadRun{
 		command: c, client: &http.Client{Transport: transport, Timeout: benchPatience}, requests: requests,
-		start: start, end: start.Add(c.Duration), bar: cli.NewProgress(progress, int64(c.Rate*c.Duration.Seconds()), "requests"),
+		start: start, end: start.Add(c.Duration), bar: cli.NewProgress(progress, expected, "requests"),
 		report: BenchReport{
 			URL: c.URL, DryRun: !c.Enforce, Rate: c.Rate, Connections: c.Connections,
 			DeniedBy: make(map[string]int64), Errors: make(map[string]int64),

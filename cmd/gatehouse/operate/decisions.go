@@ -10,11 +10,9 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
-	"github.com/google/uuid"
 
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cli"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
-	"github.com/molecule-ai/gatehouse/server/admission/decode"
 	"github.com/molecule-ai/gatehouse/server/httpapi/resources"
 	"github.com/molecule-ai/gatehouse/server/ledger"
 )
@@ -28,53 +26,6 @@ type Decisions struct {
 	Export  decisionsExportCommand  `cmd:"" help:"Write decisions for other tools: as OPA's decision logs, CSV or Parquet."`
 }
 
-// decisionFilterFlags select decisions.
-type decisionFilterFlags struct {
-	Hook      string `env:"-" help:"Only those of this hook." placeholder:"HOOK"`
-	Verdict   string `env:"-" help:"Only those that came out so: allow, deny, error." enum:",allow,deny,error" default:""`
-	Code      string `env:"-" help:"Only those that were denied with this code, or answered with this error." placeholder:"CODE"`
-	Workspace string `env:"-" help:"Only those of this workspace." placeholder:"ID"`
-	UID       string `env:"-" name:"uid" help:"Only those of the request with this uid." placeholder:"UID"`
-}
-
-func (f decisionFilterFlags) filter() (ledger.Filter, error) {
-	filter := ledger.Filter{Hook: f.Hook, Code: f.Code, UID: f.UID}
-	switch f.Verdict {
-	case "allow", "deny":
-		filter.Allowed = new(f.Verdict == "allow")
-	case "error":
-		filter.Failed = new(true)
-	}
-	if f.Workspace == "" {
-		return filter, nil
-	}
-	var err error
-	filter.WorkspaceID, err = decode.ParseWorkspaceID(f.Workspace)
-	if err != nil {
-		return filter, fmt.Errorf("--workspace: %w", err)
-	}
-	return filter, nil
-}
-
-// timeFlags select a span of time.
-type timeFlags struct {
-	Since moment `env:"-" help:"From then on: a time (RFC 3339) or how long ago, like 24h." placeholder:"WHEN"`
-	Until moment `env:"-" help:"Up to then." placeholder:"WHEN"`
-}
-
-func (f timeFlags) apply(filter *ledger.Filter, now time.Time) error {
-	var err error
-	filter.Since, err = f.Since.at(now)
-	if err != nil {
-		return fmt.Errorf("--since: %w", err)
-	}
-	filter.Until, err = f.Until.at(now)
-	if err != nil {
-		return fmt.Errorf("--until: %w", err)
-	}
-	return nil
-}
-
 type decisionsListCommand struct {
 	flags.Database
 	decisionFilterFlags
@@ -82,7 +33,7 @@ type decisionsListCommand struct {
 	Limit  int    `env:"-" help:"How many at most, up to 1000." default:"50"`
 	Cursor string `env:"-" help:"Go on where a list ended." placeholder:"CURSOR"`
 	Input  bool   `env:"-" help:"With --output json: with what was evaluated."`
-	Output string `help:"Form of the answer." enum:"text,json" default:"text"`
+	cli.Form
 }
 
 // Run prints a page of decisions.
@@ -109,10 +60,7 @@ func (c *decisionsListCommand) Run(ctx context.Context, to cli.Streams) error {
 		if err != nil {
 			return err
 		}
-		if c.Output == "json" {
-			return cli.WriteJSON(to.Out, page)
-		}
-		return writeDecisions(to.Out, page)
+		return c.Write(to.Out, page, func(w io.Writer) error { return writeDecisions(w, page) })
 	})
 }
 
@@ -126,10 +74,10 @@ func writeDecisions(w io.Writer, page resources.DecisionPage) error {
 			err = writeDecision(w, page.Decisions[i])
 		}
 	}
-	if err == nil && page.Next != "" {
-		_, err = fmt.Fprintf(w, "more: --cursor %s\n", page.Next)
+	if err != nil {
+		return err
 	}
-	return err
+	return cli.WriteMore(w, page.Next)
 }
 
 func writeDecision(w io.Writer, d resources.DecisionRecord) error {
@@ -153,8 +101,8 @@ func verdictOf(d resources.DecisionRecord) string {
 
 type decisionsShowCommand struct {
 	flags.Database
-	ID     string `arg:"" help:"The decision, as list prints it and answers have it."`
-	Output string `help:"Form of the answer." enum:"text,json" default:"text"`
+	ID string `arg:"" help:"The decision, as list prints it and answers have it."`
+	cli.Form
 }
 
 // Run prints one decision.
@@ -164,22 +112,19 @@ func (c *decisionsShowCommand) Run(ctx context.Context, to cli.Streams) error {
 		return fmt.Errorf("%s is no id of a decision", cli.Printable(c.ID))
 	}
 	return c.WithStore(ctx, func(store *flags.OpenStore) error {
-		return showDecision(ctx, to.Out, store, id, c.Output)
+		found, err := store.Decision(ctx, id)
+		if err != nil {
+			return err
+		}
+		record := resources.NewDecisionRecord(&found.Decision, true)
+		return c.Write(to.Out, record, func(w io.Writer) error { return writeWholeDecision(w, record) })
 	})
 }
 
-func showDecision(ctx context.Context, w io.Writer, store resources.DecisionReader, id uuid.UUID, output string) error {
-	found, err := store.Decision(ctx, id)
-	if err != nil {
-		return err
-	}
-	record := resources.NewDecisionRecord(&found.Decision, true)
-	if output == "json" {
-		return cli.WriteJSON(w, record)
-	}
+func writeWholeDecision(w io.Writer, record resources.DecisionRecord) error {
 	var text strings.Builder
 	describeDecision(&text, record)
-	err = describeInput(&text, record)
+	err := describeInput(&text, record)
 	if err != nil {
 		return err
 	}
@@ -244,4 +189,41 @@ func describeInput(w *strings.Builder, d resources.DecisionRecord) error {
 	}
 	fmt.Fprintf(w, "\n%s\n", input)
 	return nil
+}
+
+type decisionsSummaryCommand struct {
+	flags.Database
+	Since moment `env:"-" help:"From then on: a time (RFC 3339) or how long ago, like 24h." placeholder:"WHEN" default:"7d"`
+	Until moment `env:"-" help:"Up to then." placeholder:"WHEN"`
+	Hook  string `env:"-" help:"Only those of this hook." placeholder:"HOOK"`
+	cli.Form
+}
+
+// Run prints a summary.
+func (c *decisionsSummaryCommand) Run(ctx context.Context, to cli.Streams) error {
+	filter := ledger.Filter{Hook: c.Hook}
+	err := timeFlags{Since: c.Since, Until: c.Until}.apply(&filter, time.Now())
+	if err != nil {
+		return err
+	}
+	return c.WithStore(ctx, func(store *flags.OpenStore) error {
+		summary, err := store.Summarize(ctx, filter)
+		if err != nil {
+			return err
+		}
+		return c.Write(to.Out, summary, func(w io.Writer) error { return writeSummary(w, filter, summary) })
+	})
+}
+
+func writeSummary(w io.Writer, filter ledger.Filter, summary ledger.Summary) error {
+	_, err := fmt.Fprintf(w, "since %s: %d decisions, %d allowed, %d denied, %d failed\n",
+		filter.Since.UTC().Format(time.RFC3339), summary.Decisions, summary.Allowed, summary.Denied, summary.Failed)
+	if err != nil || len(summary.Codes) == 0 {
+		return err
+	}
+	table := cli.NewTable(w, "CODE", "HOOK", "ENFORCEMENT", "DECISIONS", "WOULD DENY", "WORKSPACES", "LAST", "EXAMPLE")
+	for _, of := range summary.Codes {
+		table.Row(cli.Printable(of.Code), of.Hook, of.Enforcement, of.Decisions, of.WouldDeny, of.Workspaces, of.Last.Format(time.RFC3339), of.Example)
+	}
+	return table.Flush()
 }

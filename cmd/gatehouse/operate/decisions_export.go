@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/schollz/progressbar/v3"
 
 	"github.com/molecule-ai/gatehouse/adapters/decisionlog"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/cli"
@@ -95,11 +94,7 @@ func (c *decisionsExportCommand) write(ctx context.Context, to cli.Streams, vers
 func (c *decisionsExportCommand) export(
 	ctx context.Context, to cli.Streams, version cli.Version, store flags.DecisionStore, filter ledger.Filter, w io.Writer,
 ) (exported int, err error) {
-	bar := progressbar.NewOptions64(-1,
-		progressbar.OptionSetWriter(to.Err), progressbar.OptionSetVisibility(cli.IsTerminal(to.Err)),
-		progressbar.OptionSetDescription("decisions"), progressbar.OptionShowCount(), progressbar.OptionShowIts(),
-		progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish(),
-	)
+	bar := cli.NewProgress(to.Err, -1, "decisions")
 	buffered := bufio.NewWriterSize(w, 1<<20)
 	out := c.exporter(version, buffered)
 	err = eachDecision(ctx, store, filter, func(d *admission.Decision) error {

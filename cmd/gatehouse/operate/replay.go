@@ -15,8 +15,6 @@ import (
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/flags"
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/settings"
 	"github.com/molecule-ai/gatehouse/server/admission"
-	"github.com/molecule-ai/gatehouse/server/admission/decode"
-	"github.com/molecule-ai/gatehouse/server/ledger"
 	"github.com/molecule-ai/gatehouse/server/replay"
 )
 
@@ -35,7 +33,7 @@ type Replay struct {
 	Parallel   int        `env:"-" help:"Decisions to evaluate at once; 0 for one for each core." default:"0"`
 	Examples   int        `env:"-" help:"How many decisions to show of each flip, the newest." default:"3"`
 	FailOnFlip failOnFlip `help:"Exit with 1 if a verdict flips or fails (any, also without a value), or if a deny becomes an allow (deny-to-allow)." placeholder:"any"`
-	Output     string     `help:"Form of the answer." enum:"text,json" default:"text"`
+	cli.Form
 }
 
 // failOnFlip is a flag that may go without a value.
@@ -101,11 +99,7 @@ func (c *Replay) Run(ctx context.Context, to cli.Streams) error {
 	if err != nil {
 		return fmt.Errorf("%w; after %d decisions", err, report.Read)
 	}
-	if c.Output == "json" {
-		err = cli.WriteJSON(to.Out, report)
-	} else {
-		err = writeReplay(to.Out, report)
-	}
+	err = c.Write(to.Out, report, func(w io.Writer) error { return writeReplay(w, report) })
 	if err == nil && report.Disagreed > 0 {
 		return fmt.Errorf("%w on %d decisions, of which the candidate has no verdict", admission.ErrEvaluatorsDisagree, report.Disagreed)
 	}
@@ -119,21 +113,12 @@ func (c *Replay) options(now time.Time) (replay.Options, error) {
 	if c.Limit < 0 || c.Parallel < 0 || c.Examples < 0 {
 		return replay.Options{}, errors.New("--limit, --parallel and --examples must not be negative")
 	}
-	filter := ledger.Filter{Hook: c.Hook, Code: c.Code}
-	var err error
-	filter.Since, err = c.Since.at(now)
-	if err != nil {
-		return replay.Options{}, fmt.Errorf("--since: %w", err)
+	filter, err := decisionFilterFlags{Hook: c.Hook, Code: c.Code, Workspace: c.Workspace}.filter()
+	if err == nil {
+		err = timeFlags{c.Since, c.Until}.apply(&filter, now)
 	}
-	filter.Until, err = c.Until.at(now)
 	if err != nil {
-		return replay.Options{}, fmt.Errorf("--until: %w", err)
-	}
-	if c.Workspace != "" {
-		filter.WorkspaceID, err = decode.ParseWorkspaceID(c.Workspace)
-		if err != nil {
-			return replay.Options{}, fmt.Errorf("--workspace: %w", err)
-		}
+		return replay.Options{}, err
 	}
 	return replay.Options{Filter: filter, Limit: c.Limit, Parallel: c.Parallel, Examples: c.Examples, Evaluator: admission.Evaluator{Timeout: replayTimeout}}, nil
 }
@@ -170,4 +155,44 @@ func newReplayBar(w io.Writer, options replay.Options) replayBar {
 func (b replayBar) show(p replay.Progress) {
 	b.Describe(fmt.Sprintf("%d decisions, back to %s", p.Read, p.Reached.Format(time.DateTime)))
 	_ = b.Set64(min(int64(barSteps*b.options.Fraction(p)), barSteps-1))
+}
+
+// writeReplay prints a report for people: what was compared, what was not and why, and what flips.
+func writeReplay(w io.Writer, r replay.Report) error {
+	if r.Read == 0 {
+		_, err := fmt.Fprintln(w, "no such decision is recorded")
+		return err
+	}
+	_, _ = fmt.Fprintf(w, "candidate %s (%s)\n", r.Candidate.Revision, r.Candidate.Source)
+	_, _ = fmt.Fprintf(w, "%d decisions from %s to %s, made by\n", r.Read, r.Oldest.Format(time.RFC3339), r.Newest.Format(time.RFC3339))
+	for _, revision := range cli.ByCount(r.Recorded) {
+		_, _ = fmt.Fprintf(w, "  %s: %d\n", cli.OrDash(revision), r.Recorded[revision])
+	}
+	_, err := fmt.Fprintf(w, "%d compared: %d unchanged, %d deny to allow, %d allow to deny, %d changed, %d without a verdict\n", r.Evaluated,
+		r.Unchanged, r.Count(admission.DenyToAllow), r.Count(admission.AllowToDeny), r.Count(admission.VerdictChanged), r.Failed)
+	if r.Skipped.Total() > 0 {
+		err = writeSkipped(w, r.Skipped)
+	}
+	if len(r.Flips) == 0 {
+		return err
+	}
+	return cli.WriteFlips(w, r.Flips, "recorded")
+}
+
+func writeSkipped(w io.Writer, s replay.Skipped) error {
+	_, err := fmt.Fprintf(w, "%d not compared:\n", s.Total())
+	say := func(count int64, why string) {
+		if count > 0 {
+			_, err = fmt.Fprintf(w, "  %d: %s\n", count, why)
+		}
+	}
+	say(s.Failed, "an error was answered, so there is no verdict")
+	for _, hook := range cli.ByCount(s.UnknownHooks) {
+		say(s.UnknownHooks[hook], "the candidate does not define the hook "+hook)
+	}
+	for _, pointer := range cli.ByCount(s.Redacted) {
+		say(s.Redacted[pointer], "the candidate reads "+pointer+", which is erased or masked in the record")
+	}
+	say(s.Unreadable, "the record's input is unreadable")
+	return err
 }

@@ -100,10 +100,7 @@ func (c *Command) Run(ctx context.Context, to cli.Streams, version cli.Version) 
 		defer admin.Close()
 	}
 
-	schema, err := flags.InputSchema()
-	if err != nil {
-		return err
-	}
+	schema := flags.InputSchema()
 	records := journal.New(logger)
 	engine := opa.NewEngine(schema, time.Now, c.engineOptions(records))
 	policies, store, err := c.loadAndOpen(ctx, p, engine, to)

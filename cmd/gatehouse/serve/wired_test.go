@@ -38,8 +38,7 @@ import (
 func serviceFor(b *testing.B, args ...string) http.Handler {
 	b.Helper()
 	c := parsed(b, args...)
-	schema, err := flags.InputSchema()
-	require.NoError(b, err)
+	schema := flags.InputSchema()
 	engine := opa.NewEngine(schema, time.Now, opa.Options{})
 	require.NoError(b, engine.Load(b.Context(), c.Source()))
 	logger := slog.New(slog.NewTextHandler(b.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
@@ -64,8 +63,7 @@ func (deadlineRecorder) SetReadDeadline(time.Time) error { return nil }
 
 func TestReloadKeepsWhatWasThereWhenItRefuses(t *testing.T) {
 	t.Parallel()
-	schema, err := flags.InputSchema()
-	require.NoError(t, err)
+	schema := flags.InputSchema()
 	var log bytes.Buffer // to be read when nobody writes any more
 	c := &Command{LogFormat: "json", LogLevel: "info"}
 	c.PoliciesPoll = time.Hour
@@ -137,8 +135,7 @@ func TestEmbeddedPoliciesThatAreRefusedAreToldWhateverCameOfTheStore(t *testing.
 func stormServer(t *testing.T, database string) (*opa.Engine, *httptest.Server) {
 	t.Helper()
 	c := parsed(t, "--database-url=sqlite:"+database, "--policy-timeout=10s", "--facts-timeout=10s", "--request-timeout=20s")
-	schema, err := flags.InputSchema()
-	require.NoError(t, err)
+	schema := flags.InputSchema()
 	engine := opa.NewEngine(schema, time.Now, opa.Options{})
 	require.NoError(t, engine.Load(t.Context(), flags.Embedded()))
 	web := httptest.NewServer(wired(t, c, engine, slog.New(slog.DiscardHandler)))
@@ -211,8 +208,7 @@ func TestSignedPoliciesWaitForAStoreThatIsAway(t *testing.T) {
 		"a newer one was":  {&ledger.Bundle{Revision: "s", BuiltAt: time.Now().Add(time.Hour), SignedBy: "k"}, "rollback"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			schema, err := flags.InputSchema()
-			require.NoError(t, err)
+			schema := flags.InputSchema()
 			c := &Command{}
 			c.Policies, c.PoliciesKey, c.PoliciesCache = bundle, []string{public}, "none"
 			c.PoliciesMaxBytes, c.PoliciesMaxFiles = 1<<20, 100
