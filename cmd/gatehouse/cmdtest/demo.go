@@ -73,10 +73,10 @@ func Normalize(text string) string {
 	return text
 }
 
-// Query reads one row of an SQLite file that no server has open.
+// Query reads one row of an SQLite file. It waits while another connection has the file to itself.
 func Query(t *testing.T, path, statement string, into ...any) {
 	t.Helper()
-	db, err := sql.Open("sqlite", path)
+	db, err := sql.Open("sqlite", path+"?_pragma=busy_timeout(10000)")
 	require.NoError(t, err)
 	defer func() { require.NoError(t, db.Close()) }()
 	require.NoError(t, db.QueryRowContext(t.Context(), statement).Scan(into...))
