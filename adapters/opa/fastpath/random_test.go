@@ -54,14 +54,19 @@ func (c *tally) compiling(t *rapid.T) (*policyGen, *pair, string) {
 	return nil, nil, ""
 }
 
-// randomBudget is how long policies are made: thousands on an idle machine.
-const randomBudget = 15 * time.Second
+// randomBudget is how long policies are made: thousands on an idle machine, hundreds with -short.
+func randomBudget() time.Duration {
+	if testing.Short() {
+		return time.Second
+	}
+	return 15 * time.Second
+}
 
 // For random policies the fast path gives the same entries and errors as OPA, or says that it cannot tell. It must decide
 // enough of them for this to mean something.
 func TestRandomPoliciesAreToldAsByOPA(t *testing.T) {
 	var counted tally
-	for start := time.Now(); time.Since(start) < randomBudget; {
+	for start := time.Now(); time.Since(start) < randomBudget(); {
 		rapid.Check(t, counted.check)
 	}
 	t.Logf("%+v", counted)
