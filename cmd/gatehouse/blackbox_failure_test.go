@@ -50,7 +50,7 @@ func TestPostgresThatStopsIsAnErrorWithinTheDeadlineAndRecoversAlone(t *testing.
 	require.Equal(t, 2, reg.Decisions(id))
 }
 
-func TestAServerThatStartsBeforeItsDatabaseBecomesReady(t *testing.T) {
+func TestServeThatStartsBeforeItsDatabaseBecomesReady(t *testing.T) {
 	t.Parallel()
 	server := testenv.OwnPostgres(t, testenv.Options{})
 	database, err := server.CreateDatabase(t.Context(), testenv.RegistryCurrent)
@@ -70,7 +70,7 @@ func TestAServerThatStartsBeforeItsDatabaseBecomesReady(t *testing.T) {
 	require.True(t, *gate.Review("register", cmdtest.RegisterBody(uuid.New())).Allowed)
 }
 
-func TestTheBaseSchemaIsNeverTakenForNotPlatform(t *testing.T) {
+func TestBaseSchemaIsNeverTakenForNotPlatform(t *testing.T) {
 	t.Parallel()
 	database := testenv.DatabaseURL(t, testenv.RegistryBase)
 	gate := cmdtest.Start(t, "--database-url", database)
@@ -86,7 +86,7 @@ func TestTheBaseSchemaIsNeverTakenForNotPlatform(t *testing.T) {
 	require.NotContains(t, records, "42703", "and what lies behind it is in the log")
 }
 
-func TestFiftyRegistersOfOneBadWorkspaceAreFiftyDeniesAndOneMark(t *testing.T) {
+func TestRegisteringABadWorkspaceFiftyTimesIsFiftyDeniesAndOneMark(t *testing.T) {
 	t.Parallel()
 	database, broker := testenv.DatabaseURL(t, testenv.RegistryCurrent), testenv.RedisURL(t)
 	reg, heard := cmdtest.NewRegistry(t, database), cmdtest.Subscribe(t, broker)
@@ -125,7 +125,7 @@ func TestFiftyRegistersOfOneBadWorkspaceAreFiftyDeniesAndOneMark(t *testing.T) {
 
 // The provisioner may commit the secret at any moment of a register. Whatever the moment: no allow before the
 // secret was there, and no mark after it was.
-func TestASecretThatIsSeededWhileRegisteringWins(t *testing.T) {
+func TestSecretThatIsSeededWhileRegisteringWins(t *testing.T) {
 	t.Parallel()
 	database := testenv.DatabaseURL(t, testenv.RegistryCurrent)
 	reg := cmdtest.NewRegistry(t, database)
@@ -177,7 +177,7 @@ func TestASecretThatIsSeededWhileRegisteringWins(t *testing.T) {
 	t.Logf("%d allows, %d marks", allows, marks)
 }
 
-func TestWhatWasAnsweredSurvivesKill9(t *testing.T) {
+func TestAnsweredDecisionsSurviveKill9(t *testing.T) {
 	t.Parallel()
 	server := testenv.OwnPostgres(t, testenv.Options{Durable: true})
 	database, err := server.CreateDatabase(t.Context(), testenv.RegistryCurrent)
@@ -242,7 +242,7 @@ func registerUntilKilled(t *testing.T, gate *cmdtest.Program, reg *cmdtest.Regis
 	return ids
 }
 
-func TestAStopFinishesAndRecordsWhatIsUnderWay(t *testing.T) {
+func TestStopFinishesAndRecordsRequestsUnderWay(t *testing.T) {
 	t.Parallel()
 	database := testenv.DatabaseURL(t, testenv.RegistryCurrent)
 	reg := cmdtest.NewRegistry(t, database)
@@ -279,7 +279,7 @@ func TestAStopFinishesAndRecordsWhatIsUnderWay(t *testing.T) {
 func containsReady(text string) bool { return text == "{\"status\":\"ready\"}\n" }
 
 // Redis keeps nothing for who is not there, so the test listens before the way to it is open again.
-func TestADenyWhileRedisIsAwayIsToldWhenItIsBack(t *testing.T) {
+func TestRedisHearsOfADenyOnceItIsBack(t *testing.T) {
 	t.Parallel()
 	database, broker := testenv.DatabaseURL(t, testenv.RegistryCurrent), testenv.RedisURL(t)
 	reg := cmdtest.NewRegistry(t, database)

@@ -115,7 +115,7 @@ func TestPlantedSecretIsNowhereButWhereMaskingLetsIt(t *testing.T) {
 	require.Contains(t, records, plantedSent+"role", "what is not masked is recorded as it was evaluated")
 }
 
-func TestAMaskKeepsAPlantedSecretOutOfTheRecordsAndTheirExport(t *testing.T) {
+func TestMaskKeepsAPlantedSecretOutOfRecordsAndExports(t *testing.T) {
 	t.Parallel()
 	url := testenv.DatabaseURL(t, testenv.RegistryCurrent)
 	reg := cmdtest.NewRegistry(t, url)

@@ -16,7 +16,7 @@ import (
 const identitySentence = "The platform agent has no MODEL secret of its own."
 
 // The incident, from the registry's side: what happened there cannot happen past Gatehouse.
-func TestAPlatformAgentWithoutItsModelServesNobody(t *testing.T) {
+func TestPlatformAgentWithoutItsModelServesNobody(t *testing.T) {
 	t.Parallel()
 	database, broker := testenv.DatabaseURL(t, testenv.RegistryCurrent), testenv.RedisURL(t)
 	reg, heard := cmdtest.NewRegistry(t, database), cmdtest.Subscribe(t, broker)
@@ -100,7 +100,7 @@ func requireEvent(t *testing.T, text json.RawMessage, id string) {
 }
 
 // The registry's canvas reads the payload that structure_events has, after a reload.
-func TestTheRegistrysOwnEventCarriesThePayload(t *testing.T) {
+func TestRegistrysOwnEventCarriesThePayload(t *testing.T) {
 	t.Parallel()
 	database := testenv.DatabaseURL(t, testenv.RegistryCurrent)
 	reg := cmdtest.NewRegistry(t, database)
@@ -116,7 +116,7 @@ func TestTheRegistrysOwnEventCarriesThePayload(t *testing.T) {
 	require.Equal(t, identitySentence, payload["error"])
 }
 
-func TestClaimsThatNobodyProvedMarkNothing(t *testing.T) {
+func TestUnprovedCallersMarkNothing(t *testing.T) {
 	t.Parallel()
 	database := testenv.DatabaseURL(t, testenv.RegistryCurrent)
 	reg := cmdtest.NewRegistry(t, database)
@@ -136,7 +136,7 @@ func TestClaimsThatNobodyProvedMarkNothing(t *testing.T) {
 	require.Equal(t, "failed", status)
 }
 
-func TestADryRunWritesNothing(t *testing.T) {
+func TestDryRunWritesNothing(t *testing.T) {
 	t.Parallel()
 	database, broker := testenv.DatabaseURL(t, testenv.RegistryCurrent), testenv.RedisURL(t)
 	reg := cmdtest.NewRegistry(t, database)
@@ -156,7 +156,7 @@ func TestADryRunWritesNothing(t *testing.T) {
 	require.Equal(t, "1", gate.Metric(`gatehouse_admission_decisions_total{code="PLATFORM_AGENT_IDENTITY_GATE",decision="dry_run",hook="register",kind="platform"}`))
 }
 
-func TestTheSameUidIsAnsweredFromTheRecord(t *testing.T) {
+func TestSameUIDIsAnsweredFromTheRecord(t *testing.T) {
 	t.Parallel()
 	database := testenv.DatabaseURL(t, testenv.RegistryCurrent)
 	reg := cmdtest.NewRegistry(t, database)
@@ -179,7 +179,7 @@ func TestTheSameUidIsAnsweredFromTheRecord(t *testing.T) {
 	require.Contains(t, problem, `"code":"uid_conflict"`)
 }
 
-func TestAMalformedIDReachesNoDatabase(t *testing.T) {
+func TestMalformedIDReachesNoDatabase(t *testing.T) {
 	t.Parallel()
 	database := testenv.DatabaseURL(t, testenv.RegistryCurrent)
 	reg := cmdtest.NewRegistry(t, database)

@@ -344,7 +344,7 @@ func TestPoliciesDiffEndsWithHowTheCandidateIsWeaker(t *testing.T) {
 }
 
 // An argument that is an unset variable of a script must not check the embedded policies instead.
-func TestAnEmptyArgumentIsNotTheEmbeddedPolicies(t *testing.T) {
+func TestEmptyArgumentIsNotTheEmbeddedPolicies(t *testing.T) {
 	for _, name := range []string{"check", "test", "fmt"} {
 		got := programtest.Command(t, "", name, "")
 		require.NotZero(t, got.Code, name)

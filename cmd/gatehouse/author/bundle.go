@@ -23,7 +23,7 @@ import (
 // Bundle makes OPA bundles and looks into them.
 type Bundle struct {
 	Build   bundleBuildCommand   `cmd:"" help:"Make a bundle of policies that pass their checks."`
-	Sign    bundleSignCommand    `cmd:"" help:"Sign a bundle, instead of whoever signed it before."`
+	Sign    bundleSignCommand    `cmd:"" help:"Sign a bundle. The signature takes the place of an earlier one."`
 	Verify  bundleVerifyCommand  `cmd:"" help:"Check a bundle as serve would: signature, limits, policies, tests."`
 	Inspect bundleInspectCommand `cmd:"" help:"Say what a bundle holds, verified or not."`
 }
@@ -31,8 +31,8 @@ type Bundle struct {
 type bundleBuildCommand struct {
 	Policies   string `help:"Directory of policies, or embedded." placeholder:"DIR"`
 	OutputFile string `arg:"" help:"The bundle to write." placeholder:"FILE"`
-	Revision   string `env:"-" help:"What the bundle calls itself; by default the revision that decisions name." placeholder:"TEXT"`
-	WithTests  bool   `help:"Put the tests in too: whoever loads the bundle then runs them first."`
+	Revision   string `env:"-" help:"Revision to write into the bundle; by default the revision that decisions name." placeholder:"TEXT"`
+	WithTests  bool   `help:"Put the tests in too: servers run them before they load the bundle."`
 	SigningKey string `help:"Private key that signs it (file or PEM)." placeholder:"FILE"`
 }
 

@@ -17,7 +17,7 @@ import (
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/programtest"
 )
 
-func TestABundleIsBuiltSignedVerifiedAndRead(t *testing.T) {
+func TestBundleIsBuiltSignedVerifiedAndRead(t *testing.T) {
 	private, public := cmdtest.KeyFiles(t)
 	_, stranger := cmdtest.KeyFiles(t)
 	plain := programtest.Bundled(t)

@@ -66,7 +66,7 @@ func printProfile(w io.Writer, profile explain.Profile) error {
 	return printSlow(w, profile.Rules)
 }
 
-// needsEngine says nothing of rules that only others ask.
+// needsEngine is - for rules that only other rules ask.
 func needsEngine(rule explain.RuleCost) string {
 	switch {
 	case !rule.Entries:

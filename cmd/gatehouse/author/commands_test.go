@@ -198,7 +198,7 @@ func TestEvalKnowsTheDeployment(t *testing.T) {
 	require.Contains(t, programtest.Command(t, private, "eval", "--saas").Out, "allowed\n")
 }
 
-func TestEvalRefusesWhatItCannotRead(t *testing.T) {
+func TestEvalRefusesFilesItCannotRead(t *testing.T) {
 	for name, test := range map[string]struct {
 		review string
 		args   []string

@@ -28,7 +28,7 @@ type Eval struct {
 	Facts     string `env:"-" help:"File with the facts of the workspace: {exists, workspace, secret_keys, global_secret_keys}; without facts nothing is stored." placeholder:"FILE" xor:"facts"`
 	Workspace string `env:"-" help:"Take the facts of this workspace from the database at --database-url, which is only read." placeholder:"ID" xor:"facts"`
 	SaaS      bool   `name:"saas" help:"Decide as in a SaaS deployment."`
-	Explain   bool   `env:"-" help:"Say of every rule of the hook why it did not fire."`
+	Explain   bool   `env:"-" help:"Say why each rule of the hook did not fire."`
 	Trace     string `env:"-" help:"Print what the engine did in this rule." placeholder:"RULE"`
 	Output    string `help:"Form of the answer." enum:"text,json" default:"text"`
 
@@ -66,7 +66,7 @@ func hasRule(snapshot *snapshot.Snapshot, name string) bool {
 	return slices.ContainsFunc(snapshot.Rules(), func(rule admission.Rule) bool { return rule.Name == name })
 }
 
-// decide explains only if asked to, so that what is printed otherwise is what a server would do.
+// decide explains only where that is asked for. Otherwise it evaluates exactly as a server does.
 func (c *Eval) decide(ctx context.Context, snapshot *snapshot.Snapshot, input admission.Input) (explain.Explanation, error) {
 	if c.Explain || c.Trace != "" {
 		return explain.Review(ctx, snapshot, input, time.Now())
@@ -117,7 +117,7 @@ func (c *Eval) facts(ctx context.Context, review admission.Review) (admission.Fa
 	return admission.NewFacts(sent.Exists, sent.Workspace, sent.SecretKeys, sent.GlobalSecretKeys)
 }
 
-// factsTimeout is patience for a person at a terminal, not for a request.
+// factsTimeout is how long a person at a terminal waits.
 const factsTimeout = 10 * time.Second
 
 // storedFacts reads the store that serves and changes nothing in it.

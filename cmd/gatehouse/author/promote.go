@@ -20,7 +20,7 @@ import (
 	"github.com/molecule-ai/gatehouse/server/shadow"
 )
 
-// policiesDiffCommand is on the database itself: it sees what all servers found, and works while none runs.
+// policiesDiffCommand reads the database itself: it sees what all servers found, and works while none runs.
 type policiesDiffCommand struct {
 	flags.Database
 	flags.PolicySource
@@ -98,7 +98,7 @@ func writeShadowSummary(w io.Writer, s shadow.Summary) error {
 	return cli.WriteFlips(w, s.Flips, "live")
 }
 
-// policiesPromoteCommand talks to servers: what is live is theirs, and no database knows it.
+// policiesPromoteCommand talks to the servers: each has its own live policies, which are not in the database.
 type policiesPromoteCommand struct {
 	URL      []string `env:"-" name:"url" help:"Servers to tell; every replica has to be." default:"http://127.0.0.1:8181"`
 	Token    string   `type:"secret" help:"Token of an author; a variable is the better place for it." placeholder:"TOKEN"`

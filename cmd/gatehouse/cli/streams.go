@@ -6,8 +6,8 @@ import (
 	"io"
 )
 
-// Exit codes: exitFailed when the command ran and the answer is no (policies refused, tests failed, server
-// stopped by an error), exitUsage when it could not be understood.
+// Exit codes: ExitFailed when the command ran and the answer is no (policies refused, tests failed, server
+// stopped by an error), ExitUsage when it could not be understood.
 const (
 	ExitFailed = 1
 	ExitUsage  = 2
@@ -20,5 +20,5 @@ type Streams struct {
 	Err io.Writer
 }
 
-// ErrSaid is the error of a command that has printed what is wrong.
+// ErrSaid is the error of a command that has already printed what is wrong.
 var ErrSaid = errors.New("said")

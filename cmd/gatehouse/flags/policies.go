@@ -118,7 +118,7 @@ func (f PolicySource) trust(report rereadfile.Reporter) (sources.Trust, error) {
 	return sources.Trust{Limits: check.Limits{Bytes: f.PoliciesMaxBytes, Files: f.PoliciesMaxFiles}, Keys: keys}, err
 }
 
-// unreadable is a file system that says why there is none.
+// unreadable is a file system whose files give the error for which there are none.
 type unreadable struct{ err error }
 
 func (u unreadable) Open(string) (fs.File, error) { return nil, u.err }

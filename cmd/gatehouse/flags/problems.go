@@ -47,7 +47,7 @@ func Complain(to cli.Streams, source snapshot.Source, err error) error {
 	return cli.ErrSaid
 }
 
-// PrintPolicyErrors prints everything that is wrong with policies whose files are not at hand.
+// PrintPolicyErrors prints everything that is wrong with policies whose files cannot be read here.
 func PrintPolicyErrors(w io.Writer, err error) {
 	PrintProblems(w, check.Diagnose(err, nil))
 }

@@ -18,8 +18,8 @@ import (
 type Announcements struct {
 	List    listCommand    `cmd:"" help:"List announcements, newest first, and how the sinks are doing."`
 	Retry   retryCommand   `cmd:"" help:"Try announcements again now; dead ones get all the time for retries again."`
-	Discard discardCommand `cmd:"" help:"Remove announcements that shall not go out."`
-	Enable  enableCommand  `cmd:"" help:"Let a sink deliver again that was disabled, by a receiver that answered 410 or by hand."`
+	Discard discardCommand `cmd:"" help:"Remove announcements, so that they do not go out."`
+	Enable  enableCommand  `cmd:"" help:"Let a disabled sink deliver again. A sink is disabled by hand, or by a receiver that answers 410."`
 	Disable disableCommand `cmd:"" help:"Stop delivering to a sink; what is announced meanwhile waits."`
 }
 
@@ -28,7 +28,7 @@ type listCommand struct {
 	Sink   string `env:"-" help:"Only those of this sink." placeholder:"NAME"`
 	State  string `env:"-" help:"Only those in this state: pending, retrying, dead, delivered." enum:",pending,retrying,dead,delivered" default:""`
 	Limit  int    `env:"-" help:"How many at most, up to 1000." default:"50"`
-	Cursor string `env:"-" help:"Go on where a list ended." placeholder:"CURSOR"`
+	Cursor string `env:"-" help:"Continue a list: the cursor that its last page printed." placeholder:"CURSOR"`
 	cli.Form
 }
 
@@ -116,7 +116,7 @@ func (c *discardCommand) Run(ctx context.Context, to cli.Streams) error {
 	})
 }
 
-// eachID does one to every announcement and says how many it did.
+// eachID calls one for every announcement and counts those that succeed.
 func eachID(ctx context.Context, ids []int64, one func(context.Context, int64) error) (done int, err error) {
 	for _, id := range ids {
 		failed := one(ctx, id)

@@ -21,7 +21,7 @@ func runOnce(t *testing.T, args ...string) (int, string) {
 }
 
 // An operator's day: a receiver is away, its announcement waits, is looked at, tried again, and discarded.
-func TestAnOperatorSeesRetriesAndDiscardsAnnouncements(t *testing.T) {
+func TestAnnouncementsAreListedRetriedAndDiscarded(t *testing.T) {
 	t.Parallel()
 	database := "sqlite:" + filepath.Join(t.TempDir(), "gatehouse.db")
 	gate := cmdtest.Start(t, "--demo", "--database-url", database,
@@ -65,7 +65,7 @@ func TestAnOperatorSeesRetriesAndDiscardsAnnouncements(t *testing.T) {
 	require.Equal(t, "0", gate.Metric(`gatehouse_outbox_pending{sink="ops"}`))
 }
 
-func TestAnnouncementsWantToBeNamed(t *testing.T) {
+func TestAnnouncementsCommandsNeedIDsOrAState(t *testing.T) {
 	t.Parallel()
 	database := "sqlite:" + filepath.Join(t.TempDir(), "gatehouse.db")
 	for _, args := range [][]string{{"retry"}, {"retry", "1", "--dead"}, {"discard"}, {"discard", "1", "--state", "dead"}} {

@@ -18,9 +18,9 @@ import (
 	"github.com/molecule-ai/gatehouse/server/failurelog"
 )
 
-// Audit is about what is stored. It works on the database itself, beside servers and without.
+// Audit evaluates the stored workspaces. It works on the database itself, whether servers run or not.
 type Audit struct {
-	Run  auditRunCommand  `cmd:"" default:"withargs" help:"Hold every stored workspace to the policies, as if it registered now."`
+	Run  auditRunCommand  `cmd:"" default:"withargs" help:"Evaluate every stored workspace as if it registered now."`
 	List auditListCommand `cmd:"" help:"List the audits that are kept, of servers too."`
 	Show auditShowCommand `cmd:"" help:"Show what an audit found."`
 }
@@ -31,8 +31,8 @@ type auditRunCommand struct {
 	flags.Facts
 	flags.EventSinks
 
-	Enforce         bool `env:"-" help:"Deny: mark workspaces failed and announce them as a live deny does. Give the sinks that serve has."`
-	Fresh           bool `env:"-" help:"Begin anew, also where an audit was interrupted."`
+	Enforce         bool `env:"-" help:"Enforce: mark workspaces failed and announce them as a live deny does. Give the sinks that serve has."`
+	Fresh           bool `env:"-" help:"Begin anew, even where an interrupted audit could go on."`
 	Rate            int  `env:"-" help:"Workspaces to look at in a second; 0 for as many as can be." default:"0"`
 	Parallel        int  `env:"-" help:"Workspaces to look at at once; 0 for one for each core." default:"0"`
 	FailOnViolation bool `help:"Exit with 1 if a workspace is denied or gives no verdict."`
@@ -40,7 +40,7 @@ type auditRunCommand struct {
 	cli.Form
 }
 
-// Deadlines of a command, which nobody waits for as a registry does.
+// Deadlines of a command. They are longer than a server's: no registry waits for it.
 const (
 	auditFactsTimeout   = 5 * time.Second
 	auditPolicyTimeout  = time.Second
@@ -114,7 +114,7 @@ func (c *auditRunCommand) audit(
 	return newAuditReport(ctx, store, run, c.Examples)
 }
 
-// nobody counts nothing: nobody scrapes a command.
+// nobody is the meter of a command, which nobody scrapes: it counts nothing.
 type nobody struct{}
 
 func (nobody) FailureKept(bool)                            {}

@@ -76,7 +76,7 @@ func policiesOf(run audit.Run) string {
 	return run.Revision
 }
 
-// saasOf says nothing of runs of which it was not kept.
+// saasOf is - for runs that were recorded without their deployment.
 func saasOf(run audit.Run) string {
 	if run.Deployment == nil {
 		return "-"
@@ -129,7 +129,7 @@ type auditShowCommand struct {
 	Audit  string `arg:"" optional:"" help:"Id of the audit, as list prints it; the last one if it is left out."`
 	Code   string `env:"-" help:"Only workspaces with this code." placeholder:"CODE"`
 	Limit  int    `env:"-" help:"How many workspaces at most, up to 1000." default:"50"`
-	Cursor string `env:"-" help:"Go on where a list ended." placeholder:"CURSOR"`
+	Cursor string `env:"-" help:"Continue a list: the cursor that its last page printed." placeholder:"CURSOR"`
 	cli.Form
 }
 

@@ -37,7 +37,7 @@ func audited(t *testing.T, database string, args ...string) operate.AuditReport 
 	return report
 }
 
-func TestAnAuditFindsWhatWouldBeDeniedAndChangesNothing(t *testing.T) {
+func TestAuditFindsDeniesAndChangesNothing(t *testing.T) {
 	t.Parallel()
 	database := programtest.DemoFile(t)
 	report := audited(t, database)
@@ -161,7 +161,7 @@ insert into workspaces (id, name, kind, url) values ($1, 'nameless', 'platform',
 
 // What an audit denies is denied as a registry's own request is: the row, the registry's event, the ledger, the
 // sinks' jobs and the record are the same, and happen once.
-func TestAnEnforcingAuditDeniesExactlyAsALiveReviewDoes(t *testing.T) {
+func TestEnforcingAuditDeniesAsALiveReviewDoes(t *testing.T) {
 	t.Parallel()
 	for name, open := range auditStores(t) {
 		t.Run(name, func(t *testing.T) {
@@ -197,7 +197,7 @@ func TestAnEnforcingAuditDeniesExactlyAsALiveReviewDoes(t *testing.T) {
 	}
 }
 
-func TestAnEnforcingAuditWithoutSinksSaysThatNobodyIsTold(t *testing.T) {
+func TestEnforcingAuditWithoutSinksSaysThatNobodyIsTold(t *testing.T) {
 	t.Parallel()
 	got := programtest.Command(t, "", "audit", "--enforce", "--database-url", programtest.DemoFile(t))
 	require.Zero(t, got.Code)
@@ -229,7 +229,7 @@ from (select $1::uuid as id) asked left join workspaces w on w.id = asked.id`,
 	}
 }
 
-func TestAServerAuditsOnScheduleAndEveryReplicaShowsIt(t *testing.T) {
+func TestServeAuditsOnScheduleAndEveryReplicaShowsIt(t *testing.T) {
 	t.Parallel()
 	for name, open := range auditStores(t) {
 		t.Run(name, func(t *testing.T) {
@@ -265,7 +265,7 @@ func TestAServerAuditsOnScheduleAndEveryReplicaShowsIt(t *testing.T) {
 	}
 }
 
-func TestServeRefusesAnAuditThatCannotBe(t *testing.T) {
+func TestServeRefusesBadAuditSettings(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for _, args := range [][]string{{"--audit-interval=-1s"}, {"--audit-rate=-1"}, {"--audit-enforce", "--dry-run"}} {
 		got := programtest.Command(t, "", append([]string{"serve", "--listen=127.0.0.1:0"}, args...)...)
@@ -275,7 +275,7 @@ func TestServeRefusesAnAuditThatCannotBe(t *testing.T) {
 }
 
 // A process that audits is killed. The next one goes on where it was, and the sum is that of one look at everything.
-func TestAnAuditSurvivesKill9(t *testing.T) {
+func TestAuditSurvivesKill9(t *testing.T) {
 	t.Parallel()
 	const workspaces = 3000
 	database := testenv.DatabaseURL(t, testenv.RegistryCurrent)
@@ -315,7 +315,7 @@ func TestAnAuditSurvivesKill9(t *testing.T) {
 	require.Equal(t, 1, reg.Decisions(platform))
 }
 
-func TestAnAuditThatIsToldToStopSaysWhereTheNextGoesOn(t *testing.T) {
+func TestAuditThatIsToldToStopSaysWhereTheNextGoesOn(t *testing.T) {
 	t.Parallel()
 	database := testenv.DatabaseURL(t, testenv.RegistryCurrent)
 	reg := cmdtest.NewRegistry(t, database)
@@ -366,7 +366,7 @@ select w.id is not null as "exists", json_object('kind', w.kind) as workspace,
 from (select $1 as id) asked left join workspaces w on w.id = asked.id`
 
 // The verdicts of one audit depend on one deployment and one facts query.
-func TestAnInterruptedAuditGoesOnOnlyWhereItsVerdictsWouldBeTheSame(t *testing.T) {
+func TestInterruptedAuditGoesOnOnlyWithTheSameSettings(t *testing.T) {
 	t.Parallel()
 	facts := []string{"--facts-query-file", cmdtest.File(t, "facts.sql", otherFacts)}
 	for _, c := range []struct {
@@ -409,7 +409,7 @@ func TestAuditsSayWhichDeploymentTheyAreFor(t *testing.T) {
 }
 
 // What servers show of the last audit is what they would say themselves.
-func TestOnlyAnAuditOfWhatServersHaveLiveIsTheirLast(t *testing.T) {
+func TestLastAuditIsOneOfTheLivePolicies(t *testing.T) {
 	t.Parallel()
 	database := "sqlite:" + filepath.Join(t.TempDir(), "gatehouse.db")
 	gate := cmdtest.Start(t, "--demo", "--database-url", database).WaitReady()
@@ -445,7 +445,7 @@ func TestOnlyAnAuditOfWhatServersHaveLiveIsTheirLast(t *testing.T) {
 }
 
 // An audit of candidates does not put off the one that a server owes.
-func TestAnAuditOfCandidatesIsNotTheServersOwn(t *testing.T) {
+func TestAuditOfCandidatesIsNotTheServersOwn(t *testing.T) {
 	t.Parallel()
 	database := programtest.DemoFile(t)
 	audited(t, database, "--policies", cmdtest.CandidateFolder(t, "{PLATFORM_AGENT_IDENTITY_GATE: warn}"))
@@ -456,7 +456,7 @@ func TestAnAuditOfCandidatesIsNotTheServersOwn(t *testing.T) {
 
 // A rule that asks for what only a request has would hold for every stored workspace. An audit says that it does not judge
 // it, and does not mark the whole registry failed; a rule that stands beside it is enforced.
-func TestAnAuditDoesNotEnforceWhatItCannotJudge(t *testing.T) {
+func TestAuditDoesNotEnforceRulesItCannotJudge(t *testing.T) {
 	t.Parallel()
 	database := programtest.DemoFile(t)
 	folder := cmdtest.PolicyFolder(t, "register/has_a_card.rego", `package admission.register

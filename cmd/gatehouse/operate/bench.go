@@ -26,10 +26,10 @@ type Bench struct {
 	flags.Database
 	URL         string        `env:"-" name:"url" required:"" help:"The server." placeholder:"http://…"`
 	Token       string        `type:"secret" help:"Token of a caller whose role is registry; a variable is the better place for it." placeholder:"TOKEN"`
-	Cases       []string      `env:"-" help:"Ask what case files ask: files, or folders of them. Facts are those that the server looks up." placeholder:"PATH" type:"path"`
-	Decisions   bool          `env:"-" help:"Ask again what was asked: the newest recorded decisions of --database-url."`
+	Cases       []string      `env:"-" help:"Send the reviews of case files: files, or folders of them. The server looks up the facts." placeholder:"PATH" type:"path"`
+	Decisions   bool          `env:"-" help:"Send again the reviews of the newest decisions that --database-url has."`
 	Limit       int           `env:"-" help:"How many recorded decisions at most, up to 1000." default:"1000"`
-	Hook        string        `env:"-" help:"Only what was asked of this hook." placeholder:"HOOK"`
+	Hook        string        `env:"-" help:"Only reviews of this hook." placeholder:"HOOK"`
 	Rate        float64       `env:"-" help:"Requests to send in a second, whether or not answers keep up; 0 for as fast as the connections allow." default:"100"`
 	Duration    time.Duration `env:"-" help:"How long to send." default:"10s"`
 	Connections int           `env:"-" help:"Requests that may be under way at once." default:"16"`

@@ -34,7 +34,7 @@ cases:
   - {name: beat, review: {hook: heartbeat, workspace: {id: 00000000-0000-4000-8000-000000000001, from_status: offline, to_status: online}}, expect: {allowed: true}}
 `
 
-func TestBenchAsksAtARateAndLeavesNothingBehind(t *testing.T) {
+func TestBenchSendsAtARateAndLeavesNothingBehind(t *testing.T) {
 	t.Parallel()
 	database := "sqlite:" + filepath.Join(t.TempDir(), "gatehouse.db")
 	s := programtest.Serve(t, "--demo", "--database-url", database, "--registry-token", "a-token-of-the-registry")

@@ -13,7 +13,7 @@ import (
 // decisionFilterFlags select decisions.
 type decisionFilterFlags struct {
 	Hook      string `env:"-" help:"Only those of this hook." placeholder:"HOOK"`
-	Verdict   string `env:"-" help:"Only those that came out so: allow, deny, error." enum:",allow,deny,error" default:""`
+	Verdict   string `env:"-" help:"Only those with this verdict: allow, deny, error." enum:",allow,deny,error" default:""`
 	Code      string `env:"-" help:"Only those that were denied with this code, or answered with this error." placeholder:"CODE"`
 	Workspace string `env:"-" help:"Only those of this workspace." placeholder:"ID"`
 	UID       string `env:"-" name:"uid" help:"Only those of the request with this uid." placeholder:"UID"`

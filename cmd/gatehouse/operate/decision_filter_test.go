@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestMomentsAreTakenInDays(t *testing.T) {
+func TestMomentTakesDays(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	for text, want := range map[moment]time.Time{"7d": now.Add(-168 * time.Hour), "1d12h": now.Add(-36 * time.Hour), "24h": now.Add(-24 * time.Hour), "0": now, "": {}} {

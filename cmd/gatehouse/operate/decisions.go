@@ -31,8 +31,8 @@ type decisionsListCommand struct {
 	decisionFilterFlags
 	timeFlags
 	Limit  int    `env:"-" help:"How many at most, up to 1000." default:"50"`
-	Cursor string `env:"-" help:"Go on where a list ended." placeholder:"CURSOR"`
-	Input  bool   `env:"-" help:"With --output json: with what was evaluated."`
+	Cursor string `env:"-" help:"Continue a list: the cursor that its last page printed." placeholder:"CURSOR"`
+	Input  bool   `env:"-" help:"With --output json: include the input that was evaluated."`
 	cli.Form
 }
 
@@ -64,7 +64,7 @@ func (c *decisionsListCommand) Run(ctx context.Context, to cli.Streams) error {
 	})
 }
 
-// A line of the table is written at once, because tail has no last one.
+// decisionLine has columns of fixed width: tail prints line by line, and cannot align what comes later.
 const decisionLine = "%-27s  %-9s  %-7s  %-32s  %-9s  %-36s  %s\n"
 
 func writeDecisions(w io.Writer, page resources.DecisionPage) error {

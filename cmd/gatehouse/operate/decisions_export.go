@@ -65,7 +65,7 @@ func (c *decisionsExportCommand) Run(ctx context.Context, to cli.Streams, versio
 	return nil
 }
 
-// nextExport is from when on there can be decisions that an export of these lacks.
+// nextExport is the time at which the next export begins: an export lacks decisions that are recorded after it.
 func nextExport(f ledger.Filter, settled time.Time) time.Time {
 	next := f.Until
 	if settled.Before(next) {
@@ -148,7 +148,7 @@ func eachDecision(
 	}
 }
 
-// writeWhole writes a file aside and puts it in its place once it is complete. It is for nobody else to read.
+// writeWhole writes a temporary file and renames it once it is complete. Only its owner may read it.
 func writeWhole(name string, write func(io.Writer) error) (err error) {
 	file, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-*")
 	if err != nil {

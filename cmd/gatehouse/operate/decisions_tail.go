@@ -21,8 +21,8 @@ import (
 type decisionsTailCommand struct {
 	flags.Database
 	decisionFilterFlags
-	Lines  int    `env:"-" short:"n" help:"How many of those that are there to begin with, up to 1000." default:"10"`
-	Input  bool   `env:"-" help:"With --output json: with what was evaluated."`
+	Lines  int    `env:"-" short:"n" help:"How many recorded decisions to show first, up to 1000." default:"10"`
+	Input  bool   `env:"-" help:"With --output json: include the input that was evaluated."`
 	Output string `help:"Form of the answer: json has one line for each." enum:"text,json" default:"text"`
 }
 
@@ -48,14 +48,14 @@ func (c *decisionsTailCommand) Run(ctx context.Context, to cli.Streams) error {
 	})
 }
 
-// tail prints what is recorded from a moment on, and some of what was there.
+// tail prints the last recorded decisions, and then those that are recorded.
 type tail struct {
 	command  *decisionsTailCommand
 	out      io.Writer
 	hub      *stream.Hub[admission.Decision]
 	filter   ledger.Filter
 	position int64
-	shown    map[uuid.UUID]bool // of those that were there, which can come again
+	shown    map[uuid.UUID]bool // the first ones, which the stream can bring again
 }
 
 func (t *tail) run(ctx context.Context, store resources.DecisionReader) error {

@@ -27,7 +27,7 @@ import (
 )
 
 // An operator looks for a deny, while the server runs and once it is down.
-func TestAnOperatorFindsOutWhyAWorkspaceWasDenied(t *testing.T) {
+func TestDecisionsShowSaysWhyAWorkspaceWasDenied(t *testing.T) {
 	t.Parallel()
 	cmdtest.OnBothStores(t, func(t *testing.T, database string, args []string, allowed, denied uuid.UUID) {
 		gate := cmdtest.Start(t, args...).WaitReady()

@@ -1,4 +1,4 @@
-// Package operate has the commands of those who run Gatehouse. They work on the database itself, beside servers and without.
+// Package operate has the commands of operators. They work on the database itself, whether servers run or not.
 package operate
 
 import (

@@ -18,8 +18,7 @@ import (
 	"github.com/molecule-ai/gatehouse/server/replay"
 )
 
-// Replay shows policies what was recorded. It works on the database itself, which it only reads, and its
-// candidate are the policies of --policies.
+// Replay evaluates recorded decisions again, by the policies of --policies. It works on the database itself and only reads it.
 type Replay struct {
 	flags.PolicySource
 	flags.Database
@@ -123,7 +122,7 @@ func (c *Replay) options(now time.Time) (replay.Options, error) {
 	return replay.Options{Filter: filter, Limit: c.Limit, Parallel: c.Parallel, Examples: c.Examples, Evaluator: admission.Evaluator{Timeout: replayTimeout}}, nil
 }
 
-// replayTimeout is of one evaluation: that of a request, which is the longest that a live one can take.
+// replayTimeout is the deadline of one evaluation: that of a request, the longest that a live evaluation can take.
 const replayTimeout = 2 * time.Second
 
 func (c *Replay) replay(
@@ -136,7 +135,7 @@ func (c *Replay) replay(
 	return report, err
 }
 
-// replayBar shows how much has been gone through of what there is to read.
+// replayBar shows which part of the decisions has been read.
 type replayBar struct {
 	*progressbar.ProgressBar
 	options replay.Options

@@ -135,7 +135,7 @@ func TestFlagsComeBeforeVariablesAndVariablesBeforeTheFile(t *testing.T) {
 	require.Equal(t, 250*time.Millisecond, got.Serve.PolicyTimeout)
 }
 
-func TestTheFileCanBeNamedByAVariable(t *testing.T) {
+func TestConfigurationFileCanBeNamedByAVariable(t *testing.T) {
 	t.Setenv("GATEHOUSE_CONFIG", cmdtest.File(t, "config.yaml", "max-depth: 10\n"))
 	got, err := parse(t, "serve")
 	require.NoError(t, err)

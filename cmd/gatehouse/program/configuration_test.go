@@ -22,7 +22,7 @@ const root = "../../.."
 // docs/configuration.md is generated from the structs that define the flags:
 //
 //	go test ./cmd/gatehouse/program -run TestTheConfigurationPage -update
-func TestTheConfigurationPageIsWhatTheFlagsAre(t *testing.T) {
+func TestConfigurationPageIsGeneratedFromTheFlags(t *testing.T) {
 	t.Parallel()
 	const page = root + "/docs/configuration.md"
 	want := configurationPage(t)

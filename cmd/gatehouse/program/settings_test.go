@@ -37,7 +37,7 @@ func eachFlag(t *testing.T, do func(words []string, flag *kong.Flag)) {
 	}
 }
 
-func TestADurationWithoutAUnitIsRefused(t *testing.T) {
+func TestDurationWithoutAUnitIsRefused(t *testing.T) {
 	for name, want := range map[string]string{
 		"request-timeout=2": "request-timeout: a unit is missing (2s?)", "policies-poll=30": "policies-poll: a unit is missing (30s?)",
 		"facts-timeout=500": "facts-timeout: a unit is missing (500ms?)", "audit-interval=3600": "audit-interval: a unit is missing (3600s?)",
@@ -71,7 +71,7 @@ func TestADurationWithoutAUnitIsRefused(t *testing.T) {
 }
 
 // GATEHOUSE_POLICIES_KEY= over a file's policies-key turned the signature check off.
-func TestAnEmptyVariableIsOneThatIsNotSet(t *testing.T) {
+func TestEmptyVariableIsNotSet(t *testing.T) {
 	t.Setenv("GATEHOUSE_POLICIES_KEY", "")
 	t.Setenv("GATEHOUSE_MAX_DEPTH", "")
 	t.Setenv("GATEHOUSE_CONFIG", "")
@@ -85,7 +85,7 @@ func TestAnEmptyVariableIsOneThatIsNotSet(t *testing.T) {
 	require.Equal(t, 64, got.Serve.MaxDepth, "the default")
 }
 
-func TestAnEmptyValueOfAFlagIsRefused(t *testing.T) {
+func TestEmptyFlagIsRefused(t *testing.T) {
 	t.Parallel()
 	seen := make(map[string]bool)
 	eachFlag(t, func(words []string, flag *kong.Flag) {
@@ -142,7 +142,7 @@ func TestFlagsOfOneCallHaveNoVariable(t *testing.T) {
 }
 
 // One variable is never two settings.
-func TestAVariableMeansTheSameToEveryCommand(t *testing.T) {
+func TestVariablesMeanTheSameToEveryCommand(t *testing.T) {
 	t.Parallel()
 	type meaning struct{ of, value string }
 	meanings := make(map[string]meaning)
@@ -158,7 +158,7 @@ func TestAVariableMeansTheSameToEveryCommand(t *testing.T) {
 	require.Contains(t, slices.Sorted(maps.Keys(meanings)), "GATEHOUSE_POLICIES_KEY")
 }
 
-func TestASecretIsTrimmedOfOneLineEnd(t *testing.T) {
+func TestSecretIsTrimmedOfOneLineEnd(t *testing.T) {
 	const token = "0123456789abcdef0123"
 	secrets := 0
 	eachFlag(t, func(words []string, flag *kong.Flag) {
@@ -231,7 +231,7 @@ func requireHidden(t *testing.T, parser *kong.Kong, said *bytes.Buffer, marker s
 }
 
 // What a server cannot use of its settings is told without them.
-func TestAServerThatCannotStartRepeatsNoSecret(t *testing.T) {
+func TestServeThatCannotStartRepeatsNoSecret(t *testing.T) {
 	t.Parallel()
 	const marker = "hunter2marker"
 	for name, value := range map[string]string{

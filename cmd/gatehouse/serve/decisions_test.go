@@ -142,7 +142,7 @@ func (c *collector) seen() map[string]bool {
 	return seen
 }
 
-func TestAnUploadThatCannotBeIsRefusedAtTheStart(t *testing.T) {
+func TestUploadWithBadSettingsIsRefusedAtTheStart(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{
 		{"--decision-log-url", "collector.example.com"},

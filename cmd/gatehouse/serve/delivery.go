@@ -18,7 +18,7 @@ import (
 	"github.com/molecule-ai/gatehouse/server/stream"
 )
 
-// stopPatience is how long the relay may take to end deliveries under way.
+// stopPatience is how long the relay waits for deliveries under way when it stops.
 const stopPatience = 10 * time.Second
 
 // eventStore is what delivering needs of a store.

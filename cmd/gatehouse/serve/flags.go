@@ -18,12 +18,12 @@ type adminFlags struct {
 
 // auditFlags say when serve audits the stored workspaces.
 type auditFlags struct {
-	AuditInterval time.Duration `help:"How often every stored workspace is held to the live policies; 0 for never. See docs/operations.md." default:"0s"`
+	AuditInterval time.Duration `help:"How often every stored workspace is evaluated by the live policies; 0 for never. See docs/operations.md." default:"0s"`
 	AuditRate     int           `help:"Workspaces that the audit looks at in a second; 0 for as many as it can." default:"2000"`
-	AuditEnforce  bool          `help:"The audit denies: workspaces whose violations mark are marked failed, and announced."`
+	AuditEnforce  bool          `help:"The audit enforces: workspaces with a violation that marks are marked failed, and announced."`
 }
 
-// leastAuditInterval is less than anybody needs, and more than would keep a server busy with nothing else.
+// leastAuditInterval keeps a server from doing nothing but audits.
 const leastAuditInterval = time.Second
 
 func (f auditFlags) check() error {
@@ -97,7 +97,7 @@ type uploadFlags struct {
 	DecisionLogLabels    map[string]string `help:"Labels of every event, besides app and version." placeholder:"NAME=VALUE"`
 }
 
-// collector is the URL as it is used. No error repeats it: it may hold what it must not.
+// collector is the URL as it is used. Errors do not repeat it: it may hold a password.
 func (f uploadFlags) collector() (string, error) {
 	parsed, err := url.Parse(f.DecisionLogURL)
 	switch {

@@ -65,7 +65,7 @@ func (p livePolicies) PolicyState() metrics.PolicyState {
 	return state
 }
 
-// confirmed is when what is live was known to be current: always, if it is in the binary.
+// confirmed is when the live policies were last known to be those of their source. Embedded ones always are.
 func (p livePolicies) confirmed(status opa.Status) time.Time {
 	if status.Snapshot.Source() == flags.EmbeddedName {
 		return time.Now()
@@ -73,7 +73,7 @@ func (p livePolicies) confirmed(status opa.Status) time.Time {
 	return status.Confirmed
 }
 
-// isStale says whether what is live is perhaps not what its source has.
+// isStale says whether the source may have other policies than those that are live.
 func isStale(status opa.Status) bool {
 	return status.Snapshot != nil && (status.Unreached != nil || status.Refused != nil)
 }
@@ -147,7 +147,7 @@ func (p livePolicies) ready(context.Context, bool) error {
 	return nil
 }
 
-// tooOld says why policies that nobody has confirmed for so long must not be relied on.
+// tooOld gives an error for policies that their source has not confirmed for longer than limit.
 func tooOld(status opa.Status, limit time.Duration, now time.Time) error {
 	age := now.Sub(status.Confirmed)
 	if limit <= 0 || age <= limit {

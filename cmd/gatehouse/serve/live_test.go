@@ -156,7 +156,7 @@ func TestSQLiteFileThatIsGoneIsNotReadyUntilItIsBack(t *testing.T) {
 }
 
 // A line for each of the reviews that fail while a store is away would be a log that nobody can read.
-func TestThousandReviewsThatFailAreAFewLinesWithTheirCount(t *testing.T) {
+func TestLogOfAThousandFailuresIsAFewLinesWithTheirCount(t *testing.T) {
 	t.Parallel()
 	folder := filepath.Join(t.TempDir(), "data")
 	s := programtest.Serve(t, "--demo", "--database-url", "sqlite:"+filepath.Join(folder, "gatehouse.db"))

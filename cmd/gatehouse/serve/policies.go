@@ -23,14 +23,14 @@ func (c *Command) engineOptions(recorder opa.Recorder) opa.Options {
 	}
 }
 
-// feed keeps the engine's policies those of their source.
+// feed keeps the live policies up to date with their source.
 type feed struct {
 	engine   *opa.Engine
 	follower *sources.Follower // nil for the embedded ones, which do not change
 	recall   *recall.Recall
 }
 
-// startFeed makes the policies of the flags live, or gives why that cannot be.
+// startFeed makes the policies of the flags live.
 func (c *Command) startFeed(ctx context.Context, p *process, engine *opa.Engine) (*feed, error) {
 	if c.IsEmbedded() {
 		return &feed{engine: engine}, engine.Load(ctx, flags.Embedded())
@@ -54,7 +54,7 @@ func (c *Command) startFeed(ctx context.Context, p *process, engine *opa.Engine)
 	return &feed{engine: engine, follower: follower}, follower.Start(ctx)
 }
 
-// checkAge refuses an age at which the server would be not ready between two answers of a source that is well.
+// checkAge refuses an age that is over before a healthy source is asked again: the server would be not ready in between.
 func (c *Command) checkAge(origin sources.Origin) error {
 	between := origin.Poll()
 	if strings.HasPrefix(c.Policies, "http") {
@@ -78,7 +78,7 @@ func (c *Command) cache() (*sources.Cache, error) {
 	return sources.NewCache(folder)
 }
 
-// named gives the source and the revision of what is live, or waits to be.
+// named gives the source and the revision of the policies that are live, or wait for the store.
 func (f *feed) named() (source, revision string) {
 	status := f.engine.Status()
 	snapshot := cmp.Or(status.Snapshot, status.Waiting)
@@ -95,7 +95,7 @@ func (f *feed) run(ctx context.Context) {
 	}
 }
 
-// reload asks the source now, also for what it had when it was refused.
+// reload asks the source now. What was refused before is tried again.
 func (f *feed) reload(ctx context.Context) {
 	if f.follower != nil {
 		f.follower.Reload()
@@ -104,10 +104,10 @@ func (f *feed) reload(ctx context.Context) {
 	_ = f.engine.Load(ctx, flags.Embedded()) // the journal tells of it
 }
 
-// loadAndOpen makes the policies live and opens the store. The embedded policies, which no operator can get wrong,
-// are loaded meanwhile. Others come first: a version that refuses them must not have changed the tables of the one that
-// then goes on serving. Only the store knows whether a signed bundle is older than the one that was live last. Policies
-// that are refused are what is told, whatever came of the store.
+// loadAndOpen makes the policies live and opens the store. Embedded policies are loaded while the store opens: no operator
+// can get them wrong. Other policies are loaded first: a version that refuses them must not have changed the tables of the
+// version that goes on serving. The store knows which signed bundle was live last, so an older one is refused at the end.
+// Where the policies are refused, that is the error, whatever the store did.
 func (c *Command) loadAndOpen(ctx context.Context, p *process, engine *opa.Engine, to cli.Streams) (*feed, *openStore, error) {
 	load := sync.OnceValues(func() (*feed, error) { return c.startFeed(ctx, p, engine) })
 	if c.IsEmbedded() {
@@ -135,7 +135,7 @@ func (c *Command) loadAndOpen(ctx context.Context, p *process, engine *opa.Engin
 	return policies, store, nil
 }
 
-// refusedPolicies tells why, unless the server was told to stop while it loaded them.
+// refusedPolicies prints why they were refused, unless the server was told to stop meanwhile.
 func refusedPolicies(ctx context.Context, to cli.Streams, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()

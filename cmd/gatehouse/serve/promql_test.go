@@ -115,7 +115,7 @@ func TestEveryDocumentedExpressionWorksOnAFreshServer(t *testing.T) {
 const faultAlert = `rate(gatehouse_admission_decisions_total{decision="error"}[5m]) > 0`
 
 // An operator is woken by the first fault, and by no caller's mistake.
-func TestTheAlertOfFaultsHearsTheFirstAndNoMistakeOfACaller(t *testing.T) {
+func TestFaultAlertFiresOnTheFirstFaultAndOnNoCallersMistake(t *testing.T) {
 	t.Parallel()
 	require.Contains(t, documentedExpressions(t), faultAlert)
 	const review = `{"uid": "r-1", "workspace": {"id": "00000000-0000-4000-8000-000000000001", "url": "https://agent.example.com"%s}}`

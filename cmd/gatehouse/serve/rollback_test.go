@@ -15,7 +15,7 @@ import (
 
 // A signed bundle that is older than the one that was live last is refused after a restart, too, wherever it comes from,
 // unless an operator accepts it.
-func TestARestartRefusesAnOlderSignedBundle(t *testing.T) {
+func TestRestartRefusesAnOlderSignedBundle(t *testing.T) {
 	t.Parallel()
 	private, public := cmdtest.KeyFiles(t)
 	folder := cmdtest.SmallFolder(t)

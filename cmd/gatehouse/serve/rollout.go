@@ -40,7 +40,7 @@ func (c *Command) startRollout(ctx context.Context, p *process, engine *opa.Engi
 	if c.DryRun {
 		p.log.Warn("DRY RUN: nothing is enforced; every deny is recorded and answered as an allow, and no workspace is marked failed")
 	}
-	// Two for each core: one that computes, and one that is ready to when the first lets go of it.
+	// Two for each core: one computes, and the other is ready when the first has ended.
 	turns := semaphore.NewWeighted(int64(2 * runtime.GOMAXPROCS(0)))
 	r := &rollout{engine: engine, store: store, turns: turns, log: p.log}
 	meter := metrics.NewShadow(p.registry)
@@ -59,7 +59,7 @@ func (c *Command) startRollout(ctx context.Context, p *process, engine *opa.Engi
 	return r
 }
 
-// background evaluates what nobody waits for.
+// background is the evaluator for work that no request waits for.
 func (r *rollout) background(timeout time.Duration) admission.Evaluator {
 	return admission.Evaluator{Turns: admission.Yielding{Weighted: r.turns}, Timeout: timeout}
 }
@@ -90,7 +90,7 @@ func (s candidateSource) Candidate(ctx context.Context) (*shadow.Candidate, erro
 	return &shadow.Candidate{Rules: snapshot, Revision: snapshot.Revision(), Source: snapshot.Source(), Since: time.Now().UTC()}, nil
 }
 
-// check fetches the candidate and checks it as live policies are.
+// check fetches the candidate and checks it like live policies.
 func (s candidateSource) check(ctx context.Context) (*snapshot.Snapshot, error) {
 	if s.from.IsEmbedded() {
 		return s.engine.Candidate(ctx, flags.Embedded())

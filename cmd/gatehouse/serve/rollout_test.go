@@ -21,7 +21,7 @@ import (
 
 func hasCandidate(status resources.ShadowStatus) bool { return status.Candidate != nil }
 
-func TestADryServerEnforcesNothingAndTellsOfEverything(t *testing.T) {
+func TestDryRunServerEnforcesNothingAndTellsOfEverything(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "gatehouse.db")
 	s := programtest.Serve(t, "--demo", "--dry-run", "--database-url", "sqlite:"+path)
@@ -69,7 +69,7 @@ func TestADryServerEnforcesNothingAndTellsOfEverything(t *testing.T) {
 	require.Contains(t, text, "\ngatehouse_dry_run 0\n")
 }
 
-func TestACandidateIsWatchedComparedAndPromoted(t *testing.T) {
+func TestCandidateIsWatchedComparedAndPromoted(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "gatehouse.db")
 	s := programtest.Serve(t, "--demo", "--database-url", "sqlite:"+path, "--shadow-policies", cmdtest.CandidateFolder(t, "{"+cmdtest.IdentityGateCode+": audit}"))
@@ -128,7 +128,7 @@ func TestACandidateIsWatchedComparedAndPromoted(t *testing.T) {
 	require.Contains(t, s.Log.String(), "the candidate policies were promoted and are live")
 }
 
-func TestBadCandidateHurtsNobody(t *testing.T) {
+func TestBadCandidateLeavesLiveReviewsAlone(t *testing.T) {
 	t.Parallel()
 	s := programtest.Serve(t, "--demo", "--database-url", "sqlite:"+filepath.Join(t.TempDir(), "gatehouse.db"),
 		"--shadow-policies", cmdtest.PolicyFolder(t, "broken.rego", "package a\n\nb if c(1)"))
@@ -139,7 +139,7 @@ func TestBadCandidateHurtsNobody(t *testing.T) {
 	require.True(t, s.Register(1).Allowed)
 }
 
-func TestPromotingAndComparingNeedSomethingToTalkTo(t *testing.T) {
+func TestPromoteAndDiffNeedAServerOrAStore(t *testing.T) {
 	t.Parallel()
 	got := programtest.Command(t, "", "policies", "promote", "--url", "http://127.0.0.1:1")
 	require.Equal(t, cli.ExitFailed, got.Code)
@@ -151,7 +151,7 @@ func TestPromotingAndComparingNeedSomethingToTalkTo(t *testing.T) {
 
 // Promoted under load, the candidate decides from one request to the next: none fails, and each verdict is that of
 // the revision that it names.
-func TestAPromotionUnderLoadFailsNoRequestAndMixesNothing(t *testing.T) {
+func TestPromotionUnderLoadFailsNoRequestAndMixesNoRevisions(t *testing.T) {
 	const clients, each = 6, 25
 	s := programtest.Serve(t, "--demo", "--database-url", "sqlite:"+filepath.Join(t.TempDir(), "gatehouse.db"),
 		"--shadow-policies", cmdtest.CandidateFolder(t, "{"+cmdtest.IdentityGateCode+": warn}"))
@@ -203,7 +203,7 @@ func TestAPromotionUnderLoadFailsNoRequestAndMixesNothing(t *testing.T) {
 	require.Nil(t, wrong.Load(), "%v", wrong.Load())
 }
 
-func TestACandidateIsComparedOnPostgres(t *testing.T) {
+func TestCandidateIsComparedOnPostgres(t *testing.T) {
 	t.Parallel()
 	database := testenv.DatabaseURL(t, testenv.RegistryCurrent)
 	s := programtest.Serve(t, "--database-url", database, "--shadow-policies", cmdtest.CandidateFolder(t, "{URL_UNSAFE: warn}"))
@@ -220,7 +220,7 @@ func TestACandidateIsComparedOnPostgres(t *testing.T) {
 	require.Contains(t, diff.Out, "warn URL_UNSAFE/")
 }
 
-func TestEveryReviewFromReadyOnIsShownToTheCandidateOrCountedAsDropped(t *testing.T) {
+func TestCandidateSeesEveryReviewFromReadyOnOrCountsItAsDropped(t *testing.T) {
 	t.Parallel()
 	s := programtest.Serve(t, "--demo", "--database-url", "sqlite:"+filepath.Join(t.TempDir(), "gatehouse.db"),
 		"--shadow-policies", cmdtest.CandidateFolder(t, "{URL_UNSAFE: warn}"))

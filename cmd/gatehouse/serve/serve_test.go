@@ -154,7 +154,7 @@ func TestServeStoresWhatTheRegistryTells(t *testing.T) {
 }
 
 // A tokens file that changes is used without a signal; a bad one is told and counted, and leaves the callers as they were.
-func TestATokensFileThatChangesIsUsed(t *testing.T) {
+func TestTokensFileThatChangesIsUsed(t *testing.T) {
 	t.Parallel()
 	const second = "another-token-0123456"
 	entry := func(token string) string {

@@ -16,7 +16,7 @@ import (
 	"github.com/molecule-ai/gatehouse/server/readiness"
 )
 
-// told is the cause of a context that a signal has ended.
+// told is the cause of a context that a signal ended.
 type told struct{ by os.Signal }
 
 func (t told) Error() string { return "told to stop: " + t.by.String() }

@@ -193,7 +193,7 @@ func serverError(err error) error {
 	}
 }
 
-// Both ways of a queue's transaction are wired here, so that a mismatch shows when this is compiled.
+// The compiler checks here that an outbox takes the transactions of its store.
 var (
 	_ postgres.Outbox = (*announce.Outbox[pgx.Tx])(nil)
 	_ sqlite.Outbox   = (*announce.Outbox[*sql.Tx])(nil)

@@ -26,7 +26,7 @@ import (
 
 // TestAReloadStorm reloads policies between two revisions with opposite verdicts, 100 times a second, while
 // callers ask. GATEHOUSE_SOAK makes it last.
-func TestAReloadStormFailsNoRequestAndMixesNoRevisions(t *testing.T) {
+func TestReloadStormFailsNoRequestAndMixesNoRevisions(t *testing.T) {
 	const every = 10 * time.Millisecond
 	lasting := 4 * time.Second
 	if os.Getenv("GATEHOUSE_SOAK") != "" {

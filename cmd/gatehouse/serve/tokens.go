@@ -11,7 +11,7 @@ import (
 	"github.com/molecule-ai/gatehouse/server/httpapi/auth"
 )
 
-// callerTokens keep the callers those of --registry-token and --tokens-file.
+// callerTokens keep the callers up to date with --registry-token and --tokens-file.
 type callerTokens struct {
 	file    *rereadfile.File[[]auth.Token]
 	callers *auth.Authenticator

@@ -19,11 +19,11 @@ import (
 	"github.com/molecule-ai/gatehouse/server/replay"
 )
 
-// workshop gives the server policies to try.
+// workshop compiles candidate policies for requests that try them.
 type workshop struct {
 	engine *opa.Engine
-	// checking is taken by one candidate at a time: to compile one takes a core for many evaluations, and cannot
-	// be broken off.
+	// checking lets one candidate at a time compile: that takes a core for as long as many evaluations, and cannot be
+	// interrupted.
 	checking *semaphore.Weighted
 }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
-func TestAWhatIfSaysWhatWouldBeDecidedAndLeavesNothingBehind(t *testing.T) {
+func TestWhatIfSaysWhatWouldBeDecidedAndLeavesNothingBehind(t *testing.T) {
 	t.Parallel()
 	database := "sqlite:" + filepath.Join(t.TempDir(), "gatehouse.db")
 	s := programtest.Serve(t, "--demo", "--database-url", database)
@@ -45,7 +45,7 @@ func TestAWhatIfSaysWhatWouldBeDecidedAndLeavesNothingBehind(t *testing.T) {
 	require.NotContains(t, s.Log.String(), `"msg":"review"`)
 }
 
-func TestACandidateIsCheckedAsLivePoliciesAreAndStopsInTime(t *testing.T) {
+func TestCandidateIsCheckedAsLivePoliciesAreAndStopsInTime(t *testing.T) {
 	t.Parallel()
 	s := programtest.Serve(t, "--demo", "--database-url", "sqlite:"+filepath.Join(t.TempDir(), "gatehouse.db"), "--policy-timeout", "100ms")
 	module := func(body string) string {

@@ -61,7 +61,7 @@ type deadlineRecorder struct{ *httptest.ResponseRecorder }
 
 func (deadlineRecorder) SetReadDeadline(time.Time) error { return nil }
 
-func TestReloadKeepsWhatWasThereWhenItRefuses(t *testing.T) {
+func TestRefusedReloadKeepsPoliciesAndTokens(t *testing.T) {
 	t.Parallel()
 	schema := flags.InputSchema()
 	var log bytes.Buffer // to be read when nobody writes any more
@@ -114,7 +114,7 @@ func TestReloadKeepsWhatWasThereWhenItRefuses(t *testing.T) {
 	require.Contains(t, log.String(), `"msg":"a setting could not be read again; what was good stays in use","setting":"tokens-file"`)
 }
 
-func TestEmbeddedPoliciesThatAreRefusedAreToldWhateverCameOfTheStore(t *testing.T) {
+func TestRefusedEmbeddedPoliciesAreToldWhateverTheStoreDoes(t *testing.T) {
 	t.Parallel()
 	for name, database := range map[string]string{
 		"a store that opens": "sqlite:" + filepath.Join(t.TempDir(), "gatehouse.db"), "none": "sqlite:",

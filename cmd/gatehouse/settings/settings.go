@@ -47,8 +47,8 @@ func prepare(parser *kong.Kong) error {
 	return nil
 }
 
-// TakeVariables takes them out of kong's hands, before it looks at them: it would take an empty one for a value, and
-// its errors show what they hold. Help still names them.
+// TakeVariables keeps kong from reading variables: it takes an empty one for a value, and its errors show values. Help
+// still names the variables.
 func TakeVariables(ctx *kong.Context) {
 	for _, path := range ctx.Path {
 		if path.Flag != nil && path.Flag.Name == "help" {
@@ -161,7 +161,7 @@ func (s *Settings) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any,
 // Validate implements kong.Resolver.
 func (s *Settings) Validate(*kong.Application) error { return nil }
 
-// try decodes a value for its error, which can then say where the value is from.
+// try decodes a value for its error alone, so that the error can say where the value is from.
 func try(flag *kong.Flag, value any) error {
 	scan := kong.Scan().PushTyped(value, kong.FlagValueToken)
 	return flag.Mapper.Decode(&kong.DecodeContext{Value: flag.Value, Scan: scan}, reflect.New(flag.Target.Type()).Elem())

@@ -122,7 +122,7 @@ func secret(text string) (string, error) {
 	return text, nil
 }
 
-// withoutValue is what kong's error says, but for the value that it shows.
+// withoutValue says what kong's error says, without the value.
 func (m mapper) withoutValue(err error) error {
 	var safe Safe
 	if errors.As(err, &safe) {
