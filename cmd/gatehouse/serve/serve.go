@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
@@ -132,7 +133,8 @@ func (c *Command) Run(ctx context.Context, to cli.Streams, version cli.Version) 
 	keeping := background.Start(context.WithoutCancel(ctx), failures.Run) // requests that finish after the signal fail too
 	defer keeping.Close()
 
-	gate := c.gate(p, store, failures, candidates, reviews)
+	observed := observers{reviews, httpapi.ReviewLog{Logger: logger}}
+	gate := c.gate(store, failures, candidates, observed)
 	stopAudits := c.startAudits(ctx, p, live, store, candidates, gate)
 	defer stopAudits()
 
@@ -146,7 +148,7 @@ func (c *Command) Run(ctx context.Context, to cli.Streams, version cli.Version) 
 	defer ready.Close()
 
 	gate.Policy, gate.DryRun = engine, c.DryRun
-	gate.Observer = observers{gate.Observer, candidates, verifier, ready} // audits are not shown to the candidates
+	gate.Observer = slices.Concat(observed, observers{candidates, verifier, ready}) // candidates are not shown audits
 	service, err := c.service(p, &gate, live, store, candidates, tokens.callers, evidence, ready)
 	if err != nil {
 		return err
@@ -270,12 +272,9 @@ func newProcess(version cli.Version, logger *slog.Logger) *process {
 }
 
 // gate is what live reviews and audits that enforce have in common.
-func (c *Command) gate(
-	p *process, store *openStore, failures *failurelog.Log, candidates *rollout, reviews *metrics.Admission,
-) admission.Gate {
+func (c *Command) gate(store *openStore, failures *failurelog.Log, candidates *rollout, observer admission.Observer) admission.Gate {
 	return admission.Gate{
-		Facts: store, Ledger: store, Failures: failures,
-		Observer:   observers{reviews, httpapi.ReviewLog{Logger: p.log}},
+		Facts: store, Ledger: store, Failures: failures, Observer: observer,
 		Limits:     admission.Limits{Facts: c.FactsTimeout, Policy: c.PolicyTimeout, Request: c.RequestTimeout},
 		Deployment: admission.Deployment{SaaS: c.SaaS},
 		Now:        time.Now, Turns: admission.Holding{Weighted: candidates.turns},

@@ -30,6 +30,7 @@ import (
 	"github.com/molecule-ai/gatehouse/cmd/gatehouse/settings"
 	"github.com/molecule-ai/gatehouse/internal/background"
 	"github.com/molecule-ai/gatehouse/server/failurelog"
+	"github.com/molecule-ai/gatehouse/server/httpapi"
 	"github.com/molecule-ai/gatehouse/server/httpapi/auth"
 	"github.com/molecule-ai/gatehouse/server/ledger"
 )
@@ -164,9 +165,8 @@ func wired(t testing.TB, c *Command, engine *opa.Engine, logger *slog.Logger) ht
 	t.Cleanup(evidence.close)
 	ready := newReadiness(p, live, store)
 	t.Cleanup(ready.Close)
-	gate := c.gate(p, store, failures, candidates, reviews)
+	gate := c.gate(store, failures, candidates, observers{reviews, httpapi.ReviewLog{Logger: logger}, candidates, verifier, ready})
 	gate.Policy = engine
-	gate.Observer = observers{gate.Observer, candidates, verifier, ready}
 	service, err := c.service(p, &gate, live, store, candidates, &auth.Authenticator{}, evidence, ready)
 	require.NoError(t, err)
 	return service
