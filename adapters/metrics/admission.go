@@ -41,10 +41,9 @@ func NewAdmission(registerer prometheus.Registerer, policies Policies) *Admissio
 			Name: "gatehouse_admission_errors_total",
 			Help: "Reviews that got no decision, by hook and error code.",
 		}, []string{"hook", "code"}),
-		records: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "gatehouse_decision_records_total",
-			Help: "Attempts to record a decision, by result (recorded, repeated, failed), or an error that was answered (error_recorded, error_lost).",
-		}, []string{"result"}),
+		records: newCounters(registerer, "gatehouse_decision_records_total",
+			"Attempts to record a decision, by result (recorded, repeated, failed), or an error that was answered (error_recorded, error_lost).",
+			"result", "recorded", "repeated", "failed", errorRecorded, errorLost),
 		unmasked: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "gatehouse_decision_mask_failures_total",
 			Help: "Records whose input was erased, because it could not be masked.",
@@ -60,12 +59,9 @@ func NewAdmission(registerer prometheus.Registerer, policies Policies) *Admissio
 			Buckets: reviewBuckets,
 		}, []string{"stage"}),
 	}
-	registerer.MustRegister(a)
+	registerer.MustRegister(a, a.unmasked, a.stages)
 	for _, stage := range []admission.Stage{admission.StageFacts, admission.StagePolicy, admission.StageLedger} {
 		a.stages.WithLabelValues(string(stage))
-	}
-	for _, result := range []string{"recorded", "repeated", "failed", errorRecorded, errorLost} {
-		a.records.WithLabelValues(result)
 	}
 	return a
 }
@@ -86,7 +82,7 @@ func (a *Admission) Collect(metrics chan<- prometheus.Metric) {
 }
 
 func (a *Admission) collectors() []prometheus.Collector {
-	return []prometheus.Collector{a.decisions, a.errors, a.records, a.unmasked, a.duration, a.stages}
+	return []prometheus.Collector{a.decisions, a.errors, a.duration}
 }
 
 // expect makes a series, at 0, of everything that a review can come to by the live policies: rate() sees no increase

@@ -24,11 +24,6 @@ type Audit struct {
 	last     LastAudit
 	runs     *prometheus.CounterVec
 
-	violations *prometheus.Desc
-	workspaces *prometheus.Desc
-	at         *prometheus.Desc
-	duration   *prometheus.Desc
-
 	mutex sync.Mutex
 	read  time.Time
 	known *audit.Run // nil: there is none
@@ -39,50 +34,52 @@ type Audit struct {
 func NewAudit(registerer prometheus.Registerer, policies Policies, last LastAudit) *Audit {
 	a := &Audit{
 		policies: policies, last: last,
-		runs: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "gatehouse_audit_runs_total",
-			Help: "Audits that this process worked on, by result (finished, interrupted, failed).",
-		}, []string{"result"}),
-		violations: prometheus.NewDesc("gatehouse_audit_violations",
-			"Workspaces with a violation of a code, of any enforcement, in the last finished audit of the live policies.", []string{"code"}, nil),
-		workspaces: prometheus.NewDesc("gatehouse_audit_workspaces",
-			"Workspaces of the last finished audit of the live policies, by result (allowed, warned, denied, failed).", []string{"result"}, nil),
-		at: prometheus.NewDesc("gatehouse_audit_last_run_timestamp_seconds",
-			"When the last finished audit of the live policies finished, as Unix time; 0 while none has.", nil, nil),
-		duration: prometheus.NewDesc("gatehouse_audit_duration_seconds",
-			"How long the last finished audit of the live policies worked, without interruptions.", nil, nil),
+		runs: newCounters(registerer, "gatehouse_audit_runs_total",
+			"Audits that this process worked on, by result (finished, interrupted, failed).",
+			"result", "finished", "interrupted", "failed"),
 	}
-	for _, result := range []string{"finished", "interrupted", "failed"} {
-		a.runs.WithLabelValues(result)
-	}
-	registerer.MustRegister(a.runs, a)
+	registerer.MustRegister(a.lastRun())
 	return a
 }
 
 // AuditRan counts a run.
 func (a *Audit) AuditRan(result string) { a.runs.WithLabelValues(result).Inc() }
 
-// Describe implements prometheus.Collector.
-func (a *Audit) Describe(descs chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{a.violations, a.workspaces, a.at, a.duration} {
-		descs <- desc
-	}
+// lastRun shows the last audit. Where it cannot be read nothing is shown.
+func (a *Audit) lastRun() scraped {
+	var (
+		violations = gauge("gatehouse_audit_violations",
+			"Workspaces with a violation of a code, of any enforcement, in the last finished audit of the live policies.", "code")
+		workspaces = gauge("gatehouse_audit_workspaces",
+			"Workspaces of the last finished audit of the live policies, by result (allowed, warned, denied, failed).", "result")
+		at = gauge("gatehouse_audit_last_run_timestamp_seconds",
+			"When the last finished audit of the live policies finished, as Unix time; 0 while none has.")
+		duration = gauge("gatehouse_audit_duration_seconds",
+			"How long the last finished audit of the live policies worked, without interruptions.")
+	)
+	return scraped{[]figure{violations, workspaces, at, duration}, func(ctx context.Context, show show) {
+		run, away := a.current(ctx)
+		if away {
+			return
+		}
+		if run == nil {
+			show(at, 0)
+			return
+		}
+		for code, n := range a.violations(run) {
+			show(violations, float64(n), code)
+		}
+		show(workspaces, float64(run.Evaluated-run.Denied-run.Warned-run.Failed), "allowed")
+		show(workspaces, float64(run.Warned), "warned")
+		show(workspaces, float64(run.Denied), "denied")
+		show(workspaces, float64(run.Failed), "failed")
+		show(at, unixSeconds(*run.FinishedAt))
+		show(duration, run.Worked.Seconds())
+	}}
 }
 
-// Collect implements prometheus.Collector. Where the last audit cannot be read nothing is shown: an old number would
-// look like a healthy one.
-func (a *Audit) Collect(metrics chan<- prometheus.Metric) {
-	run, away := a.current()
-	if away {
-		return
-	}
-	gauge := func(desc *prometheus.Desc, value float64, labels ...string) {
-		metrics <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
-	}
-	if run == nil {
-		gauge(a.at, 0)
-		return
-	}
+// violations counts by the codes of the live policies. Codes of a run that they no longer have are counted as other.
+func (a *Audit) violations(run *audit.Run) map[string]int64 {
 	byCode := make(map[string]int64, len(run.Violations))
 	for _, code := range a.policies.Codes() {
 		byCode[code] = 0
@@ -93,27 +90,17 @@ func (a *Audit) Collect(metrics chan<- prometheus.Metric) {
 		}
 		byCode[code] += n
 	}
-	for code, n := range byCode {
-		gauge(a.violations, float64(n), code)
-	}
-	gauge(a.workspaces, float64(run.Evaluated-run.Denied-run.Warned-run.Failed), "allowed")
-	gauge(a.workspaces, float64(run.Warned), "warned")
-	gauge(a.workspaces, float64(run.Denied), "denied")
-	gauge(a.workspaces, float64(run.Failed), "failed")
-	gauge(a.at, float64(run.FinishedAt.UnixMicro())/1e6)
-	gauge(a.duration, run.Worked.Seconds())
+	return byCode
 }
 
 // current gives the last audit, read again if what is known is too old. away says that it could not be read.
-func (a *Audit) current() (run *audit.Run, away bool) {
+func (a *Audit) current(ctx context.Context) (run *audit.Run, away bool) {
 	a.mutex.Lock()
 	defer a.mutex.Unlock()
 	now := time.Now()
 	if !a.read.IsZero() && now.Sub(a.read) < auditAge {
 		return a.known, a.away
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), statsTimeout)
-	defer cancel()
 	run, err := a.last(ctx)
 	a.read, a.known, a.away = now, run, err != nil
 	return a.known, a.away

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"context"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -32,73 +33,38 @@ type PolicyState struct {
 	Weaker map[string]int
 }
 
-type policyCollector struct {
-	policies Policies
-	info     *prometheus.Desc
-	success  *prometheus.Desc
-	failures *prometheus.Desc
-
-	confirmed *prometheus.Desc
-	stale     *prometheus.Desc
-	refused   *prometheus.Desc
-	fastPath  *prometheus.Desc
-	weaker    *prometheus.Desc
-}
-
 // NewPolicyCollector collects the state of the policies.
 func NewPolicyCollector(policies Policies) prometheus.Collector {
-	return policyCollector{
-		policies: policies,
-		info: prometheus.NewDesc("gatehouse_policy_info",
-			"The live policies, by revision and source; 1 while they are live.", []string{"revision", "source"}, nil),
-		success: prometheus.NewDesc("gatehouse_policy_last_success_timestamp_seconds",
-			"When the live policies became live, as Unix time.", nil, nil),
-		failures: prometheus.NewDesc("gatehouse_policy_reload_failures_total",
-			"Sets of policies that were refused since the start.", nil, nil),
-		confirmed: prometheus.NewDesc("gatehouse_policy_confirmed_timestamp_seconds",
-			"When the live policies were last known to be what their source has, as Unix time.", nil, nil),
-		stale: prometheus.NewDesc("gatehouse_policy_stale",
-			"Whether the source of the live policies is out of reach or has policies that were refused.", nil, nil),
-		refused: prometheus.NewDesc("gatehouse_policy_refused",
-			"Whether the source has policies that were refused, so that older ones are live.", nil, nil),
-		fastPath: prometheus.NewDesc("gatehouse_policy_fast_path",
-			"Whether the fast path decides: 0 while OPA alone does, because of --evaluator or because they disagreed.", nil, nil),
-		weaker: prometheus.NewDesc("gatehouse_policy_weaker",
-			"In how many ways the live policies hold less than the shipped ones, by code; other is what is of no one code.", []string{"code"}, nil),
-	}
-}
-
-func (c policyCollector) Describe(descs chan<- *prometheus.Desc) {
-	descs <- c.info
-	descs <- c.success
-	descs <- c.failures
-	descs <- c.confirmed
-	descs <- c.stale
-	descs <- c.refused
-	descs <- c.fastPath
-	descs <- c.weaker
-}
-
-func (c policyCollector) Collect(metrics chan<- prometheus.Metric) {
-	state := c.policies.PolicyState()
-	metrics <- prometheus.MustNewConstMetric(c.failures, prometheus.CounterValue, float64(state.Failures))
-	metrics <- prometheus.MustNewConstMetric(c.refused, prometheus.GaugeValue, number(state.Refused))
-	if state.Revision == "" {
-		return
-	}
-	metrics <- prometheus.MustNewConstMetric(c.info, prometheus.GaugeValue, 1, state.Revision, state.Source)
-	metrics <- prometheus.MustNewConstMetric(c.success, prometheus.GaugeValue, float64(state.Since.UnixMilli())/1000)
-	metrics <- prometheus.MustNewConstMetric(c.confirmed, prometheus.GaugeValue, float64(state.Confirmed.UnixMilli())/1000)
-	for code, ways := range state.Weaker {
-		metrics <- prometheus.MustNewConstMetric(c.weaker, prometheus.GaugeValue, float64(ways), code)
-	}
-	metrics <- prometheus.MustNewConstMetric(c.stale, prometheus.GaugeValue, number(state.Stale))
-	metrics <- prometheus.MustNewConstMetric(c.fastPath, prometheus.GaugeValue, number(state.FastPath))
-}
-
-func number(yes bool) float64 {
-	if yes {
-		return 1
-	}
-	return 0
+	var (
+		info      = gauge("gatehouse_policy_info", "The live policies, by revision and source; 1 while they are live.", "revision", "source")
+		success   = gauge("gatehouse_policy_last_success_timestamp_seconds", "When the live policies became live, as Unix time.")
+		failures  = counter("gatehouse_policy_reload_failures_total", "Sets of policies that were refused since the start.")
+		confirmed = gauge("gatehouse_policy_confirmed_timestamp_seconds",
+			"When the live policies were last known to be what their source has, as Unix time.")
+		stale = gauge("gatehouse_policy_stale",
+			"Whether the source of the live policies is out of reach or has policies that were refused.")
+		refused = gauge("gatehouse_policy_refused",
+			"Whether the source has policies that were refused, so that older ones are live.")
+		fastPath = gauge("gatehouse_policy_fast_path",
+			"Whether the fast path decides: 0 while OPA alone does, because of --evaluator or because they disagreed.")
+		weaker = gauge("gatehouse_policy_weaker",
+			"In how many ways the live policies hold less than the shipped ones, by code; other is what is of no one code.", "code")
+	)
+	figures := []figure{info, success, failures, confirmed, stale, refused, fastPath, weaker}
+	return scraped{figures, func(_ context.Context, show show) {
+		state := policies.PolicyState()
+		show(failures, float64(state.Failures))
+		show(refused, oneIf(state.Refused))
+		if state.Revision == "" {
+			return
+		}
+		show(info, 1, state.Revision, state.Source)
+		show(success, unixSeconds(state.Since))
+		show(confirmed, unixSeconds(state.Confirmed))
+		for code, ways := range state.Weaker {
+			show(weaker, float64(ways), code)
+		}
+		show(stale, oneIf(state.Stale))
+		show(fastPath, oneIf(state.FastPath))
+	}}
 }

@@ -21,10 +21,8 @@ func NewShadow(registerer prometheus.Registerer) *Shadow {
 			Name: "gatehouse_policy_shadow_divergences_total",
 			Help: "Reviews of which the candidate policies said something else, by code of the rule that makes the difference and kind.",
 		}, []string{"code", "kind"}),
-		evaluations: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "gatehouse_policy_shadow_evaluations_total",
-			Help: "Evaluations of candidate policies, by result (same, diverged, error).",
-		}, []string{"result"}),
+		evaluations: newCounters(registerer, "gatehouse_policy_shadow_evaluations_total",
+			"Evaluations of candidate policies, by result (same, diverged, error).", "result", "same", "diverged", "error"),
 		dropped: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "gatehouse_policy_shadow_dropped_total",
 			Help: "Reviews that the candidate policies were not shown, because too many waited or they were still being loaded.",
@@ -34,10 +32,7 @@ func NewShadow(registerer prometheus.Registerer) *Shadow {
 			Help: "Divergences that could not be stored.",
 		}),
 	}
-	registerer.MustRegister(s.divergences, s.evaluations, s.dropped, s.unrecorded)
-	for _, result := range []string{"same", "diverged", "error"} {
-		s.evaluations.WithLabelValues(result)
-	}
+	registerer.MustRegister(s.divergences, s.dropped, s.unrecorded)
 	s.divergences.WithLabelValues("", string(admission.CandidateError))
 	return s
 }
@@ -70,6 +65,6 @@ func NewDryRun(dry bool) prometheus.Collector {
 	gauge := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "gatehouse_dry_run", Help: "Whether the server answers every deny as an allow with warnings: 1 while nothing is enforced.",
 	})
-	gauge.Set(boolGauge(dry))
+	gauge.Set(oneIf(dry))
 	return gauge
 }

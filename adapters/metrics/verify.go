@@ -15,19 +15,15 @@ type Verify struct {
 // NewVerify registers the metrics of decisions that are made again.
 func NewVerify(registerer prometheus.Registerer) *Verify {
 	v := &Verify{
-		verified: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "gatehouse_policy_verifications_total",
-			Help: "Live decisions that were picked to be made again by OPA, by result (same, disagreed, error, dropped).",
-		}, []string{"result"}),
+		verified: newCounters(registerer, "gatehouse_policy_verifications_total",
+			"Live decisions that were picked to be made again by OPA, by result (same, disagreed, error, dropped).",
+			"result", verify.Same, verify.Disagreed, verify.Failed, verify.Dropped),
 		disagreements: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "gatehouse_policy_disagreements_total",
 			Help: "Live decisions on which OPA said otherwise than the fast path, which is off since.",
 		}),
 	}
-	registerer.MustRegister(v.verified, v.disagreements)
-	for _, result := range []string{verify.Same, verify.Disagreed, verify.Failed, verify.Dropped} {
-		v.verified.WithLabelValues(result)
-	}
+	registerer.MustRegister(v.disagreements)
 	return v
 }
 
