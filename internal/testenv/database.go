@@ -1,14 +1,11 @@
 package testenv
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"net/url"
 	"strings"
 	"testing"
 
-	"github.com/jackc/pgx/v5"
 	_ "github.com/jackc/pgx/v5/stdlib" // pgtestdb connects through database/sql
 	"github.com/peterldowns/pgtestdb"
 )
@@ -41,12 +38,7 @@ func OwnPostgres(t testing.TB, options Options) *PostgresServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		err := server.Close()
-		if err != nil {
-			t.Error(err)
-		}
-	})
+	server.closeAfter(t)
 	return server
 }
 
@@ -91,23 +83,4 @@ func templateConfig(admin string) (pgtestdb.Config, error) {
 func wrongURL(reason string) error {
 	return fmt.Errorf("%s must be postgres://user:password@host:port/database of a superuser, but %s",
 		DatabaseVariable, reason)
-}
-
-// requireSuperuser gives a plain answer early; template databases need the
-// right to mark them as such.
-func requireSuperuser(ctx context.Context, admin string) error {
-	conn, err := pgx.Connect(ctx, admin)
-	if err != nil {
-		return fmt.Errorf("connecting to the server of %s: %w", DatabaseVariable, err)
-	}
-	var superuser bool
-	err = conn.QueryRow(ctx, "select rolsuper from pg_roles where rolname = current_user").Scan(&superuser)
-	err = errors.Join(err, conn.Close(ctx))
-	if err != nil {
-		return fmt.Errorf("asking the server of %s for its user's rights: %w", DatabaseVariable, err)
-	}
-	if !superuser {
-		return wrongURL("its user is not one")
-	}
-	return nil
 }

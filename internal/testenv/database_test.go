@@ -112,16 +112,6 @@ func TestServerOfTheEnvironmentIsUsed(t *testing.T) {
 	require.Nil(t, binary.postgres.value)
 }
 
-func TestServerOfTheEnvironmentNeedsASuperuser(t *testing.T) {
-	t.Setenv(DatabaseVariable, DatabaseURL(t, Empty))
-	var binary binaryServers
-
-	_, err := binary.databaseAdmin(t.Context())
-
-	require.EqualError(t, err, "GATEHOUSE_TEST_DATABASE_URL must be "+
-		"postgres://user:password@host:port/database of a superuser, but its user is not one")
-}
-
 func TestAdministratorsURL(t *testing.T) {
 	t.Run("keeps what needs escaping", func(t *testing.T) {
 		config, err := templateConfig("postgresql://ad%40min:p%3A%2F%40s@[::1]/post%20gres?sslmode=disable")
@@ -162,7 +152,7 @@ func TestFinishStopsServersAndReportsLeaks(t *testing.T) {
 	require.Equal(t, 1, binary.finish(0, &log))
 
 	require.Contains(t, log.String(), "left goroutines behind")
-	require.NoDirExists(t, server.server.scratch.path)
+	require.NoDirExists(t, server.scratch.path)
 }
 
 func TestFinishKeepsTheCodeOfFailedTests(t *testing.T) {

@@ -29,15 +29,15 @@ func postgresTool() tool {
 
 const postgresUser = "postgres"
 
-// StopMode says how a PostgreSQL server is to stop.
-type StopMode int
+// StopMode is the signal that tells a PostgreSQL server how to stop.
+type StopMode syscall.Signal
 
 const (
 	// Fast ends sessions in order and writes a checkpoint.
-	Fast StopMode = iota
+	Fast = StopMode(syscall.SIGINT)
 	// Immediate is a crash: every server process ends at once, and the next
 	// start recovers from the write-ahead log.
-	Immediate
+	Immediate = StopMode(syscall.SIGQUIT)
 )
 
 // Options of [StartPostgres]. The zero value is a fast server, which keeps what
@@ -48,10 +48,11 @@ type Options struct {
 	Durable bool
 }
 
-// PostgresServer is a throwaway PostgreSQL. Its methods may be called
-// concurrently.
+// PostgresServer is a throwaway PostgreSQL. It keeps its data over Stop and
+// Start.
 type PostgresServer struct {
-	server   *server
+	*server
+
 	programs string
 	password string
 	durable  bool
@@ -83,7 +84,7 @@ func startPostgres(ctx context.Context, find finder, options Options) (*Postgres
 	}
 	err = p.initialise(ctx)
 	if err == nil {
-		err = p.server.startFirst(ctx)
+		err = p.startFirst(ctx)
 	}
 	if err != nil {
 		return nil, errors.Join(err, p.Close())
@@ -95,7 +96,7 @@ func startPostgres(ctx context.Context, find finder, options Options) (*Postgres
 // SCRAM's thousands of hash rounds a connection would only slow tests down.
 func (p *PostgresServer) initialise(ctx context.Context) error {
 	const passwordFile = "password"
-	folder := p.server.scratch
+	folder := p.scratch
 	err := os.WriteFile(folder.file(passwordFile), []byte(p.password), 0o600)
 	if err != nil {
 		return fmt.Errorf("writing PostgreSQL's password file: %w", err)
@@ -108,7 +109,7 @@ func (p *PostgresServer) initialise(ctx context.Context) error {
 		"--pgdata", folder.file(dataFolder), "--username", postgresUser,
 		"--auth", "password", "--pwfile", folder.file(passwordFile),
 		"--encoding", "UTF8", "--locale", "C", "--no-sync")
-	p.server.confine(cmd)
+	p.confine(cmd)
 	output, err := cmd.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("running initdb: %w: %s", err, output)
@@ -133,20 +134,14 @@ func (p *PostgresServer) command(port int) *exec.Cmd {
 		settings["fsync"] = "off"
 		settings["full_page_writes"] = "off"
 	}
-	arguments := []string{"-D", p.server.scratch.file(dataFolder)}
+	arguments := []string{"-D", p.scratch.file(dataFolder)}
 	for _, name := range slices.Sorted(maps.Keys(settings)) {
 		arguments = append(arguments, "-c", name+"="+settings[name])
 	}
 	return exec.Command(filepath.Join(p.programs, "postgres"), arguments...)
 }
 
-func (p *PostgresServer) ping(ctx context.Context) error {
-	conn, err := pgx.Connect(ctx, p.URL("postgres"))
-	if err != nil {
-		return err
-	}
-	return conn.Close(ctx)
-}
+func (p *PostgresServer) ping(ctx context.Context) error { return execute(ctx, p.URL("postgres"), "") }
 
 // URL is the address of one of the server's databases, as its superuser. It
 // stays the same over Stop and Start.
@@ -154,7 +149,7 @@ func (p *PostgresServer) URL(database string) string {
 	address := url.URL{
 		Scheme:   "postgres",
 		User:     url.UserPassword(postgresUser, p.password),
-		Host:     p.server.address(),
+		Host:     p.address(),
 		Path:     "/" + database,
 		RawQuery: "sslmode=disable",
 	}
@@ -190,16 +185,4 @@ func execute(ctx context.Context, address, statements string) error {
 }
 
 // Stop returns once the server has ended.
-func (p *PostgresServer) Stop(mode StopMode) error {
-	if mode == Immediate {
-		return p.server.stop(syscall.SIGQUIT)
-	}
-	return p.server.stop(syscall.SIGINT)
-}
-
-// Start starts a stopped server again, with the same data at the same URL, and
-// returns once it answers.
-func (p *PostgresServer) Start(ctx context.Context) error { return p.server.start(ctx) }
-
-// Close stops the server and deletes everything it had.
-func (p *PostgresServer) Close() error { return p.server.close() }
+func (p *PostgresServer) Stop(mode StopMode) error { return p.stop(syscall.Signal(mode)) }

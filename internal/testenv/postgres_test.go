@@ -65,11 +65,11 @@ func TestPostgresStopsFastAndRepeatedCallsChangeNothing(t *testing.T) {
 func TestCloseLeavesNothing(t *testing.T) {
 	server, err := StartPostgres(t.Context(), Options{})
 	require.NoError(t, err)
-	require.DirExists(t, server.server.scratch.path)
+	require.DirExists(t, server.scratch.path)
 
 	require.NoError(t, server.Close())
 
-	require.NoDirExists(t, server.server.scratch.path)
+	require.NoDirExists(t, server.scratch.path)
 	_, err = pgx.Connect(t.Context(), server.URL("postgres"))
 	require.Error(t, err)
 }
@@ -77,7 +77,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 func TestFailedStartShowsTheServersLog(t *testing.T) {
 	server := OwnPostgres(t, Options{})
 	require.NoError(t, server.Stop(Fast))
-	require.NoError(t, os.Remove(server.server.scratch.file(dataFolder+"/PG_VERSION")))
+	require.NoError(t, os.Remove(server.scratch.file(dataFolder+"/PG_VERSION")))
 
 	err := server.Start(t.Context())
 

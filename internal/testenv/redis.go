@@ -23,9 +23,10 @@ func redisTool() tool {
 }
 
 // RedisServer is a throwaway Redis without persistence: what it holds is gone
-// when it stops. Its methods may be called concurrently.
+// when it stops.
 type RedisServer struct {
-	server   *server
+	*server
+
 	program  string
 	password string
 }
@@ -53,7 +54,7 @@ func startRedis(ctx context.Context, find finder) (*RedisServer, error) {
 		ping:    r.ping,
 		ending:  syscall.SIGKILL,
 	}
-	err = r.server.startFirst(ctx)
+	err = r.startFirst(ctx)
 	if err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
@@ -70,7 +71,7 @@ requirepass %s
 dir %s
 save ""
 appendonly no
-`, loopback, port, r.password, r.server.scratch.file(dataFolder)))
+`, loopback, port, r.password, r.scratch.file(dataFolder)))
 	return cmd
 }
 
@@ -89,7 +90,7 @@ func (r *RedisServer) URL() string {
 	address := url.URL{
 		Scheme: "redis",
 		User:   url.UserPassword("", r.password),
-		Host:   r.server.address(),
+		Host:   r.address(),
 		Path:   "/0",
 	}
 	return address.String()
@@ -97,14 +98,7 @@ func (r *RedisServer) URL() string {
 
 // Stop returns once the server has ended. Its clients see their connections
 // break.
-func (r *RedisServer) Stop() error { return r.server.stop(syscall.SIGTERM) }
-
-// Start starts a stopped server again, empty, at the same URL, and returns once
-// it answers.
-func (r *RedisServer) Start(ctx context.Context) error { return r.server.start(ctx) }
-
-// Close stops the server and deletes everything it had.
-func (r *RedisServer) Close() error { return r.server.close() }
+func (r *RedisServer) Stop() error { return r.stop(syscall.SIGTERM) }
 
 // RedisURL returns the URL of the Redis of [RedisVariable], or else of one per
 // test binary. Tests share it, channels included, so each works with workspace
@@ -125,11 +119,6 @@ func OwnRedis(t testing.TB) *RedisServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		err := server.Close()
-		if err != nil {
-			t.Error(err)
-		}
-	})
+	server.closeAfter(t)
 	return server
 }

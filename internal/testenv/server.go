@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"testing"
 	"time"
 )
 
@@ -27,7 +28,8 @@ const (
 )
 
 // server is what a PostgreSQL and a Redis have in common: a child process that
-// can be stopped and started again at one address with one folder.
+// can be stopped and started again at one address with one folder. Its methods
+// may be called concurrently.
 type server struct {
 	name    string
 	scratch *scratch
@@ -50,7 +52,7 @@ func (s *server) startFirst(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("starting %s: %w", s.name, err)
 		}
-		err = s.start(ctx)
+		err = s.Start(ctx)
 		if !errors.Is(err, errEnded) || !strings.Contains(err.Error(), "Address already in use") {
 			return err
 		}
@@ -58,8 +60,9 @@ func (s *server) startFirst(ctx context.Context) error {
 	return err
 }
 
-// start does nothing to a server that runs.
-func (s *server) start(ctx context.Context) error {
+// Start starts a stopped server again, at the same URL, and returns once it
+// answers. It does nothing to a server that runs.
+func (s *server) Start(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.running != nil {
@@ -117,12 +120,22 @@ func (s *server) stop(signal syscall.Signal) error {
 	return nil
 }
 
-// close may be called again.
-func (s *server) close() error {
+// Close stops the server and deletes everything it had. It may be called again.
+func (s *server) Close() error {
 	err := s.stop(s.ending)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return errors.Join(err, s.scratch.remove())
+}
+
+// closeAfter closes the server after the test.
+func (s *server) closeAfter(t testing.TB) {
+	t.Cleanup(func() {
+		err := s.Close()
+		if err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func (s *server) address() string {

@@ -122,20 +122,19 @@ func missing(wanted tool) error {
 		strings.Join(wanted.programs, " with "), place, advice)
 }
 
-func promtoolTool() tool {
-	return tool{programs: []string{"promtool"}, debian: "prometheus"}
+// Program returns the path of a program, and installs the Debian package that brings it when it may.
+func Program(ctx context.Context, name, debian string) (string, error) {
+	return systemFinder().program(ctx, name, debian)
 }
 
-// Promtool returns the path of Prometheus' promtool, which it installs when it
-// may.
-func Promtool(ctx context.Context) (string, error) {
-	return promtool(ctx, systemFinder())
-}
+// Promtool returns the path of Prometheus' promtool, which it installs when it may.
+func Promtool(ctx context.Context) (string, error) { return Program(ctx, "promtool", "prometheus") }
 
-func promtool(ctx context.Context, find finder) (string, error) {
-	folder, err := find.find(ctx, promtoolTool())
+func (f finder) program(ctx context.Context, name, debian string) (string, error) {
+	// Debian puts some servers where only root's PATH leads.
+	folder, err := f.find(ctx, tool{programs: []string{name}, folders: "/usr/sbin", debian: debian})
 	if err != nil {
 		return "", err
 	}
-	return filepath.Join(folder, "promtool"), nil
+	return filepath.Join(folder, name), nil
 }

@@ -42,8 +42,8 @@ func TestMissingToolsAreAskedForInOneSentence(t *testing.T) {
 	require.EqualError(t, err, "the tests need redis-server, which is not in PATH: install it "+
 		"(Debian: apt-get install redis-server) or set GATEHOUSE_TEST_REDIS_URL to the URL of a Redis")
 
-	_, err = promtool(ctx, bareMachine())
-	require.EqualError(t, err, "the tests need promtool, which is not in PATH: install it "+
+	_, err = bareMachine().program(ctx, "promtool", "prometheus")
+	require.EqualError(t, err, "the tests need promtool, which is not in PATH or /usr/sbin: install it "+
 		"(Debian: apt-get install prometheus)")
 }
 
@@ -52,7 +52,7 @@ func TestFailedInstallationKeepsTheSentenceAndTheReason(t *testing.T) {
 	reason := errors.New("no network")
 	machine.install = func(context.Context, string, func() bool) error { return reason }
 
-	_, err := promtool(t.Context(), machine)
+	_, err := machine.program(t.Context(), "promtool", "prometheus")
 
 	require.ErrorIs(t, err, reason)
 	require.ErrorContains(t, err, "apt-get install prometheus")
@@ -72,7 +72,7 @@ func TestInstalledToolIsFound(t *testing.T) {
 		return nil
 	}
 
-	path, err := promtool(t.Context(), machine)
+	path, err := machine.program(t.Context(), "promtool", "prometheus")
 
 	require.NoError(t, err)
 	require.Equal(t, filepath.Join(folder, "promtool"), path)
