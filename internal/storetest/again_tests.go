@@ -59,10 +59,11 @@ var againTests = map[string]func(*testing.T, Harness){
 		})
 	},
 	"a judge that takes long is an error of its decision alone, and soon": func(t *testing.T, h Harness) {
-		requireFailsAlone(t, h, admission.CodePolicyError, func(ctx context.Context, _ admission.Facts) (admission.Judged, error) {
+		slow := admission.Judge(func(ctx context.Context, _ admission.Facts) (admission.Judged, error) {
 			<-ctx.Done()
 			return admission.Judged{}, fmt.Errorf("evaluating: %w", ctx.Err())
 		})
+		requireFailsAlone(t, h, admission.CodePolicyError, slow.Within(50*time.Millisecond))
 	},
 	"what a judge has found comes back, with its error too": func(t *testing.T, h Harness) {
 		id := uuid.New()
