@@ -100,7 +100,12 @@ func (c *Command) Run(ctx context.Context, to cli.Streams, version cli.Version) 
 		}
 		defer admin.Close()
 	}
+	return c.serveOn(ctx, listener, p, tokens, hangups, to)
+}
 
+// serveOn loads the policies, opens the store, puts what serves together and serves until ctx ends.
+func (c *Command) serveOn(ctx context.Context, listener net.Listener, p *process, tokens *callerTokens, hangups <-chan os.Signal, to cli.Streams) error {
+	logger := p.log
 	schema := flags.InputSchema()
 	records := journal.New(logger)
 	engine := opa.NewEngine(schema, time.Now, c.engineOptions(records))
@@ -156,7 +161,7 @@ func (c *Command) Run(ctx context.Context, to cli.Streams, version cli.Version) 
 	go c.reloadOnSignal(ctx, hangups, policies, candidates, tokens)
 	source, revision := policies.named()
 	logger.Info("serving", "address", listener.Addr().String(), "store", store.kind, "policies", source,
-		"policy_revision", revision, "version", string(version))
+		"policy_revision", revision, "version", string(p.version))
 	return c.serveUntilTold(ctx, listener, service, ready, logger)
 }
 
