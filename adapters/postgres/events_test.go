@@ -65,7 +65,7 @@ func TestEventsOfTheFirstVersionAreNumberedInOrder(t *testing.T) {
 	require.EqualValues(t, 3, marked.Event.Sequence)
 }
 
-func TestASeqThatIsCommittedLateIsSeenByWhoAsksForWriters(t *testing.T) {
+func TestEventWriterIsSeenUntilItsSeqIsCommitted(t *testing.T) {
 	t.Parallel()
 	for name, committed := range map[string]bool{"committed": true, "rolled back": false} {
 		t.Run(name, func(t *testing.T) {

@@ -17,7 +17,7 @@ func factsQuery(sql string) func(*postgres.Options) {
 	return func(o *postgres.Options) { o.FactsQuery = sql }
 }
 
-func TestARegistryWithoutKindsIsAnErrorAndNeverNotPlatform(t *testing.T) {
+func TestRegistryWithoutKindsIsAnErrorAndNeverNotPlatform(t *testing.T) {
 	t.Parallel()
 	store := open(t, testenv.DatabaseURL(t, testenv.RegistryBase))
 
@@ -30,7 +30,7 @@ func TestARegistryWithoutKindsIsAnErrorAndNeverNotPlatform(t *testing.T) {
 	require.Error(t, store.FactsReady(t.Context()))
 }
 
-func TestAnOperatorsOwnQueryFitsARegistryWithoutKinds(t *testing.T) {
+func TestOperatorsFactsQueryFitsARegistryWithoutKinds(t *testing.T) {
 	t.Parallel()
 	url := testenv.DatabaseURL(t, testenv.RegistryBase)
 	h := newHarness(t, url, factsQuery(`
@@ -57,7 +57,7 @@ from workspaces where id = $1::uuid`))
 	require.True(t, marked.MarkedFailed)
 }
 
-func TestAFactsQueryThatBreaksItsContractIsRefusedWithAReason(t *testing.T) {
+func TestFactsQueryThatBreaksItsContractIsRefused(t *testing.T) {
 	t.Parallel()
 	const (
 		yes       = "true as exists"
@@ -147,7 +147,7 @@ func TestAFactsQueryThatBreaksItsContractIsRefusedWithAReason(t *testing.T) {
 	}
 }
 
-func TestTheBuiltInFactsQueryKeepsItsContract(t *testing.T) {
+func TestBuiltInFactsQueryKeepsItsContract(t *testing.T) {
 	t.Parallel()
 	store := open(t, testenv.DatabaseURL(t, testenv.RegistryCurrent))
 
@@ -156,7 +156,7 @@ func TestTheBuiltInFactsQueryKeepsItsContract(t *testing.T) {
 
 // A workspace that the look-up of many does not give back has no known facts, which are not the facts of one that does not
 // exist or has no secrets. Its neighbours in the same statement have theirs.
-func TestAWorkspaceThatABatchDoesNotGiveIsAnError(t *testing.T) {
+func TestFactsBatchWithoutAWorkspaceIsAnError(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent))
 	h.store.ForgetWorkspaces()

@@ -19,7 +19,7 @@ import (
 const patience = 10 * time.Second
 
 // The server of this test has synchronous_commit off, so that what survives is the store's doing.
-func TestACrashOfTheServerLosesNoAnswerAndIsRecoveredFrom(t *testing.T) {
+func TestServerCrashLosesNoAnswer(t *testing.T) {
 	server := testenv.OwnPostgres(t, testenv.Options{})
 	url, err := server.CreateDatabase(t.Context(), testenv.RegistryCurrent)
 	require.NoError(t, err)
@@ -87,7 +87,7 @@ func (h *harness) requireErrorsWithin(t *testing.T, id uuid.UUID, limit time.Dur
 	}
 }
 
-func TestAFrozenServerIsAnErrorWithinTheDeadlineAndIsRecoveredFrom(t *testing.T) {
+func TestFrozenServerIsAnErrorWithinTheDeadline(t *testing.T) {
 	database := testenv.DatabaseURL(t, testenv.RegistryCurrent)
 	proxy, url := newProxy(t, database)
 	h := newHarness(t, database)
@@ -108,7 +108,7 @@ func TestAFrozenServerIsAnErrorWithinTheDeadlineAndIsRecoveredFrom(t *testing.T)
 	require.True(t, marked.MarkedFailed)
 }
 
-func TestAConnectionThatIsKilledInTheMiddleLeavesNothing(t *testing.T) {
+func TestKilledConnectionLeavesNothing(t *testing.T) {
 	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent))
 	id := h.platformRow(t)
 	d := deniedDecision(t, id)
@@ -130,7 +130,7 @@ where application_name = 'gatehouse' and datname = current_database() and state 
 	require.True(t, again.MarkedFailed)
 }
 
-func TestACallerWhoGivesUpWaitingForARowLeavesNobodyWaiting(t *testing.T) {
+func TestRowLockWaitIsGivenUpWithItsCaller(t *testing.T) {
 	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent))
 	id := h.platformRow(t)
 	unlock := h.lockRow(t, id)
@@ -146,7 +146,7 @@ func TestACallerWhoGivesUpWaitingForARowLeavesNobodyWaiting(t *testing.T) {
 	h.requireUntouched(t, id)
 }
 
-func TestAStatementThatIsGivenUpCostsNoConnection(t *testing.T) {
+func TestGivenUpStatementCostsNoConnection(t *testing.T) {
 	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent), factsQuery(`
 select true as exists, '{"kind":"platform"}'::jsonb as workspace, '{}'::text[] as secret_keys,
        '{}'::text[] as global_secret_keys
@@ -218,7 +218,7 @@ select count(*) from pg_stat_activity
 where application_name = 'gatehouse' and datname = current_database() and wait_event_type = 'Lock'`)[0]
 }
 
-func TestASecretCannotComeBetweenTheJudgementAndTheMark(t *testing.T) {
+func TestMarkAdmitsNoSecretBetweenJudgementAndMark(t *testing.T) {
 	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent))
 	id := h.platformRow(t)
 	d := deniedDecision(t, id)
@@ -253,7 +253,7 @@ select count(*) from pg_stat_activity
 where query ilike '%insert into workspace_secrets%' and datname = current_database() and wait_event_type = 'Lock'`)[0]
 }
 
-func TestAMarkWaitsForASecretThatIsBeingInserted(t *testing.T) {
+func TestMarkWaitsForASecretThatIsBeingInserted(t *testing.T) {
 	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent))
 	id := h.platformRow(t)
 	seen, err := h.store.Facts(t.Context(), id)
@@ -288,7 +288,7 @@ func TestAMarkWaitsForASecretThatIsBeingInserted(t *testing.T) {
 	require.Equal(t, "provisioning", h.Row(t, id).Status)
 }
 
-func TestTwoReplicasMarkOnceAndAnswerAUIDOnce(t *testing.T) {
+func TestMarksAndUIDsAreUniqueAcrossTwoReplicas(t *testing.T) {
 	url := testenv.DatabaseURL(t, testenv.RegistryCurrent)
 	h := newHarness(t, url)
 	replicas := []*postgres.Store{h.store, open(t, url, func(o *postgres.Options) { o.Outbox = tableOutbox{} })}
@@ -326,7 +326,7 @@ func TestTwoReplicasMarkOnceAndAnswerAUIDOnce(t *testing.T) {
 	require.Len(t, h.Announced(t, id), 1)
 }
 
-func TestAnOutboxThatFailsLeavesNothing(t *testing.T) {
+func TestOutboxThatFailsLeavesNothing(t *testing.T) {
 	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent),
 		func(o *postgres.Options) { o.Outbox = brokenOutbox{} })
 	id := h.platformRow(t)
@@ -345,7 +345,7 @@ func (brokenOutbox) Wake(context.Context, pgx.Tx) error { return nil }
 
 func (brokenOutbox) Announce(context.Context, pgx.Tx, ...admission.Event) error { return errOutbox }
 
-func TestWithoutAnOutboxTheLedgerHasTheEvent(t *testing.T) {
+func TestEventIsInTheLedgerWithoutAnOutbox(t *testing.T) {
 	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent),
 		func(o *postgres.Options) { o.Outbox = nil })
 	id := h.platformRow(t)
@@ -357,7 +357,7 @@ func TestWithoutAnOutboxTheLedgerHasTheEvent(t *testing.T) {
 	require.Len(t, h.OutgoingEvents(t, id), 1)
 }
 
-func TestWhatPostgresCannotKeepFailsAloneAndLeavesNothing(t *testing.T) {
+func TestDecisionThatPostgresCannotKeepFailsAlone(t *testing.T) {
 	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent))
 	id := h.platformRow(t)
 	d := deniedDecision(t, id)

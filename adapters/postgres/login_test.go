@@ -15,7 +15,7 @@ import (
 
 // A password file that changes logs in the connections that are made from then on, of the pool and beside it; an empty or
 // missing one changes nothing.
-func TestAPasswordFileThatChangesIsUsed(t *testing.T) {
+func TestPasswordFileIsReadAgain(t *testing.T) {
 	t.Parallel()
 	server := testenv.OwnPostgres(t, testenv.Options{})
 	owner, err := server.CreateDatabase(t.Context(), testenv.RegistryCurrent)

@@ -127,7 +127,7 @@ func TestOldUIDsBelongToTheCallersOfTheirDecisions(t *testing.T) {
 	require.Equal(t, named.ID, recorded.ID)
 }
 
-func TestACommitIsDurableWhateverTheServersDefault(t *testing.T) {
+func TestCommitIsDurableWhateverTheServersDefault(t *testing.T) {
 	t.Parallel()
 	url := testenv.DatabaseURL(t, testenv.RegistryCurrent)
 	for asked, want := range map[string]string{"": "on", "&synchronous_commit=off": "on", "&synchronous_commit=remote_apply": "remote_apply"} {
@@ -140,7 +140,7 @@ func TestACommitIsDurableWhateverTheServersDefault(t *testing.T) {
 	}
 }
 
-func TestAURLThatCannotBeReadIsRefusedWithoutItsPassword(t *testing.T) {
+func TestUnreadableURLIsRefusedWithoutItsPassword(t *testing.T) {
 	t.Parallel()
 	_, err := postgres.Open(t.Context(), postgres.Options{URL: "postgres://gatehouse:hunter2@localhost:no/registry"})
 

@@ -132,7 +132,7 @@ func TestDecisionsOfVersion4SurviveTheMigration(t *testing.T) {
 	require.Empty(t, ledger, "those of before the ledger have no place in it")
 }
 
-func TestTheMigrationToPartitionsCanBeTakenBack(t *testing.T) {
+func TestPartitionsMigrationCanBeTakenBack(t *testing.T) {
 	t.Parallel()
 	url := testenv.DatabaseURL(t, testenv.RegistryCurrent)
 	schema := atVersion(t, url, 5)
@@ -250,7 +250,7 @@ func TestOldPartitionsAreDropped(t *testing.T) {
 	}
 }
 
-func TestAPartitionThatIsInUseStaysUntilTheNextTime(t *testing.T) {
+func TestPartitionInUseStaysUntilTheNextTime(t *testing.T) {
 	t.Parallel()
 	h := partitionedByDay(t, 5)
 	now := time.Now()
@@ -304,7 +304,7 @@ func TestUpkeepRefusesSillyTimes(t *testing.T) {
 	}
 }
 
-func TestADecisionOfWhichTheSeqIsCommittedLateIsSeenByWhoAsksForWriters(t *testing.T) {
+func TestDecisionWriterIsSeenUntilItsSeqIsCommitted(t *testing.T) {
 	t.Parallel()
 	url := testenv.DatabaseURL(t, testenv.RegistryCurrent)
 	outbox := postgrestest.NewHeldOutbox(t, url)
@@ -340,7 +340,7 @@ func TestADecisionOfWhichTheSeqIsCommittedLateIsSeenByWhoAsksForWriters(t *testi
 	require.Equal(t, late.ID, ledger[0].Decision.ID)
 }
 
-func TestAnExclusiveRightIsLostWithItsConnection(t *testing.T) {
+func TestExclusiveRightIsLostWithItsConnection(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent))
 	release, lost, held, err := h.store.Exclusive(t.Context(), "audit")
@@ -357,7 +357,7 @@ func TestAnExclusiveRightIsLostWithItsConnection(t *testing.T) {
 	release()
 }
 
-func TestAnExclusiveRightOutlivesTheContextThatAskedForIt(t *testing.T) {
+func TestExclusiveRightOutlivesTheContextThatAskedForIt(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent))
 	ctx, cancel := context.WithCancel(t.Context())

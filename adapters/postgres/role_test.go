@@ -18,7 +18,7 @@ import (
 )
 
 // The role has one name on a whole server, hence a server of its own.
-func TestTheDocumentedRoleCanServeAndCannotReadASecret(t *testing.T) {
+func TestDocumentedRoleServesAndCannotReadASecret(t *testing.T) {
 	t.Parallel()
 	server := testenv.OwnPostgres(t, testenv.Options{})
 	owner, err := server.CreateDatabase(t.Context(), testenv.RegistryCurrent)
@@ -116,7 +116,7 @@ func TestLedgerIsNotReadyWithoutARight(t *testing.T) {
 	}
 }
 
-func TestNobodyElseMayDropDecisions(t *testing.T) {
+func TestPartitionsAreDroppedByTheirOwnerOnly(t *testing.T) {
 	t.Parallel()
 	server := testenv.OwnPostgres(t, testenv.Options{})
 	owner, err := server.CreateDatabase(t.Context(), testenv.RegistryCurrent)

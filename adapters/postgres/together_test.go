@@ -57,7 +57,7 @@ func denials(t testing.TB, ids []uuid.UUID) []admission.Decision {
 	return decisions
 }
 
-func TestARowThatIsHeldHoldsUpNobodyElse(t *testing.T) {
+func TestLockedRowHoldsUpNobodyElse(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent), func(o *postgres.Options) { o.Timeout = 2 * patience })
 	ids := h.putWorkspaces(t, 30)
@@ -87,7 +87,7 @@ func TestARowThatIsHeldHoldsUpNobodyElse(t *testing.T) {
 	require.Zero(t, ended.Load(), "those whose rows are held wait still: the others did not wait for them to give up")
 }
 
-func TestADenyThatCannotBeDecidedAgainFailsAlone(t *testing.T) {
+func TestDenyThatCannotBeDecidedAgainFailsAlone(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent))
 	decisions := denials(t, h.putWorkspaces(t, 30))
@@ -114,7 +114,7 @@ func TestADenyThatCannotBeDecidedAgainFailsAlone(t *testing.T) {
 	}
 }
 
-func TestAUIDThatWasAnsweredBeforeIsAnsweredAloneAgain(t *testing.T) {
+func TestRepeatedUIDIsAnsweredWithoutItsBatch(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent))
 	ids := h.putWorkspaces(t, 30)
@@ -199,7 +199,7 @@ func (o countingOutbox) Announce(ctx context.Context, tx pgx.Tx, events ...admis
 	return err
 }
 
-func TestAMarkTakesTwoRoundTrips(t *testing.T) {
+func TestMarkTakesTwoRoundTrips(t *testing.T) {
 	t.Parallel()
 	database := testenv.DatabaseURL(t, testenv.RegistryCurrent)
 	h := newHarness(t, database)
@@ -232,7 +232,7 @@ func TestAMarkTakesTwoRoundTrips(t *testing.T) {
 }
 
 // An outbox that asks more of its transaction than fits is told so, and never that it is done.
-func TestAnOutboxHasOneStatement(t *testing.T) {
+func TestOutboxHasOneStatement(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent), func(o *postgres.Options) { o.Outbox = twiceOutbox{} })
 	_, err := h.mark(t.Context(), t, deniedDecision(t, h.platformRow(t)))
@@ -246,7 +246,7 @@ func (o twiceOutbox) Announce(ctx context.Context, tx pgx.Tx, events ...admissio
 }
 
 // The registry's tables may have triggers that drop rows without a word. Then there is no mark at all.
-func TestAnEffectThatComesToNothingUndoesTheMark(t *testing.T) {
+func TestEffectThatComesToNothingUndoesTheMark(t *testing.T) {
 	t.Parallel()
 	for table, event := range map[string]string{"workspaces": "update", "structure_events": "insert", "gatehouse.events": "insert"} {
 		t.Run(table, func(t *testing.T) {
@@ -270,7 +270,7 @@ func (failingOutbox) Announce(ctx context.Context, tx pgx.Tx, _ ...admission.Eve
 	return err
 }
 
-func TestAnOutboxWhoseStatementFailsUndoesTheMarkAndCostsNoConnection(t *testing.T) {
+func TestOutboxStatementThatFailsUndoesTheMark(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent),
 		func(o *postgres.Options) { o.MaxConns, o.Outbox = 1, failingOutbox{} })

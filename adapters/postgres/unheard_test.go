@@ -21,7 +21,7 @@ import (
 
 // Those who shared a commit of which nobody heard are tried again, each alone. What the first attempt recorded is
 // their answer, whether it is done by then or still under way.
-func TestADecisionWhoseCommitWentUnheardIsAnsweredAsItWasRecorded(t *testing.T) {
+func TestUnheardCommitIsAnsweredAsItWasRecorded(t *testing.T) {
 	t.Parallel()
 	for name, losing := range map[string]func(*commitLoss, *pgx.Conn, []admission.Event){
 		"once it is committed":        (*commitLoss).afterCommit,
@@ -44,7 +44,7 @@ func TestADecisionWhoseCommitWentUnheardIsAnsweredAsItWasRecorded(t *testing.T) 
 }
 
 // Nobody tries it again, and to look would take as long as what was lost: an error promises nothing.
-func TestALoneDecisionWhoseCommitWentUnheardIsAnsweredWithAnError(t *testing.T) {
+func TestUnheardCommitOfALoneDecisionIsAnError(t *testing.T) {
 	t.Parallel()
 	h, loss := losingCommit(t, 1, (*commitLoss).afterCommit)
 	d := deniedDecision(t, h.platformRow(t))
@@ -181,7 +181,7 @@ func (l *commitLoss) wait(sql string, arguments ...any) {
 }
 
 // A record that comes again has no other decision to give: it is the same, or the uid leads to it.
-func TestARecordThatComesAgainIsAnsweredAsItWasRecorded(t *testing.T) {
+func TestRecordThatComesAgainIsAnsweredAsItWasRecorded(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent))
 	workspaces := h.putWorkspaces(t, 2)
@@ -198,7 +198,7 @@ func TestARecordThatComesAgainIsAnsweredAsItWasRecorded(t *testing.T) {
 
 // What refuses an insert may be a trigger of the operator's, on another table: then nothing was written, and nothing
 // may be answered.
-func TestARecordThatIsRefusedForAnotherTablesKeyIsNotAnswered(t *testing.T) {
+func TestRecordRefusedForAnotherTablesKeyIsNotAnswered(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t, testenv.DatabaseURL(t, testenv.RegistryCurrent))
 	id := h.platformRow(t)

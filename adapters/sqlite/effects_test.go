@@ -43,7 +43,7 @@ func TestOutboxThatFailsLeavesNothing(t *testing.T) {
 	require.NoError(t, err, "the connection is free again")
 }
 
-func TestAWorkspaceIsStillFailedUntilTheRegistrySaysOtherwise(t *testing.T) {
+func TestStillFailedUntilTheRegistrySaysOtherwise(t *testing.T) {
 	s := openDemo(t, sqlite.Options{})
 	seen, err := s.Facts(t.Context(), modelless)
 	require.NoError(t, err)

@@ -10,7 +10,7 @@ import (
 	"github.com/molecule-ai/gatehouse/adapters/sqlite"
 )
 
-func TestAProcessThatIsKilledGivesUpItsRight(t *testing.T) {
+func TestExclusiveRightEndsWithAKilledProcess(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "gatehouse.db")
 	s := openDemo(t, sqlite.Options{Path: path})
 	other := startChild(t, auditing, path)
@@ -23,7 +23,7 @@ func TestAProcessThatIsKilledGivesUpItsRight(t *testing.T) {
 	require.True(t, holds(t, s, "audit"))
 }
 
-func TestARightOutlivesTheContextThatItWasAskedForWith(t *testing.T) {
+func TestRightOutlivesTheContextThatItWasAskedForWith(t *testing.T) {
 	s := openDemo(t, sqlite.Options{})
 	ctx, cancel := context.WithCancel(t.Context())
 	release, _, held, err := s.Exclusive(ctx, "audit")
@@ -38,7 +38,7 @@ func TestARightOutlivesTheContextThatItWasAskedForWith(t *testing.T) {
 	require.True(t, holds(t, s, "audit"))
 }
 
-func TestARightMayHaveAnyName(t *testing.T) {
+func TestExclusiveRightMayHaveAnyName(t *testing.T) {
 	s := openDemo(t, sqlite.Options{})
 	for _, name := range []string{"../up/audit", "https://collector.example.com/logs?a=b", "a b+c%2F"} {
 		require.True(t, holds(t, s, name), name)

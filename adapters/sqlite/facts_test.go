@@ -95,8 +95,8 @@ func TestFactsQueryOfAnOperator(t *testing.T) {
 	require.NoError(t, s.CheckFacts(t.Context()))
 }
 
-// TestAFactsQueryOfAnOperatorEndsWithItsReview asks one that never ends, more often than there are connections.
-func TestAFactsQueryOfAnOperatorEndsWithItsReview(t *testing.T) {
+// TestOperatorsFactsQueryEndsWithItsReview asks one that never ends, more often than there are connections.
+func TestOperatorsFactsQueryEndsWithItsReview(t *testing.T) {
 	const endless = `
 		with recursive n (i) as (select 1 union all select i + 1 from n)
 		select max(i) as "exists", '{}' as workspace, '[]' as secret_keys, '[]' as global_secret_keys from n where $1 is not null`

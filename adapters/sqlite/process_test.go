@@ -58,7 +58,7 @@ func requireRecorded(t *testing.T, path string, answered []string) {
 	require.Equal(t, []string{"ok"}, texts(t, s, `select integrity_check from pragma_integrity_check`))
 }
 
-func TestLockedByAnotherProcess(t *testing.T) {
+func TestFileLockedByAnotherProcessIsRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "gatehouse.db")
 	s := openDemo(t, sqlite.Options{Path: path, BusyTimeout: 20 * time.Millisecond})
 	other := startChild(t, locking, path)
@@ -80,8 +80,8 @@ func TestLockedByAnotherProcess(t *testing.T) {
 	require.NoError(t, s.LedgerReady(t.Context(), false))
 }
 
-// TestADecisionThatNobodyWaitsForIsLeftOut has the lock come free after the caller's deadline.
-func TestADecisionThatNobodyWaitsForIsLeftOut(t *testing.T) {
+// TestDecisionThatNobodyWaitsForIsLeftOut has the lock come free after the caller's deadline.
+func TestDecisionThatNobodyWaitsForIsLeftOut(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "gatehouse.db")
 	s := openDemo(t, sqlite.Options{Path: path, BusyTimeout: time.Minute})
 	other := startChild(t, locking, path)
@@ -130,7 +130,7 @@ func TestMigrateTogether(t *testing.T) {
 
 // Everybody waits in one queue for the one connection that writes. While the file is locked, the first waits for as long as
 // he may, and the others not for as long each: they would miss their deadlines and hear of those.
-func TestEverybodyHearsOfALockInTime(t *testing.T) {
+func TestLockWaitEndsInTimeForEverybody(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "gatehouse.db")
 	s := openDemo(t, sqlite.Options{Path: path, BusyTimeout: time.Second})
 	facts, err := s.Facts(t.Context(), modelless)

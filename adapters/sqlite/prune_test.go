@@ -31,7 +31,7 @@ func TestOldDecisionsAreDeletedInManyBatches(t *testing.T) {
 	require.False(t, kept[0].Decision.At.Before(before))
 }
 
-func TestASeqIsNotGivenAgain(t *testing.T) {
+func TestSeqIsNotGivenTwice(t *testing.T) {
 	s := openDemo(t, sqlite.Options{})
 	now := time.Now()
 	fill(t, s, 10, now)
@@ -49,7 +49,7 @@ func TestASeqIsNotGivenAgain(t *testing.T) {
 	require.Len(t, next, 1)
 }
 
-func TestTheFileTakesNewDecisionsInPlaceOfOldOnes(t *testing.T) {
+func TestFileTakesNewDecisionsInPlaceOfOldOnes(t *testing.T) {
 	s := openDemo(t, sqlite.Options{})
 	now := time.Now()
 	fill(t, s, 600, now)
@@ -62,7 +62,7 @@ func TestTheFileTakesNewDecisionsInPlaceOfOldOnes(t *testing.T) {
 	require.InEpsilon(t, pages, count(t, s, `select page_count from pragma_page_count`), 0.1)
 }
 
-func TestOfTwoThatPruneOneDoes(t *testing.T) {
+func TestPruneRunsInOneProcessAtATime(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "gatehouse.db")
 	s, other := openDemo(t, sqlite.Options{Path: path}), open(t, sqlite.Options{Path: path})
 	now := time.Now()

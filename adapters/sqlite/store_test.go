@@ -36,7 +36,7 @@ func TestFilesAreForTheirOwnerAlone(t *testing.T) {
 	}
 }
 
-func TestRightsThatAnOperatorGaveStay(t *testing.T) {
+func TestMigrationKeepsRightsThatAnOperatorGave(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "gatehouse.db")
 	require.NoError(t, os.WriteFile(path, nil, 0o600))
 	require.NoError(t, os.Chmod(path, 0o640))
@@ -91,7 +91,7 @@ func TestOpenRefuses(t *testing.T) {
 	require.Equal(t, "This is a text, and it is long enough to be no header.", string(content))
 }
 
-func TestPathsAreTakenAsTheyAre(t *testing.T) {
+func TestFilePathsAreTakenAsTheyAre(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a b", "100%25?mode=ro&x#y.db")
 	openDemo(t, sqlite.Options{Path: path})
 	require.FileExists(t, path)
@@ -107,7 +107,7 @@ func TestSettings(t *testing.T) {
 	require.Equal(t, 1, s.Writer().Stats().MaxOpenConnections)
 }
 
-func TestWhatWasWrittenIsThereForAnotherStore(t *testing.T) {
+func TestWritesAreThereForAnotherStore(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "gatehouse.db")
 	first := openDemo(t, sqlite.Options{Path: path})
 	second := open(t, sqlite.Options{Path: path})

@@ -82,8 +82,8 @@ func TestDeleteWorkspaceForgetsItsSecrets(t *testing.T) {
 	require.Empty(t, facts.SecretKeys, "a new workspace under an old id has no secrets")
 }
 
-// TestOnlyWhatTheFactsQueryKnowsIsListed has a page go on past what an operator's query does not know.
-func TestOnlyWhatTheFactsQueryKnowsIsListed(t *testing.T) {
+// TestWorkspacesListOnlyWhatTheFactsQueryKnows has a page go on past what an operator's query does not know.
+func TestWorkspacesListOnlyWhatTheFactsQueryKnows(t *testing.T) {
 	s := openDemo(t, sqlite.Options{FactsQuery: strings.Replace(ownQuery, "id = $1", "id = $1 and status = 'online'", 1)})
 	for _, page := range []int{1, 2, 3, 10} {
 		var listed []uuid.UUID

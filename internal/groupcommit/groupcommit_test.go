@@ -54,7 +54,7 @@ func (r *recorder) written() []int {
 	return slices.Sorted(slices.Values(slices.Concat(r.batches...)))
 }
 
-func TestALoneItemIsWrittenAtOnce(t *testing.T) {
+func TestLoneItemIsWrittenAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &recorder{}
 		g := groupcommit.New(groupcommit.Options{}, r.flush)
@@ -91,7 +91,7 @@ func TestItemsThatComeDuringAFlushAreWrittenTogether(t *testing.T) {
 	})
 }
 
-func TestAFlushIsOvertakenOnlyWhenItTakesTooLong(t *testing.T) {
+func TestFlushIsOvertakenOnlyWhenItTakesTooLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &recorder{started: make(chan struct{}, 100), hold: make(chan struct{})}
 		g := groupcommit.New(groupcommit.Options{Flushers: 2, Overtake: time.Second}, r.flush)
@@ -120,7 +120,7 @@ func TestAFlushIsOvertakenOnlyWhenItTakesTooLong(t *testing.T) {
 	})
 }
 
-func TestAFlushThatEndsInTimeLetsTheNextOneBegin(t *testing.T) {
+func TestFlushThatEndsInTimeLetsTheNextOneBegin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &recorder{}
 		g := groupcommit.New(groupcommit.Options{Flushers: 3, Overtake: time.Hour}, r.flush)
@@ -134,7 +134,7 @@ func TestAFlushThatEndsInTimeLetsTheNextOneBegin(t *testing.T) {
 	})
 }
 
-func TestACallerWhoseContextEndsStopsWaiting(t *testing.T) {
+func TestCallerStopsWaitingWhenItsContextEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &recorder{started: make(chan struct{}), hold: make(chan struct{})}
 		g := groupcommit.New(groupcommit.Options{}, r.flush)
@@ -162,7 +162,7 @@ func TestACallerWhoseContextEndsStopsWaiting(t *testing.T) {
 	})
 }
 
-func TestAFlushLastsAsLongAsTheMostPatientCaller(t *testing.T) {
+func TestFlushLastsAsLongAsTheMostPatientCaller(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var deadlines []time.Time
 		first, hold := make(chan struct{}), make(chan struct{})
@@ -224,7 +224,7 @@ func TestOnePoisonedItemDoesNotFailItsNeighbours(t *testing.T) {
 	})
 }
 
-func TestHopelessErrorIsEverybodysAtOnce(t *testing.T) {
+func TestHopelessErrorFailsTheWholeBatchAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &recorder{started: make(chan struct{}, 100), hold: make(chan struct{}), poison: 3}
 		g := groupcommit.New(groupcommit.Options{Hopeless: func(err error) bool { return errors.Is(err, errPoison) }}, r.flush)
@@ -249,7 +249,7 @@ func TestHopelessErrorIsEverybodysAtOnce(t *testing.T) {
 	})
 }
 
-func TestAFlushThatGivesTooFewResultsIsAnError(t *testing.T) {
+func TestFlushWithTooFewResultsIsAnError(t *testing.T) {
 	g := groupcommit.New(groupcommit.Options{}, func(context.Context, []int) ([]int, error) { return nil, nil })
 	defer g.Close()
 
@@ -331,7 +331,7 @@ func TestEveryItemIsWrittenOnceAndItsResultReachesItsCaller(t *testing.T) {
 }
 
 // A flush runs on a goroutine of the group, where a panic that nobody catches ends the process.
-func TestAFlushThatPanicsIsAnErrorOfTheItemThatMakesItPanic(t *testing.T) {
+func TestFlushPanicIsAnErrorOfTheItemThatCausesIt(t *testing.T) {
 	r := &recorder{started: make(chan struct{}), hold: make(chan struct{})}
 	g := groupcommit.New(groupcommit.Options{}, func(ctx context.Context, batch []int) ([]int, error) {
 		if slices.Contains(batch, 2) {

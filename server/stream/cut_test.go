@@ -7,7 +7,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestACutIsTheSetOfWhatWasAdded(t *testing.T) {
+func TestCutIsTheSetOfWhatWasAdded(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := cut{high: 3}
 		model := map[int64]bool{1: true, 2: true, 3: true}
@@ -30,7 +30,7 @@ func TestACutIsTheSetOfWhatWasAdded(t *testing.T) {
 	})
 }
 
-func TestAGapIsSettledOnceEveryWriterThatMayFillItHasEnded(t *testing.T) {
+func TestGapIsSettledOnceItsWritersHaveEnded(t *testing.T) {
 	c := cut{high: 1}
 	c.add(3, 1)
 	c.settle(1, nil)

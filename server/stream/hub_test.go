@@ -56,7 +56,7 @@ func positions(events []Streamed[admission.Event]) []int64 {
 	return found
 }
 
-func TestALateCommitIsSentAfterWhatOvertookIt(t *testing.T) {
+func TestLateCommitIsSentAfterWhatOvertookIt(t *testing.T) {
 	m := newMemory()
 	m.write(workspace(1), 2)
 	h := hubOn(m, Options{})
@@ -78,7 +78,7 @@ func TestALateCommitIsSentAfterWhatOvertookIt(t *testing.T) {
 	require.Equal(t, []int64{5}, positions(got), "now everything up to 5 was sent")
 }
 
-func TestNothingOfAWorkspaceOvertakesItsOwnWhileTheLedgerIsRead(t *testing.T) {
+func TestEventsOfAWorkspaceStayInOrderWhileTheLedgerIsRead(t *testing.T) {
 	m := newMemory()
 	h := hubOn(m, Options{})
 	require.NoError(t, h.follow(t.Context(), true))
@@ -105,7 +105,7 @@ func TestNothingOfAWorkspaceOvertakesItsOwnWhileTheLedgerIsRead(t *testing.T) {
 	require.Equal(t, []int64{1, 2}, sequences(got))
 }
 
-func TestAGapThatIsRolledBackHoldsThePositionUpOnlyWhileSomebodyMayFillIt(t *testing.T) {
+func TestGapOfARollbackHoldsThePositionOnlyWhileItCanBeFilled(t *testing.T) {
 	m := newMemory()
 	h := hubOn(m, Options{})
 	require.NoError(t, h.follow(t.Context(), true))
@@ -130,7 +130,7 @@ func TestAGapThatIsRolledBackHoldsThePositionUpOnlyWhileSomebodyMayFillIt(t *tes
 	require.Equal(t, []Streamed[admission.Event]{{Position: 3}}, got, "the position moves without an event")
 }
 
-func TestAHubBeginsWhenNobodyWritesWhatIsBeforeIt(t *testing.T) {
+func TestHubBeginsWhenNobodyWritesWhatIsBeforeIt(t *testing.T) {
 	m := newMemory()
 	late := m.begin(workspace(2))
 	m.write(workspace(1), 1)
@@ -155,7 +155,7 @@ func TestAHubBeginsWhenNobodyWritesWhatIsBeforeIt(t *testing.T) {
 	require.Equal(t, []int64{1, 2, 3}, positions(got))
 }
 
-func TestAPositionBeyondTheLedgerIsMalformed(t *testing.T) {
+func TestPositionBeyondTheLedgerIsMalformed(t *testing.T) {
 	m := newMemory()
 	m.write(workspace(1), 3)
 	h := started(t, m, Options{})
@@ -165,7 +165,7 @@ func TestAPositionBeyondTheLedgerIsMalformed(t *testing.T) {
 	require.Equal(t, admission.CodeMalformedRequest, admission.AsError(err).Code)
 }
 
-func TestAReaderMayHaveBeenToldAPositionByAHubThatIsAhead(t *testing.T) {
+func TestReaderMayComeFromAHubThatIsAhead(t *testing.T) {
 	m := newMemory()
 	behind := hubOn(m, Options{})
 	require.NoError(t, behind.follow(t.Context(), true))
@@ -182,7 +182,7 @@ func TestAReaderMayHaveBeenToldAPositionByAHubThatIsAhead(t *testing.T) {
 	require.Equal(t, []int64{3}, positions(got))
 }
 
-func TestAReaderThatIsTooFarBehindIsGivenUpAndCanResume(t *testing.T) {
+func TestReaderTooFarBehindIsGivenUpAndCanResume(t *testing.T) {
 	m := newMemory()
 	h := hubOn(m, Options{Keep: 4})
 	require.NoError(t, h.follow(t.Context(), true))
@@ -204,7 +204,7 @@ func TestAReaderThatIsTooFarBehindIsGivenUpAndCanResume(t *testing.T) {
 	require.Equal(t, []int64{1, 2, 3, 4, 5}, positions(got))
 }
 
-func TestAReaderThatCatchesUpIsNotGivenUpWhileTheHubGoesOn(t *testing.T) {
+func TestReaderThatCatchesUpIsNotGivenUp(t *testing.T) {
 	m := newMemory()
 	h := hubOn(m, Options{Keep: 4})
 	require.NoError(t, h.follow(t.Context(), true))
@@ -232,7 +232,7 @@ func TestAReaderThatCatchesUpIsNotGivenUpWhileTheHubGoesOn(t *testing.T) {
 	require.Equal(t, want, sequences(got))
 }
 
-func TestWhatTheHubStillHasIsNotReadAgain(t *testing.T) {
+func TestHubReadsNothingTwiceThatItStillHas(t *testing.T) {
 	m := newMemory()
 	h := hubOn(m, Options{})
 	require.NoError(t, h.follow(t.Context(), true))
@@ -253,7 +253,7 @@ func TestWhatTheHubStillHasIsNotReadAgain(t *testing.T) {
 
 // Transactions begin and end in any order; two hubs read when they are told to; readers come, follow, go and
 // resume, at any hub, wherever they were. In the end each has everything beyond where it began.
-func TestWhoeverFollowsAndResumesLosesNothing(t *testing.T) {
+func TestFollowerThatResumesLosesNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := &world{m: newMemory()}
 		for range 2 {
@@ -419,7 +419,7 @@ func countAfter(all []ledger.Event, after int64) int {
 	return n
 }
 
-func TestAHubSurvivesALedgerThatIsAwayAndSaysSoOnce(t *testing.T) {
+func TestHubSurvivesALedgerThatIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory()
 		m.failing(errAway)
@@ -448,7 +448,7 @@ func TestAHubSurvivesALedgerThatIsAwayAndSaysSoOnce(t *testing.T) {
 	})
 }
 
-func TestTheLedgerIsPolledNoFasterThanOnceASecond(t *testing.T) {
+func TestLedgerIsPolledNoFasterThanOnceASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory()
 		h := New(Events(m), Options{})
@@ -502,7 +502,7 @@ func TestClosingEndsReadersAndTheListener(t *testing.T) {
 	h.Close()
 }
 
-func TestNextGoesOnAfterItsContextEnded(t *testing.T) {
+func TestReaderGoesOnAfterTheContextOfNextEnded(t *testing.T) {
 	m := newMemory()
 	h := started(t, m, Options{Poll: never})
 	next, err := h.Subscribe(t.Context(), FromNow)
@@ -518,7 +518,7 @@ func TestNextGoesOnAfterItsContextEnded(t *testing.T) {
 	require.Equal(t, []int64{1}, positions(read(t, next, 1)))
 }
 
-func TestAHundredReadersGetEverythingWhileOneDoesNotRead(t *testing.T) {
+func TestHubServesAHundredReadersWhileOneDoesNotRead(t *testing.T) {
 	const readers, events = 100, 2000
 	m := newMemory()
 	h := started(t, m, Options{Keep: 500, Poll: never})

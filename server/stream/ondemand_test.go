@@ -11,7 +11,7 @@ import (
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
-func TestALedgerIsReadOnlyWhileSomebodyReads(t *testing.T) {
+func TestLedgerIsReadOnlyWhileThereAreReaders(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory()
 		o := NewOnDemand(Events(m), Options{}, time.Minute)
@@ -46,7 +46,7 @@ func TestALedgerIsReadOnlyWhileSomebodyReads(t *testing.T) {
 	})
 }
 
-func TestAReaderThatComesBackInTimeKeepsTheHub(t *testing.T) {
+func TestReaderThatComesBackInTimeKeepsTheHub(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := NewOnDemand(Events(newMemory()), Options{}, time.Minute)
 		var hubs []*Hub[admission.Event]

@@ -52,7 +52,7 @@ on conflict (id) do update set status = 'online', last_sample_error = null`, id)
 	return err
 }
 
-func TestTwoReplicasGiveTheSameStreamAndEveryPointOfItCanBeResumedAt(t *testing.T) {
+func TestStreamIsTheSameOnTwoReplicasAndResumesAnywhere(t *testing.T) {
 	url := testenv.DatabaseURL(t, testenv.RegistryCurrent)
 	registry := openRegistry(t, url)
 	stores := []*postgres.Store{openPostgres(t, url), openPostgres(t, url)}
@@ -70,7 +70,7 @@ func TestTwoReplicasGiveTheSameStreamAndEveryPointOfItCanBeResumedAt(t *testing.
 	})
 }
 
-func TestAnEventThatIsCommittedLateIsNotLost(t *testing.T) {
+func TestEventCommittedLateIsNotLost(t *testing.T) {
 	url := testenv.DatabaseURL(t, testenv.RegistryCurrent)
 	registry := openRegistry(t, url)
 	outbox := postgrestest.NewHeldOutbox(t, url)
@@ -106,7 +106,7 @@ func TestAnEventThatIsCommittedLateIsNotLost(t *testing.T) {
 	}
 }
 
-func TestAMarkThatIsRolledBackLeavesNoGapForLong(t *testing.T) {
+func TestRolledBackMarkLeavesNoGapForLong(t *testing.T) {
 	url := testenv.DatabaseURL(t, testenv.RegistryCurrent)
 	registry := openRegistry(t, url)
 	store := openPostgres(t, url)
@@ -126,7 +126,7 @@ func TestAMarkThatIsRolledBackLeavesNoGapForLong(t *testing.T) {
 	require.Equal(t, stream.Streamed[admission.Event]{Position: 2}, got[1])
 }
 
-func TestAStreamGoesOnAfterARestartOfPostgres(t *testing.T) {
+func TestStreamGoesOnAfterARestartOfPostgres(t *testing.T) {
 	server := testenv.OwnPostgres(t, testenv.Options{})
 	url, err := server.CreateDatabase(t.Context(), testenv.RegistryCurrent)
 	require.NoError(t, err)

@@ -217,7 +217,7 @@ func online(ctx context.Context, s *sqlite.Store, id uuid.UUID) error {
 }
 
 // Two stores on one file are as two processes: neither hears the other's signal, and both poll.
-func TestTwoStoresOnOneFileGiveTheSameStream(t *testing.T) {
+func TestStreamIsTheSameForTwoStoresOnOneFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "gatehouse.db")
 	stores := []*sqlite.Store{openSQLite(t, path), openSQLite(t, path)}
 	var hubs []*stream.Hub[admission.Event]
