@@ -29,7 +29,7 @@ func (t *commitBatch) queue(doing, sql string, arguments ...any) {
 	t.batch.Queue(sql, arguments...)
 }
 
-// send sends everything, and hears of all that was queued before.
+// send sends the batch and reads the results of what was queued before.
 func (t *commitBatch) send(ctx context.Context, more func()) error {
 	if t.results != nil {
 		return errOneStatement
@@ -40,7 +40,7 @@ func (t *commitBatch) send(ctx context.Context, more func()) error {
 	for _, doing := range t.doing {
 		_, err := t.results.Exec()
 		if err != nil {
-			_ = t.results.Close() // it says the same
+			_ = t.results.Close() // send has returned the same error
 			return fmt.Errorf("%s: %w", doing, err)
 		}
 	}
@@ -63,14 +63,15 @@ func (t *commitBatch) Exec(ctx context.Context, sql string, arguments ...any) (p
 	return t.results.Exec()
 }
 
-// abandon gives the connection back to its owner in the middle of what was sent. After commit it does nothing.
+// abandon stops reading results and gives the connection back to its owner. After commit it does nothing.
 func (t *commitBatch) abandon() {
 	if t.results != nil {
-		_ = t.results.Close() // whoever abandons it has heard why
+		_ = t.results.Close() // the caller has the error already
 	}
 }
 
-// commit gives nil if the transaction is committed. If the connection breaks, it may be, all the same.
+// commit returns nil if the transaction is committed. When the connection breaks it returns an error, and the transaction may
+// still have been committed.
 func (t *commitBatch) commit(ctx context.Context) error {
 	if t.results == nil {
 		err := t.send(ctx, func() {})

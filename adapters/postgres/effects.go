@@ -41,7 +41,7 @@ func (r *effectRows) add(event *admission.Event) error {
 	return nil
 }
 
-// queueEffects queues what marks workspaces failed, and says so.
+// queueEffects queues the statements that mark workspaces failed and record their events.
 func queueEffects(last *commitBatch, events []admission.Event) error {
 	rows := new(effectRows)
 	for i := range events {

@@ -28,8 +28,8 @@ select each.id, facts.* from unnest((select $1::uuid[])) as each (id)
 cross join lateral (` + strings.Replace(defaultFactsQuery, "$1::uuid", "each.id", 1) + `
 ) facts`
 
-// Facts looks a workspace up, together with others that are asked for at the same time. What the facts query
-// gives beside its contract is an error, never a guess.
+// Facts looks a workspace up, together with others that are asked for at the same time. A row that breaks the
+// contract of the facts query is an error, never a guess.
 func (s *Store) Facts(ctx context.Context, workspaceID uuid.UUID) (admission.Facts, error) {
 	read, err := s.lookups.Do(ctx, workspaceID)
 	if err != nil {
@@ -76,12 +76,12 @@ func (s *Store) factsBatch(ctx context.Context, asked []uuid.UUID) ([]lookup, er
 	return read, nil
 }
 
-// errNotGiven is of a workspace that a statement for many was asked for and did not give. No facts are not the facts of a
-// workspace that has no secrets.
+// errNotGiven is for a workspace that the statement for many did not return. Missing facts are not the facts of a workspace
+// without secrets.
 var errNotGiven = errors.New("the facts query gave no row for the workspace")
 
-// queueFacts queues the lookup of workspaces, one statement for all of them where the query is the built-in one.
-// each hears of every one, and of what is wrong with it alone.
+// queueFacts queues the lookup of workspaces. The built-in query is one statement for all of them. each is called for every
+// workspace, with an error if that workspace alone cannot be read.
 func (s *Store) queueFacts(batch *pgx.Batch, ids [][16]byte, each func(id uuid.UUID, facts admission.Facts, err error)) {
 	if s.factsMany == "" {
 		for _, id := range ids {

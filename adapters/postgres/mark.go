@@ -78,17 +78,17 @@ with made as (
 select gatehouse.expect((select count(*) from made), cardinality($1), 'writing outgoing events')`
 )
 
-// errUIDTaken says that another request of the same caller with the same uid was decided first.
+// errUIDTaken: another request of the same caller with the same uid was decided first.
 var errUIDTaken = errors.New("the uid was answered before")
 
 // marking is one deny on its way into a marking transaction, and how it is decided again.
 type marking struct {
-	ctx      context.Context // of its request, which may end before that of its company
+	ctx      context.Context // of its request; others in the batch may last longer
 	decision admission.Decision
 	seen     admission.Facts
 	judge    admission.Judge
-	// decided says that a transaction was about to write it. Where it comes again all the same, that one may have been
-	// committed unheard, and be the answer.
+	// decided is set when a transaction is about to write it. If it is tried again after that, the first transaction may
+	// have been committed without our knowing. Then the first one is the answer.
 	decided bool
 }
 
@@ -96,7 +96,7 @@ type marking struct {
 type marked struct {
 	admission.Judged
 	err  error
-	busy bool // nothing: another transaction has the row, or there is none
+	busy bool // nothing was done: another transaction has the row, or there is no row
 }
 
 // RecordAndMark writes a decision and its effects in one transaction, together with those of other workspaces
@@ -134,7 +134,7 @@ func (s *Store) RecordAndMark(
 	return result.Judged, nil
 }
 
-// What to do about a row that another transaction has.
+// What to do when another transaction holds the row.
 const (
 	wait = ""
 	skip = " skip locked"
@@ -203,7 +203,7 @@ func rollBackAndRelease(ctx context.Context, conn *pgxpool.Conn) {
 }
 
 // decideAgain gives the decision on the facts as they are under the lock, which marks if its row is to be marked. A
-// request that has ended is not decided: its caller was answered with an error.
+// request that has ended is not decided again: its caller has been answered with an error.
 func decideAgain(one *marking, row *lockedRow) (judged admission.Judged, err error) {
 	switch {
 	case row.err != nil:
@@ -239,7 +239,7 @@ type lockedRow struct {
 	facts             admission.Facts
 	read              bool                // facts were given
 	err               error               // of reading its facts again
-	recorded          *admission.Decision // by a transaction before, of whose commit nobody heard
+	recorded          *admission.Decision // by an earlier transaction whose commit was not confirmed
 }
 
 // lockAndRead begins the transaction, locks the rows, and reads the facts again, now that nobody else can change them.
@@ -298,9 +298,9 @@ func (s *Store) lockAndRead(
 	}
 }
 
-// queueRecorded asks for the decisions of those that come again. It comes after the lock, which their first transaction
-// had too: if that one is still being committed, the lock waits for it, and this sees what became of it. For who skips
-// locked rows it may be too early, but he comes once more and waits.
+// queueRecorded asks for the decisions of those that come again. It runs after the lock. Their first transaction
+// held the same lock: if it is still being committed, this one waits for it and then sees its result. A batch that skips locked rows may
+// look too early. Its decision is tried again alone, and that one waits.
 func queueRecorded(batch *pgx.Batch, of []*marking, rows map[uuid.UUID]*lockedRow) {
 	for _, one := range of {
 		if !one.decided {

@@ -42,12 +42,12 @@ with decision as (
 )
 select pg_logical_emit_message(true, 'gatehouse', 'ready?')::text`
 
-// probeLockTimeout is short: who asks whether the server is ready waits for less than a second.
+// probeLockTimeout is short: a readiness probe waits less than a second.
 const probeLockTimeout = "set local lock_timeout = '300ms'"
 
 // LedgerReady says why no decision can be recorded, nil if one can: the tables are up to date and may be written, and a
-// commit is written to the disk. suspected says that reviews have just failed to record theirs: then a decision is
-// written too, and taken back. That costs more, and finds what only some writes meet, such as a full disk.
+// commit is written to the disk. suspected means that reviews have just failed to record decisions. Then a decision is written
+// and rolled back, too. That costs more, and finds faults that only some writes meet, such as a full disk.
 func (s *Store) LedgerReady(ctx context.Context, suspected bool) error {
 	pending, err := s.Pending(ctx)
 	if err != nil {
@@ -77,7 +77,7 @@ func (s *Store) LedgerReady(ctx context.Context, suspected bool) error {
 	return nil
 }
 
-// tryToRecord writes a decision and takes it back.
+// tryToRecord writes a decision and rolls it back.
 func (s *Store) tryToRecord(ctx context.Context) error {
 	probe, err := admission.NewProbe(time.Now())
 	if err != nil {

@@ -31,7 +31,7 @@ from gatehouse.request_uids u
 join gatehouse.decisions d on d.id = u.decision_id
 where u.uid = $1 and u.caller = $2`
 
-// answeredSQL gives those of the uids that have been answered, which mostly are none, to whichever caller.
+// answeredSQL gives those of the uids that have been answered, to any caller. Mostly there are none.
 const answeredSQL = `select uid, caller from gatehouse.request_uids where uid = any((select $1::text[])::text[])`
 
 // Recorded gives the decision of a caller's uid. Whether there is one is asked together with others who ask at the same time.
@@ -113,8 +113,8 @@ func (s *Store) Record(ctx context.Context, d admission.Decision) (admission.Dec
 	return d, nil
 }
 
-// isThere says whether an insert was refused because its decision had been written: it comes again because its first
-// commit went unheard. A trigger of somebody else's can be refused for a key too, so the ledger is asked.
+// isThere tells whether an insert was refused because its decision had been written already: its first commit was not confirmed, so
+// it was tried again. Another program's trigger can violate a unique key too, so the ledger is asked.
 func (s *Store) isThere(ctx context.Context, id uuid.UUID, refusal error) bool {
 	const uniqueViolation = "23505"
 	var refused *pgconn.PgError

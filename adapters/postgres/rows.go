@@ -87,7 +87,7 @@ func (r *decisionRows) arguments() []any {
 	return slices.Insert(r.unclaimed(), digestPosition, any(r.digests))
 }
 
-// digestPosition is that of the one parameter that record_unclaimed.sql has not.
+// digestPosition is the place of the one parameter that record_unclaimed.sql does not have.
 const digestPosition = 3
 
 // unclaimed are in the order of record_unclaimed.sql's parameters.

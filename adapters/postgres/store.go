@@ -70,8 +70,8 @@ var (
 )
 
 const (
-	// A batch costs the server as much as several rows do, and two at a time are two batches of half the size. So the
-	// others are there for what is stuck: behind a lock, or because its connection hangs.
+	// A batch costs the server as much as several rows, and two batches at a time are half as large. So one runs at a time, and
+	// the others start only when it is stuck: behind a lock, or because its connection hangs.
 	flushers = 4
 	overtake = 10 * time.Millisecond
 
@@ -114,12 +114,12 @@ func Open(ctx context.Context, options Options) (*Store, error) {
 	return s, nil
 }
 
-// Pool is for others who work on the same database, and for metrics. Close closes it.
+// Pool is for the outbox, which works on the same database, and for metrics. Close closes it.
 func (s *Store) Pool() *pgxpool.Pool { return s.pool.Pool }
 
-// Exclusive gives the one right to do what name says, of all processes on this database, or held false if another
-// has it. The right hangs on a connection of its own: lost is closed when that connection is lost, and with it the
-// right. ctx is for getting it alone.
+// Exclusive gives one process of all on this database the right to do what name says. held is false if another process has
+// it. The right lasts as long as a connection of its own: lost is closed when that connection is lost. ctx bounds the
+// asking, not the right.
 func (s *Store) Exclusive(ctx context.Context, name string) (release func(), lost <-chan struct{}, held bool, err error) {
 	return s.pool.Exclusive(ctx, name)
 }
@@ -132,7 +132,7 @@ func (s *Store) ListenEvents(ctx context.Context, wake func()) {
 	s.pool.Listen(ctx, eventsChannel, wake)
 }
 
-// Close writes the records that are queued, and closes the pool once all of its connections are given back.
+// Close writes the queued records, waits until all connections are given back, and closes the pool.
 func (s *Store) Close() {
 	s.uids.Close()
 	s.lookups.Close()

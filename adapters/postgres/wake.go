@@ -13,25 +13,25 @@ import (
 const eventsChannel = "gatehouse_events"
 
 const (
-	// beginWakeSQL begins a transaction that nobody needs to survive a crash: who is not woken polls.
+	// beginWakeSQL begins a transaction that need not survive a crash: a reader that is not woken polls.
 	beginWakeSQL = `begin; set local synchronous_commit = off`
 
 	wakeSQL = `select pg_notify('` + eventsChannel + `', '')`
 
 	wakeTimeout = 2 * time.Second
 
-	// wakePause is how long one notification does for what is committed after it. A deny alone is told of at once; of
-	// hundreds of transactions a second each would take as long again to tell of, and to hear of, as it took itself.
-	// River's workers do not look more often either.
+	// wakePause is the least time between two notifications. A single deny is notified at once. With hundreds of transactions
+	// a second, a notification for each would double their cost, for the sender and for the receiver. River's workers look no more
+	// often either.
 	wakePause = 5 * time.Millisecond
 )
 
-// wakeUp tells who waits for events that some were committed. It is not part of the transactions that write them,
+// wakeUp notifies the readers of events that some were committed. It is not part of the transactions that write them,
 // because Postgres commits transactions that notify one after the other, and each waits for the disk: denies would be
 // recorded one at a time. One notification does for all that were committed before it.
 type wakeUp struct {
 	store   *Store
-	pending chan struct{} // holds one while there is something to tell
+	pending chan struct{} // holds one element while a notification is due
 	closing chan struct{}
 	working sync.WaitGroup
 }

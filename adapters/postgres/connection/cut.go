@@ -12,8 +12,8 @@ import (
 // closePatience is how long a pool may take to close its connections in order.
 const closePatience = time.Second
 
-// cutter ends the connections of a pool that does not close by itself. A pool waits for those that it is making, and a
-// server that takes them and says nothing is waited for as long as the URL allows, once for each way to connect.
+// cutter ends the connections of a pool that does not close by itself. A pool waits for connections that it is opening. A server
+// that accepts them and then says nothing keeps it waiting for as long as the URL allows, once for each way to connect.
 type cutter struct {
 	cutting context.Context //nolint:containedctx // it ends with the store and with no call
 	cut     context.CancelFunc

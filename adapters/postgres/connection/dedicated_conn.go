@@ -9,8 +9,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
 )
 
-// Dedicated makes a connection beside the pool, for what holds one for long: reviews need those of the pool. A
-// statement on it does not outlive its context, for the connection does not either.
+// Dedicated opens a connection beside the pool, for work that holds one for long: reviews need those of the pool. The connection
+// ends with its context, and so does a statement on it.
 func (p *Pool) Dedicated(ctx context.Context) (*pgx.Conn, error) {
 	config, err := p.ConnConfig(ctx)
 	if err != nil {
@@ -35,5 +35,5 @@ func (p *Pool) Dedicated(ctx context.Context) (*pgx.Conn, error) {
 func CloseDedicated(ctx context.Context, conn *pgx.Conn) {
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), pingTimeout)
 	defer cancel()
-	_ = conn.Close(limited) // what matters of it is done or lost already
+	_ = conn.Close(limited) // its work is done or lost already
 }

@@ -18,9 +18,9 @@ const (
 	unlockSQL  = "select pg_advisory_unlock($1::int, $2::int)"
 )
 
-// Exclusive gives the one right to do what name says, of all processes on this database, or held false if another
-// has it. The right hangs on a connection of its own, beside the pool: lost is closed when that connection is
-// lost, and with it the right. ctx is for getting it alone.
+// Exclusive gives one process of all on this database the right to do what name says. held is false if another process has
+// it. The right lasts as long as a connection of its own, beside the pool: lost is closed when that connection is lost.
+// ctx bounds the asking, not the right.
 func (p *Pool) Exclusive(ctx context.Context, name string) (release func(), lost <-chan struct{}, held bool, err error) {
 	conn, err := p.TryLock(ctx, name)
 	if err != nil || conn == nil {
@@ -32,7 +32,7 @@ func (p *Pool) Exclusive(ctx context.Context, name string) (release func(), lost
 	var watch sync.WaitGroup
 	watch.Go(func() {
 		for watching.Err() == nil {
-			err := waitForNotification(watching, conn) // of which there are none: it ends with the connection
+			err := waitForNotification(watching, conn) // nothing notifies: this returns when the connection ends
 			if err != nil && watching.Err() == nil {
 				p.logger.WarnContext(watching, "an exclusive right is lost", "name", name, "error", err)
 				close(gone)

@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// A connection that is silent for listenPatience is asked whether it is still there, and has pingTimeout to
-	// say so: a network that drops packets ends no connection.
+	// A network that drops packets ends no connection. So a connection that is silent for listenPatience is pinged, and must
+	// answer within pingTimeout.
 	listenPatience = 30 * time.Second
 	pingTimeout    = 5 * time.Second
 
@@ -21,8 +21,8 @@ const (
 )
 
 // Listen calls wake whenever there may have been a notification on channel, until ctx ends. It has a connection of its own
-// beside the pool. When that connection is lost, Listen makes another, ever more slowly, and calls wake for what was
-// said meanwhile. wake must not block.
+// beside the pool. When that connection is lost, Listen connects again, waiting longer each time, and calls wake for what it
+// may have missed. wake must not block.
 func (p *Pool) Listen(ctx context.Context, channel string, wake func()) {
 	delay := firstRelisten
 	for ctx.Err() == nil {

@@ -9,19 +9,19 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// renewal closes the pool's connections once one of them answers that they are of no more use: the server is read-only, or
-// has ended the session. A connection keeps that as long as it lasts: after a failover its server stays a standby, and a
-// setting of the database is read when a connection is made. New ones find the new primary, if the URL names it
+// renewal closes the pool's connections when one of them answers that the server is read-only or has ended the session. A
+// connection stays so as long as it lasts: after a failover its server stays a standby, and a setting of the database is read
+// when a connection is opened. New ones find the new primary, if the URL names it
 // (target_session_attrs=read-write).
 type renewal struct {
 	pool atomic.Pointer[pgxpool.Pool]
 	last atomic.Int64 // when, in nanoseconds
 }
 
-// renewalPause keeps a database that stays read-only from being connected to for every review.
+// renewalPause bounds how often connections are renewed while a database stays read-only.
 const renewalPause = time.Second
 
-// watch has config tell of such answers.
+// watch makes connections of config report such answers.
 func (r *renewal) watch(config *pgconn.Config) {
 	next := config.OnPgError
 	config.OnPgError = func(conn *pgconn.PgConn, refused *pgconn.PgError) bool {

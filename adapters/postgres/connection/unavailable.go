@@ -45,7 +45,7 @@ func ExplainLedger(ctx context.Context, err error) error {
 	return admission.LedgerUnavailable(reason, err)
 }
 
-// unavailable says in plain words why the database takes nothing for now; "" if err is of something else.
+// unavailable says in plain words why the database takes no writes now; "" if err has another cause.
 func unavailable(err error) string {
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) {
@@ -85,8 +85,8 @@ func refusal(code string) string {
 	}
 }
 
-// IsOfTheDatabase says of an error of a batch that each of its items would meet it too. A connection that broke is none:
-// the next one may be well. Nor is a lock on a row, of which the server says where it met it: on a table it says nothing.
+// IsOfTheDatabase tells whether each item of a batch would meet this error, too. A broken connection is not such an error: the next
+// one may work. Nor is a locked row. The server names the place of a locked row, and none of a locked table.
 func IsOfTheDatabase(err error) bool {
 	var refused *pgconn.PgError
 	if !errors.As(err, &refused) {

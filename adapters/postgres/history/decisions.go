@@ -53,8 +53,8 @@ func (r DecisionReader) Decisions(ctx context.Context, query ledger.Query) ([]le
 }
 
 // DecisionsAfter gives up to limit decisions of the ledger whose seq is greater than after, in the order of seq, as
-// of one snapshot. What is said of EventsAfter holds here too: a lower seq may appear after a higher one, and
-// DecisionWriters tells. Decisions that were recorded before there was a seq have 0, and are not here.
+// of one snapshot. As with EventsAfter, a lower seq may appear after a higher one, and
+// DecisionWriters tells whether one still can. Decisions that were recorded before there was a seq have 0, and are not here.
 func (r DecisionReader) DecisionsAfter(ctx context.Context, after int64, limit int) ([]ledger.Decision, error) {
 	return r.queryDecisions(ctx, SelectDecisions+"where d.seq > $1 order by d.seq limit "+strconv.Itoa(limit), max(after, 0))
 }

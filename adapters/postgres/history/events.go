@@ -76,8 +76,7 @@ func (r EventReader) LastEventSeq(ctx context.Context) (int64, error) {
 // below one that was read before this call is named, or has ended: once none of those that were named is named
 // any more, what cannot be read of the lower ones was rolled back and will never be there.
 //
-// No timeout says so: neither a backend that hangs in its commit nor a process with longer ones is bounded by
-// ours.
+// No timeout can tell that instead: it bounds neither a backend that hangs in its commit nor a process with longer timeouts.
 //
 // A snapshot's xmin would say so as well, with the transaction's id in each row. But any transaction that writes anywhere
 // on the server holds xmin back, one in another database too, and the stream would stand still as long as it lasts.

@@ -17,7 +17,7 @@ const (
 delete from gatehouse.request_uids
 where ctid = any (array(select ctid from gatehouse.request_uids where decided_at < $1 order by decided_at limit $2))`
 
-	// Of the partitions without a lower bound, which are never dropped while they take in what is new.
+	// Partitions without a lower bound are never dropped: new decisions go into them.
 	openPartitionsSQL = `select name from gatehouse.decision_partitions where first_id is null`
 
 	pruneDecisionsSQL = `
@@ -25,7 +25,7 @@ delete from %[1]s
 where id = any (array(select id from %[1]s where id < $1 order by id limit $2))`
 )
 
-// pruneBatch rows are deleted in well under the time that a statement may take.
+// pruneBatch rows are deleted well within the time that a statement may take.
 const pruneBatch = 5000
 
 // Retention deletes what is too old.
@@ -33,7 +33,7 @@ type Retention struct{ pool *connection.Pool }
 
 // PruneDecisions makes the partitions of the days to come, and deletes decisions and uids of the days that were over
 // at before: whole partitions where there are, row by row in what is left of the time before there were. A partition
-// that somebody is at work on stays until the next time. Ledgered events stay.
+// that a transaction is using stays until the next time. Events of the ledger stay.
 //
 // The serving role cannot change tables: see the functions of migration 5.
 func (r Retention) PruneDecisions(ctx context.Context, now, before time.Time) (ledger.Pruned, error) {

@@ -69,7 +69,7 @@ order by d.kind, d.rule, d.code, d.id desc`
 // ShadowStore keeps how the verdicts of a candidate differ from those of the live policies.
 type ShadowStore struct{ pool *connection.Pool }
 
-// RecordDivergences writes a batch, all of it or nothing. Those that are there already it leaves as they are.
+// RecordDivergences writes a batch, all of it or nothing. Divergences that are stored already stay as they are.
 func (s ShadowStore) RecordDivergences(ctx context.Context, batch []shadow.Divergence) error {
 	var ids, decisions, workspaces [][16]byte
 	var times []time.Time
@@ -100,7 +100,7 @@ func (s ShadowStore) RecordDivergences(ctx context.Context, batch []shadow.Diver
 	return nil
 }
 
-// AddShadowCounts adds to what has been counted of each pair. After an error it may have been added all the same.
+// AddShadowCounts adds to the counts of each pair. After an error they may have been added all the same.
 func (s ShadowStore) AddShadowCounts(ctx context.Context, at time.Time, counts map[shadow.Pair]shadow.Counts) error {
 	var lives, candidates []string
 	var evaluated, diverged, failed, dropped []int64
@@ -125,8 +125,8 @@ func (s ShadowStore) PruneDivergences(ctx context.Context, before time.Time, kee
 	return tag.RowsAffected(), nil
 }
 
-// ShadowSummary says what came of a pair, or with the zero pair of the one that was compared last, with up to
-// so many examples of each flip. A pair that was never compared has nothing but its name.
+// ShadowSummary is the result of comparing a pair, with up to so many examples of each flip. The zero pair stands for the pair
+// that was compared last. The summary of a pair that was never compared is empty but for its name.
 func (s ShadowStore) ShadowSummary(ctx context.Context, pair shadow.Pair, examples int) (shadow.Summary, error) {
 	summary := shadow.Summary{Pair: pair, Flips: []shadow.Flip{}}
 	err := s.pool.QueryRow(ctx, shadowCountsSQL, pair.Live, pair.Candidate).Scan(
