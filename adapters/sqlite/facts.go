@@ -23,7 +23,7 @@ var defaultFactsQuery string
 
 var _ admission.FactsReader = (*Store)(nil)
 
-// Facts reads what is known of a workspace, in one statement. What the facts query gives beside its contract
+// Facts reads what is known of a workspace, in one statement. A row that breaks the contract of the facts query
 // is an error, never a guess.
 func (s *Store) Facts(ctx context.Context, workspaceID uuid.UUID) (admission.Facts, error) {
 	var facts admission.Facts

@@ -23,7 +23,7 @@ insert into decisions (id, decided_at, uid, hook, caller, caller_proof, workspac
 values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 on conflict (id) do nothing`
 
-	// A uid that its caller has used stays what it is.
+	// A uid that its caller has used keeps its decision.
 	claimUIDSQL = `
 insert into request_uids (uid, caller, digest, decision_id, decided_at) values (?, ?, ?, ?, ?)
 on conflict (uid, caller) do nothing`

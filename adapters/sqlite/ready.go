@@ -13,8 +13,8 @@ import (
 )
 
 // LedgerReady says why no decision can be recorded, nil if one can: the tables are up to date, and a commit is written
-// to the disk. suspected says that reviews have just failed to record theirs: then a decision is written too, and taken
-// back. That costs more, and finds what only some writes meet.
+// to the disk. suspected means that reviews have just failed to record decisions. Then a decision is written and rolled back,
+// too. That costs more, and finds faults that only some writes meet.
 func (s *Store) LedgerReady(ctx context.Context, suspected bool) error {
 	err := s.file.CheckPlace()
 	if err != nil {
@@ -64,7 +64,7 @@ func touch(ctx context.Context, c *connection.Connection) error {
 
 var errTakenBack = errors.New("taken back")
 
-// tryToRecord writes a decision and takes it back.
+// tryToRecord writes a decision and rolls it back.
 func tryToRecord(ctx context.Context, c *connection.Connection) error {
 	probe, err := admission.NewProbe(time.Now())
 	if err != nil {

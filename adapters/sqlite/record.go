@@ -68,7 +68,7 @@ func (s *Store) record(ctx context.Context, d admission.Decision) (admission.Dec
 	return readRecorded(ctx, s.file.Readers, d.RequestKey())
 }
 
-// row is a decision as the driver takes it, so that whoever writes a batch has nothing to do but that.
+// row is a decision as the driver takes it. It is made before the batch, so that the one writer only writes.
 type row struct {
 	decision []driver.NamedValue
 	claim    []driver.NamedValue // empty for a decision without a uid, and for an error: that claims none
@@ -79,8 +79,8 @@ func newRow(d admission.Decision) (row, error) {
 	return row{connection.Arguments(made.decision), connection.Arguments(made.claim)}, err
 }
 
-// writeBatch writes decisions in one transaction, and says of each whether it did: it leaves out those whose uid was
-// decided before, in the batch or earlier.
+// writeBatch writes decisions in one transaction and returns for each whether it was written. A decision whose uid was decided
+// before, in the batch or earlier, is left out.
 func (s *Store) writeBatch(ctx context.Context, batch []row) (recorded []bool, err error) {
 	err = connection.OnConnection(ctx, s.file.Writer, func(c *connection.Connection) (err error) {
 		recorded, err = record(ctx, c, batch, s.file.CheckPlace)

@@ -82,9 +82,9 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 // caller that holds it holds up every decision.
 func (s *Store) Writer() *sql.DB { return s.file.Writer }
 
-// Exclusive gives the one right to do what name says, of all stores and processes on this file, or held false at
-// once if another has it. lost is nil and so never fires. It does not end with ctx, nor with the store. release
-// may be called again.
+// Exclusive gives one store of all on this file, in any process, the right to do what name says. held is false, at once, if another
+// has it. lost is nil and never fires. The right does not end with ctx, nor with the store. release may be called
+// twice.
 func (s *Store) Exclusive(ctx context.Context, name string) (release func(), lost <-chan struct{}, held bool, err error) {
 	return s.file.Exclusive(ctx, name)
 }

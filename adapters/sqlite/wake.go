@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// ListenEvents calls wake whenever this store has committed an event, until ctx ends. Of events that other
-// processes commit it knows nothing: SQLite has no way to tell, so who waits for those looks from time to time.
+// ListenEvents calls wake whenever this store has committed an event, until ctx ends. It knows
+// nothing of events that other processes commit: SQLite cannot tell. A reader that waits for those polls.
 // wake must not block.
 func (s *Store) ListenEvents(ctx context.Context, wake func()) {
 	leave := s.events.join(wake)

@@ -76,8 +76,8 @@ func (c *cut) settle(round int, writing []string) {
 	}
 }
 
-// left are the gap's writers that are writing still. Who may be one is everybody who is writing when that is
-// asked for the first time.
+// left are the gap's writers that are still writing. When it is asked for the first time, every transaction that is writing may be
+// one.
 func (g *gap) left(writing []string) []string {
 	if !g.asked {
 		return writing

@@ -13,8 +13,8 @@ import (
 	codes "modernc.org/sqlite/lib"
 )
 
-// Connection is the driver's, with statements of its own that every review asks. They pass database/sql by: it and the
-// driver start a goroutine each for a statement whose context can end, which costs as much as the statement.
+// Connection is the driver's, with prepared statements of its own for what every review asks. They bypass database/sql: it and the
+// driver each start a goroutine for a statement whose context can end, which costs as much as the statement.
 type Connection struct {
 	driverConnection
 	prepared map[string]PreparedStatement
@@ -150,9 +150,9 @@ func (c *Connection) BeginTx(ctx context.Context, options driver.TxOptions) (dri
 // hurry is how long a transaction waits while the file is known to be locked.
 const hurry = 100 * time.Millisecond
 
-// adapt changes how long the next transaction waits for another process's, by what came of the beginning of this one.
-// Everybody who writes goes over one connection, one after the other: if each waited in vain for as long as the first,
-// they would all miss their deadlines, and none would hear why.
+// adapt sets how long the next transaction waits for another process: less after this one waited in vain. All writes share one
+// connection, one after the other. If each waited as long as the first, all would miss their deadlines and none would get the
+// reason.
 func (c *Connection) adapt(ctx context.Context, begun error) error {
 	locked := CodeOf(begun)&primary == codes.SQLITE_BUSY
 	if c.busy <= hurry || locked == c.hurried || begun != nil && !locked {

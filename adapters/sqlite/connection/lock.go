@@ -8,10 +8,9 @@ import (
 	"time"
 )
 
-// Exclusive gives the one right to do what name says, of all stores and processes on this file, or held false at
-// once if another has it. lost is nil and so never fires: the right is a lock of a file beside the store, which the
-// system takes back from a process that dies and from no other. It does not end with ctx, nor with the store. release
-// may be called again.
+// Exclusive gives one store of all on this file, in any process, the right to do what name says. held is false, at once, if another
+// has it. The right is a lock on a file beside the store. The system takes it back only when the process dies, so lost is nil and
+// never fires. It does not end with ctx, nor with the store. release may be called twice.
 func (f *File) Exclusive(ctx context.Context, name string) (release func(), lost <-chan struct{}, held bool, err error) {
 	err = ctx.Err()
 	var unlock func() error

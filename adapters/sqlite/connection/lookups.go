@@ -7,8 +7,8 @@ import (
 
 var errClosed = errors.New("the SQLite store is closed")
 
-// Lookups are connections for what reviews look up, and for nothing else. Who pages through a million decisions takes none of them,
-// and one is lent for less than database/sql asks: that needs to know when a context ends even if nobody waits.
+// Lookups are connections for what reviews look up, and for nothing else: a listing of a million decisions takes none of them.
+// Lending one costs less than with database/sql, which watches each context, even when nobody waits.
 type Lookups struct {
 	connector connector
 	free      chan *Connection // nil for one that is not open yet

@@ -59,7 +59,7 @@ func Open(ctx context.Context, path string, busy time.Duration, logger *slog.Log
 	return f, nil
 }
 
-// ErrMoved says that what is written now would be written into a file that nobody finds again.
+// ErrMoved: the file was deleted, moved or replaced. What is written now would be lost.
 var ErrMoved = errors.New("the file that was opened is no longer at its path")
 
 // CheckPlace is ErrMoved where the file was deleted, moved or replaced. SQLite would go on writing into the deleted file

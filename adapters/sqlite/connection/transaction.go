@@ -24,9 +24,8 @@ func (f *File) InTransaction(ctx context.Context, do func(*sql.Tx) error) error 
 // does not say; after a commit it does nothing.
 func Rollback(tx *sql.Tx) { _ = tx.Rollback() }
 
-// InBatches runs transactions until there is no more to do, and leaves the writer alone after each for as long as
-// that took. Requests of this process are next in the queue anyway; other processes look for the lock from time to
-// time, and would not find it free.
+// InBatches runs transactions until there is no more to do. After each it pauses for as long as that one took, so that other processes,
+// which poll for the lock, find it free. Requests of this process are next in the queue anyway.
 func (f *File) InBatches(ctx context.Context, batch func(*sql.Tx) (more bool, err error)) error {
 	for {
 		var more bool

@@ -24,7 +24,7 @@ func ExplainLedger(ctx context.Context, err error) error {
 // IsUnavailable says whether nothing else could be written either.
 func IsUnavailable(err error) bool { return unavailable(err) != "" }
 
-// unavailable says in plain words why the file takes nothing for now; "" if err is of something else.
+// unavailable says in plain words why the file takes no writes now; "" if err has another cause.
 func unavailable(err error) string {
 	if errors.Is(err, ErrMoved) {
 		return "the SQLite file is no longer where it was opened"

@@ -36,7 +36,7 @@ select ` + activationColumns + ` from policy_activations
 where result = 'activated' and signed_by <> '' order by id desc limit 1`
 )
 
-// maxActivations is for years of changes; only a source that is broken again and again reaches it.
+// maxActivations is enough for years of changes. Only a source that breaks again and again reaches it.
 const maxActivations = 10_000
 
 // ActivationStore keeps which policies became live, and which were refused.

@@ -33,8 +33,8 @@ where (uid, caller) in (select uid, caller from decisions where error_code is nu
 type Retention struct{ file *connection.File }
 
 // PruneDecisions deletes those made before a time, with the uids of their requests, and says how many; events stay.
-// Where another process does so already, it does nothing. There is no room to be made for decisions to come, so the
-// present does not matter here.
+// If another process is pruning, it does nothing. SQLite has no partitions to make for decisions to come, so the present time is
+// not used.
 //
 // The file does not shrink by it: the pages become free and the next decisions take them, so that it stays at the
 // size that the decisions of one retention need. A seq is never given again.

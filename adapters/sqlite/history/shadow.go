@@ -56,7 +56,7 @@ order by d.kind, d.rule, d.code, d.id desc`
 // ShadowStore keeps how the verdicts of a candidate differ from those of the live policies.
 type ShadowStore struct{ file *connection.File }
 
-// RecordDivergences writes a batch, all of it or nothing. Those that are there already it leaves as they are.
+// RecordDivergences writes a batch, all of it or nothing. Divergences that are stored already stay as they are.
 func (s ShadowStore) RecordDivergences(ctx context.Context, batch []shadow.Divergence) error {
 	err := s.file.InTransaction(ctx, func(tx *sql.Tx) error {
 		for _, d := range batch {
@@ -88,7 +88,7 @@ func insertDivergence(ctx context.Context, tx *sql.Tx, d shadow.Divergence) erro
 	return err
 }
 
-// AddShadowCounts adds to what has been counted of each pair. After an error it may have been added all the same.
+// AddShadowCounts adds to the counts of each pair. After an error they may have been added all the same.
 func (s ShadowStore) AddShadowCounts(ctx context.Context, at time.Time, counts map[shadow.Pair]shadow.Counts) error {
 	err := s.file.InTransaction(ctx, func(tx *sql.Tx) error {
 		for pair, c := range counts {
@@ -115,8 +115,8 @@ func (s ShadowStore) PruneDivergences(ctx context.Context, before time.Time, kee
 	return result.RowsAffected()
 }
 
-// ShadowSummary says what came of a pair, or with the zero pair of the one that was compared last, with up to
-// so many examples of each flip. A pair that was never compared has nothing but its name.
+// ShadowSummary is the result of comparing a pair, with up to so many examples of each flip. The zero pair stands for the pair
+// that was compared last. The summary of a pair that was never compared is empty but for its name.
 func (s ShadowStore) ShadowSummary(ctx context.Context, pair shadow.Pair, examples int) (shadow.Summary, error) {
 	summary := shadow.Summary{Pair: pair, Flips: []shadow.Flip{}}
 	err := s.readSummary(ctx, &summary, examples)
