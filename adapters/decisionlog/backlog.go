@@ -16,27 +16,27 @@ import (
 // maxTarget bounds what is held in memory, whatever compression makes of it.
 const maxTarget = 8 << 20
 
-// backlog is what was read and not yet uploaded, and how much of it fits into one upload.
+// backlog holds the decisions that were read and not yet uploaded, and knows how many fit into one upload.
 type backlog struct {
 	next   func(ctx context.Context) ([]stream.Streamed[admission.Decision], error)
 	events []pendingEvent
 	bytes  int // of events, as JSON
 
-	position int64 // up to which all has been uploaded
-	saved    int64 // the position that is kept
+	position int64 // the collector has all events up to it
+	saved    int64 // the position that the store has
 
-	target int // JSON that is worth one upload, as the last one was compressed
-	most   int // events of one upload, while the collector takes no more; 0 for any number
+	target int // bytes of JSON that fill one upload, if they compress like the last one
+	most   int // events of one upload, while the collector refuses more; 0 for any number
 }
 
-// pendingEvent is an event as JSON, and the position once it is uploaded.
+// pendingEvent is an event as JSON, and the position that is reached when it is uploaded.
 type pendingEvent struct {
 	id       uuid.UUID
 	json     []byte
 	position int64
 }
 
-// fill reads until there is enough for one upload, or linger has passed since there was something.
+// fill reads until there is enough for one upload, or until linger has passed since the first event came.
 func (b *backlog) fill(ctx context.Context, labels map[string]string, linger time.Duration) error {
 	waiting := ctx
 	for b.bytes < b.target {
@@ -72,7 +72,7 @@ func (b *backlog) add(items []stream.Streamed[admission.Decision], labels map[st
 		event := NewEvent(item.Item, labels)
 		text, err := event.JSON()
 		if err != nil {
-			// Only an input can be such that it has no JSON, and it must not hold the others up.
+			// Only an input may be impossible to write as JSON. It is left out, so that it does not hold up the others.
 			event.Input, event.Erased = nil, []string{admission.InputPointer}
 			text, err = event.JSON()
 		}
@@ -85,7 +85,7 @@ func (b *backlog) add(items []stream.Streamed[admission.Decision], labels map[st
 	return nil
 }
 
-// reach moves the position that comes after the last event.
+// reach notes a position at which no event is. It counts once the events before it are uploaded.
 func (b *backlog) reach(position int64) {
 	if len(b.events) == 0 {
 		b.position = max(b.position, position)
@@ -94,7 +94,7 @@ func (b *backlog) reach(position int64) {
 	b.events[len(b.events)-1].position = position
 }
 
-// chunk gives the next upload, which has the first n events. It is larger than limit only if it has one.
+// chunk makes the next upload of the first n events. It is larger than limit only if n is 1.
 func (b *backlog) chunk(limit int) (body []byte, n int, err error) {
 	size := 0
 	for n < len(b.events) && (n == 0 || size+len(b.events[n].json) <= b.target) && (b.most == 0 || n < b.most) {
@@ -108,34 +108,27 @@ func (b *backlog) chunk(limit int) (body []byte, n int, err error) {
 		}
 		n = (n + 1) / 2
 	}
-	// A little less than what would fit, because the next events may compress worse.
+	// The target is a little less than what would fit, because the next events may compress worse.
 	b.target = min(max(limit, int(0.9*float64(limit)*float64(size)/float64(len(body)))), maxTarget)
 	return body, n, err
 }
 
-// compress makes a JSON array of the events.
+// compress makes a JSON array of the events. A gzip.Writer keeps its first error, and Close returns it.
 func compress(events []pendingEvent) ([]byte, error) {
 	var body bytes.Buffer
 	w := gzip.NewWriter(&body)
 	separator := byte('[')
 	for _, event := range events {
-		_, err := w.Write([]byte{separator})
-		if err == nil {
-			_, err = w.Write(event.json)
-		}
-		if err != nil {
-			return nil, err
-		}
+		_, _ = w.Write([]byte{separator})
+		_, _ = w.Write(event.json)
 		separator = ','
 	}
-	_, err := w.Write([]byte{']'})
-	if err == nil {
-		err = w.Close()
-	}
+	_, _ = w.Write([]byte{']'})
+	err := w.Close()
 	return body.Bytes(), err
 }
 
-// done drops the first n events, which the collector has.
+// done drops the first n events: the collector has them.
 func (b *backlog) done(n int) {
 	for _, event := range b.events[:n] {
 		b.bytes -= len(event.json)
@@ -147,10 +140,10 @@ func (b *backlog) done(n int) {
 	}
 }
 
-// split makes the next upload smaller than one of n events.
+// split halves the next upload, after one of n events was refused.
 func (b *backlog) split(n int) { b.most = max(1, n/2) }
 
-// widen lets uploads grow again after one that was taken.
+// widen doubles the next upload, after one was taken, until nothing limits it.
 func (b *backlog) widen() {
 	b.most *= 2
 	if b.most > len(b.events) {

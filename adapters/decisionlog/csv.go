@@ -49,25 +49,27 @@ func csvColumns() []csvColumn {
 	}
 }
 
-// CSVWriter writes rows as RFC 4180 has it, below a line of names.
+// CSVWriter writes a line of names and then rows, by RFC 4180.
 type CSVWriter struct {
 	out     *csv.Writer
 	columns []csvColumn
 	record  []string
 }
 
-// NewCSVWriter writes to out. The names are written with the first row, or when there is none by Close.
+// NewCSVWriter writes to out.
 func NewCSVWriter(out io.Writer) *CSVWriter {
-	return &CSVWriter{out: csv.NewWriter(out), columns: csvColumns()}
+	w := &CSVWriter{out: csv.NewWriter(out), columns: csvColumns()}
+	w.record = make([]string, len(w.columns))
+	for i, column := range w.columns {
+		w.record[i] = column.name
+	}
+	_ = w.out.Write(w.record) // the names are only buffered here
+	return w
 }
 
 // Write writes one row.
 func (w *CSVWriter) Write(d *admission.Decision) error {
 	row, err := NewRow(d)
-	if err != nil {
-		return err
-	}
-	err = w.names()
 	if err != nil {
 		return err
 	}
@@ -79,27 +81,12 @@ func (w *CSVWriter) Write(d *admission.Decision) error {
 
 // Close writes what is buffered.
 func (w *CSVWriter) Close() error {
-	err := w.names()
-	if err != nil {
-		return err
-	}
 	w.out.Flush()
 	return w.out.Error()
 }
 
-func (w *CSVWriter) names() error {
-	if w.record != nil {
-		return nil
-	}
-	w.record = make([]string, len(w.columns))
-	for i, column := range w.columns {
-		w.record[i] = column.name
-	}
-	return w.out.Write(w.record)
-}
-
-// noFormula puts a quote before what a spreadsheet would compute, such as a uid =HYPERLINK(…) that somebody sent so
-// that an analyst opens it. No number of ours begins like this.
+// noFormula puts a quote before a cell that a spreadsheet would compute. Somebody may send a uid =HYPERLINK(…) for an
+// analyst to click on. No number that Gatehouse writes begins like this.
 func noFormula(cell string) string {
 	if cell != "" && strings.ContainsRune("=+-@\t\r\n", rune(cell[0])) {
 		return "'" + cell

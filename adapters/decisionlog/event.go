@@ -2,6 +2,7 @@ package decisionlog
 
 import (
 	"io"
+	"maps"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -11,9 +12,9 @@ import (
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
-// Event is an event of OPA's decision logs, in its words. It is not OPA's own type (EventV1 of v1/plugins/logs),
-// because that one decodes an input in order to encode it again, by which large numbers change, and brings OPA's
-// server along. A test holds the two together.
+// Event is an event of OPA's decision logs, in OPA's words. It is not OPA's own type (EventV1 of v1/plugins/logs): that
+// one decodes an input and encodes it again, which changes large numbers, and it brings OPA's server along. A test
+// compares the two.
 type Event struct {
 	Labels      map[string]string `json:"labels"`
 	DecisionID  uuid.UUID         `json:"decision_id"`
@@ -37,8 +38,7 @@ type Bundle struct {
 	Revision string `json:"revision"`
 }
 
-// Result is the verdict. OPA puts there what the path evaluates to; Gatehouse's rules are more than one, and this
-// is what it makes of them.
+// Result is the verdict. OPA puts there what the path evaluates to. Gatehouse puts there what it makes of all its rules.
 type Result struct {
 	Allowed      bool                  `json:"allowed"`
 	Code         string                `json:"code,omitempty"` // of the violation that denied
@@ -53,8 +53,7 @@ type Error struct {
 	Message string         `json:"message"`
 }
 
-// Custom is what OPA has no word for. Its req_id is a number that an OPA counts up, and no place for the
-// registry's uid.
+// Custom holds what OPA has no word for. OPA's req_id is a number that an OPA counts up, so the registry's uid is here.
 type Custom struct {
 	UID         string                `json:"uid,omitempty"`
 	RequestID   string                `json:"request_id,omitempty"`
@@ -94,9 +93,16 @@ func NewEvent(d *admission.Decision, labels map[string]string) Event {
 	return e
 }
 
+// Labels returns the labels that every event has, overlaid with those that are set.
+func Labels(version string, set map[string]string) map[string]string {
+	labels := map[string]string{"app": "gatehouse", "version": version}
+	maps.Copy(labels, set)
+	return labels
+}
+
 // JSON is the event in one line.
 func (e Event) JSON() ([]byte, error) {
-	// An input was read strictly when it came, but for records of before there were strict reads.
+	// Old records may hold an input that was not read strictly.
 	return json.Marshal(e, json.Deterministic(true), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 }
 
@@ -121,5 +127,5 @@ func (w *EventWriter) Write(d *admission.Decision) error {
 	return err
 }
 
-// Close does nothing: there is nothing behind the last line.
+// Close does nothing: the format has no end mark.
 func (w *EventWriter) Close() error { return nil }

@@ -16,8 +16,8 @@ const (
 	maxDelay = time.Minute
 	// maxRetryAfter bounds what a collector may ask for.
 	maxRetryAfter = 10 * time.Minute
-	// refusals are how often an event is refused before it is passed over. With the waits between them it takes so
-	// long that a collector that refuses everything, by mistake, costs little before somebody notices.
+	// refusals is how often an event is refused before it is passed over. The waits between them make it slow, so that
+	// few decisions are lost before somebody notices that a collector refuses everything by mistake.
 	refusals = 6
 )
 
@@ -26,12 +26,12 @@ type verdict int
 
 const (
 	taken   verdict = iota
-	content         // the upload itself is what it does not take
+	content         // the collector does not take this upload
 	later           // something else is wrong, which may pass or be mended
 )
 
-// judge tells what is about the events from what is about the collector, the way there or the token. What is wrong
-// with those is mended one day, and no reason to lose a decision.
+// judge tells apart what is wrong with the events and what is wrong with the collector, the network or the token. The
+// latter is mended one day, so it is no reason to lose a decision.
 func judge(status int) verdict {
 	switch {
 	case status >= 200 && status < 300:
@@ -43,7 +43,8 @@ func judge(status int) verdict {
 	}
 }
 
-// newClient goes through the proxy of the environment, if there is one (HTTPS_PROXY, NO_PROXY), and follows no redirect: an upload is not for whoever is named there.
+// newClient uses the proxy of the environment, if there is one (HTTPS_PROXY, NO_PROXY). It follows no redirect: an
+// upload is for the configured collector only.
 func newClient() *http.Client {
 	return &http.Client{
 		Timeout:       postTimeout,
@@ -51,8 +52,8 @@ func newClient() *http.Client {
 	}
 }
 
-// send uploads the first events until the collector has them, or passes one over. Where it gives an error, the
-// events are still there.
+// send tries until the collector has the first events, or passes one event over. If it returns an error, the events are
+// still in the backlog.
 func (u *Uploader) send(ctx context.Context, b *backlog) error {
 	refused := 0
 	for attempt := 0; ; attempt++ {
@@ -97,7 +98,7 @@ func (u *Uploader) send(ctx context.Context, b *backlog) error {
 	}
 }
 
-// post does one attempt. Its errors name the URL, which holds no secret.
+// post makes one attempt. Its errors name the URL, which holds no secret.
 func (u *Uploader) post(ctx context.Context, body []byte) (status int, retryAfter time.Duration, err error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, u.options.URL+"/logs", bytes.NewReader(body))
 	if err != nil {
@@ -118,10 +119,10 @@ func (u *Uploader) post(ctx context.Context, body []byte) (status int, retryAfte
 	return response.StatusCode, retryafter.Parse(response.Header, time.Now(), maxRetryAfter), nil
 }
 
-// jittered is from half of d to all of it.
+// jittered is random between half of d and d.
 func jittered(d time.Duration) time.Duration { return d/2 + rand.N(d/2+1) }
 
-// sleep gives an error if ctx ends first.
+// sleep returns an error if ctx ends first.
 func sleep(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

@@ -14,13 +14,13 @@ import (
 	"github.com/molecule-ai/gatehouse/server/stream"
 )
 
-// Source gives decisions as they are recorded: all of them, also those that are committed late.
+// Source gives all decisions as they are recorded, also those that are committed late.
 type Source interface {
 	Subscribe(ctx context.Context, after int64) (
 		next func(ctx context.Context) ([]stream.Streamed[admission.Decision], error), err error)
 }
 
-// Positions keep how far a collector has come, and whose turn it is.
+// Positions keep how far a collector has come, and which replica uploads to it.
 type Positions interface {
 	ShippedSeq(ctx context.Context, collector string) (int64, error)
 	SetShippedSeq(ctx context.Context, collector string, seq int64) error
@@ -30,8 +30,8 @@ type Positions interface {
 // UploadResult is what came of one upload.
 type UploadResult string
 
-// Accepted were taken by the collector; Retried will be tried again, in smaller parts if they were too large;
-// Refused is a single event that the collector does not take, and that was passed over.
+// Accepted: the collector took it. Retried: it is tried again, in smaller parts if it was too large. Refused: it was a
+// single event that the collector does not take, and it was passed over.
 const (
 	Accepted UploadResult = "accepted"
 	Retried  UploadResult = "retried"
@@ -63,11 +63,11 @@ const (
 	saveTimeout = 2 * time.Second
 )
 
-// Uploader sends decisions to a collector, at least once and in about the order of their records, beginning with
-// the oldest that is kept. How far it has come is in the store, and moves only once the collector has what is before
-// it; so a process that is killed goes on where it was, and may send its last upload again.
+// Uploader sends decisions to a collector, at least once and in about the order of their records. It begins with the
+// oldest one that is kept. The store has its position, which moves only once the collector has everything before it. So
+// a process that is killed goes on where it was, and may send its last upload again.
 //
-// Of all replicas one uploads at a time.
+// One replica uploads at a time.
 type Uploader struct {
 	options   UploadOptions
 	source    Source
@@ -91,7 +91,7 @@ func NewUploader(source Source, positions Positions, options UploadOptions) *Upl
 	return &Uploader{options: options, source: source, positions: positions, client: newClient()}
 }
 
-// Collector is the name under which the store keeps how far it has come: another URL is another collector.
+// Collector is the name under which the store keeps the position. Another URL is another collector.
 func (u *Uploader) Collector() string { return u.options.URL }
 
 // rightName names the right to upload to this collector. A store may make a file of it.
@@ -122,7 +122,7 @@ func (u *Uploader) note(ctx context.Context, err error) {
 	}
 }
 
-// turn uploads as long as it is this replica's turn, which it may not be at all.
+// turn uploads as long as it is this replica's turn. It returns at once if another replica uploads.
 func (u *Uploader) turn(ctx context.Context) error {
 	release, lost, held, err := u.positions.Exclusive(ctx, u.rightName())
 	if err != nil || !held {
@@ -149,7 +149,7 @@ func (u *Uploader) turn(ctx context.Context) error {
 	}
 }
 
-// follow uploads what is recorded after the position that is kept.
+// follow uploads what is recorded after the position in the store.
 func (u *Uploader) follow(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx) // which ends the reader
 	defer cancel()
@@ -159,7 +159,7 @@ func (u *Uploader) follow(ctx context.Context) error {
 	}
 	next, err := u.source.Subscribe(ctx, saved)
 	if err != nil && admission.AsError(err).Code == admission.CodeMalformedRequest {
-		// All that was up to this position has been deleted because of its age, and nothing was recorded since.
+		// Everything up to this position was deleted because of its age, and nothing was recorded since.
 		saved = 0
 		next, err = u.source.Subscribe(ctx, saved)
 	}
@@ -188,8 +188,8 @@ func (u *Uploader) upload(ctx context.Context, b *backlog) error {
 	}
 }
 
-// save keeps the position of what the collector has. It is not cut short by the end: what was accepted need not be
-// sent again.
+// save writes the position into the store. It does so also while the process ends, so that an accepted upload is not sent
+// again.
 func (u *Uploader) save(ctx context.Context, b *backlog) error {
 	if b.position <= b.saved {
 		return nil
@@ -204,8 +204,13 @@ func (u *Uploader) save(ctx context.Context, b *backlog) error {
 	return nil
 }
 
-// Backlog is about how many decisions of a store a collector has not got, and how old the oldest of them is. What was
-// never committed counts until the uploader knows that it never will be.
+// SettledAfter is the most by which a decision may be recorded later than its time, which is when its review began. A
+// verdict takes up to --request-timeout of whichever server it is; an error that was answered waits up to
+// failurelog.MaxAge for a store that is away. The rest is for clocks that differ.
+const SettledAfter = 5 * time.Minute
+
+// Backlog is about how many decisions of a store a collector has not got, and how old the oldest of them is. A decision
+// that was never committed counts until the uploader knows that it never will be.
 func Backlog(ctx context.Context, store interface {
 	stream.DecisionStore
 	Positions
