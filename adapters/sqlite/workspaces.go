@@ -17,8 +17,7 @@ import (
 var (
 	// ErrUnknownWorkspace says that no workspace of that id is stored.
 	ErrUnknownWorkspace = errors.New("no workspace of this id is stored")
-	// ErrInvalid says that a workspace cannot be stored as it is: its kind or status is none that the registry
-	// has.
+	// ErrInvalid: a workspace cannot be stored, because the registry has no such kind or status.
 	ErrInvalid = errors.New("the workspace cannot be stored like this")
 )
 

@@ -28,6 +28,6 @@ func freshLogin(url string, logger *slog.Logger) func(context.Context, *pgx.Conn
 
 // ConnConfig is that of a connection beside the pool.
 func (p *Pool) ConnConfig(ctx context.Context) (*pgx.ConnConfig, error) {
-	config := p.Pool.Config()
+	config := p.Config()
 	return config.ConnConfig, config.BeforeConnect(ctx, config.ConnConfig)
 }
