@@ -37,7 +37,7 @@ cases:
 func TestBenchSendsAtARateAndLeavesNothingBehind(t *testing.T) {
 	t.Parallel()
 	database := "sqlite:" + filepath.Join(t.TempDir(), "gatehouse.db")
-	s := programtest.Serve(t, append(cmdtest.Patient, "--demo", "--database-url", database, "--registry-token", "a-token-of-the-registry")...)
+	s := programtest.Serve(t, "--demo", "--database-url", database, "--registry-token", "a-token-of-the-registry")
 	report, got := benched(t, "--url", s.URL, "--token", "a-token-of-the-registry", "--cases", cmdtest.File(t, "demo.yaml", demoCases),
 		"--hook", "register", "--rate", "200", "--duration", "200ms", "--connections", "4")
 	require.Zero(t, got.Code, got.Err)
@@ -59,7 +59,7 @@ func TestBenchSendsAtARateAndLeavesNothingBehind(t *testing.T) {
 func TestBenchEnforcesOnlyWhenItIsToldToAndSaysSo(t *testing.T) {
 	t.Parallel()
 	database := "sqlite:" + filepath.Join(t.TempDir(), "gatehouse.db")
-	s := programtest.Serve(t, append(cmdtest.Patient, "--demo", "--database-url", database)...)
+	s := programtest.Serve(t, "--demo", "--database-url", database)
 	args := []string{"--url", s.URL, "--rate", "100", "--duration", "100ms"}
 	report, got := benched(t, append(args, "--enforce", "--cases", cmdtest.File(t, "demo.yaml", demoCases))...)
 	require.Zero(t, got.Code, got.Err)
@@ -121,7 +121,7 @@ func TestBenchTellsErrorsByTheirCode(t *testing.T) {
 
 func TestBenchDrawsAHistogram(t *testing.T) {
 	t.Parallel()
-	s := programtest.Serve(t, append(cmdtest.Patient, "--demo", "--database-url", "sqlite:"+filepath.Join(t.TempDir(), "gatehouse.db"))...)
+	s := programtest.Serve(t, "--demo", "--database-url", "sqlite:"+filepath.Join(t.TempDir(), "gatehouse.db"))
 	folder := filepath.Dir(cmdtest.File(t, "demo.yaml", demoCases))
 	got := programtest.Command(t, "", "bench", "--url", s.URL, "--cases", folder, "--rate", "300", "--duration", "100ms")
 	require.Zero(t, got.Code, got.Err)

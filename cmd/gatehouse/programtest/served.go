@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -56,13 +57,15 @@ type served struct {
 	Stop func() int
 }
 
+// Serve runs serve in this process until the test ends. Its deadlines are long: a test of a deadline gives its own.
 func Serve(t *testing.T, args ...string) *served {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	reader, writer := io.Pipe()
 	ended := make(chan int, 1)
 	go func() {
-		code := program.Run(ctx, "devel", append([]string{"serve", "--listen=127.0.0.1:0"}, args...), cli.Streams{Out: io.Discard, Err: writer})
+		args = slices.Concat([]string{"serve", "--listen=127.0.0.1:0"}, cmdtest.Patient, args)
+		code := program.Run(ctx, "devel", args, cli.Streams{Out: io.Discard, Err: writer})
 		_ = writer.Close()
 		ended <- code
 	}()

@@ -200,7 +200,9 @@ func TestPromotionUnderLoadFailsNoRequestAndMixesNoRevisions(t *testing.T) {
 	close(stop)
 	running.Wait()
 	require.Equal(t, 200, status, body)
-	require.Nil(t, wrong.Load(), "%v", wrong.Load())
+	if problem := wrong.Load(); problem != nil {
+		require.Fail(t, *problem)
+	}
 }
 
 func TestCandidateIsComparedOnPostgres(t *testing.T) {
