@@ -47,7 +47,7 @@ func (c *moodyCollector) asked() []time.Time {
 }
 
 // A collector that says when it wants to be asked again, in seconds or by a date, is left alone until then.
-func TestACollectorIsLeftAloneForAsLongAsItAsks(t *testing.T) {
+func TestUploadWaitsAsLongAsTheCollectorAsks(t *testing.T) {
 	for name, after := range map[string]func() string{
 		"seconds": func() string { return "1" },
 		"a date":  func() string { return time.Now().Add(2 * time.Second).UTC().Format(http.TimeFormat) }, // whole seconds
@@ -66,7 +66,7 @@ func TestACollectorIsLeftAloneForAsLongAsItAsks(t *testing.T) {
 }
 
 // A token in a file that changes is sent with the next upload, so that none is lost while tokens are changed.
-func TestARotatedTokenIsSentWithTheNextUpload(t *testing.T) {
+func TestUploadSendsARotatedToken(t *testing.T) {
 	s, c := openSQLite(t, filepath.Join(t.TempDir(), "gatehouse.db")), newCollector(t)
 	path := filepath.Join(t.TempDir(), "token")
 	require.NoError(t, os.WriteFile(path, []byte("an-old-token\n"), 0o600))

@@ -119,7 +119,7 @@ func TestCSVReadsBackAsItWasWritten(t *testing.T) {
 	require.Equal(t, "the facts of the workspace cannot be read", cell(3, "message"))
 }
 
-func TestNothingThatACallerSentIsAFormulaInCSV(t *testing.T) {
+func TestCSVHasNoFormulaFromACaller(t *testing.T) {
 	for _, uid := range []string{`=HYPERLINK("http://evil.example.com")`, "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1"} {
 		d := allowed(t)
 		d.UID = uid

@@ -185,7 +185,7 @@ func TestEveryDecisionArrivesWhateverTheCollectorSays(t *testing.T) {
 	})
 }
 
-func TestNothingIsSentAgainThatTheCollectorHas(t *testing.T) {
+func TestUploadSendsNothingTwice(t *testing.T) {
 	eachStore(t, func(t *testing.T, open func() store) {
 		c := newCollector(t)
 		s := open()
@@ -207,7 +207,7 @@ func TestNothingIsSentAgainThatTheCollectorHas(t *testing.T) {
 	})
 }
 
-func TestAnUploadIsNoLargerThanTheCollectorTakes(t *testing.T) {
+func TestUploadIsNoLargerThanTheCollectorTakes(t *testing.T) {
 	eachStore(t, func(t *testing.T, open func() store) {
 		c := newCollector(t)
 		s := open()
@@ -239,7 +239,7 @@ func randomText(n int) string {
 	return string(text)
 }
 
-func TestAnEventThatTheCollectorDoesNotTakeHoldsNobodyUp(t *testing.T) {
+func TestUploadSkipsAnEventThatTheCollectorRefuses(t *testing.T) {
 	eachStore(t, func(t *testing.T, open func() store) {
 		c := newCollector(t)
 		s := open()
@@ -262,7 +262,7 @@ func TestAnEventThatTheCollectorDoesNotTakeHoldsNobodyUp(t *testing.T) {
 	})
 }
 
-func TestAWrongTokenLosesNothing(t *testing.T) {
+func TestUploadWithAWrongTokenLosesNothing(t *testing.T) {
 	eachStore(t, func(t *testing.T, open func() store) {
 		c := newCollector(t)
 		c.answers(func(upload) int { return http.StatusUnauthorized })
@@ -285,7 +285,7 @@ func TestAWrongTokenLosesNothing(t *testing.T) {
 	})
 }
 
-func TestOneReplicaUploadsAtATimeAndAnotherTakesOver(t *testing.T) {
+func TestUploadRunsOnOneReplicaAndAnotherTakesOver(t *testing.T) {
 	eachStore(t, func(t *testing.T, open func() store) {
 		c := newCollector(t)
 		first := open()
@@ -321,7 +321,7 @@ func TestUploadingGoesOnWhenAllThatWasUploadedIsDeleted(t *testing.T) {
 	})
 }
 
-func TestADecisionThatIsCommittedLateIsUploaded(t *testing.T) {
+func TestUploadHasDecisionsCommittedLate(t *testing.T) {
 	url := testenv.DatabaseURL(t, testenv.RegistryCurrent)
 	outbox := postgrestest.NewHeldOutbox(t, url)
 	s := openPostgres(t, postgres.Options{URL: url, MaxConns: 8, Outbox: outbox, Timeout: patience})

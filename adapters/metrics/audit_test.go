@@ -15,7 +15,7 @@ import (
 	"github.com/molecule-ai/gatehouse/server/audit"
 )
 
-func TestTheLastAuditIsShown(t *testing.T) {
+func TestLastAuditIsShown(t *testing.T) {
 	finished := time.Date(2026, 4, 1, 12, 0, 0, 0, time.UTC)
 	run := &audit.Run{
 		State: audit.Finished, FinishedAt: &finished, Worked: 1500 * time.Millisecond,
@@ -44,7 +44,7 @@ func TestTheLastAuditIsShown(t *testing.T) {
 	}, series(t, registry))
 }
 
-func TestACodeThatTheLastAuditDidNotFindIsZero(t *testing.T) {
+func TestAuditCodeNotFoundLastIsZero(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	metrics.NewAudit(registry, policies{}, func(context.Context) (*audit.Run, error) {
 		return &audit.Run{FinishedAt: new(time.Now())}, nil

@@ -12,7 +12,7 @@ import (
 	"github.com/molecule-ai/gatehouse/adapters/metrics"
 )
 
-func TestTheUploadOfDecisionsIsCountedAndItsBacklogShown(t *testing.T) {
+func TestUploadIsCountedAndItsBacklogShown(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	pending, away := int64(12), error(nil)
 	log := metrics.NewDecisionLog(registry, func(context.Context) (int64, time.Duration, error) {

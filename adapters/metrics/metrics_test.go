@@ -260,7 +260,7 @@ func TestRequestsAndAnnouncementsAreCounted(t *testing.T) {
 	require.Contains(t, scrape(t, registry), `gatehouse_http_request_duration_seconds_count{route="none"} 1`)
 }
 
-func TestAnOutboxThatCannotBeReadShowsNoOldNumbers(t *testing.T) {
+func TestUnreadableOutboxShowsNoOldNumbers(t *testing.T) {
 	err := errors.New("away")
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(metrics.NewOutboxCollector(func(ctx context.Context) ([]metrics.SinkStats, error) {

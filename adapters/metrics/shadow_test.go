@@ -10,7 +10,7 @@ import (
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
-func TestTheShadowIsCounted(t *testing.T) {
+func TestShadowIsCounted(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	shadow := metrics.NewShadow(registry)
 	for range 3 {
@@ -34,7 +34,7 @@ func TestTheShadowIsCounted(t *testing.T) {
 	require.Contains(t, series(t, registry), "gatehouse_policy_shadow_record_failures_total 1")
 }
 
-func TestTheDivergencesOfACandidateAreThereBeforeTheyHappen(t *testing.T) {
+func TestDivergenceCountersStartAtZero(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	metrics.NewShadow(registry).Expect([]string{"GATE"})
 	requireSeries(t, registry, "gatehouse_policy_shadow_divergences_total", `
@@ -44,7 +44,7 @@ func TestTheDivergencesOfACandidateAreThereBeforeTheyHappen(t *testing.T) {
 		{code="GATE",kind="deny_to_allow"} 0`)
 }
 
-func TestADryServerIsCountedAsOne(t *testing.T) {
+func TestDryRunGaugeIsOne(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(metrics.NewDryRun(true))
 	require.Contains(t, series(t, registry), "gatehouse_dry_run 1")

@@ -105,7 +105,7 @@ func TestDescendantsEndWithWithin(t *testing.T) {
 	require.NoError(t, detached.Err())
 }
 
-func TestAllWhoWaitForWithinWaitForTheSame(t *testing.T) {
+func TestWithinIsOneDeadlineForAllWaiters(t *testing.T) {
 	ctx, cancel := deadline.Within(t.Context(), time.Hour)
 	defer cancel()
 	var waiting sync.WaitGroup

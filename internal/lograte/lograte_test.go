@@ -114,7 +114,7 @@ func TestErrorsOfOtherKindsAreNotHeldBack(t *testing.T) {
 	})
 }
 
-func TestWhatIsNoErrorIsWrittenEachTime(t *testing.T) {
+func TestLinesThatAreNoErrorsAreWrittenEachTime(t *testing.T) {
 	b := newBook()
 	defer b.handler.Close()
 	for range 100 {
@@ -123,7 +123,7 @@ func TestWhatIsNoErrorIsWrittenEachTime(t *testing.T) {
 	require.Len(t, b.lines(t), 100)
 }
 
-func TestAnErrorNowAndThenIsWrittenEachTime(t *testing.T) {
+func TestRareErrorIsWrittenEachTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBook()
 		defer b.handler.Close()
@@ -135,7 +135,7 @@ func TestAnErrorNowAndThenIsWrittenEachTime(t *testing.T) {
 	})
 }
 
-func TestNothingIsLostWhenTheProcessEnds(t *testing.T) {
+func TestUploadLosesNothingWhenTheProcessEnds(t *testing.T) {
 	b := newBook()
 	var writing sync.WaitGroup
 	for range 8 {

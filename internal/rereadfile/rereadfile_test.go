@@ -48,7 +48,7 @@ func age(t *testing.T, path string) {
 }
 
 // A changed file is in use at once, however it was changed, and told once.
-func TestAChangedFileIsReadAgain(t *testing.T) {
+func TestRereadFileReadsAChangedFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "token")
 	write(t, path, "one\n")
 	report := &heard{}
@@ -72,7 +72,7 @@ func TestAChangedFileIsReadAgain(t *testing.T) {
 }
 
 // A mounted secret of Kubernetes is a link into a folder that is a link, which is swapped.
-func TestASwappedLinkIsAChange(t *testing.T) {
+func TestRereadFileSeesASwappedLink(t *testing.T) {
 	folder := t.TempDir()
 	for name, text := range map[string]string{"..1": "one", "..2": "two"} {
 		require.NoError(t, os.Mkdir(filepath.Join(folder, name), 0o700))
@@ -92,7 +92,7 @@ func TestASwappedLinkIsAChange(t *testing.T) {
 }
 
 // What is empty, half written or gone never empties a setting: what was good stays, and each cause is told once.
-func TestABadFileLeavesTheLastGoodValue(t *testing.T) {
+func TestRereadFileKeepsTheLastGoodValue(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "token")
 	write(t, path, "<good>")
 	report := &heard{}
@@ -130,7 +130,7 @@ func TestABadFileLeavesTheLastGoodValue(t *testing.T) {
 }
 
 // What is bad at the start is an error, as there is no value to keep.
-func TestABadFileAtTheStartIsAnError(t *testing.T) {
+func TestRereadFileRefusesABadFileAtTheStart(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "token")
 	_, err := rereadfile.OpenText("token", nil, path)
 	require.ErrorIs(t, err, os.ErrNotExist)
@@ -159,7 +159,7 @@ func TestFilesThatBelongTogetherChangeTogether(t *testing.T) {
 }
 
 // A pipe, as a shell makes one for <(command), gives its content once.
-func TestAPipeIsReadOnce(t *testing.T) {
+func TestRereadFileReadsAPipeOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "pipe")
 	require.NoError(t, syscall.Mkfifo(path, 0o600))
 	go func() { _ = os.WriteFile(path, []byte("secret"), 0o600) }()
@@ -171,7 +171,7 @@ func TestAPipeIsReadOnce(t *testing.T) {
 }
 
 // Without files there is one value for ever.
-func TestWithoutFilesThereIsOneValue(t *testing.T) {
+func TestRereadFileWithoutFilesHasOneValue(t *testing.T) {
 	report := &heard{}
 	file, err := rereadfile.Open("x", report, func(contents [][]byte) (int, error) { return 7 + len(contents), nil })
 	require.NoError(t, err)

@@ -13,7 +13,7 @@ import (
 	"github.com/molecule-ai/gatehouse/internal/yamlfile"
 )
 
-func TestASecondDocumentIsRefused(t *testing.T) {
+func TestSecondDocumentIsRefused(t *testing.T) {
 	for text, want := range map[string]string{
 		"a: 1\n---\na: 2\n":         "f.yaml:2:1: a second document begins here",
 		"---\na: 1\n---\nb: 2\n":    "f.yaml:3:1: a second document begins here",
@@ -33,7 +33,7 @@ func TestASecondDocumentIsRefused(t *testing.T) {
 	}
 }
 
-func TestAKeyThatIsThereTwiceIsRefused(t *testing.T) {
+func TestRepeatedKeyIsRefused(t *testing.T) {
 	for text, want := range map[string]string{
 		"enforcement: {A: deny}\nmask: []\nenforcement: {}\n": `f.yaml:3:1: "enforcement" is there twice`,
 		"a: {b: 1, c: 2, b: 3}\n":                             `f.yaml:1:17: "b" is there twice`,
@@ -88,7 +88,7 @@ func TestPlainWordsOfYAML12(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoPlainFileIsRefusedWithItsPlace(t *testing.T) {
+func TestUnplainFileIsRefusedWithItsPlace(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                       "f.yaml:1:1: the file is empty",
 		" \n\n":                  "f.yaml:1:1: the file is empty",
