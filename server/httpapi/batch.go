@@ -3,8 +3,8 @@ package httpapi
 import (
 	"context"
 	"net/http"
-
-	"golang.org/x/sync/errgroup"
+	"sync"
+	"sync/atomic"
 
 	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/httpapi/respond"
@@ -19,22 +19,24 @@ type failedAnswer struct {
 }
 
 // answerBatch answers n reviews, BatchParallel of them at once, and keeps their order. An error or a panic of one is a
-// failedAnswer with its uid.
+// failedAnswer with its uid. A review takes microseconds, so each worker takes the next one itself: an errgroup would hand
+// over each of them.
 func (s *Server) answerBatch(r *http.Request, n int, uid func(i int) string, answer func(i int) (any, error)) []any {
 	answers := make([]any, n)
-	var working errgroup.Group
-	working.SetLimit(s.options.BatchParallel)
-	for i := range n {
-		working.Go(func() error {
-			answered, err := s.withoutPanic(r.Context(), respond.Trace(r), func() (any, error) { return answer(i) })
-			if err != nil {
-				answered = failedAnswer{UID: uid(i), Error: respond.NewProblem(admission.AsError(err))}
+	var taken atomic.Int64
+	var working sync.WaitGroup
+	for range min(s.options.BatchParallel, n) {
+		working.Go(func() {
+			for i := int(taken.Add(1)) - 1; i < n; i = int(taken.Add(1)) - 1 {
+				answered, err := s.withoutPanic(r.Context(), respond.Trace(r), func() (any, error) { return answer(i) })
+				if err != nil {
+					answered = failedAnswer{UID: uid(i), Error: respond.NewProblem(admission.AsError(err))}
+				}
+				answers[i] = answered
 			}
-			answers[i] = answered
-			return nil
 		})
 	}
-	_ = working.Wait() // every error is an answer
+	working.Wait()
 	return answers
 }
 
