@@ -12,9 +12,9 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/uuid"
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
 
+	"github.com/molecule-ai/gatehouse/internal/parallel"
 	"github.com/molecule-ai/gatehouse/server/admission"
 )
 
@@ -129,15 +129,10 @@ func (r *run) pages(ctx context.Context) error {
 // lookAt looks at a page and saves what it found, or what it found until ctx ended.
 func (r *run) lookAt(ctx context.Context, page []StoredWorkspace) error {
 	results := make([]result, len(page))
-	workers, working := errgroup.WithContext(ctx)
-	workers.SetLimit(r.audit.options.Parallel)
-	for i := range page {
-		workers.Go(func() (err error) {
-			results[i], err = r.look(working, page[i])
-			return err
-		})
-	}
-	stopped := workers.Wait()
+	stopped := parallel.Each(ctx, r.audit.options.Parallel, len(page), func(ctx context.Context, i int) (err error) {
+		results[i], err = r.look(ctx, page[i])
+		return err
+	})
 
 	var findings []Finding
 	for i := range results {

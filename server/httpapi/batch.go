@@ -3,9 +3,8 @@ package httpapi
 import (
 	"context"
 	"net/http"
-	"sync"
-	"sync/atomic"
 
+	"github.com/molecule-ai/gatehouse/internal/parallel"
 	"github.com/molecule-ai/gatehouse/server/admission"
 	"github.com/molecule-ai/gatehouse/server/httpapi/respond"
 )
@@ -19,24 +18,20 @@ type failedAnswer struct {
 }
 
 // answerBatch answers n reviews, BatchParallel of them at once, and keeps their order. An error or a panic of one is a
-// failedAnswer with its uid. A review takes microseconds, so each worker takes the next one itself: an errgroup would hand
-// over each of them.
+// failedAnswer with its uid.
 func (s *Server) answerBatch(r *http.Request, n int, uid func(i int) string, answer func(i int) (any, error)) []any {
 	answers := make([]any, n)
-	var taken atomic.Int64
-	var working sync.WaitGroup
-	for range min(s.options.BatchParallel, n) {
-		working.Go(func() {
-			for i := int(taken.Add(1)) - 1; i < n; i = int(taken.Add(1)) - 1 {
-				answered, err := s.withoutPanic(r.Context(), respond.Trace(r), func() (any, error) { return answer(i) })
-				if err != nil {
-					answered = failedAnswer{UID: uid(i), Error: respond.NewProblem(admission.AsError(err))}
-				}
-				answers[i] = answered
-			}
-		})
+	trace := respond.Trace(r)
+	each := func(ctx context.Context, i int) error {
+		answered, err := s.withoutPanic(ctx, trace, func() (any, error) { return answer(i) })
+		if err != nil {
+			answered = failedAnswer{UID: uid(i), Error: respond.NewProblem(admission.AsError(err))}
+		}
+		answers[i] = answered
+		return nil
 	}
-	working.Wait()
+	// Not the request's own context: a caller that hangs up must not leave reviews without an answer.
+	_ = parallel.Each(context.WithoutCancel(r.Context()), s.options.BatchParallel, n, each)
 	return answers
 }
 
