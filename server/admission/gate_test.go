@@ -532,3 +532,25 @@ func count(lines []string, line string) int {
 	}
 	return n
 }
+
+// Deciding again holds the locks of workspaces, so it is given up sooner than other evaluations.
+func TestGateDecidesAgainInAFifthOfTheTimeOfAnEvaluation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		other := facts(t, `{"kind": "platform", "status": "provisioning"}`)
+		f.ledger.row = &other
+		var locked time.Duration
+		f.ledger.before = func(context.Context, string) error {
+			f.rules.evaluate = func(ctx context.Context, _ admission.Input) ([]admission.Violation, error) {
+				began := time.Now()
+				defer func() { locked = time.Since(began) }()
+				return nil, hang(ctx)
+			}
+			return nil
+		}
+		_, err := f.review(t.Context(), t, review(t, register))
+		require.NotNil(t, err)
+		require.Equal(t, "the policies gave no verdict in the time that a workspace may be locked", err.Detail)
+		require.Equal(t, f.gate.Limits.Policy/5, locked)
+	})
+}
