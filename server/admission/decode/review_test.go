@@ -336,3 +336,38 @@ func TestWhatIfRefusesARowThatDoesNotExist(t *testing.T) {
 		require.NoError(t, err, facts)
 	}
 }
+
+// A body is read into space that the next request uses again. What was decoded must not change with it: one workspace would be judged
+// and another recorded.
+func TestDecodedReviewsKeepNothingOfTheBody(t *testing.T) {
+	const one = `{"uid": "u-1", "caller_proof": "install", "workspace": ` +
+		`{"id": "` + workspaceID + `", "kind": "platform", "url": "https://a.example.com/x", "agent_card": {"name": "n"}}}`
+	for name, c := range map[string]struct {
+		body string
+		read func(body []byte) (any, error)
+	}{
+		"a review": {one, func(body []byte) (any, error) { return decode.Review("register", body, decode.DefaultMaxDepth) }},
+		"a batch": {`{"reviews": [` + one + `]}`, func(body []byte) (any, error) {
+			return decode.Batch("register", body, decode.DefaultMaxDepth)
+		}},
+		"a payload": {withID(`"kind": "platform"`), func(body []byte) (any, error) {
+			return decode.Payload("register", body, admission.Token, decode.DefaultMaxDepth)
+		}},
+		"a trial": {`{"hook": "register", "review": ` + one + `, "candidate": {"files": {"a.rego": "package a"}}}`, func(body []byte) (any, error) {
+			return decode.WhatIf(body, decode.DefaultMaxDepth)
+		}},
+		"trials": {`{"hook": "register", "reviews": [{"review": ` + one + `, "facts": ` +
+			`{"exists": true, "workspace": {"kind": "platform"}, "secret_keys": ["MODEL"], "global_secret_keys": []}}]}`,
+			func(body []byte) (any, error) { return decode.WhatIfs(body, decode.DefaultMaxDepth) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			want, err := c.read([]byte(c.body))
+			require.NoError(t, err)
+			reused := []byte(c.body)
+			got, err := c.read(reused)
+			require.NoError(t, err)
+			copy(reused, bytes.Repeat([]byte("x"), len(reused)))
+			require.Equal(t, want, got)
+		})
+	}
+}
