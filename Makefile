@@ -33,7 +33,7 @@ check: ## before a commit, in less than a minute: build, vet, lint of what chang
 
 # A package whose tests start servers or the program imports internal/testenv.
 unit: ## the tests of packages that need no server, without the race detector and with fewer random policies
-	go test -short -vet=off $$(go list -f '{{.ImportPath}}{{range .TestImports}} {{.}}{{end}}{{range .XTestImports}} {{.}}{{end}}' ./... | \
+	QUICK_TESTS=1 go test -vet=off $$(go list -f '{{.ImportPath}}{{range .TestImports}} {{.}}{{end}}{{range .XTestImports}} {{.}}{{end}}' ./... | \
 	  grep -v internal/testenv | cut -d' ' -f1)
 
 # Most tests wait, for servers and for time to pass. The linters are built and run meanwhile.

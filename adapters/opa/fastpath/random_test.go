@@ -3,6 +3,7 @@
 package fastpath
 
 import (
+	"os"
 	"testing"
 	"time"
 
@@ -54,9 +55,9 @@ func (c *tally) compiling(t *rapid.T) (*policyGen, *pair, string) {
 	return nil, nil, ""
 }
 
-// randomBudget is how long policies are made: thousands on an idle machine, hundreds with -short.
+// randomBudget is how long policies are made: thousands on an idle machine, hundreds in make check.
 func randomBudget() time.Duration {
-	if testing.Short() {
+	if os.Getenv("QUICK_TESTS") != "" {
 		return time.Second
 	}
 	return 15 * time.Second
